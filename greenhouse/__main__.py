@@ -1,0 +1,297 @@
+"""The command line of greenhouse: what `make up`, `make down` and `make env` call.
+
+    python -m greenhouse --help
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import psutil
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from greenhouse import account, report, toolchain
+from greenhouse.home import ACCOUNT, PROJECT_DIR, REGION, Home, aws_environment, shell_environment
+from greenhouse.processes import ProcessFailed, Processes
+
+STACK = "local"
+THING = "greenhouse"  # the device of Pulumi.local.yaml
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__.splitlines()[0])
+console = Console()
+
+
+class Steps:
+    """How long each step took."""
+
+    def __init__(self) -> None:
+        self._taken: list[tuple[str, float]] = []
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        console.print(f"[bold]{name}[/] …")
+        began = time.monotonic()
+        yield
+        self._taken.append((name, time.monotonic() - began))
+
+    def show(self) -> None:
+        table = Table(title="how long it took", title_justify="left", show_header=False, box=None)
+        for name, seconds in self._taken:
+            table.add_row(name, f"{seconds:.1f} s")
+        table.add_row("together", f"{sum(seconds for _, seconds in self._taken):.1f} s")
+        console.print(table)
+
+
+def environment(tools: toolchain.Toolchain, home: Home) -> dict[str, str]:
+    """What a shell, the engine and every process of ours get."""
+    return shell_environment(
+        home,
+        path=[Path(sys.executable).parent, *tools.path],
+        docker_host=tools.docker_host,
+        base=os.environ,
+    )
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=1) as response:  # noqa: S310  # our own loopback URL
+            return bool(response.status == 200)
+    except OSError:
+        return False
+
+
+def _listening(process: psutil.Process | None, ports: set[int]) -> bool:
+    if process is None:
+        return False
+    seen = {
+        connection.laddr.port
+        for connection in process.net_connections("tcp")
+        if connection.status == psutil.CONN_LISTEN
+    }
+    return ports <= seen
+
+
+def start_greenhouse(home: Home, env: dict[str, str], things: list[str]) -> None:
+    """Cloud, providers and a core device for each thing; what runs already is left alone."""
+    ports = home.ports()
+    aws = aws_environment(ports)
+    processes = Processes(run=home.run, logs=home.logs)
+    python = sys.executable
+    ministack = home.root / "ministack"
+    (ministack / "tmp").mkdir(parents=True, exist_ok=True)
+    processes.start(
+        "ministack",
+        [python, "-m", "ministack"],
+        env={
+            **env,
+            "BIND_HOST": "127.0.0.1",
+            "GATEWAY_PORT": str(ports.ministack),
+            "MINISTACK_ACCOUNT_ID": ACCOUNT,
+            "MINISTACK_REGION": REGION,
+            "IOT_MTLS_ENABLED": "0",  # nobody here speaks MQTT
+            "SFTP_ENABLED": "0",
+            "PERSIST_STATE": "1",
+            "STATE_DIR": str(ministack / "state"),
+            "S3_PERSIST": "1",
+            "S3_DATA_DIR": str(ministack / "s3"),
+            "TMPDIR": str(ministack / "tmp"),
+        },
+        cwd=PROJECT_DIR,
+        ports=[ports.ministack],
+        ready=lambda: _answers(f"{aws['AWS_ENDPOINT_URL']}/_ministack/health"),
+    )
+    processes.start(
+        "cloud",
+        [python, "-m", "greenhouse.cloud"]
+        + ["--port", str(ports.cloud), "--store", str(home.root / "cloud.sqlite")],
+        env=env,
+        cwd=PROJECT_DIR,
+        ports=[ports.cloud],
+        ready=lambda: _answers(f"{aws['AWS_ENDPOINT_URL_GREENGRASSV2']}/health"),
+    )
+    account.set_up(ports, things)
+    provider_ports = [ports.aws, ports.aws_native, ports.docker]
+    processes.start(
+        "providers",
+        [python, "-m", "greenhouse.providers", "--ports", env["PULUMI_DEBUG_PROVIDERS"]],
+        env=env,
+        cwd=PROJECT_DIR,
+        ports=provider_ports,
+        ready=lambda: _listening(processes.find("providers"), set(provider_ports)),
+    )
+    client = account.greengrass(ports)
+
+    def healthy(thing: str) -> bool:
+        devices = client.list_core_devices(status="HEALTHY")["coreDevices"]
+        return thing in {device["coreDeviceThingName"] for device in devices}
+
+    for thing in things:
+        processes.start(
+            f"device-{thing}",
+            [python, "-m", "greenhouse.device"]
+            + ["--thing", thing, "--root", str(home.device(thing))],
+            env=env,
+            cwd=PROJECT_DIR,
+            ready=lambda thing=thing: healthy(thing),  # type: ignore[misc]  # bound per loop turn
+        )
+
+
+def stop_greenhouse(home: Home) -> None:
+    """Devices first: they stop their components while the cloud still listens."""
+    processes = Processes(run=home.run, logs=home.logs)
+    for name in sorted(processes.names(), key=lambda name: not name.startswith("device-")):
+        processes.stop(name)
+
+
+def pulumi(env: dict[str, str], *arguments: str) -> None:
+    """Run the real CLI in the project, its output straight to the terminal."""
+    done = subprocess.run(["pulumi", *arguments], env=env, cwd=PROJECT_DIR, check=False)
+    if done.returncode:
+        raise typer.Exit(done.returncode)
+
+
+def pulumi_json(env: dict[str, str], *arguments: str) -> Any:
+    done = subprocess.run(
+        ["pulumi", *arguments, "--json"],
+        env=env,
+        cwd=PROJECT_DIR,
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    return json.loads(done.stdout)
+
+
+Things = Annotated[list[str] | None, typer.Option("--thing", help="A core device; may be repeated.")]
+
+
+@app.command()
+def start(thing: Things = None) -> None:
+    """Start the cloud, the providers and the device, without deploying anything."""
+    home = Home.find()
+    tools = toolchain.prepare(console)
+    env = environment(tools, home)
+    start_greenhouse(home, env, thing or home.things() or [THING])
+
+
+@app.command()
+def stop() -> None:
+    """Stop every process of greenhouse; what it holds is there again after the next start."""
+    stop_greenhouse(Home.find())
+
+
+@app.command()
+def up() -> None:
+    """Start everything, run the real `pulumi up` on stack `local`, show the device's answers."""
+    home, steps = Home.find(), Steps()
+    with steps.step("Toolchain"):
+        tools = toolchain.prepare(console)
+    env = environment(tools, home)
+    os.environ.update(env)
+    with steps.step("Greenhouse: cloud, providers, device"):
+        start_greenhouse(home, env, [THING])
+        account.settle_tenant(home.ports(), THING)
+    with steps.step(f"pulumi up --stack {STACK}"):
+        home.stacks.mkdir(exist_ok=True)
+        pulumi(env, "stack", "select", STACK, "--create", "--non-interactive")
+        pulumi(env, "up", "--stack", STACK, "--yes", "--non-interactive")
+    outputs = pulumi_json(env, "stack", "output", "--stack", STACK)
+    agreed = report.show_release(console, home, outputs=outputs)
+    steps.show()
+    console.print('next: eval "$(make -s env)" and pulumi preview|up|destroy; make down undoes it')
+    if not agreed:
+        raise typer.Exit(1)
+
+
+@app.command()
+def down() -> None:
+    """Destroy stack `local`, prove that nothing is left, stop everything."""
+    home, steps = Home.find(), Steps()
+    if not home.exists():
+        console.print("nothing to take down: no greenhouse here")
+        return
+    with steps.step("Toolchain"):
+        tools = toolchain.prepare(console)
+    env = environment(tools, home)
+    os.environ.update(env)
+    with steps.step("Greenhouse: cloud, providers, device"):
+        start_greenhouse(home, env, home.things() or [THING])
+    stacks = pulumi_json(env, "stack", "ls") if home.stacks.is_dir() else []
+    if STACK in {stack["name"] for stack in stacks}:
+        with steps.step(f"pulumi destroy --stack {STACK}"):
+            pulumi(env, "destroy", "--stack", STACK, "--yes", "--non-interactive")
+    with steps.step("Inventory"):
+        state = report.tenant_state(home.ports(), THING)
+        console.print(f"  {account.TENANT}, there before us: {state}")
+        account.retire_tenant(home.ports())
+        left = report.residue(home.ports())
+        report.show_residue(console, left)
+    with steps.step("Stop"):
+        stop_greenhouse(home)
+        shutil.rmtree(home.root)
+        toolchain.stop_engine()
+    steps.show()
+    if left:
+        console.print("something is left: see above")
+        raise typer.Exit(1)
+
+
+@app.command()
+def env() -> None:
+    """Print the exports that point a shell at greenhouse: eval "$(make -s env)"."""
+    home = Home.find()
+    if not home.exists():
+        sys.stderr.write("there is no greenhouse here yet: make up\n")
+        raise typer.Exit(1)
+    tools = toolchain.prepare(Console(stderr=True, quiet=True))
+    for name, value in environment(tools, home).items():
+        sys.stdout.write(f"export {name}={shlex.quote(value)}\n")
+
+
+@app.command()
+def status() -> None:
+    """Which processes run, and what the devices run."""
+    home = Home.find()
+    if not home.exists():
+        console.print("no greenhouse here: make up")
+        raise typer.Exit(1)
+    processes = Processes(run=home.run, logs=home.logs)
+    table = Table(box=None)
+    for column in ("process", "state", "log"):
+        table.add_column(column)
+    for name in processes.names():
+        process = processes.find(name)
+        table.add_row(name, f"pid {process.pid}" if process else "stopped", str(processes.log(name)))
+    console.print(table)
+
+
+@app.command()
+def logs(component: str, thing: str = THING) -> None:
+    """Print a component's log on a device, or greengrass for the nucleus' own."""
+    path = Home.find().device(thing) / "logs" / f"{component}.log"
+    if not path.exists():
+        there = ", ".join(sorted(other.stem for other in path.parent.glob("*.log")))
+        sys.stderr.write(f"no log of {component} on {thing}; there are: {there or 'none'}\n")
+        raise typer.Exit(1)
+    sys.stdout.write(path.read_text(errors="replace"))
+
+
+if __name__ == "__main__":
+    try:
+        app()
+    except ProcessFailed as error:
+        sys.stderr.write(f"{error}\n")
+        sys.exit(1)

@@ -1,0 +1,98 @@
+"""The account as somebody would have set it up before us: a role, a thing, and a tenant on the device.
+
+The tenant is what makes `local` honest: on a device of one's own there is always something that
+must not be dropped.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import boto3
+from botocore.exceptions import ClientError
+
+from greenhouse.home import DEVICE_ROLE, Ports, aws_environment
+
+if TYPE_CHECKING:
+    from mypy_boto3_greengrassv2 import GreengrassV2Client
+
+TENANT_RECIPE = Path(__file__).with_name("heartbeat.json")
+TENANT = "com.example.heartbeat"
+TENANT_DEPLOYMENT = "what the owner runs"
+
+# https://docs.aws.amazon.com/greengrass/v2/developerguide/device-service-role.html
+_TRUST = {
+    "Version": "2012-10-17",
+    "Statement": [
+        {
+            "Effect": "Allow",
+            "Principal": {"Service": "credentials.iot.amazonaws.com"},
+            "Action": "sts:AssumeRole",
+        }
+    ],
+}
+
+
+def session(ports: Ports) -> boto3.Session:
+    """boto3 for this account; endpoints come per client, see `client`."""
+    env = aws_environment(ports)
+    return boto3.Session(
+        aws_access_key_id=env["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=env["AWS_SECRET_ACCESS_KEY"],
+        region_name=env["AWS_REGION"],
+    )
+
+
+def greengrass(ports: Ports) -> GreengrassV2Client:
+    """A client of the greengrassv2 API."""
+    return session(ports).client(
+        "greengrassv2", endpoint_url=aws_environment(ports)["AWS_ENDPOINT_URL_GREENGRASSV2"]
+    )
+
+
+def set_up(ports: Ports, things: list[str]) -> None:
+    """The device role and the things; what is there already stays as it is."""
+    endpoint = aws_environment(ports)["AWS_ENDPOINT_URL"]
+    iam = session(ports).client("iam", endpoint_url=endpoint)
+    try:
+        iam.create_role(RoleName=DEVICE_ROLE, AssumeRolePolicyDocument=json.dumps(_TRUST))
+    except iam.exceptions.EntityAlreadyExistsException:
+        pass
+    iot = session(ports).client("iot", endpoint_url=endpoint)
+    for thing in things:
+        iot.create_thing(thingName=thing)  # the same again is fine, as on AWS
+
+
+def thing_arn(ports: Ports, thing: str) -> str:
+    iot = session(ports).client("iot", endpoint_url=aws_environment(ports)["AWS_ENDPOINT_URL"])
+    return iot.describe_thing(thingName=thing)["thingArn"]
+
+
+def settle_tenant(ports: Ports, thing: str) -> str | None:
+    """Deploy the tenant to a device that has no deployment yet; returns the deployment's id."""
+    client, target = greengrass(ports), thing_arn(ports, thing)
+    if client.list_deployments(targetArn=target)["deployments"]:
+        return None
+    try:
+        client.create_component_version(inlineRecipe=TENANT_RECIPE.read_bytes())
+    except ClientError as error:
+        if error.response["Error"]["Code"] != "ConflictException":
+            raise
+    return client.create_deployment(
+        targetArn=target,
+        deploymentName=TENANT_DEPLOYMENT,
+        components={TENANT: {"componentVersion": "1.0.0"}},
+    )["deploymentId"]
+
+
+def retire_tenant(ports: Ports) -> None:
+    """Take the tenant's records out of the account; its device keeps running it, as on AWS."""
+    client = greengrass(ports)
+    for deployment in client.list_deployments(historyFilter="ALL")["deployments"]:
+        if deployment.get("deploymentStatus") in ("ACTIVE", "COMPLETED", "FAILED"):
+            client.cancel_deployment(deploymentId=deployment["deploymentId"])
+        client.delete_deployment(deploymentId=deployment["deploymentId"])
+    for component in client.list_components(scope="PRIVATE")["components"]:
+        client.delete_component(arn=component["latestVersion"]["arn"])

@@ -1,0 +1,134 @@
+"""Where one greenhouse keeps its things, and the environment that points a shell at it.
+
+A checkout has its own greenhouse in `.greenhouse/`, so two checkouts don't share a cloud. The ports
+are chosen once and remembered: a repository's address is `127.0.0.1:PORT/name`, part of every
+recipe, and must survive a restart.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+PROJECT_DIR = Path(__file__).resolve().parent.parent
+ACCOUNT = "123456789012"
+REGION = "eu-west-1"
+DEVICE_ROLE = "GreengrassV2TokenExchangeRole"  # the name that AWS's own installer gives it
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ports:
+    """One port each, on 127.0.0.1."""
+
+    ministack: int
+    cloud: int
+    aws: int
+    aws_native: int
+    docker: int
+
+
+@dataclass(frozen=True)
+class Home:
+    """The folder of one greenhouse."""
+
+    root: Path
+
+    @classmethod
+    def find(cls) -> Home:
+        """`$GREENHOUSE_HOME`, else `.greenhouse` of this checkout."""
+        return cls(Path(os.environ.get("GREENHOUSE_HOME") or PROJECT_DIR / ".greenhouse").resolve())
+
+    @property
+    def run(self) -> Path:
+        return self.root / "run"
+
+    @property
+    def logs(self) -> Path:
+        return self.root / "logs"
+
+    @property
+    def stacks(self) -> Path:
+        """Pulumi's file backend."""
+        return self.root / "pulumi"
+
+    def device(self, thing: str) -> Path:
+        """The Greengrass root folder of one core device."""
+        return self.root / "devices" / thing
+
+    def things(self) -> list[str]:
+        """The core devices that this greenhouse was started with."""
+        folder = self.root / "devices"
+        return sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+
+    @property
+    def _settings(self) -> Path:
+        return self.root / "settings.json"
+
+    def exists(self) -> bool:
+        return self._settings.is_file()
+
+    def ports(self) -> Ports:
+        """The remembered ports; free ones are chosen and remembered the first time."""
+        if self.exists():
+            return Ports(**json.loads(self._settings.read_text()))
+        self.root.mkdir(parents=True, exist_ok=True)
+        ports = Ports(**dict(zip(Ports.__dataclass_fields__, _free_ports(5), strict=True)))
+        self._settings.write_text(json.dumps(asdict(ports), indent=2) + "\n")
+        return ports
+
+
+def _free_ports(count: int) -> list[int]:
+    held = [socket.socket() for _ in range(count)]
+    try:
+        for sock in held:
+            sock.bind(("127.0.0.1", 0))
+        return [int(sock.getsockname()[1]) for sock in held]
+    finally:
+        for sock in held:
+            sock.close()
+
+
+def aws_environment(ports: Ports) -> dict[str, str]:
+    """What boto3 needs to talk to this account: dummies for credentials, loopback endpoints."""
+    return {
+        "AWS_ACCESS_KEY_ID": "greenhouse",
+        "AWS_SECRET_ACCESS_KEY": "greenhouse",
+        "AWS_REGION": REGION,
+        "AWS_DEFAULT_REGION": REGION,
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{ports.ministack}",
+        "AWS_ENDPOINT_URL_GREENGRASSV2": f"http://127.0.0.1:{ports.cloud}",
+    }
+
+
+def pulumi_environment(home: Home, ports: Ports) -> dict[str, str]:
+    """The real Pulumi engine on a file backend, with our providers attached to it."""
+    return {
+        "PULUMI_HOME": str(home.root / "pulumi-home"),
+        "PULUMI_BACKEND_URL": f"file://{home.stacks}",
+        "PULUMI_CONFIG_PASSPHRASE": "",  # nothing in a local stack is worth one
+        "PULUMI_SKIP_UPDATE_CHECK": "true",
+        "PULUMI_OPTION_SKIP_PLUGIN_PRE_INSTALL": "true",
+        "PULUMI_DEBUG_PROVIDERS": (
+            f"aws:{ports.aws},aws-native:{ports.aws_native},docker:{ports.docker}"
+        ),
+    }
+
+
+def shell_environment(
+    home: Home, *, path: list[Path], docker_host: str | None, base: Mapping[str, str]
+) -> dict[str, str]:
+    """Everything `eval "$(make -s env)"` sets; `path` comes first on PATH."""
+    ports = home.ports()
+    folders = [str(folder) for folder in path]
+    rest = [part for part in base.get("PATH", "").split(os.pathsep) if part not in folders]
+    return {
+        "PATH": os.pathsep.join(folders + rest),
+        **({"DOCKER_HOST": docker_host} if docker_host else {}),
+        **aws_environment(ports),
+        **pulumi_environment(home, ports),
+    }

@@ -1,0 +1,126 @@
+"""The processes of one greenhouse: started apart from the terminal, found again by any later command.
+
+A pid alone may have been given to a stranger since, so a process is remembered with its start time.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+
+STOP_SECONDS = 20.0  # a device runs its components' shutdown scripts first: up to 15 s each
+
+
+class ProcessFailed(Exception):
+    """A process of ours could not be started or stopped; the message says what to do."""
+
+
+def port_holder(port: int) -> str | None:
+    """Who listens on the loopback port, as `pid 12 (name)`; None when it is free."""
+    for found in psutil.net_connections("tcp"):
+        if found.status == psutil.CONN_LISTEN and found.laddr and found.laddr.port == port:
+            with suppress(psutil.Error):
+                return f"pid {found.pid} ({psutil.Process(found.pid).name()})"
+            return "a process of another user"
+    return None
+
+
+class Processes:
+    """Named processes, remembered in a folder."""
+
+    def __init__(self, *, run: Path, logs: Path) -> None:
+        self._run, self._logs = run, logs
+
+    def log(self, name: str) -> Path:
+        return self._logs / f"{name}.log"
+
+    def names(self) -> list[str]:
+        return sorted(path.stem for path in self._run.glob("*.json"))
+
+    def find(self, name: str) -> psutil.Process | None:
+        """The running process of that name, or None."""
+        try:
+            seen = json.loads((self._run / f"{name}.json").read_text())
+            process = psutil.Process(seen["pid"])
+            if process.create_time() == seen["created"] and process.status() != "zombie":
+                return process
+        except (FileNotFoundError, psutil.NoSuchProcess):
+            pass
+        return None
+
+    def start(
+        self,
+        name: str,
+        argv: Sequence[str],
+        *,
+        env: Mapping[str, str],
+        cwd: Path,
+        ready: Callable[[], bool],
+        ports: Sequence[int] = (),
+        timeout: float = 60.0,
+    ) -> None:
+        """Start it unless it runs, and return once `ready()`.
+
+        Raises ProcessFailed with the log's last lines when it ends early or isn't ready in time,
+        and with the holder's name when a port it needs is taken.
+        """
+        if self.find(name):
+            return
+        for port in ports:
+            if holder := port_holder(port):
+                raise ProcessFailed(
+                    f"{name} needs 127.0.0.1:{port}, which {holder} holds. Stop that process; or, to"
+                    " choose other ports, throw this greenhouse away: make clean"
+                )
+        self._run.mkdir(parents=True, exist_ok=True)
+        self._logs.mkdir(parents=True, exist_ok=True)
+        with self.log(name).open("ab") as log:
+            child = subprocess.Popen(
+                argv,
+                env={**os.environ, **env},
+                cwd=cwd,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        process = psutil.Process(child.pid)
+        (self._run / f"{name}.json").write_text(
+            json.dumps({"pid": child.pid, "created": process.create_time()})
+        )
+        deadline = time.monotonic() + timeout
+        while not ready():
+            if child.poll() is not None:
+                self._forget(name)
+                raise ProcessFailed(f"{name} ended with {child.returncode}:\n{self._tail(name)}")
+            if time.monotonic() > deadline:
+                self.stop(name)
+                raise ProcessFailed(
+                    f"{name} was not ready after {timeout:.0f} s:\n{self._tail(name)}"
+                )
+            time.sleep(0.05)
+
+    def stop(self, name: str) -> None:
+        """SIGTERM, then SIGKILL after `STOP_SECONDS`; nothing when it isn't running."""
+        if process := self.find(name):
+            process.terminate()
+            try:
+                process.wait(STOP_SECONDS)
+            except psutil.TimeoutExpired:
+                process.kill()
+                process.wait(STOP_SECONDS)
+        self._forget(name)
+
+    def _forget(self, name: str) -> None:
+        (self._run / f"{name}.json").unlink(missing_ok=True)
+
+    def _tail(self, name: str, lines: int = 10) -> str:
+        text = self.log(name).read_text(errors="replace").splitlines()[-lines:]
+        return "\n".join(f"  {line}" for line in text) + f"\n  (all of it: {self.log(name)})"

@@ -1,0 +1,177 @@
+"""What a person wants to know after `make up`, and the proof after `make down`.
+
+Everything is asked of the device and the account, as an operator would; only the wanted answers
+come from the stack's outputs.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import boto3
+from rich.console import Console
+from rich.table import Table
+
+from greenhouse import account
+from greenhouse.home import Home, Ports, aws_environment
+
+_SHOWN_FEATURES = ("color_red", "alcohol", "pH", "residual sugar", "volatile acidity")
+
+
+@dataclass(frozen=True)
+class Residue:
+    """What is left on one machine after a destroy, by kind; empty lists are the proof."""
+
+    found: Mapping[str, Sequence[str]]
+
+    def __bool__(self) -> bool:
+        return any(self.found.values())
+
+
+def _events(log: Path, event: str) -> Iterator[dict[str, Any]]:
+    """The JSON lines of a component's log that report `event`, oldest first."""
+    if not log.exists():
+        return
+    for line in log.read_text(errors="replace").splitlines():
+        start = line.find("{")
+        if start < 0:
+            continue
+        try:
+            record = json.loads(line[start:])
+        except ValueError:
+            continue
+        if isinstance(record, dict) and record.get("event") == event:
+            yield record
+
+
+def _image_size(image: str) -> str:
+    found = subprocess.run(
+        ["docker", "image", "inspect", "--format", "{{.Size}}", image],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return f"{int(found.stdout) / 1e6:.1f} MB" if found.returncode == 0 else "not on this engine"
+
+
+def show_release(console: Console, home: Home, *, outputs: Mapping[str, Any]) -> bool:
+    """Device, release, components and answers; True when the answers are XGBoost's, bit for bit."""
+    ports = home.ports()
+    client = account.greengrass(ports)
+    wanted = outputs["golden"]
+    agreed = True
+    for device in outputs["devices"]:
+        facts = Table(title=f"device {device}", title_justify="left", show_header=False, box=None)
+        facts.add_row("release", str(outputs["release"]))
+        facts.add_row("model", str(wanted["model"]))
+        for image in _images(outputs["image"]):
+            facts.add_row("image", f"{image}\n{_image_size(image)}")
+        for component in _installed(client, device):
+            name = component["componentName"]
+            mine = "" if name in outputs["components"] else "  (was here before)"
+            facts.add_row(
+                name,
+                f"{component['componentVersion']}  {component['lifecycleState']}{mine}",
+            )
+        console.print(facts)
+        consumer_log = home.device(device) / "logs" / "com.ml.consumer.log"
+        answers = [
+            answer
+            for answer in _events(consumer_log, "answer")
+            if answer.get("model") == wanted["model"]
+        ]
+        if not answers:
+            console.print(f"  no answer of this release in {consumer_log} yet", soft_wrap=True)
+            agreed = False
+            continue
+        agreed &= _show_answers(console, answers[-1], wanted["predictions"], outputs["samples"])
+    return agreed
+
+
+def _show_answers(
+    console: Console,
+    answer: Mapping[str, Any],
+    wanted: Sequence[float],
+    samples: Sequence[Mapping[str, Any]],
+) -> bool:
+    table = Table(title=f"asked over IPC, answered in {answer['ms']} ms", title_justify="left")
+    for feature in _SHOWN_FEATURES:
+        table.add_column(feature, justify="right")
+    table.add_column("device says", justify="right")
+    table.add_column("XGBoost says", justify="right")
+    table.add_column("")
+    got = answer["predictions"]
+    for record, one, other in zip(samples, got, wanted, strict=True):
+        cells = [str(record.get(feature, "")) for feature in _SHOWN_FEATURES]
+        table.add_row(*cells, repr(one), repr(other), "equal" if one == other else "DIFFERENT")
+    console.print(table)
+    return list(got) == list(wanted)
+
+
+def _images(output: Any) -> list[str]:
+    """The `image` output: one reference, or one for each architecture."""
+    return list(output.values()) if isinstance(output, dict) else [str(output)]
+
+
+def _installed(client: Any, device: str) -> list[dict[str, Any]]:
+    pages = client.get_paginator("list_installed_components").paginate(
+        coreDeviceThingName=device, topologyFilter="ALL"
+    )
+    return sorted(
+        (component for page in pages for component in page["installedComponents"]),
+        key=lambda component: str(component["componentName"]),
+    )
+
+
+def tenant_state(ports: Ports, device: str) -> str:
+    """How the component that was there before us is doing."""
+    for component in _installed(account.greengrass(ports), device):
+        if component["componentName"] == account.TENANT:
+            return str(component["lifecycleState"])
+    return "gone"
+
+
+def residue(ports: Ports) -> Residue:
+    """Everything in the account and on the engine that isn't the tenant's."""
+    endpoint = aws_environment(ports)["AWS_ENDPOINT_URL"]
+    session: boto3.Session = account.session(ports)
+    s3 = session.client("s3", endpoint_url=endpoint)
+    ecr = session.client("ecr", endpoint_url=endpoint)
+    iam = session.client("iam", endpoint_url=endpoint)
+    greengrass = account.greengrass(ports)
+    components = greengrass.list_components(scope="PRIVATE")["components"]
+    deployments = greengrass.list_deployments(historyFilter="ALL")["deployments"]
+    return Residue(
+        {
+            "containers": _docker("ps", "-a", "--filter", "name=com.ml.", "--format", "{{.Names}}"),
+            "buckets": [bucket["Name"] for bucket in s3.list_buckets()["Buckets"]],
+            "repositories": [
+                repository["repositoryName"]
+                for repository in ecr.describe_repositories()["repositories"]
+            ],
+            "role policies": iam.list_role_policies(RoleName=account.DEVICE_ROLE)["PolicyNames"],
+            "components": [component["componentName"] for component in components],
+            "deployments": [
+                deployment.get("deploymentName") or deployment["deploymentId"]
+                for deployment in deployments
+            ],
+        }
+    )
+
+
+def _docker(*arguments: str) -> list[str]:
+    return subprocess.run(
+        ["docker", *arguments], capture_output=True, text=True, check=True
+    ).stdout.split()
+
+
+def show_residue(console: Console, left: Residue) -> None:
+    table = Table(title="what is left", title_justify="left", show_header=False, box=None)
+    for kind, names in left.found.items():
+        table.add_row(kind, ", ".join(names) or "none")
+    console.print(table)

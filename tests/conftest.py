@@ -1,0 +1,20 @@
+"""What the expensive tiers share: the tools that the project obtains for itself."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+from rich.console import Console
+
+from greenhouse import toolchain
+
+
+@pytest.fixture(scope="session")
+def tools() -> toolchain.Toolchain:
+    """Pulumi's CLI, a Docker engine and the base images; first on PATH from here on."""
+    found = toolchain.prepare(Console(stderr=True))
+    os.environ["PATH"] = os.pathsep.join([*map(str, found.path), os.environ["PATH"]])
+    if found.docker_host:
+        os.environ["DOCKER_HOST"] = found.docker_host
+    return found
