@@ -1,1 +1,1 @@
-"""Greengrass on one machine, in place of the account and the device; infra and edge never import it."""
+"""Greengrass on one machine, in place of account and device; never imported by infra or edge."""

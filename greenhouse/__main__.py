@@ -1,6 +1,6 @@
 """The command line of greenhouse: what `make up`, `make down` and `make env` call.
 
-    python -m greenhouse --help
+python -m greenhouse --help
 """
 
 from __future__ import annotations
@@ -12,20 +12,19 @@ import shutil
 import subprocess
 import sys
 import time
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
-import psutil
 import typer
 from rich.console import Console
 from rich.table import Table
 
 from greenhouse import account, report, toolchain
-from greenhouse.home import ACCOUNT, PROJECT_DIR, REGION, Home, aws_environment, shell_environment
-from greenhouse.processes import ProcessFailed, Processes
+from greenhouse.home import PROJECT_DIR, Home, shell_environment
+from greenhouse.machine import start_greenhouse, stop_greenhouse
+from greenhouse.processes import Processes, ProcessFailed
 
 STACK = "local"
 THING = "greenhouse"  # the device of Pulumi.local.yaml
@@ -65,97 +64,6 @@ def environment(tools: toolchain.Toolchain, home: Home) -> dict[str, str]:
     )
 
 
-def _answers(url: str) -> bool:
-    try:
-        with urllib.request.urlopen(url, timeout=1) as response:  # noqa: S310  # our own loopback URL
-            return bool(response.status == 200)
-    except OSError:
-        return False
-
-
-def _listening(process: psutil.Process | None, ports: set[int]) -> bool:
-    if process is None:
-        return False
-    seen = {
-        connection.laddr.port
-        for connection in process.net_connections("tcp")
-        if connection.status == psutil.CONN_LISTEN
-    }
-    return ports <= seen
-
-
-def start_greenhouse(home: Home, env: dict[str, str], things: list[str]) -> None:
-    """Cloud, providers and a core device for each thing; what runs already is left alone."""
-    ports = home.ports()
-    aws = aws_environment(ports)
-    processes = Processes(run=home.run, logs=home.logs)
-    python = sys.executable
-    ministack = home.root / "ministack"
-    (ministack / "tmp").mkdir(parents=True, exist_ok=True)
-    processes.start(
-        "ministack",
-        [python, "-m", "ministack"],
-        env={
-            **env,
-            "BIND_HOST": "127.0.0.1",
-            "GATEWAY_PORT": str(ports.ministack),
-            "MINISTACK_ACCOUNT_ID": ACCOUNT,
-            "MINISTACK_REGION": REGION,
-            "IOT_MTLS_ENABLED": "0",  # nobody here speaks MQTT
-            "SFTP_ENABLED": "0",
-            "PERSIST_STATE": "1",
-            "STATE_DIR": str(ministack / "state"),
-            "S3_PERSIST": "1",
-            "S3_DATA_DIR": str(ministack / "s3"),
-            "TMPDIR": str(ministack / "tmp"),
-        },
-        cwd=PROJECT_DIR,
-        ports=[ports.ministack],
-        ready=lambda: _answers(f"{aws['AWS_ENDPOINT_URL']}/_ministack/health"),
-    )
-    processes.start(
-        "cloud",
-        [python, "-m", "greenhouse.cloud"]
-        + ["--port", str(ports.cloud), "--store", str(home.root / "cloud.sqlite")],
-        env=env,
-        cwd=PROJECT_DIR,
-        ports=[ports.cloud],
-        ready=lambda: _answers(f"{aws['AWS_ENDPOINT_URL_GREENGRASSV2']}/health"),
-    )
-    account.set_up(ports, things)
-    provider_ports = [ports.aws, ports.aws_native, ports.docker]
-    processes.start(
-        "providers",
-        [python, "-m", "greenhouse.providers", "--ports", env["PULUMI_DEBUG_PROVIDERS"]],
-        env=env,
-        cwd=PROJECT_DIR,
-        ports=provider_ports,
-        ready=lambda: _listening(processes.find("providers"), set(provider_ports)),
-    )
-    client = account.greengrass(ports)
-
-    def healthy(thing: str) -> bool:
-        devices = client.list_core_devices(status="HEALTHY")["coreDevices"]
-        return thing in {device["coreDeviceThingName"] for device in devices}
-
-    for thing in things:
-        processes.start(
-            f"device-{thing}",
-            [python, "-m", "greenhouse.device"]
-            + ["--thing", thing, "--root", str(home.device(thing))],
-            env=env,
-            cwd=PROJECT_DIR,
-            ready=lambda thing=thing: healthy(thing),  # type: ignore[misc]  # bound per loop turn
-        )
-
-
-def stop_greenhouse(home: Home) -> None:
-    """Devices first: they stop their components while the cloud still listens."""
-    processes = Processes(run=home.run, logs=home.logs)
-    for name in sorted(processes.names(), key=lambda name: not name.startswith("device-")):
-        processes.stop(name)
-
-
 def pulumi(env: dict[str, str], *arguments: str) -> None:
     """Run the real CLI in the project, its output straight to the terminal."""
     done = subprocess.run(["pulumi", *arguments], env=env, cwd=PROJECT_DIR, check=False)
@@ -175,7 +83,9 @@ def pulumi_json(env: dict[str, str], *arguments: str) -> Any:
     return json.loads(done.stdout)
 
 
-Things = Annotated[list[str] | None, typer.Option("--thing", help="A core device; may be repeated.")]
+Things = Annotated[
+    list[str] | None, typer.Option("--thing", help="A core device; may be repeated.")
+]
 
 
 @app.command()
@@ -274,7 +184,9 @@ def status() -> None:
         table.add_column(column)
     for name in processes.names():
         process = processes.find(name)
-        table.add_row(name, f"pid {process.pid}" if process else "stopped", str(processes.log(name)))
+        table.add_row(
+            name, f"pid {process.pid}" if process else "stopped", str(processes.log(name))
+        )
     console.print(table)
 
 

@@ -1,4 +1,4 @@
-"""The account as somebody would have set it up before us: a role, a thing, and a tenant on the device.
+"""The account as its owner had it before us: a role, a thing, and a tenant on the device.
 
 The tenant is what makes `local` honest: on a device of one's own there is always something that
 must not be dropped.
@@ -7,6 +7,7 @@ must not be dropped.
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -56,10 +57,8 @@ def set_up(ports: Ports, things: list[str]) -> None:
     """The device role and the things; what is there already stays as it is."""
     endpoint = aws_environment(ports)["AWS_ENDPOINT_URL"]
     iam = session(ports).client("iam", endpoint_url=endpoint)
-    try:
+    with suppress(iam.exceptions.EntityAlreadyExistsException):
         iam.create_role(RoleName=DEVICE_ROLE, AssumeRolePolicyDocument=json.dumps(_TRUST))
-    except iam.exceptions.EntityAlreadyExistsException:
-        pass
     iot = session(ports).client("iot", endpoint_url=endpoint)
     for thing in things:
         iot.create_thing(thingName=thing)  # the same again is fine, as on AWS

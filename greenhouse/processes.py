@@ -1,4 +1,4 @@
-"""The processes of one greenhouse: started apart from the terminal, found again by any later command.
+"""The processes of one greenhouse: started apart from the terminal, found by any later command.
 
 A pid alone may have been given to a stranger since, so a process is remembered with its start time.
 """
@@ -76,7 +76,7 @@ class Processes:
         for port in ports:
             if holder := port_holder(port):
                 raise ProcessFailed(
-                    f"{name} needs 127.0.0.1:{port}, which {holder} holds. Stop that process; or, to"
+                    f"{name} needs 127.0.0.1:{port}, which {holder} holds. Stop that; or, to"
                     " choose other ports, throw this greenhouse away: make clean"
                 )
         self._run.mkdir(parents=True, exist_ok=True)

@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from greenhouse import account
-from greenhouse.home import Home, Ports, aws_environment
+from greenhouse.home import DEVICE_ROLE, Home, Ports, aws_environment
 
 _SHOWN_FEATURES = ("color_red", "alcohol", "pH", "residual sugar", "volatile acidity")
 
@@ -154,7 +154,7 @@ def residue(ports: Ports) -> Residue:
                 repository["repositoryName"]
                 for repository in ecr.describe_repositories()["repositories"]
             ],
-            "role policies": iam.list_role_policies(RoleName=account.DEVICE_ROLE)["PolicyNames"],
+            "role policies": iam.list_role_policies(RoleName=DEVICE_ROLE)["PolicyNames"],
             "components": [component["componentName"] for component in components],
             "deployments": [
                 deployment.get("deploymentName") or deployment["deploymentId"]
