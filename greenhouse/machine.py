@@ -89,15 +89,7 @@ def start_greenhouse(home: Home, env: dict[str, str], things: list[str]) -> None
         root = str(home.device(thing))
         processes.start(
             f"device-{thing}",
-            [
-                python,
-                "-m",
-                "greenhouse.device",
-                "--thing",
-                thing,
-                "--root",
-                str(home.device(thing)),
-            ],
+            [python, "-m", "greenhouse.device", "--thing", thing, "--root", root],
             env=env,
             cwd=PROJECT_DIR,
             ready=lambda thing=thing: healthy(thing),  # type: ignore[misc]  # bound per loop turn
