@@ -33,7 +33,7 @@ class Residue:
         return any(self.found.values())
 
 
-def _events(log: Path, event: str) -> Iterator[dict[str, Any]]:
+def component_events(log: Path, event: str) -> Iterator[dict[str, Any]]:
     """The JSON lines of a component's log that report `event`, oldest first."""
     if not log.exists():
         return
@@ -82,7 +82,7 @@ def show_release(console: Console, home: Home, *, outputs: Mapping[str, Any]) ->
         consumer_log = home.device(device) / "logs" / "com.ml.consumer.log"
         answers = [
             answer
-            for answer in _events(consumer_log, "answer")
+            for answer in component_events(consumer_log, "answer")
             if answer.get("model") == wanted["model"]
         ]
         if not answers:

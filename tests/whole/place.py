@@ -1,0 +1,154 @@
+"""A copy of the tree with a greenhouse of its own: what a person would have, apart from a person's."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from greenhouse import account, report, toolchain
+from greenhouse.home import PROJECT_DIR, Home, Ports, shell_environment
+from greenhouse.machine import start_greenhouse, stop_greenhouse
+
+STACK = "local"
+
+
+def wait_until(met: Callable[[], bool], *, seconds: float, why: str) -> None:
+    """Poll for something that another process does; no event crosses over to us."""
+    deadline = time.monotonic() + seconds
+    while not met():
+        assert time.monotonic() < deadline, f"not within {seconds:.0f} s: {why}"
+        time.sleep(0.1)
+
+
+def copy_tree(target: Path) -> Path:
+    """The files that git knows, or would know, without their history."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=PROJECT_DIR,
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
+    for name in filter(None, listed.split("\0")):
+        source = PROJECT_DIR / name
+        if source.is_file():
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(source, target / name)
+    (target / ".venv").symlink_to(Path(sys.prefix))
+    return target
+
+
+@dataclass
+class Place:
+    """A program's folder, its greenhouse and the device `thing`."""
+
+    tree: Path
+    home: Home
+    thing: str
+    tools: toolchain.Toolchain
+    env: dict[str, str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.env = shell_environment(
+            self.home,
+            path=[Path(sys.executable).parent, *self.tools.path],
+            docker_host=self.tools.docker_host,
+            base=os.environ,
+        )
+
+    @property
+    def ports(self) -> Ports:
+        return self.home.ports()
+
+    def start(self) -> None:
+        start_greenhouse(self.home, self.env, [self.thing])
+        account.settle_tenant(self.ports, self.thing)
+        self.home.stacks.mkdir(exist_ok=True)
+        self.configure(thing=self.thing)
+        self.pulumi("stack", "select", STACK, "--create")
+
+    def stop(self) -> None:
+        stop_greenhouse(self.home)
+
+    def configure(self, **values: Any) -> None:
+        """Write config values of the stack as `pulumi config set` would; None takes one out."""
+        path = self.tree / f"Pulumi.{STACK}.yaml"
+        stack = yaml.safe_load(path.read_text())
+        for name, value in values.items():
+            key = f"edge-inference:{name.replace('_', '-')}"
+            if value is None:
+                stack["config"].pop(key, None)
+            else:
+                stack["config"][key] = value
+        path.write_text(yaml.safe_dump(stack))
+
+    def pulumi(self, *arguments: str, ok: bool = True, tree: Path | None = None) -> str:
+        """Run the real CLI; returns what it printed, fails with it when it should be green."""
+        done = subprocess.run(
+            ["pulumi", *arguments, "--non-interactive"],
+            env=self.env,
+            cwd=tree or self.tree,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+        assert (done.returncode == 0) is ok, f"pulumi {' '.join(arguments)}:\n{done.stdout}"
+        return done.stdout
+
+    def up(self, *, ok: bool = True) -> str:
+        return self.pulumi("up", "--stack", STACK, "--yes", "--skip-preview", ok=ok)
+
+    def outputs(self) -> dict[str, Any]:
+        shown = self.pulumi("stack", "output", "--stack", STACK, "--json")
+        outputs: dict[str, Any] = json.loads(shown)
+        return outputs
+
+    def states(self) -> dict[str, tuple[str, str]]:
+        """Component name to version and state, as the device last reported."""
+        client = account.greengrass(self.ports)
+        listed = client.list_installed_components(
+            coreDeviceThingName=self.thing, topologyFilter="ALL"
+        )["installedComponents"]
+        return {
+            component["componentName"]: (
+                component["componentVersion"],
+                component["lifecycleState"],
+            )
+            for component in listed
+        }
+
+    def answers(self) -> list[dict[str, Any]]:
+        """What the consumer got from the device, oldest first."""
+        log = self.home.device(self.thing) / "logs" / "com.ml.consumer.log"
+        return list(report.component_events(log, "answer"))
+
+    def await_answers(self, model: str) -> list[float]:
+        """The predictions of the next answer that names this model."""
+        seen = len(self.answers())
+        wait_until(
+            lambda: any(answer["model"] == model for answer in self.answers()[seen:]),
+            seconds=60,
+            why=f"the consumer heard nothing from model {model}",
+        )
+        return list(next(a for a in self.answers()[seen:] if a["model"] == model)["predictions"])
+
+    def container(self, component: str) -> str:
+        """The id of the component's running container, empty when there is none."""
+        return subprocess.run(
+            ["docker", "ps", "-q", "--no-trunc", "--filter", f"name={component}.{self.thing}"],
+            env=self.env,
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout.strip()

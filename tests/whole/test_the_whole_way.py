@@ -1,0 +1,191 @@
+"""The main job from end to end, as one story: real engine, real containers, real answers.
+
+Each test goes on where the one before it stopped.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xgboost
+from place import STACK, Place, copy_tree, wait_until
+
+from greenhouse import account, report
+from greenhouse.home import aws_environment
+
+pytestmark = pytest.mark.whole
+
+OURS = ("com.ml.xgboost", "com.ml.consumer", "com.ml.check")
+MODEL = Path("edge/models/wine-quality.json")
+
+
+def xgboost_says(place: Place) -> list[float]:
+    """The reference, straight from the model file: float32 predictions as float64."""
+    booster = xgboost.Booster(model_file=place.tree / MODEL)
+    records = json.loads((place.tree / "edge/consumer/samples.json").read_text())
+    names = booster.feature_names or []
+    rows = np.array([[record[name] for name in names] for record in records], dtype=np.float32)
+    matrix = xgboost.DMatrix(rows, feature_names=names)
+    return [float(value) for value in booster.predict(matrix)]
+
+
+def is_quiet(preview: str) -> bool:
+    """Whether a preview or an update changed nothing at all."""
+    return not any(
+        sign in preview for sign in ("to create", "to update", "to replace", "to delete")
+    )
+
+
+def test_up_is_green_and_the_device_answers_as_xgboost_does(place: Place) -> None:
+    place.up()
+    outputs = place.outputs()
+    answered = place.await_answers(outputs["model"])
+    assert answered == xgboost_says(place), "not bit for bit what XGBoost says"
+    states = place.states()
+    for name in OURS:
+        version, state = states[name]
+        assert version == outputs["components"][name]
+        assert state in {"RUNNING", "FINISHED"}
+    assert place.container("com.ml.xgboost"), "the service runs in a real container"
+
+
+def test_what_ran_on_the_device_before_still_runs(place: Place) -> None:
+    assert place.states()[account.TENANT] == ("1.0.0", "RUNNING")
+
+
+def test_a_preview_right_after_up_says_no_changes(place: Place) -> None:
+    place.pulumi("preview", "--stack", STACK, "--expect-no-changes")
+
+
+def test_the_same_tree_in_another_folder_says_no_changes(place: Place, tmp_path: Path) -> None:
+    elsewhere = copy_tree(tmp_path / "elsewhere")
+    shutil.copy2(place.tree / f"Pulumi.{STACK}.yaml", elsewhere)
+    place.pulumi("preview", "--stack", STACK, "--expect-no-changes", tree=elsewhere)
+    with (elsewhere / "edge/inference/settings.py").open("a") as module:
+        module.write("# an edit that only this copy has\n")
+    seen = place.pulumi("preview", "--stack", STACK, tree=elsewhere)
+    assert not is_quiet(seen), "the preview didn't read the folder it ran in"
+
+
+def test_a_second_up_changes_nothing_on_the_device(place: Place) -> None:
+    before = {name: place.container(name) for name in OURS[:2]}
+    place.up()
+    assert {name: place.container(name) for name in OURS[:2]} == before
+
+
+def test_a_new_model_changes_no_image_and_only_the_components_that_carry_it(place: Place) -> None:
+    before, consumer = place.outputs(), place.container("com.ml.consumer")
+    original = (place.tree / MODEL).read_bytes()
+    xgboost.Booster(model_file=place.tree / MODEL)[:40].save_model(place.tree / MODEL)
+    place.up()
+    after = place.outputs()
+    assert after["image"] == before["image"]
+    changed = {name for name in OURS if after["components"][name] != before["components"][name]}
+    assert changed == {"com.ml.xgboost", "com.ml.check"}
+    assert place.await_answers(after["model"]) == xgboost_says(place)
+    assert place.container("com.ml.consumer") == consumer, "unchanged, so not restarted"
+    (place.tree / MODEL).write_bytes(original)
+
+
+def test_a_model_that_comes_back_is_an_ordinary_green_up(place: Place) -> None:
+    place.up()
+    assert place.await_answers(place.outputs()["model"]) == xgboost_says(place)
+
+
+def test_a_model_the_device_cannot_hold_is_red_and_the_old_answers_come_back(place: Place) -> None:
+    good, answered = place.outputs(), xgboost_says(place)
+    original = (place.tree / MODEL).read_bytes()
+    names = xgboost.Booster(model_file=place.tree / MODEL).feature_names or []
+    noise = np.random.default_rng(7)
+    matrix = xgboost.DMatrix(
+        noise.random((4000, len(names)), dtype=np.float32),
+        label=noise.random(4000, dtype=np.float32),
+        feature_names=names,
+    )
+    forest = {"num_parallel_tree": 400, "max_depth": 12, "subsample": 0.8, "seed": 7}
+    xgboost.train(forest, matrix, num_boost_round=1).save_model(place.tree / MODEL)
+    seen = place.up(ok=False)
+    (place.tree / MODEL).write_bytes(original)
+    last = "\n".join(seen.splitlines()[-25:])
+    assert place.thing in last, "red must say which device"
+    assert "com.ml.check" in last or "com.ml.xgboost" in last, "red must say which component"
+    assert place.await_answers(good["model"]) == answered
+    assert place.states()["com.ml.xgboost"] == (good["components"]["com.ml.xgboost"], "RUNNING")
+
+
+def test_the_up_after_the_repair_is_green(place: Place) -> None:
+    place.up()
+    assert place.await_answers(place.outputs()["model"]) == xgboost_says(place)
+    place.pulumi("preview", "--stack", STACK, "--expect-no-changes")
+
+
+def test_an_up_after_one_that_was_killed_behind_the_push_is_green(place: Place) -> None:
+    endpoint = aws_environment(place.ports)["AWS_ENDPOINT_URL"]
+    ecr = account.session(place.ports).client("ecr", endpoint_url=endpoint)
+    repository = place.outputs()["repository"].split("/", 1)[1]
+
+    def tags() -> set[str]:
+        listed = ecr.list_images(repositoryName=repository)["imageIds"]
+        return {image["imageTag"] for image in listed if "imageTag" in image}
+
+    with (place.tree / "edge/inference/settings.py").open("a") as module:
+        module.write("# an edit that makes another image\n")
+    before = tags()
+    killed = subprocess.Popen(
+        ["pulumi", "up", "--stack", STACK, "--yes", "--skip-preview", "--non-interactive"],
+        env=place.env,
+        cwd=place.tree,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    wait_until(lambda: tags() > before, seconds=120, why="the new image was not pushed")
+    os.killpg(killed.pid, signal.SIGKILL)
+    killed.wait()
+    place.pulumi("cancel", STACK, "--yes")  # the killed one's lock
+    place.up()
+    assert place.await_answers(place.outputs()["model"]) == xgboost_says(place)
+
+
+@pytest.mark.parametrize(
+    ("config", "says"),
+    [
+        ({"memory": "plenty"}, "memory"),
+        ({"model": "edge/models/nothing-here.json"}, "nothing-here.json"),
+        ({"thin": "greenhouse"}, "thing"),
+    ],
+)
+def test_a_wrong_config_value_is_one_clear_message_before_anything_changes(
+    place: Place, config: dict[str, str], says: str
+) -> None:
+    before = place.outputs()
+    place.configure(**config)
+    seen = place.up(ok=False)
+    place.configure(**dict.fromkeys(config))
+    assert says in seen
+    assert "Traceback" not in seen, seen
+    assert place.outputs() == before
+
+
+def test_destroy_leaves_nothing_of_ours_and_everything_of_others(place: Place) -> None:
+    place.pulumi("destroy", "--stack", STACK, "--yes", "--skip-preview")
+    states = place.states()
+    assert states[account.TENANT] == ("1.0.0", "RUNNING")
+    assert not set(OURS) & set(states)
+    left = report.residue(place.ports)
+    assert left.found["components"] == [account.TENANT]
+    assert left.found["deployments"] == [account.TENANT_DEPLOYMENT]
+    for kind in ("containers", "buckets", "repositories", "role policies"):
+        ours = [
+            name
+            for name in left.found[kind]
+            if not name.startswith("com.ml.") or place.thing in name
+        ]
+        assert not ours, kind
