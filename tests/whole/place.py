@@ -1,4 +1,4 @@
-"""A copy of the tree with a greenhouse of its own: what a person would have, apart from a person's."""
+"""A copy of the tree with a greenhouse of its own, so that a person's greenhouse is left alone."""
 
 from __future__ import annotations
 
