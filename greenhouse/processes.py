@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import ClassVar
 
 import psutil
 
@@ -34,6 +35,8 @@ def port_holder(port: int) -> str | None:
 
 class Processes:
     """Named processes, remembered in a folder."""
+
+    _children: ClassVar[dict[int, subprocess.Popen[bytes]]] = {}  # started here, so reaped here
 
     def __init__(self, *, run: Path, logs: Path) -> None:
         self._run, self._logs = run, logs
@@ -91,6 +94,7 @@ class Processes:
                 stderr=log,
                 start_new_session=True,
             )
+        self._children[child.pid] = child
         process = psutil.Process(child.pid)
         (self._run / f"{name}.json").write_text(
             json.dumps({"pid": child.pid, "created": process.create_time()})
@@ -116,6 +120,8 @@ class Processes:
             except psutil.TimeoutExpired:
                 process.kill()
                 process.wait(STOP_SECONDS)
+            if child := self._children.pop(process.pid, None):
+                child.wait()
         self._forget(name)
 
     def _forget(self, name: str) -> None:
