@@ -1,0 +1,55 @@
+"""The tools that a run needs and a fresh machine lacks: found first, obtained where they aren't.
+
+Pulumi's CLI, a Docker engine with a client that builds, and the two base images. Nothing is kept in
+the checkout, and of the machine itself at most one package is installed: Debian's docker.io.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+from greenhouse.toolchain import cache
+from greenhouse.toolchain.bases import prepare_bases
+from greenhouse.toolchain.commands import ToolchainFailed
+from greenhouse.toolchain.docker import Docker, prepare_docker, stop_engine
+from greenhouse.toolchain.progress import Progress
+from greenhouse.toolchain.pulumi import Pulumi, prepare_pulumi
+
+__all__ = ["Toolchain", "ToolchainFailed", "prepare", "stop_engine"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Toolchain:
+    """What was found or obtained."""
+
+    path: tuple[Path, ...]  # first on PATH: pulumi, its host and docker are links in there
+    docker_host: str | None  # DOCKER_HOST, only where the engine is not at the default socket
+    pulumi: Pulumi
+    docker: Docker
+
+
+def prepare(console: Console) -> Toolchain:
+    """Have every tool there, saying on `console` what takes long and why.
+
+    Raises ToolchainFailed with what to do, or ProcessFailed when the engine doesn't start.
+    """
+    if sys.platform != "linux":
+        raise ToolchainFailed(
+            f"greenhouse needs Linux (this is {sys.platform}): its containers mount Unix sockets of"
+            " the machine, which the virtual machine of Docker Desktop doesn't carry. Use a Linux"
+            " machine; a real account needs no greenhouse and works from here"
+        )
+    progress = Progress(console)
+    docker = prepare_docker(progress)
+    cache.link("docker", docker.client)
+    prepare_bases(docker, progress)
+    return Toolchain(
+        path=(cache.bin_folder(),),
+        docker_host=docker.host,
+        pulumi=prepare_pulumi(progress),
+        docker=docker,
+    )

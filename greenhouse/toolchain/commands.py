@@ -1,0 +1,71 @@
+"""Commands of others: their output goes to a log, and only a failure shows its end."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from greenhouse.toolchain import cache
+
+SHOWN_LINES = 15
+
+
+class ToolchainFailed(Exception):
+    """A tool could be neither found nor obtained; the message says what to do."""
+
+
+def log_file(name: str) -> Path:
+    path = cache.folder() / "logs" / f"{name}.log"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def run_logged(
+    argv: Sequence[str | Path],
+    *,
+    log: Path,
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+) -> None:
+    """Run to the end, appending to `log`; raises ToolchainFailed with the log's last lines."""
+    with log.open("a") as output:
+        output.write(f"$ {' '.join(map(str, argv))}\n")
+        output.flush()
+        try:
+            done = subprocess.run(
+                argv,
+                cwd=cwd,
+                env={**os.environ, **(env or {})},
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                check=False,
+            )
+        except FileNotFoundError as error:
+            raise ToolchainFailed(f"{argv[0]} is needed and not on PATH") from error
+    if done.returncode:
+        tail = log.read_text(errors="replace").splitlines()[-SHOWN_LINES:]
+        raise ToolchainFailed(
+            f"{argv[0]} ended with {done.returncode}:\n"
+            + "".join(f"  {line}\n" for line in tail)
+            + f"  (all of it: {log}). The next run begins this step anew."
+        )
+
+
+def ask(*argv: str | Path, env: Mapping[str, str] | None = None) -> str | None:
+    """What a short command prints; None when it fails or isn't there."""
+    try:
+        done = subprocess.run(
+            argv,
+            env={**os.environ, **(env or {})},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None

@@ -1,0 +1,125 @@
+"""A root filesystem from Debian 12's own packages, without root and without a registry.
+
+apt gets a state of its own, so the machine's is neither read nor changed: the same packages come
+out on any Debian-like machine. Equal packages give equal bytes: order, times and owners are fixed.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import tarfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from greenhouse.toolchain.commands import ToolchainFailed, ask, run_logged
+
+EPOCH = 1_700_000_000  # the time of every file
+
+KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
+SOURCES = f"""\
+deb [signed-by={KEYRING}] http://deb.debian.org/debian bookworm main
+deb [signed-by={KEYRING}] http://deb.debian.org/debian bookworm-updates main
+deb [signed-by={KEYRING}] http://deb.debian.org/debian-security bookworm-security main
+"""
+_MERGED = ("bin", "sbin", "lib", "lib64")  # Debian 12: links into usr, which no package ships
+
+
+def download(packages: Sequence[str], folder: Path, *, log: Path) -> list[Path]:
+    """Debian's current archives of exactly these packages, checked by apt's signatures."""
+    if missing := [tool for tool in ("apt-get", "dpkg-deb") if shutil.which(tool) is None]:
+        raise ToolchainFailed(
+            f"the base images can neither be pulled nor made here: {missing[0]} is missing, so this"
+            " is not a Debian-like machine. Let the Docker engine reach a registry"
+        )
+    if not KEYRING.is_file():
+        raise ToolchainFailed(
+            f"Debian's packages can't be checked without {KEYRING}:"
+            " apt-get install debian-archive-keyring"
+        )
+    state, archives = folder / "apt", folder / "archives"
+    for needed in (state / "lists/partial", state / "cache/archives/partial", archives):
+        needed.mkdir(parents=True)
+    (state / "sources.list").write_text(SOURCES)
+    (state / "status").touch()
+    apt = [
+        "apt-get",
+        f"-oDir::State={state}",
+        f"-oDir::State::lists={state}/lists",
+        f"-oDir::State::status={state}/status",
+        f"-oDir::Cache={state}/cache",
+        f"-oDir::Etc::sourcelist={state}/sources.list",
+        "-oDir::Etc::sourceparts=-",
+        "-oDir::Etc::preferencesparts=-",
+        "-oAPT::Sandbox::User=",  # the folder may lie in a home that the user _apt can't enter
+        "-oAcquire::Languages=none",
+        "-oAcquire::Retries=2",
+        "-qq",
+    ]
+    run_logged([*apt, "update", "--error-on=any"], log=log)
+    run_logged([*apt, "download", *packages], log=log, cwd=archives)
+    return sorted(archives.iterdir())
+
+
+def unpack(archives: Sequence[Path], root: Path) -> None:
+    """Their files below `root`, with the list of packages where scanners of images look for it."""
+    for name in _MERGED:
+        (root / "usr" / name).mkdir(parents=True)
+        (root / name).symlink_to(f"usr/{name}")
+    manifest = root / "var/lib/dpkg/status.d"
+    manifest.mkdir(parents=True)
+    for archive in archives:
+        with (
+            subprocess.Popen(
+                ["dpkg-deb", "--fsys-tarfile", archive], stdout=subprocess.PIPE
+            ) as unpacking,
+            tarfile.open(fileobj=unpacking.stdout, mode="r|") as files,
+        ):
+            files.extractall(root, filter="tar")
+        if unpacking.returncode:
+            raise ToolchainFailed(f"dpkg-deb can't read {archive}; the next run fetches it anew")
+        control = ask("dpkg-deb", "--field", archive)
+        (manifest / archive.name.split("_")[0]).write_text(f"{control}\n")
+
+
+def compile_library(root: Path, *, log: Path) -> None:
+    """Byte code beside the standard library, by the very interpreter that will load it.
+
+    Unchecked: it is used without looking at the sources' times, which packing changes.
+    """
+    libraries = [path for path in (root / "usr/lib").glob("*-linux-gnu") if path.is_dir()]
+    loader = next((root / "usr/lib").glob("*-linux-gnu/ld-linux-*.so.*"))
+    library = root / "usr/lib/python3.11"
+    run_logged(
+        [
+            loader,
+            "--library-path",
+            libraries[0],
+            root / "usr/bin/python3.11",
+            "-ISB",
+            "-m",
+            "compileall",
+            "-qq",
+            "--invalidation-mode=unchecked-hash",
+            f"-s{root}",
+            library,
+        ],
+        log=log,
+    )
+
+
+def pack(root: Path, target: Path) -> None:
+    """One tar of everything below `root`, and nothing in it of who packed it, when and where."""
+
+    def plain(member: tarfile.TarInfo) -> tarfile.TarInfo:
+        member.mtime, member.uid, member.gid = EPOCH, 0, 0
+        member.uname = member.gname = ""
+        if member.name == "tmp":
+            member.mode = 0o1777
+        elif not member.issym():
+            member.mode = 0o755 if member.isdir() or member.mode & 0o100 else 0o644
+        return member
+
+    with tarfile.open(target, "w", format=tarfile.GNU_FORMAT) as packed:
+        for path in sorted(root.rglob("*")):
+            packed.add(path, str(path.relative_to(root)), recursive=False, filter=plain)

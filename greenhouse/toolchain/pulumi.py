@@ -1,0 +1,196 @@
+"""The Pulumi CLI with its Python language host: found, downloaded, or compiled.
+
+A failing rollout has to fail the update, which older engines only warn about, so there is a lowest
+version. Where Pulumi's own download is out of reach, the CLI is compiled from its Go module; its
+language host is a module of its own that no proxy serves any more, so the last release that still
+carried it inside the SDK is taken: it speaks the same protocol (facts: preview, up, destroy).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+import shutil
+import tarfile
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+
+import semver
+
+from greenhouse.toolchain import cache
+from greenhouse.toolchain.commands import ToolchainFailed, ask, log_file, run_logged
+from greenhouse.toolchain.progress import Progress
+
+MINIMUM = semver.Version(3, 238, 0)  # since then a failing after-hook fails the update
+PINNED = "3.259.0"
+# https://github.com/pulumi/pulumi/releases: the archive and its checksums have different hosts
+ARCHIVE = f"https://get.pulumi.com/releases/sdk/pulumi-v{PINNED}-linux-{{machine}}.tar.gz"
+CHECKSUMS = (
+    f"https://github.com/pulumi/pulumi/releases/download/v{PINNED}/pulumi-{PINNED}-checksums.txt"
+)
+CONNECT_SECONDS = 5.0
+STALL_SECONDS = 30.0
+
+CLI_MODULE = Path(__file__).with_name("pulumi-cli")
+CLI_PACKAGE = "github.com/pulumi/pulumi/pkg/v3/cmd/pulumi"
+HOST_MODULE = Path(__file__).with_name("pulumi-language-python")
+HOST_PACKAGE = "github.com/pulumi/pulumi/sdk/v3/python/cmd/pulumi-language-python"
+SDK_MODULE = "github.com/pulumi/pulumi/sdk/v3"
+STAMP = "github.com/pulumi/pulumi/sdk/v3/go/common/version.Version"
+
+HOST = "pulumi-language-python"
+# the host starts the first, the CLI the second; both have to lie beside their caller or on PATH
+SCRIPTS = ("pulumi-language-python-exec", "pulumi-resource-pulumi-python")
+_SCRIPTS_IN_SDK = (
+    "python/cmd/pulumi-language-python-exec",
+    "python/dist/pulumi-resource-pulumi-python",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pulumi:
+    """A CLI and the folder that its parts are in."""
+
+    folder: Path
+    version: str
+    origin: str
+
+
+def prepare_pulumi(progress: Progress) -> Pulumi:
+    """The machine's CLI, else the cached one, else a new one; linked into our folder."""
+    found = _on_path(progress) or _cached() or _obtained(progress)
+    for name in ("pulumi", HOST, *SCRIPTS):
+        if (found.folder / name).exists():
+            cache.link(name, found.folder / name)
+    return found
+
+
+def version_of(said: str | None) -> semver.Version | None:
+    """What `pulumi version` says, e.g. v3.259.0; None for an unstamped or silent one."""
+    try:
+        return semver.Version.parse((said or "").removeprefix("v"))
+    except ValueError:
+        return None
+
+
+def _on_path(progress: Progress) -> Pulumi | None:
+    found = shutil.which("pulumi", path=cache.other_path())
+    if found is None:
+        return None
+    executable = Path(found).resolve()
+    version = version_of(ask(executable, "version", env={"PULUMI_SKIP_UPDATE_CHECK": "true"}))
+    if version is None or version < MINIMUM:
+        progress.note(f"{found} is {version or 'of unknown version'}; {MINIMUM} or newer is needed")
+        return None
+    if not (executable.parent / HOST).exists():
+        progress.note(f"{found} has no {HOST} beside it, which runs Python programs")
+        return None
+    return Pulumi(folder=executable.parent, version=str(version), origin=f"PATH ({found})")
+
+
+def _official() -> Path:
+    return cache.folder() / "pulumi" / f"v{PINNED}-official"
+
+
+def _compiled() -> Path:
+    """Keyed by what the modules pin, so that a changed pin is compiled anew."""
+    sums = b"".join((module / "go.sum").read_bytes() for module in (CLI_MODULE, HOST_MODULE))
+    return cache.folder() / "pulumi" / f"v{PINNED}-{hashlib.sha256(sums).hexdigest()[:12]}"
+
+
+def _cached() -> Pulumi | None:
+    for folder, origin in ((_official(), "official archive"), (_compiled(), "compiled")):
+        if folder.is_dir():
+            return Pulumi(folder=folder, version=PINNED, origin=f"{origin}, cached ({folder})")
+    return None
+
+
+def _obtained(progress: Progress) -> Pulumi:
+    def waiting() -> None:
+        progress.note("another process makes the Pulumi CLI; waiting for it")
+
+    try:
+        cache.made_once(_official(), lambda draft: _download(draft, progress), waiting=waiting)
+    except OSError as error:
+        progress.note(f"Pulumi's own download is out of reach ({error})")
+        cache.made_once(_compiled(), lambda draft: _compile(draft, progress), waiting=waiting)
+        return Pulumi(folder=_compiled(), version=PINNED, origin=f"compiled ({_compiled()})")
+    return Pulumi(folder=_official(), version=PINNED, origin=f"official archive ({_official()})")
+
+
+def _download(draft: Path, progress: Progress) -> None:
+    """The official archive's executables; OSError where it can't be had."""
+    archive = ARCHIVE.format(machine={"x86_64": "x64", "aarch64": "arm64"}[platform.machine()])
+    published = _published_checksum(archive.rpartition("/")[2])
+    packed = draft / "archive.tar.gz"
+    with (
+        progress.step(f"downloading the Pulumi CLI {PINNED} (130 MB)"),
+        urllib.request.urlopen(archive, timeout=STALL_SECONDS) as answer,  # noqa: S310  # constant
+        packed.open("wb") as file,
+    ):
+        shutil.copyfileobj(answer, file)
+    with packed.open("rb") as file:
+        checksum = hashlib.file_digest(file, "sha256").hexdigest()
+    if checksum != published:
+        raise ToolchainFailed(
+            f"{archive} has sha256 {checksum}, but {CHECKSUMS} says {published}: not used."
+            " Try again; if it stays so, install Pulumi by hand and put it on PATH"
+        )
+    with tarfile.open(packed) as members:
+        for member in members:
+            member.name = Path(member.name).name  # all executables, below pulumi/
+            if member.isfile():
+                members.extract(member, draft, filter="data")
+    packed.unlink()
+
+
+def _published_checksum(name: str) -> str:
+    with urllib.request.urlopen(CHECKSUMS, timeout=CONNECT_SECONDS) as answer:  # noqa: S310  # constant
+        for line in answer.read().decode().splitlines():
+            checksum, _, listed = line.partition("  ")
+            if listed == name:
+                return str(checksum)
+    raise ToolchainFailed(f"{CHECKSUMS} doesn't name {name}")
+
+
+def _compile(draft: Path, progress: Progress) -> None:
+    """CLI and host from the pinned modules; go checks every one against go.sum."""
+    if shutil.which("go") is None:
+        raise ToolchainFailed(
+            f"there is no Pulumi CLI {MINIMUM} or newer on PATH, its download is out of reach, and"
+            " without Go it can't be compiled. Install Pulumi (https://www.pulumi.com/docs/install/)"
+            " or Go 1.25.11 or newer (https://go.dev/dl/)"
+        )
+    log = log_file("pulumi")
+    with progress.step(
+        f"compiling the Pulumi CLI {PINNED}: 6 minutes on two cores, once per user and version"
+        f" (go's output: {log})"
+    ):
+        _go_build(CLI_MODULE, CLI_PACKAGE, draft, log=log, stamp=f"-X {STAMP}=v{PINNED}")
+    with progress.step("compiling its Python language host: half a minute"):
+        _go_build(HOST_MODULE, HOST_PACKAGE, draft, log=log)
+    sdk = ask("go", "-C", CLI_MODULE, "list", "-m", "-f", "{{.Dir}}", SDK_MODULE)
+    for script in _SCRIPTS_IN_SDK:
+        target = draft / Path(script).name
+        shutil.copyfile(Path(str(sdk), script), target)
+        target.chmod(0o755)
+
+
+def _go_build(module: Path, package: str, target: Path, *, log: Path, stamp: str = "") -> None:
+    run_logged(
+        [
+            "go",
+            "build",
+            "-mod=readonly",
+            "-buildvcs=false",
+            "-trimpath",
+            "-tags=osusergo,grpcnotrace",
+            f"-ldflags=-s -w {stamp}",
+            f"-o={target}/",
+            package,
+        ],
+        log=log,
+        cwd=module,
+        env={"CGO_ENABLED": "0", "GOFLAGS": ""},
+    )
