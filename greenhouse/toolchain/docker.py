@@ -27,7 +27,9 @@ BUILDX_SINCE = (
     23  # https://docs.docker.com/engine/release-notes/23.0/: before, BuildKit is built in
 )
 _ENGINE = "dockerd"
-_SYSTEM_FOLDERS = "/usr/local/sbin:/usr/sbin:/sbin:/usr/bin:/bin"  # dockerd, iptables, containerd
+# where packages put them, whatever PATH says
+CLIENT_FOLDERS = ("/usr/bin",)
+SYSTEM_FOLDERS = ("/usr/local/sbin", "/usr/sbin", "/sbin", "/usr/bin", "/bin")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,7 +139,7 @@ def _user() -> str:
 
 def _start(progress: Progress) -> None:
     """Start dockerd apart from this process and return once it answers."""
-    path = f"{os.environ.get('PATH', os.defpath)}:{_SYSTEM_FOLDERS}"
+    path = os.pathsep.join([os.environ.get("PATH", os.defpath), *SYSTEM_FOLDERS])
     if os.geteuid() != 0:
         raise ToolchainFailed(
             f"no Docker engine answers at {DEFAULT_SOCKET}, and only root can start one. If it is"
@@ -179,7 +181,7 @@ def _install(progress: Progress) -> None:
 def _clients() -> Iterator[Path]:
     """Every docker client there is, the machine's choice first."""
     seen = set()
-    for folder in [*cache.other_path().split(os.pathsep), "/usr/bin"]:
+    for folder in [*cache.other_path().split(os.pathsep), *CLIENT_FOLDERS]:
         path = Path(folder, "docker")
         if os.access(path, os.X_OK) and (real := path.resolve()) not in seen:
             seen.add(real)

@@ -40,4 +40,4 @@ class Progress:
                 yield
         finally:
             over.set()
-        self.note(f"… done in {time.monotonic() - began:.1f} s")
+        self.note(f"… took {time.monotonic() - began:.1f} s")

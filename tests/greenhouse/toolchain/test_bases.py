@@ -1,0 +1,188 @@
+"""The base images: pulled where a registry answers, else made; equal files give equal bytes."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from greenhouse import toolchain
+from greenhouse.toolchain import bases, debian
+from greenhouse.toolchain.docker import Docker
+from tests.greenhouse.toolchain.machine import Machine
+
+# an engine that holds what was tagged on it: one file per tag, with the recipe's label in it
+DOCKER = """
+holds() {{ echo {images}/$(echo "$1" | tr /: __); }}
+for last in "$@"; do :; done
+case "$1" in
+  image) cat "$(holds "$last")" ;;
+  pull) {pull} ;;
+  build) cp "$last/Dockerfile" {images}/Dockerfile; ls "$last" > {images}/context
+         sed -n 's/^LABEL .*=//p' "$last/Dockerfile" > "$(holds "$3")" ;;
+  import) for word in "$@"; do
+            case "$word" in LABEL*) echo "${{word#*=}}" > "$(holds "$last")" ;; esac
+          done ;;
+esac
+"""
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    folder = tmp_path / "images"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def trusted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    bundle = tmp_path / "bundle.crt"
+    bundle.write_text("the company's proxy\n")
+    monkeypatch.setenv("PIP_CERT", str(bundle))
+    return bundle
+
+
+@pytest.fixture
+def made(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Tags that were made of packages, which takes the network otherwise."""
+    tags: list[str] = []
+
+    def make(base: bases.Base, draft: Path) -> None:
+        tags.append(base.tag)
+        (draft / "root.tar").touch()
+
+    monkeypatch.setattr(bases, "_root_archive", make)
+    return tags
+
+
+def engine(machine: Machine, images: Path, *, pull: str) -> Docker:
+    client = machine.tool("docker", DOCKER.format(images=images, pull=pull))
+    return Docker(
+        client=client, client_version="20.10", engine_version="20.10", host=None, ours=False
+    )
+
+
+def test_a_registry_that_answers_gives_the_public_images(
+    machine: Machine, images: Path, made: list[str]
+) -> None:
+    docker = engine(machine, images, pull="echo Pulling from library/python")
+    bases.prepare_bases(docker, machine.progress)
+    assert made == []
+    pulled = [call.split()[-1] for call in machine.calls("docker pull")]
+    assert pulled == [bases.BUILD.public, bases.RUNTIME.public]
+
+
+@pytest.mark.usefixtures("made")
+def test_the_pulled_build_image_trusts_what_the_machine_trusts(
+    machine: Machine, images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bases, "RUNTIME", bases.BUILD)
+    bases.prepare_bases(engine(machine, images, pull="echo Pulling"), machine.progress)
+    dockerfile = (images / "Dockerfile").read_text()
+    assert f"ENV PIP_CERT={bases.CA_BUNDLE}" in dockerfile
+    assert "ca-certificates.crt" in (images / "context").read_text(), (
+        "behind an intercepting proxy pip would fail inside the build"
+    )
+
+
+def test_where_no_registry_answers_both_are_made_and_it_is_asked_once(
+    machine: Machine, images: Path, made: list[str]
+) -> None:
+    docker = engine(machine, images, pull="echo no such host >&2; exit 1")
+    bases.prepare_bases(docker, machine.progress)
+    assert made == [bases.BUILD.tag, bases.RUNTIME.tag]
+    assert len(machine.calls("docker pull")) == 1, "each try costs up to ten seconds"
+
+
+def test_a_silent_registry_is_given_up(
+    machine: Machine, images: Path, made: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bases, "REGISTRY_SECONDS", 0.05)
+    bases.prepare_bases(engine(machine, images, pull="exec sleep 600"), machine.progress)
+    assert made == [bases.BUILD.tag, bases.RUNTIME.tag]
+
+
+@pytest.mark.usefixtures("made")
+def test_what_the_engine_holds_is_neither_pulled_nor_made_again(
+    machine: Machine, images: Path
+) -> None:
+    docker = engine(machine, images, pull="exit 1")
+    bases.prepare_bases(docker, machine.progress)
+    before = len(machine.calls())
+    bases.prepare_bases(docker, machine.progress)
+    asked = {call.split()[1] for call in machine.calls()[before:]}
+    assert asked == {"image"}, "an unchanged second run only looks"
+
+
+def test_another_engine_of_this_user_loads_what_was_made(
+    machine: Machine, images: Path, made: list[str]
+) -> None:
+    docker = engine(machine, images, pull="exit 1")
+    bases.prepare_bases(docker, machine.progress)
+    for path in images.iterdir():
+        path.unlink()
+    bases.prepare_bases(docker, machine.progress)
+    assert made == [bases.BUILD.tag, bases.RUNTIME.tag], "made once, loaded twice"
+
+
+def test_a_changed_ca_bundle_changes_the_build_image_alone(trusted: Path) -> None:
+    before = bases.BUILD.recipe(), bases.RUNTIME.recipe()
+    trusted.write_text("another proxy\n")
+    after = bases.BUILD.recipe(), bases.RUNTIME.recipe()
+    assert after[0] != before[0], "pip would go on with certificates that no longer hold"
+    assert after[1] == before[1], "nothing of the runtime speaks TLS"
+
+
+def test_a_machine_without_a_ca_bundle_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("PIP_CERT", "SSL_CERT_FILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(bases, "CA_BUNDLE", "/nowhere.crt")
+    with pytest.raises(toolchain.ToolchainFailed, match="apt-get install ca-certificates"):
+        bases.ca_bundle()
+
+
+def test_a_machine_without_apt_is_told_to_reach_a_registry(tmp_path: Path) -> None:
+    with pytest.raises(toolchain.ToolchainFailed, match=r"apt-get is missing.*reach a registry"):
+        debian.download(["dash"], tmp_path, log=tmp_path / "log")
+
+
+def test_the_same_files_give_the_same_bytes_whoever_packs_them(tmp_path: Path) -> None:
+    packed = []
+    for order, mask in ((("b", "a"), 0o022), (("a", "b"), 0o077)):
+        before = os.umask(mask)
+        root = tmp_path / oct(mask)
+        (root / "tmp").mkdir(parents=True)
+        for name in order:
+            (root / name).write_text(name)
+            os.utime(root / name, (mask, mask))
+        (root / "link").symlink_to("a")
+        os.umask(before)
+        debian.pack(root, tmp_path / "root.tar")
+        packed.append(hashlib.sha256((tmp_path / "root.tar").read_bytes()).hexdigest())
+    assert packed[0] == packed[1], "another digest is another image, and so another release"
+
+
+@pytest.mark.docker
+def test_the_runtime_runs_python_and_nothing_else(tools: toolchain.Toolchain) -> None:
+    python = "import json, os; print(os.path.exists(json.__cached__), os.path.exists('/bin/sh'))"
+    run = ["run", "--rm", "--network=none", "--read-only", "--user=65532:65532"]
+    said = tools.docker.ask(*run, bases.RUNTIME.tag, "/usr/bin/python3", "-c", python)
+    assert said == "True False", "compiled library, no shell"
+
+
+@pytest.mark.docker
+def test_the_build_image_installs_from_pypi(tools: toolchain.Toolchain) -> None:
+    done = subprocess.run(
+        tools.docker.argv(
+            *("run", "--rm", bases.BUILD.tag, "/bin/sh", "-c"),
+            "pip download --quiet --no-deps --dest /tmp six==1.17.0 && ls /tmp/six*",
+        ),
+        env=tools.docker.env,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
