@@ -1,0 +1,76 @@
+"""Serve the cloud on a loopback port until SIGTERM: python -m greenhouse.cloud --help."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import signal
+import socket
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+import uvicorn
+
+from greenhouse.cloud.account import Account
+from greenhouse.cloud.api import Api
+from greenhouse.cloud.model import ServiceShapes
+from greenhouse.cloud.server import Cloud
+from greenhouse.cloud.store import Store, StoreUnusable
+
+log = logging.getLogger("greenhouse.cloud")
+
+
+class PortTaken(Exception):
+    """Somebody else listens there."""
+
+
+def listen(port: int) -> socket.socket:
+    """A socket of ours on the loopback address."""
+    taken = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        taken.bind(("127.0.0.1", port))
+        taken.listen()
+    except OSError as error:
+        taken.close()
+        if error.errno not in (errno.EADDRINUSE, errno.EACCES):
+            raise
+        raise PortTaken(
+            f"the cloud needs 127.0.0.1:{port}: {error.strerror}. Stop who holds it, or choose"
+            " another --port"
+        ) from error
+    return taken
+
+
+def serve(
+    port: Annotated[int, typer.Option(help="Port on 127.0.0.1.")],
+    store: Annotated[Path, typer.Option(help="SQLite file; made when it isn't there.")],
+) -> None:
+    """greengrassv2 for boto3, beside MiniStack (AWS_ENDPOINT_URL)."""
+    logging.basicConfig(level=logging.WARNING, stream=sys.stdout, format="%(asctime)s %(message)s")
+    logging.getLogger("greenhouse").setLevel(logging.INFO)
+    try:
+        listening, opened = listen(port), Store(store)
+    except (PortTaken, StoreUnusable) as error:
+        sys.stderr.write(f"{error}\n")
+        raise typer.Exit(1) from error
+    shapes = ServiceShapes()
+    api = Api(opened, Account(), shapes)
+    cloud = Cloud(api, shapes, closing=lambda: server.should_exit)
+    config = uvicorn.Config(
+        cloud.app(), log_config=None, access_log=False, lifespan="off", server_header=False
+    )
+    server = uvicorn.Server(config)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        # uvicorn ends in good order, then raises the signal anew: by then it has been obeyed
+        signal.signal(number, lambda *_: None)
+    log.info("cloud on http://127.0.0.1:%d, store %s", port, store)
+    server.run(sockets=[listening])
+    opened.close()
+    log.info("cloud stopped")
+
+
+if __name__ == "__main__":
+    typer.run(serve)

@@ -1,0 +1,63 @@
+"""The API's refusals, with AWS' names; botocore's model knows their status codes.
+
+Which text AWS writes is cited where it is known; otherwise the text says what was asked, what was
+found and what to do.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class ApiError(Exception):
+    """Answered to the caller under the class' own name, which is AWS' name for it."""
+
+    def __init__(self, message: str, **details: Any) -> None:
+        super().__init__(message)
+        self.body = {"message": message, **details}
+
+
+class ValidationException(ApiError):
+    """The request isn't valid."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        reason: str = "OTHER",
+        fields: list[dict[str, str]] | None = None,
+    ) -> None:
+        super().__init__(message, reason=reason, fields=fields or [])
+
+
+class ResourceNotFoundException(ApiError):
+    """The requested resource can't be found."""
+
+    def __init__(self, message: str, *, resource_id: str, resource_type: str) -> None:
+        super().__init__(message, resourceId=resource_id, resourceType=resource_type)
+
+
+class ConflictException(ApiError):
+    """The request conflicts with what is there."""
+
+    def __init__(self, message: str, *, resource_id: str, resource_type: str) -> None:
+        super().__init__(message, resourceId=resource_id, resourceType=resource_type)
+
+
+class AccessDeniedException(ApiError):
+    """Nobody in this account may do that."""
+
+
+class RequestAlreadyInProgressException(ApiError):
+    """The same client token is being worked on."""
+
+
+class InternalServerException(ApiError):
+    """Our fault, or MiniStack's."""
+
+
+def not_modelled(what: str) -> ValidationException:
+    """Where AWS would do something that greenhouse doesn't: better refused than guessed."""
+    return ValidationException(
+        f"greenhouse does not model {what}; a real AWS account does", reason="UNKNOWN_OPERATION"
+    )

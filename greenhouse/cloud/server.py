@@ -1,0 +1,160 @@
+"""The HTTP side: greengrassv2 as boto3 speaks it, and the two calls of our own devices.
+
+    GET  /health
+    GET  /device/{thing}/deployments?seen=N&wait=SECONDS
+    POST /device/{thing}/report
+
+The device's calls stand for what real devices do by shadow, job and fleet-status messages. The
+first answers at once when `seen` isn't the number of the current state, else when that changes or
+`wait` is over.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import time
+import uuid
+from collections.abc import Awaitable, Callable
+from typing import Any
+from urllib.parse import parse_qs
+
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from greenhouse.cloud.api import Api
+from greenhouse.cloud.errors import ApiError, InternalServerException, ValidationException
+from greenhouse.cloud.model import ServiceShapes
+
+log = logging.getLogger(__name__)
+
+LOOK_AGAIN_SECONDS = 1.0  # group membership changes in AWS IoT, which doesn't tell us
+MAX_WAIT_SECONDS = 60.0
+
+
+class Changes:
+    """Wakes whoever waits for the cloud's state to change."""
+
+    def __init__(self) -> None:
+        self._next = asyncio.Event()
+
+    def announce(self) -> None:
+        self._next.set()
+        self._next = asyncio.Event()
+
+    async def wait(self, seconds: float) -> None:
+        """Until the next announcement, or the time is over."""
+        try:
+            await asyncio.wait_for(self._next.wait(), seconds)
+        except TimeoutError:
+            return
+
+
+class Cloud:
+    """The endpoints; `closing` says that the server wants its connections back."""
+
+    def __init__(self, api: Api, shapes: ServiceShapes, *, closing: Callable[[], bool]) -> None:
+        self._api, self._shapes, self._closing = api, shapes, closing
+        self._changes = Changes()
+
+    def app(self) -> Starlette:
+        methods = ["GET", "POST", "PUT", "DELETE"]
+        return Starlette(
+            routes=[
+                Route("/health", self._health),
+                Route("/device/{thing}/deployments", self._guarded(self._deployments)),
+                Route("/device/{thing}/report", self._guarded(self._report), methods=["POST"]),
+                Route("/{path:path}", self._guarded(self._operation), methods=methods),
+            ]
+        )
+
+    def _guarded(
+        self, endpoint: Callable[[Request], Awaitable[Response]]
+    ) -> Callable[[Request], Awaitable[Response]]:
+        """Whatever goes wrong is answered in AWS' own form."""
+
+        async def answer(request: Request) -> Response:
+            try:
+                return await endpoint(request)
+            except ApiError as error:
+                return self._refusal(error)
+            except Exception:  # our own mistake: the caller gets an answer, the log the reason
+                log.exception("%s %s", request.method, request.url.path)
+                return self._refusal(
+                    InternalServerException("greenhouse's cloud made a mistake: see its log")
+                )
+
+        return answer
+
+    def _refusal(self, error: ApiError) -> Response:
+        headers = {"x-amzn-errortype": type(error).__name__, "x-amzn-requestid": str(uuid.uuid4())}
+        return JSONResponse(error.body, status_code=self._shapes.status_of(error), headers=headers)
+
+    async def _health(self, _request: Request) -> Response:
+        return JSONResponse({"status": "ok"})
+
+    async def _operation(self, request: Request) -> Response:
+        path = request.scope["raw_path"].decode("ascii")
+        routed = self._shapes.route(request.method, path)
+        if routed is None:
+            return JSONResponse(
+                {"message": f"greengrassv2 has no operation {request.method} {path}"},
+                status_code=404,
+                headers={"x-amzn-errortype": "UnknownOperationException"},
+            )
+        operation, labels = routed
+        given = self._shapes.read(
+            operation,
+            labels=labels,
+            query=parse_qs(request.url.query, keep_blank_values=True),
+            body=await request.body(),
+        )
+        result = await run_in_threadpool(self._api.answer, operation, given)
+        if request.method != "GET":
+            self._changes.announce()
+        status, body = self._shapes.write(operation, result)
+        return Response(
+            body,
+            status_code=status,
+            media_type="application/json",
+            headers={"x-amzn-requestid": str(uuid.uuid4())},
+        )
+
+    async def _deployments(self, request: Request) -> Response:
+        thing = request.path_params["thing"]
+        seen = _number(request, "seen", float("inf"))
+        deadline = time.monotonic() + _number(request, "wait", MAX_WAIT_SECONDS)
+        devices = self._api.devices
+        await run_in_threadpool(devices.require_thing, thing)
+        while True:
+            pending = await run_in_threadpool(devices.pending, thing)
+            left = deadline - time.monotonic()
+            if pending["seen"] != seen or left <= 0 or self._closing():
+                return JSONResponse(pending)
+            await self._changes.wait(min(left, LOOK_AGAIN_SECONDS))
+
+    async def _report(self, request: Request) -> Response:
+        thing = request.path_params["thing"]
+        try:
+            body: Any = json.loads(await request.body())
+        except ValueError as error:
+            raise ValidationException(f"the report is not JSON: {error}") from error
+        if not isinstance(body, dict):
+            raise ValidationException("the report is no JSON object")
+        devices = self._api.devices
+        await run_in_threadpool(devices.require_thing, thing)
+        await run_in_threadpool(devices.report, thing, body)
+        self._changes.announce()
+        return JSONResponse({})
+
+
+def _number(request: Request, name: str, most: float) -> float:
+    text = request.query_params.get(name, "0")
+    try:
+        return min(float(text), most)
+    except ValueError as error:
+        raise ValidationException(f"{name} is {text!r}, not a number") from error

@@ -1,0 +1,111 @@
+"""What the cloud remembers: one SQLite file that survives `kill -9` at any moment.
+
+Each call that changes something is one transaction, including the answer kept for its client token,
+so a call has either happened and is remembered or has not happened.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+SCHEMA_VERSION = 1
+
+_SCHEMA = """
+CREATE TABLE component (
+    arn TEXT PRIMARY KEY, name TEXT NOT NULL, version TEXT NOT NULL,
+    recipe TEXT NOT NULL, created REAL NOT NULL
+) STRICT;
+CREATE TABLE target (
+    arn TEXT PRIMARY KEY, revision INTEGER NOT NULL, latest TEXT NOT NULL
+) STRICT;
+CREATE TABLE deployment (
+    id TEXT PRIMARY KEY, target TEXT NOT NULL, revision INTEGER NOT NULL,
+    status TEXT NOT NULL, created REAL NOT NULL, document TEXT NOT NULL
+) STRICT;
+CREATE TABLE device (
+    thing TEXT PRIMARY KEY, document TEXT NOT NULL, reported REAL NOT NULL
+) STRICT;
+CREATE TABLE installed (
+    thing TEXT NOT NULL, component TEXT NOT NULL, document TEXT NOT NULL,
+    changed REAL NOT NULL, reported REAL NOT NULL, PRIMARY KEY (thing, component)
+) STRICT;
+CREATE TABLE execution (
+    thing TEXT NOT NULL, deployment TEXT NOT NULL, target TEXT NOT NULL, document TEXT NOT NULL,
+    status TEXT NOT NULL, created REAL NOT NULL, modified REAL NOT NULL,
+    PRIMARY KEY (thing, deployment)
+) STRICT;
+CREATE TABLE tag (
+    arn TEXT NOT NULL, key TEXT NOT NULL, value TEXT NOT NULL, PRIMARY KEY (arn, key)
+) STRICT;
+CREATE TABLE answer (
+    operation TEXT NOT NULL, token TEXT NOT NULL, response TEXT NOT NULL, created REAL NOT NULL,
+    PRIMARY KEY (operation, token)
+) STRICT;
+"""
+
+
+class StoreUnusable(Exception):
+    """The file can't be used; the message says what to do."""
+
+
+class Store:
+    """The SQLite file, one transaction at a time."""
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._lock = threading.Lock()
+        try:
+            self._db = sqlite3.connect(
+                path, timeout=0.2, isolation_level=None, check_same_thread=False
+            )
+            self._db.row_factory = sqlite3.Row
+            self._db.execute("PRAGMA locking_mode = EXCLUSIVE")  # a second cloud would serve lies
+            self._db.execute("PRAGMA journal_mode = WAL")
+            self._db.execute("PRAGMA synchronous = NORMAL")  # `kill -9`, not a power cut
+            self._prepare(path)
+        except sqlite3.OperationalError as error:
+            raise StoreUnusable(
+                f"{path}: {error}. Does another greenhouse cloud use it? Stop that one, or name"
+                " another --store"
+            ) from error
+        except sqlite3.DatabaseError as error:
+            raise StoreUnusable(f"{path} is no store of ours: {error}; name another") from error
+
+    def _prepare(self, path: Path) -> None:
+        with self.transaction() as db:
+            (version,) = db.execute("PRAGMA user_version").fetchone()
+            if version == 0:
+                for statement in filter(str.strip, _SCHEMA.split(";")):
+                    db.execute(statement)
+                db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+            elif version != SCHEMA_VERSION:
+                raise StoreUnusable(
+                    f"{path} was written by another version of greenhouse (schema {version},"
+                    f" this is {SCHEMA_VERSION}): make clean, or name another --store"
+                )
+
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """Everything inside happens, or nothing; other threads wait."""
+        with self._lock:
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._db
+            except BaseException:
+                self._db.execute("ROLLBACK")
+                raise
+            self._db.execute("COMMIT")
+
+    def close(self) -> None:
+        self._db.close()
+
+
+def dump(document: Any) -> str:
+    """The JSON that a `document` column holds."""
+    return json.dumps(document, separators=(",", ":"))
