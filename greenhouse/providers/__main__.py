@@ -1,0 +1,42 @@
+"""Serve the providers on loopback ports until SIGTERM: python -m greenhouse.providers --help."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from typing import Annotated
+
+import typer
+
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # a taken port is ours to tell, in one line
+
+from greenhouse.providers.account import Account
+from greenhouse.providers.resource import Refused
+from greenhouse.providers.server import serve
+
+
+def main(
+    ports: Annotated[
+        str, typer.Option(help="As PULUMI_DEBUG_PROVIDERS has it: aws:P1,aws-native:P2,docker:P3.")
+    ],
+) -> None:
+    """Pulumi providers that work on this machine, with AWS_ENDPOINT_URL and the Docker engine."""
+    ended = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: ended.set())
+    try:
+        servers = serve(ports, Account.of(os.environ))
+    except Refused as error:
+        sys.stderr.write(f"{error}\n")
+        raise typer.Exit(1) from error
+    sys.stdout.write(f"PULUMI_DEBUG_PROVIDERS={ports}\n")
+    sys.stdout.flush()
+    ended.wait()
+    for stopped in [server.stop(grace=None) for server in servers]:
+        stopped.wait()
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,22 @@
+"""Package `aws`, as far as a release of edge inference needs it."""
+
+from __future__ import annotations
+
+from importlib import metadata
+
+from greenhouse.providers.account import Account
+from greenhouse.providers.aws import ecr, iam, s3, sts
+from greenhouse.providers.servicer import Package
+
+
+def package(account: Account) -> Package:
+    """The resources and functions of package `aws` in this account."""
+    resources = [kind(account) for kind in (*s3.RESOURCES, *ecr.RESOURCES, *iam.RESOURCES)]
+    functions = [kind(account) for kind in (*sts.FUNCTIONS, *ecr.FUNCTIONS, *iam.FUNCTIONS)]
+    return Package(
+        name="aws",
+        version=metadata.version("pulumi-aws"),
+        resources={resource.kind: resource for resource in resources},
+        functions={function.kind: function for function in functions},
+        config=frozenset({"region"}),
+    )

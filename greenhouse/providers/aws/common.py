@@ -1,0 +1,56 @@
+"""What the resources of package `aws` share: the account, tags, and 'it is gone'."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from greenhouse.providers.account import Account
+from greenhouse.providers.resource import Function, Resource
+from greenhouse.providers.session import Call
+from greenhouse.providers.wire import Properties
+
+
+class AwsResource(Resource):
+    """A resource in an account."""
+
+    def __init__(self, account: Account) -> None:
+        self.account = account
+
+    def region(self, call: Call, properties: Properties) -> str:
+        return self.account.region(call, properties)
+
+
+class AwsFunction(Function):
+    """A function that asks an account."""
+
+    def __init__(self, account: Account) -> None:
+        self.account = account
+
+
+def aws_error(code: str, message: str, *, operation: str) -> ClientError:
+    """An answer that AWS gives and MiniStack doesn't."""
+    return ClientError({"Error": {"Code": code, "Message": message}}, operation)
+
+
+@contextmanager
+def fine_if(*codes: str) -> Iterator[None]:
+    """Errors of these names are what we wanted anyway; S3's HEAD has only a status for a name."""
+    try:
+        yield
+    except ClientError as error:
+        if error.response["Error"]["Code"] not in codes:
+            raise
+
+
+def tag_list(tags: Mapping[str, str] | None) -> list[Any]:
+    """{"a": "b"} as AWS's [{"Key": "a", "Value": "b"}]."""
+    return [{"Key": key, "Value": value} for key, value in (tags or {}).items()]
+
+
+def tag_map(tags: Iterable[Any]) -> dict[str, str]:
+    """The other way round."""
+    return {tag["Key"]: tag["Value"] for tag in tags}

@@ -1,0 +1,62 @@
+"""Who and where we are."""
+
+from __future__ import annotations
+
+import boto3
+
+from greenhouse.providers.aws.common import AwsFunction
+from greenhouse.providers.resource import Refused
+from greenhouse.providers.session import Call
+from greenhouse.providers.wire import Properties
+
+
+class GetCallerIdentity(AwsFunction):
+    """The account."""
+
+    kind = "aws:index/getCallerIdentity:getCallerIdentity"
+
+    def call(self, call: Call, arguments: Properties) -> Properties:
+        found = self.account.sts(self.account.region(call, arguments)).get_caller_identity()
+        return {
+            "accountId": found["Account"],
+            "arn": found["Arn"],
+            "id": found["Account"],
+            "userId": found["UserId"],
+        }
+
+
+class GetRegion(AwsFunction):
+    """The region that the provider is set to."""
+
+    kind = "aws:index/getRegion:getRegion"
+    arguments = frozenset({"region"})
+
+    def call(self, call: Call, arguments: Properties) -> Properties:
+        region = self.account.region(call, arguments)
+        names = boto3.Session().get_available_regions("s3")
+        if region not in names:
+            raise Refused(f"there is no region '{region}'. There are: {', '.join(names)}")
+        return {
+            "description": region,
+            "endpoint": f"ec2.{region}.amazonaws.com",
+            "id": region,
+            "name": region,
+            "region": region,
+        }
+
+
+class GetPartition(AwsFunction):
+    """AWS itself, not China nor GovCloud."""
+
+    kind = "aws:index/getPartition:getPartition"
+
+    def call(self, call: Call, arguments: Properties) -> Properties:  # noqa: ARG002
+        return {
+            "dnsSuffix": "amazonaws.com",
+            "id": "aws",
+            "partition": "aws",
+            "reverseDnsPrefix": "com.amazonaws",
+        }
+
+
+FUNCTIONS = (GetCallerIdentity, GetRegion, GetPartition)

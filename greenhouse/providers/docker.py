@@ -1,0 +1,321 @@
+"""Package `docker`: an image, built by the engine and pushed to its registry.
+
+The work is the docker client's: it brings BuildKit along and logs in like everyone else. What ECR
+does and MiniStack doesn't is added here: an immutable tag is never taken twice, even for the same
+bytes (aws/containers-roadmap#2380).
+"""
+
+# ruff: noqa: ARG002  # one shape of verbs for all resources; not all need every argument
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import re
+import shutil
+import subprocess
+import tempfile
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from pulumi_docker.image import ImageArgs
+
+from greenhouse.providers.account import Account
+from greenhouse.providers.aws.common import fine_if
+from greenhouse.providers.build_context import BadPattern, context_digest
+from greenhouse.providers.resource import Failure, Naming, Refused, Resource
+from greenhouse.providers.servicer import Package
+from greenhouse.providers.session import Call
+from greenhouse.providers.wire import UNKNOWN, Properties, has_unknown
+
+_GO_NAMES = {"x86_64": "amd64", "aarch64": "arm64"}
+_TAIL = 30  # lines of a failed build that are shown
+_PING_SECONDS = 10
+
+
+class Image(Resource):
+    """An image that is built again whenever an input or the context changes; never replaced."""
+
+    kind = "docker:index/image:Image"
+    args = ImageArgs
+    acted_on = frozenset({"build", "buildOnPreview", "imageName", "registry", "skipPush"})
+    computed = frozenset({"repoDigest"})
+
+    def __init__(self, account: Account) -> None:
+        self.account = account
+
+    def check(
+        self, call: Call, news: Properties, olds: Properties, naming: Naming
+    ) -> tuple[Properties, list[Failure]]:
+        inputs, failures = super().check(call, news, olds, naming)
+        if failures:
+            return inputs, failures
+        build = {**inputs.get("build", {})}
+        if "platform" not in build:
+            build["platform"] = f"linux/{_GO_NAMES.get(platform.machine(), platform.machine())}"
+            call.info(
+                f"Building your image for {build['platform']}. Set build.platform, or the same"
+                " program builds another image on another machine."
+            )
+        if "images" not in build.get("cacheFrom", {"images": []}):
+            failures.append(Failure("build.cacheFrom", "requires an `images` field"))
+        failures += _unqualified(inputs, build)
+        try:
+            build["contextDigest"] = self._digest(call, build)
+        except (BadPattern, OSError) as error:
+            failures.append(Failure("build.context", f"can't be used: {error}"))
+        return {**inputs, "build": build}, failures
+
+    def equal(self, name: str, old: Any, new: Any) -> bool:
+        if name == "registry" and old and new:  # a new password is no reason to build
+            return bool(old.get("server") == new.get("server"))
+        return super().equal(name, old, new)
+
+    def preview(self, call: Call, news: Properties, olds: Properties | None) -> Properties:
+        digest: Any = UNKNOWN
+        needed = (news["imageName"], news["build"])
+        if news.get("buildOnPreview") and not has_unknown(needed):
+            image = self._build(call, news)
+            digest = image if news.get("skipPush") else UNKNOWN
+        return {**news, **_described(news), "repoDigest": digest}
+
+    def create(self, call: Call, inputs: Properties) -> tuple[str, Properties]:
+        digest = self._build(call, inputs)
+        if not inputs.get("skipPush"):
+            digest = self._push(call, inputs)
+        return inputs["imageName"], {**_described(inputs), "repoDigest": digest}
+
+    def update(self, call: Call, id_: str, olds: Properties, news: Properties) -> Properties:
+        return self.create(call, news)[1]
+
+    def read(self, call: Call, id_: str, olds: Properties) -> Properties | None:
+        return {}  # the real provider doesn't look either
+
+    def delete(self, call: Call, id_: str, olds: Properties) -> None:
+        """Nothing: the image belongs to its repository now."""
+
+    def _digest(self, call: Call, build: Properties) -> Any:
+        if has_unknown([_context(build), _dockerfile(build)]):
+            return UNKNOWN
+        return context_digest(call.path(_context(build)), call.path(_dockerfile(build)))
+
+    def _build(self, call: Call, inputs: Properties) -> str:
+        """Build it; the image's id."""
+        build = inputs["build"]
+        caches = build.get("cacheFrom", {}).get("images", [])
+        options = {
+            "--tag": [inputs["imageName"]],
+            "--file": [str(call.path(_dockerfile(build)))],
+            "--platform": [build["platform"]],
+            "--target": [build["target"]] if "target" in build else [],
+            "--network": [build["network"]] if "network" in build else [],
+            "--add-host": build.get("addHosts", []),
+            "--cache-from": caches,
+            "--build-arg": list(build.get("args", {})),  # values by environment: argv is public
+        }
+        environment = {
+            **build.get("args", {}),
+            "DOCKER_BUILDKIT": "0" if build.get("builderVersion") == "BuilderV1" else "1",
+            "BUILDKIT_PROGRESS": "plain",
+        }
+        arguments = [
+            word for name, words in options.items() for one in words for word in (name, one)
+        ]
+        call.status("Building the image")
+        with tempfile.TemporaryDirectory(prefix="greenhouse-build-") as folder:
+            id_file = Path(folder) / "id"
+            arguments += ["--iidfile", str(id_file), str(call.path(_context(build)))]
+            with self._logged_in(call, inputs, wanted=bool(caches)) as config:
+                for cache in caches:
+                    self._pull(call, cache, build["platform"], config)
+                _docker(call, ["build", *arguments], {**environment, **config})
+            return id_file.read_text().strip()
+
+    def _pull(self, call: Call, image: str, platform_: str, config: Mapping[str, str]) -> None:
+        try:
+            _docker(call, ["pull", "--platform", platform_, image], config)
+        except Refused as error:
+            call.warn(f"Failed to pull cached image {image}: {error}")
+
+    def _push(self, call: Call, inputs: Properties) -> str:
+        """Push it; `repository@digest`."""
+        name = inputs["imageName"]
+        repository, tag = _split(name)
+        call.status("Pushing the image to the registry")
+        self._refuse_as_ecr(repository, tag)
+        with self._logged_in(call, inputs, wanted=True) as config:
+            said = _docker(call, ["push", name], config)
+        digests = re.findall(r"digest: (sha256:[0-9a-f]{64})", "\n".join(said))
+        if not digests:
+            raise Refused(f"docker push {name} told no digest:\n" + "\n".join(said))
+        return f"{repository}@{digests[-1]}"
+
+    def _refuse_as_ecr(self, repository: str, tag: str) -> None:
+        host, _, name = repository.partition("/")
+        if host != self.account.registry or self.account.default_region is None:
+            return
+        ecr = self.account.ecr(self.account.default_region)
+        with fine_if("RepositoryNotFoundException", "ImageNotFoundException"):
+            (found,) = ecr.describe_repositories(repositoryNames=[name])["repositories"]
+            if found["imageTagMutability"] != "IMMUTABLE":
+                return
+            ecr.describe_images(repositoryName=name, imageIds=[{"imageTag": tag}])
+            raise Refused(
+                f"tag invalid: The image tag '{tag}' already exists in the '{name}' repository and"
+                " cannot be overwritten because the repository is immutable. Remove it first:"
+                f" aws ecr batch-delete-image --repository-name {name} --image-ids imageTag={tag}"
+            )
+
+    @contextmanager
+    def _logged_in(
+        self, call: Call, inputs: Properties, *, wanted: bool
+    ) -> Iterator[dict[str, str]]:
+        """The environment of a docker client that has the program's login, in a passing folder."""
+        registry = inputs.get("registry", {})
+        user, password = registry.get("username"), registry.get("password")
+        if wanted and bool(user) != bool(password):
+            missing, given = ("username", "password") if password else ("password", "username")
+            call.warn(f"{missing} was not set, although {given} was; using host credentials file")
+        if not (wanted and user and password):
+            yield {}
+            return
+        with tempfile.TemporaryDirectory(prefix="greenhouse-docker-") as folder:
+            _copy_client_config(Path(folder))
+            environment = {"DOCKER_CONFIG": folder}
+            server = _host(registry.get("server") or inputs["imageName"])
+            login = ["login", "--username", user, "--password-stdin", server]
+            _docker(call, login, environment, typed=password)
+            yield environment
+
+
+def _context(build: Properties) -> Any:
+    return build.get("context", ".")
+
+
+def _dockerfile(build: Properties) -> Any:
+    if "dockerfile" in build or has_unknown(_context(build)):
+        return build.get("dockerfile", UNKNOWN)
+    return str(Path(_context(build)) / "Dockerfile")
+
+
+def _described(inputs: Properties) -> Properties:
+    build = inputs["build"]
+    context, dockerfile = _context(build), _dockerfile(build)
+    unknown = has_unknown([context, dockerfile])
+    return {
+        "baseImageName": inputs["imageName"],
+        "context": context,
+        "dockerfile": UNKNOWN if unknown else os.path.relpath(dockerfile, context),
+        "platform": build["platform"],
+        "registryServer": inputs.get("registry", {}).get("server", ""),
+    }
+
+
+def _unqualified(inputs: Properties, build: Properties) -> Iterator[Failure]:
+    names = {"build.cacheFrom.images": build.get("cacheFrom", {}).get("images", [])}
+    if names["build.cacheFrom.images"] or not inputs.get("skipPush"):
+        names["imageName"] = [inputs["imageName"]]
+    for path, name in ((path, name) for path, found in names.items() for name in found):
+        host = "" if has_unknown(name) else name.partition("/")[0]
+        if not has_unknown(name) and (
+            "/" not in name or not (re.search(r"[.:]", host) or host == "localhost")
+        ):
+            yield Failure(
+                path,
+                f"'{name}' must be fully qualified. For example, if you are attempting to push to"
+                f" Docker Hub, prefix it with `docker.io`: docker.io/repository/{name}",
+            )
+
+
+def _split(name: str) -> tuple[str, str]:
+    """'host:1/repo:tag' as ('host:1/repo', 'tag')."""
+    repository, colon, tag = name.rpartition(":")
+    return (repository, tag) if colon and "/" not in tag else (name, "latest")
+
+
+def _host(server: str) -> str:
+    """The registry's host from a URL or an image name."""
+    return urlsplit(server if "://" in server else f"//{server}").netloc
+
+
+def _copy_client_config(folder: Path) -> None:
+    """The user's own client settings, without a store that a login would write into."""
+    own = Path(os.environ.get("DOCKER_CONFIG") or Path.home() / ".docker")
+    for name in ("cli-plugins", "contexts"):
+        if (own / name).is_dir():
+            (folder / name).symlink_to(own / name)
+    if (own / "config.json").is_file():
+        settings = json.loads((own / "config.json").read_text())
+        settings.pop("credsStore", None)
+        (folder / "config.json").write_text(json.dumps(settings))
+
+
+def _docker(
+    call: Call, arguments: Sequence[str], environment: Mapping[str, str], *, typed: str = ""
+) -> list[str]:
+    """Run the client, showing what it says; its last lines, or Refused with them."""
+    said: deque[str] = deque(maxlen=_TAIL)
+    with subprocess.Popen(
+        [_client(), *arguments],
+        env={**os.environ, **environment},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+    ) as process:
+        call.on_cancel(process.terminate)
+        if process.stdin and process.stdout:
+            process.stdin.write(typed)
+            process.stdin.close()
+            for line in map(str.rstrip, process.stdout):
+                if line:
+                    said.append(line)
+                    call.status(line)
+    if process.returncode != 0:
+        ended = "was cancelled" if call.cancelled.is_set() else f"ended with {process.returncode}"
+        raise Refused(f"docker {arguments[0]} {ended}:\n" + "\n".join(said))
+    return list(said)
+
+
+def _client() -> str:
+    if found := shutil.which("docker"):
+        return found
+    raise Refused('there is no docker client on PATH. `make up` gets one: eval "$(make -s env)"')
+
+
+def ping() -> None:
+    """Raise Refused unless an engine answers; the real provider asks even for a preview."""
+    try:
+        asked = subprocess.run(
+            [_client(), "version", "--format", "{{.Server.Version}}"],
+            capture_output=True,
+            text=True,
+            timeout=_PING_SECONDS,
+            check=False,
+        )
+        if asked.returncode == 0:
+            return
+        found = asked.stderr.strip()
+    except subprocess.TimeoutExpired:
+        found = f"no answer within {_PING_SECONDS} s"
+    raise Refused(
+        f"failed to connect to any docker daemon: {found}. Start the engine (`make up` does), set"
+        " DOCKER_HOST, or join the group docker, and restart greenhouse: greenhouse down, up"
+    )
+
+
+def package(account: Account) -> Package:
+    """The image, and an engine that is there."""
+    return Package(
+        name="docker",
+        version=metadata.version("pulumi-docker"),
+        resources={Image.kind: Image(account)},
+        configure=lambda _: ping(),
+    )

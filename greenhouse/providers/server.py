@@ -1,0 +1,59 @@
+"""The packages on their ports."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from concurrent import futures
+
+import grpc
+from pulumi.runtime.proto import provider_pb2_grpc
+
+from greenhouse.providers import aws, aws_native, docker
+from greenhouse.providers.account import Account
+from greenhouse.providers.resource import Refused
+from greenhouse.providers.servicer import Package, Servicer
+
+PACKAGES: Mapping[str, Callable[[Account], Package]] = {
+    "aws": aws.package,
+    "aws-native": aws_native.package,
+    "docker": docker.package,
+}
+_THREADS = 32  # the engine runs as many steps at once as it likes
+_LONGEST_MESSAGE = 400 * 1024 * 1024  # the engine's own limit
+_OPTIONS = [
+    ("grpc.max_receive_message_length", _LONGEST_MESSAGE),
+    ("grpc.max_send_message_length", _LONGEST_MESSAGE),
+    ("grpc.so_reuseport", 0),  # else two greenhouses would share a port without a word
+]
+
+
+def serve(ports: str, account: Account) -> list[grpc.Server]:
+    """Start the servers of `aws:P1,aws-native:P2,…`; raises Refused when a port can't be had."""
+    return [_serve(name, port, account) for name, port in _parse(ports)]
+
+
+def _parse(ports: str) -> list[tuple[str, int]]:
+    entries = [entry.partition(":") for entry in ports.split(",")]
+    for name, _, port in entries:
+        if name not in PACKAGES or not port.isdecimal():
+            raise Refused(
+                f"--ports '{ports}': '{name}:{port}' is not PACKAGE:PORT with one of"
+                f" {', '.join(PACKAGES)}. For example: aws:4501,aws-native:4502,docker:4503"
+            )
+    return [(name, int(port)) for name, _, port in entries]
+
+
+def _serve(name: str, port: int, account: Account) -> grpc.Server:
+    server = grpc.server(futures.ThreadPoolExecutor(_THREADS, name), options=_OPTIONS)
+    provider_pb2_grpc.add_ResourceProviderServicer_to_server(
+        Servicer(PACKAGES[name](account)), server
+    )
+    try:
+        server.add_insecure_port(f"127.0.0.1:{port}")
+    except RuntimeError as error:
+        raise Refused(
+            f"{name} needs 127.0.0.1:{port}, which can't be had. `ss -ltnp 'sport = :{port}'` tells"
+            " who holds it: stop that, or choose another port"
+        ) from error
+    server.start()
+    return server

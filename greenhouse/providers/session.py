@@ -1,0 +1,121 @@
+"""One connection of the engine: where its program and its log are, and how it is configured.
+
+The engine opens a connection for each provider instance and no request names the instance, so the
+connection's address is what tells them apart.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import grpc
+import psutil
+from pulumi.runtime.proto import engine_pb2, engine_pb2_grpc
+
+from greenhouse.providers.program import folder_of, process_of
+from greenhouse.providers.wire import Properties
+
+
+class Session:
+    """What is known of one connection."""
+
+    def __init__(self, peer: str) -> None:
+        self.process: psutil.Process | None = process_of(peer)
+        self.config: Properties = {}
+        self.running: set[Call] = set()
+        self._engine: engine_pb2_grpc.EngineStub | None = None
+        self._channel: grpc.Channel | None = None
+
+    def attach(self, engine: str) -> None:
+        """Remember the engine's own address: its log is there."""
+        if self._channel is None:
+            self._channel = grpc.insecure_channel(engine)
+            self._engine = engine_pb2_grpc.EngineStub(self._channel)
+
+    def over(self) -> bool:
+        """Whether the process at the other end has ended."""
+        return self.process is None or not self.process.is_running()
+
+    def close(self) -> None:
+        if self._channel:
+            self._channel.close()
+
+    @cached_property
+    def folder(self) -> Path:
+        """The program's folder."""
+        return folder_of(self.process)
+
+    def log(self, severity: int, text: str, urn: str, *, passing: bool) -> None:
+        """Say it in the engine's display; `passing` replaces the line before."""
+        if self._engine is None:
+            return
+        request = engine_pb2.LogRequest(
+            severity=severity,  # type: ignore[arg-type]  # the stubs' enum is an int at run time
+            message=text,
+            urn=urn,
+            ephemeral=passing,
+        )
+        try:
+            self._engine.Log(request)
+        except grpc.RpcError:
+            return  # a log line that nobody hears must not fail the step
+
+
+class Sessions:
+    """The sessions of one server."""
+
+    def __init__(self) -> None:
+        self._by_peer: dict[str, Session] = {}
+        self._lock = threading.Lock()
+
+    def of(self, peer: str) -> Session:
+        """The session of this connection; those of ended processes are forgotten."""
+        with self._lock:
+            if peer not in self._by_peer:
+                for ended in [peer for peer, known in self._by_peer.items() if known.over()]:
+                    self._by_peer.pop(ended).close()
+                self._by_peer[peer] = Session(peer)
+            return self._by_peer[peer]
+
+
+class Call:
+    """One request for one resource, as the resource sees it."""
+
+    def __init__(self, session: Session, urn: str) -> None:
+        self.session = session
+        self.urn = urn
+        self.cancelled = threading.Event()
+        self._on_cancel: list[Callable[[], Any]] = []
+
+    @property
+    def name(self) -> str:
+        """The resource's name in the program."""
+        return self.urn.rpartition("::")[2]
+
+    def path(self, written: str) -> Path:
+        """A path as the program writes it, from the program's folder on."""
+        return Path(written) if Path(written).is_absolute() else self.session.folder / written
+
+    def status(self, text: str) -> None:
+        self.session.log(engine_pb2.INFO, text, self.urn, passing=True)
+
+    def info(self, text: str) -> None:
+        self.session.log(engine_pb2.INFO, text, self.urn, passing=False)
+
+    def warn(self, text: str) -> None:
+        self.session.log(engine_pb2.WARNING, text, self.urn, passing=False)
+
+    def on_cancel(self, act: Callable[[], Any]) -> None:
+        """Have `act` called when the request is given up: ^C, or our own end."""
+        self._on_cancel.append(act)
+        if self.cancelled.is_set():
+            act()
+
+    def cancel(self) -> None:
+        self.cancelled.set()
+        for act in self._on_cancel:
+            act()
