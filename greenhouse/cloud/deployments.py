@@ -12,7 +12,8 @@ The states, and what is known of them:
 * "To delete an active deployment, you must first cancel it" (API model). Stricter here: only
   CANCELED and INACTIVE can be deleted, so a program that forgets to cancel is found out.
 
-The jobs are ours: no AWS IoT job exists behind an iotJobId.
+The jobs are ours: no AWS IoT job exists behind an iotJobId. A thing's deployment goes by its shadow
+and has no job, so an iotJobConfiguration given for a thing is shown again and has no effect.
 """
 
 from __future__ import annotations

@@ -294,7 +294,9 @@ def _time_out(db: sqlite3.Connection) -> None:
     late = db.execute(
         "SELECT thing, execution.deployment FROM execution"
         " JOIN deployment ON deployment.id = execution.deployment"
-        " WHERE execution.status = 'IN_PROGRESS' AND execution.modified < ? - 60 * json_extract("
+        " WHERE execution.status = 'IN_PROGRESS'"
+        " AND json_extract(deployment.document, '$.iotJobId') IS NOT NULL"
+        " AND execution.modified < ? - 60 * json_extract("
         "  deployment.document, '$.iotJobConfiguration.timeoutConfig.inProgressTimeoutInMinutes')",
         (now,),
     ).fetchall()

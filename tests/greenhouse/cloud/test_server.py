@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import socket
+import sqlite3
 import subprocess
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -228,6 +229,34 @@ def test_kill_9_in_the_middle_of_creating_leaves_every_call_whole_or_undone(
     assert [int(one["revisionId"]) for one in by_revision] == list(range(1, len(by_revision) + 1))
     assert [one["isLatestForTarget"] for one in by_revision].count(True) == 1
     assert by_revision[-1]["deploymentStatus"] == "ACTIVE"
+
+
+def test_the_in_progress_timer_of_a_job_goes_on_while_the_cloud_is_down(
+    cloud_of_its_own: Cloud, iot: IoTClient, unique: Unique
+) -> None:
+    thing, group = unique("thing"), unique("group")
+    iot.create_thing(thingName=thing)
+    target = iot.create_thing_group(thingGroupName=group)["thingGroupArn"]
+    iot.add_thing_to_thing_group(thingGroupName=group, thingName=thing)
+    client = cloud_of_its_own.start().client()
+    client.create_deployment(
+        targetArn=target,
+        iotJobConfiguration={"timeoutConfig": {"inProgressTimeoutInMinutes": 5}},
+    )
+    cloud_of_its_own.raw("POST", f"/device/{thing}/report", {"core": {"status": "HEALTHY"}})
+    (sent,) = cloud_of_its_own.raw("GET", f"/device/{thing}/deployments")[2]["deployments"]
+    change = {"deploymentId": sent["deploymentId"], "coreDeviceExecutionStatus": "IN_PROGRESS"}
+    cloud_of_its_own.raw("POST", f"/device/{thing}/report", {"effectiveDeployments": [change]})
+    for minutes, expected in ((4, "IN_PROGRESS"), (2, "TIMED_OUT")):
+        cloud_of_its_own.end()
+        with sqlite3.connect(cloud_of_its_own.store) as db:
+            db.execute("UPDATE execution SET modified = modified - 60 * ?", (minutes,))
+        db.close()
+        cloud_of_its_own.start()
+        (shown,) = client.list_effective_deployments(coreDeviceThingName=thing)[
+            "effectiveDeployments"
+        ]
+        assert shown["coreDeviceExecutionStatus"] == expected
 
 
 def test_sigterm_ends_it_although_a_device_waits(
