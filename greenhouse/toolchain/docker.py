@@ -144,7 +144,8 @@ def _start(progress: Progress) -> None:
         raise ToolchainFailed(
             f"no Docker engine answers at {DEFAULT_SOCKET}, and only root can start one. If it is"
             " installed: sudo systemctl start docker; else: sudo apt-get install docker.io"
-            f" && sudo usermod -aG docker {_user()}, then log in again"
+            f" && sudo usermod -aG docker {_user()}, then log in again."
+            " An engine at another socket is named by DOCKER_HOST=unix://PATH"
         )
     if shutil.which("dockerd", path=path) is None:
         _install(progress)

@@ -3,7 +3,7 @@
 A failing rollout has to fail the update, which older engines only warn about, so there is a lowest
 version. Where Pulumi's own download is out of reach, the CLI is compiled from its Go module; its
 language host is a module of its own that no proxy serves any more, so the last release that still
-carried it inside the SDK is taken: it speaks the same protocol (facts: preview, up, destroy).
+carried it inside the SDK is taken: it speaks the same protocol (preview, up, destroy: 2026-11-23).
 """
 
 from __future__ import annotations
@@ -121,7 +121,8 @@ def _obtained(progress: Progress) -> Pulumi:
 
 def _download(draft: Path, progress: Progress) -> None:
     """The official archive's executables; OSError where it can't be had."""
-    archive = ARCHIVE.format(machine={"x86_64": "x64", "aarch64": "arm64"}[platform.machine()])
+    machine = platform.machine()
+    archive = ARCHIVE.format(machine={"x86_64": "x64", "aarch64": "arm64"}.get(machine, machine))
     published = _published_checksum(archive.rpartition("/")[2])
     packed = draft / "archive.tar.gz"
     with (
