@@ -152,7 +152,8 @@ def down() -> None:
     with steps.step("Stop"):
         stop_greenhouse(home)
         shutil.rmtree(home.root)
-        toolchain.stop_engine()
+        if tools.docker.ours and not toolchain.stop_engine():
+            console.print("  the Docker engine stays: other containers run on it")
     steps.show()
     if left:
         console.print("something is left: see above")
@@ -204,6 +205,6 @@ def logs(component: str, thing: str = THING) -> None:
 if __name__ == "__main__":
     try:
         app()
-    except ProcessFailed as error:
+    except (ProcessFailed, toolchain.ToolchainFailed) as error:
         sys.stderr.write(f"{error}\n")
         sys.exit(1)

@@ -128,6 +128,7 @@ def shell_environment(
     rest = [part for part in base.get("PATH", "").split(os.pathsep) if part not in folders]
     return {
         "PATH": os.pathsep.join(folders + rest),
+        "DOCKER_BUILDKIT": "1",  # also for clients that don't use it unasked
         **({"DOCKER_HOST": docker_host} if docker_host else {}),
         **aws_environment(ports),
         **pulumi_environment(home, ports),

@@ -152,7 +152,7 @@ def _published_checksum(name: str) -> str:
             checksum, _, listed = line.partition("  ")
             if listed == name:
                 return str(checksum)
-    raise ToolchainFailed(f"{CHECKSUMS} doesn't name {name}")
+    raise FileNotFoundError(f"{CHECKSUMS} doesn't name {name}")
 
 
 def _compile(draft: Path, progress: Progress) -> None:
