@@ -83,9 +83,10 @@ class ComponentVersion(NativeResource):
 
     def create(self, call: Call, inputs: Properties) -> tuple[str, Properties]:
         greengrass = self.account.greengrass(self.account.region(call, inputs))
+        tags: Any = {"tags": inputs["tags"]} if inputs.get("tags") else {}  # {} is refused
         try:
             made = greengrass.create_component_version(
-                inlineRecipe=inputs["inlineRecipe"].encode(), tags=inputs.get("tags") or {}
+                inlineRecipe=inputs["inlineRecipe"].encode(), **tags
             )
         except ClientError as error:
             if error.response["Error"]["Code"] != "ConflictException":
@@ -159,6 +160,8 @@ class Deployment(NativeResource):
     def create(self, call: Call, inputs: Properties) -> tuple[str, Properties]:
         greengrass = self.account.greengrass(self.account.region(call, inputs))
         wanted: Any = {name: inputs[name] for name in self.acted_on & inputs.keys()}
+        if not wanted.get("tags"):
+            wanted.pop("tags", None)  # {} is refused
         made = greengrass.create_deployment(**wanted)["deploymentId"]
         return made, {"deploymentId": made}
 

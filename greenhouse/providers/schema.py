@@ -49,7 +49,7 @@ def problems(args: type, value: Properties, where: str = "") -> Iterator[tuple[s
     """(path, reason) for everything in `value` that the SDK's class would not have."""
     known = properties(args)
     for name in sorted(required(args) - value.keys()):
-        yield where + name, f"is required, but there is no '{where}{name}'"
+        yield where + name, "is required"
     for name, item in value.items():
         if name not in known:
             yield where + name, f"is not a property; there are: {', '.join(sorted(known))}"

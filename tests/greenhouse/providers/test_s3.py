@@ -1,0 +1,373 @@
+"""Buckets and objects, against a real S3 protocol."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import secrets
+from pathlib import Path
+
+import boto3
+import pytest
+from pulumi.runtime.proto import provider_pb2
+
+from greenhouse.providers.wire import UNKNOWN, Asset, Secret
+from tests.greenhouse.providers.provider_engine import NONE, Engine, Rejected, State
+
+BUCKET = "aws:s3/bucket:Bucket"
+OBJECT = "aws:s3/bucketObjectv2:BucketObjectv2"
+ACCESS = "aws:s3/bucketPublicAccessBlock:BucketPublicAccessBlock"
+ENCRYPTION = (
+    "aws:s3/bucketServerSideEncryptionConfiguration:BucketServerSideEncryptionConfiguration"
+)
+OWNERSHIP = "aws:s3/bucketOwnershipControls:BucketOwnershipControls"
+POLICY = "aws:s3/bucketPolicy:BucketPolicy"
+
+
+@pytest.fixture
+def name() -> str:
+    return f"test-{secrets.token_hex(4)}"
+
+
+@pytest.fixture
+def bucket(engine: Engine, name: str) -> State:
+    return engine.create(BUCKET, bucket=name, forceDestroy=True)
+
+
+def file(path: Path, content: str) -> Asset:
+    """An asset as the engine sends it: the path as written, the hash of the bytes."""
+    path.write_text(content)
+    return Asset(path=path.name, hash=hashlib.sha256(content.encode()).hexdigest())
+
+
+def test_a_bucket_lives_and_dies(engine: Engine, name: str) -> None:
+    bucket = engine.create(BUCKET, bucket=name, tags={"edge:stack": "local"})
+    assert bucket.id == name
+    assert bucket.outputs["arn"] == f"arn:aws:s3:::{name}"
+    assert bucket.outputs["region"] == "eu-west-1"
+    assert bucket.outputs["tagsAll"] == {"edge:stack": "local"}
+    s3 = boto3.client("s3")
+    assert s3.get_bucket_location(Bucket=name)["LocationConstraint"] == "eu-west-1"
+
+    engine.up(bucket, bucket=name, tags={"edge:stack": "other"})
+    assert s3.get_bucket_tagging(Bucket=name)["TagSet"] == [{"Key": "edge:stack", "Value": "other"}]
+    engine.up(bucket, bucket=name)
+    assert "tags" not in bucket.outputs, "what the program takes out must not stay in the state"
+
+    engine.delete(bucket)
+    assert not engine.refresh(bucket)
+    engine.delete(bucket)  # gone already: a repeated destroy must not fail
+
+
+def test_a_refresh_without_drift_is_no_change(engine: Engine, name: str) -> None:
+    wanted = {"bucket": name, "forceDestroy": True, "tags": {"a": "b"}}
+    bucket = engine.create(BUCKET, **wanted)
+    assert engine.refresh(bucket)
+    assert engine.diff(bucket, wanted).changes == NONE
+
+    boto3.client("s3").put_bucket_tagging(
+        Bucket=name, Tagging={"TagSet": [{"Key": "a", "Value": "by hand"}]}
+    )
+    assert engine.refresh(bucket)
+    assert list(engine.diff(bucket, wanted).diffs) == ["tags"]
+
+
+def test_a_bucket_that_somebody_made_is_not_taken_over(engine: Engine, bucket: State) -> None:
+    with pytest.raises(Rejected, match=r"BucketAlreadyOwnedByYou.*pulumi import"):
+        engine.create(BUCKET, bucket=bucket.id)
+
+
+def test_a_bucket_with_objects_is_kept_unless_force_destroy_says_so(
+    engine: Engine, name: str
+) -> None:
+    bucket = engine.create(BUCKET, bucket=name)
+    s3 = boto3.client("s3")
+    s3.put_bucket_versioning(Bucket=name, VersioningConfiguration={"Status": "Enabled"})
+    for body in (b"old", b"new"):
+        s3.put_object(Bucket=name, Key="model.json", Body=body)
+    s3.delete_object(Bucket=name, Key="model.json")
+    s3.put_object(Bucket=name, Key="samples.json", Body=b"[]")
+
+    with pytest.raises(Rejected, match=r"BucketNotEmpty.*force_destroy"):
+        engine.delete(bucket)
+    engine.up(bucket, bucket=name, forceDestroy=True)
+    engine.delete(bucket)
+    assert not engine.refresh(bucket), "old versions and delete markers hold a bucket, too"
+
+
+def test_a_bucket_without_a_name_gets_one_and_keeps_it(engine: Engine) -> None:
+    bucket = engine.create(BUCKET, "Artifacts")
+    try:
+        assert bucket.id.startswith("artifacts-")
+        assert engine.diff(bucket, {}).changes == NONE, "a new name would replace the bucket"
+    finally:
+        engine.delete(bucket)
+
+
+def test_a_bucket_may_have_a_prefix_instead(engine: Engine) -> None:
+    bucket = engine.create(BUCKET, bucketPrefix="edge-")
+    try:
+        assert bucket.id.startswith("edge-")
+        assert bucket.outputs["bucket"] == bucket.id
+        assert engine.diff(bucket, {"bucketPrefix": "edge-"}).changes == NONE
+    finally:
+        engine.delete(bucket)
+
+
+def test_a_preview_knows_the_name_and_not_the_arn(engine: Engine, name: str) -> None:
+    outputs = engine.preview(State(BUCKET, "it"), {"bucket": name})
+    assert outputs["bucket"] == name
+    assert outputs["arn"] is UNKNOWN
+    with pytest.raises(boto3.client("s3").exceptions.ClientError):
+        boto3.client("s3").head_bucket(Bucket=name)
+
+
+def test_another_name_is_another_bucket(engine: Engine, bucket: State) -> None:
+    diff = engine.diff(bucket, {"bucket": "other-name", "forceDestroy": True})
+    assert list(diff.replaces) == ["bucket"]
+    assert diff.detailedDiff["bucket"].kind == provider_pb2.PropertyDiff.UPDATE_REPLACE
+    assert not diff.deleteBeforeReplace
+
+
+@pytest.mark.parametrize(
+    ("inputs", "reason"),
+    [
+        ({"bucket": "b", "forcedestroy": True}, "forcedestroy is not a property"),
+        ({"bucket": "b", "tags": {"n": 1}}, "tags.n must be a string"),
+        ({"bucket": "b", "forceDestroy": "yes"}, "forceDestroy must be true or false"),
+        ({"bucket": "b", "bucketPrefix": "c"}, "bucketPrefix conflicts with bucket"),
+        ({"bucket": "b", "acl": "private"}, "acl is not acted on by greenhouse"),
+    ],
+)
+def test_wrong_inputs_are_refused_before_anything_is_done(
+    engine: Engine, inputs: dict[str, object], reason: str
+) -> None:
+    with pytest.raises(Rejected, match=reason):
+        engine.check(State(BUCKET, "it"), inputs)
+
+
+def test_an_invalid_name_is_refused_by_the_account(engine: Engine) -> None:
+    with pytest.raises(Rejected, match="InvalidBucketName"):
+        engine.create(BUCKET, bucket="Not_A_Bucket")
+
+
+def test_public_access_is_blocked_as_far_as_the_program_says(engine: Engine, bucket: State) -> None:
+    wanted = {"bucket": bucket.id, "blockPublicAcls": True, "blockPublicPolicy": True}
+    access = engine.create(ACCESS, **wanted)
+    s3 = boto3.client("s3")
+
+    def found() -> object:
+        return s3.get_public_access_block(Bucket=bucket.id)["PublicAccessBlockConfiguration"]
+
+    assert found() == {
+        "BlockPublicAcls": True,
+        "IgnorePublicAcls": False,
+        "BlockPublicPolicy": True,
+        "RestrictPublicBuckets": False,
+    }
+    assert engine.refresh(access)
+    assert engine.diff(access, wanted).changes == NONE
+    engine.up(access, **wanted, ignorePublicAcls=True)
+    assert "'IgnorePublicAcls': True" in str(found())
+    engine.delete(access)
+    assert not engine.refresh(access)
+
+
+@pytest.mark.parametrize(
+    ("kind", "first", "second", "get"),
+    [
+        (
+            ENCRYPTION,
+            {"rules": [{"applyServerSideEncryptionByDefault": {"sseAlgorithm": "AES256"}}]},
+            {
+                "rules": [
+                    {
+                        "applyServerSideEncryptionByDefault": {"sseAlgorithm": "aws:kms"},
+                        "bucketKeyEnabled": True,
+                    }
+                ]
+            },
+            "get_bucket_encryption",
+        ),
+        (
+            OWNERSHIP,
+            {"rule": {"objectOwnership": "BucketOwnerEnforced"}},
+            {"rule": {"objectOwnership": "BucketOwnerPreferred"}},
+            "get_bucket_ownership_controls",
+        ),
+        (
+            POLICY,
+            {"policy": '{"Version": "2012-10-17", "Statement": []}'},
+            {
+                "policy": {
+                    "Version": "2012-10-17",
+                    "Statement": [
+                        {
+                            "Effect": "Deny",
+                            "Principal": "*",
+                            "Action": "s3:*",
+                            "Resource": ["arn:aws:s3:::x/*"],
+                            "Condition": {"Bool": {"aws:SecureTransport": "false"}},
+                        }
+                    ],
+                }
+            },
+            "get_bucket_policy",
+        ),
+    ],
+)
+def test_what_is_set_on_a_bucket_lives_and_dies(
+    engine: Engine,
+    bucket: State,
+    kind: str,
+    first: dict[str, object],
+    second: dict[str, object],
+    get: str,
+) -> None:
+    ask = getattr(boto3.client("s3"), get)
+    made = engine.create(kind, bucket=bucket.id, **first)
+    before = ask(Bucket=bucket.id)
+    assert engine.refresh(made)
+    assert engine.diff(made, {"bucket": bucket.id, **first}).changes == NONE
+    assert engine.diff(made, {"bucket": bucket.id, **second}).changes != NONE
+    engine.up(made, bucket=bucket.id, **second)
+    before.pop("ResponseMetadata")
+    after = ask(Bucket=bucket.id)
+    after.pop("ResponseMetadata")
+    assert after != before
+    assert engine.refresh(made)
+    assert engine.diff(made, {"bucket": bucket.id, **second}).changes == NONE
+    engine.delete(made)
+    found = engine.refresh(made)
+    assert found is (kind == ENCRYPTION), "AWS falls back to AES256: encryption is never gone"
+    engine.delete(made)
+
+
+def test_a_policy_that_is_only_spelt_otherwise_is_no_change(engine: Engine, bucket: State) -> None:
+    document = {"Version": "2012-10-17", "Statement": []}
+    policy = engine.create(POLICY, bucket=bucket.id, policy=json.dumps(document))
+    respelt = json.dumps(dict(reversed(document.items())), indent=2)
+    assert engine.diff(policy, {"bucket": bucket.id, "policy": respelt}).changes == NONE
+
+
+@pytest.mark.parametrize(
+    ("policy", "reason"),
+    [
+        ("{", "policy is not JSON"),
+        ("[]", "policy must be a JSON object"),
+        ('{"Version": "2012-10-17"}', "policy.Statement is required"),
+        ('{"Version": "2020", "Statement": []}', "policy.Version must be '2012-10-17' or"),
+    ],
+)
+def test_a_policy_that_aws_would_refuse_is_refused(
+    engine: Engine, policy: str, reason: str
+) -> None:
+    with pytest.raises(Rejected, match=reason):
+        engine.check(State(POLICY, "it"), {"bucket": "b", "policy": policy})
+
+
+def test_nothing_can_be_set_on_a_bucket_that_is_not_there(engine: Engine) -> None:
+    with pytest.raises(Rejected, match=r"NoSuchBucket.*pulumi refresh"):
+        engine.create(ACCESS, bucket="not-there-at-all")
+
+
+def test_an_object_comes_from_the_programs_own_folder(
+    engine: Engine, bucket: State, program: Path
+) -> None:
+    source = file(program / "model.json", "{}")
+    wanted = {
+        "bucket": bucket.id,
+        "key": "models/abc/model.json",
+        "source": source,
+        "contentType": "application/json",
+        "tags": {"edge:release": "r1"},
+    }
+    made = engine.create(OBJECT, **wanted)
+    s3 = boto3.client("s3")
+    found = s3.get_object(Bucket=bucket.id, Key="models/abc/model.json")
+    assert found["Body"].read() == b"{}"
+    assert found["ContentType"] == "application/json"
+    assert made.outputs["source"] == source, "the engine compares the next asset with this one"
+    assert made.outputs["etag"] == hashlib.md5(b"{}").hexdigest()  # noqa: S324  # S3's etag
+
+    assert engine.refresh(made)
+    assert engine.diff(made, wanted).changes == NONE
+    moved = Asset(path=str(program / "elsewhere" / "model.json"), hash=source.hash)
+    assert engine.diff(made, {**wanted, "source": moved}).changes == NONE, "the same bytes"
+
+    changed = file(program / "model.json", '{"trees": 1}')
+    diff = engine.diff(made, {**wanted, "source": changed})
+    assert list(diff.diffs) == ["source"]
+    assert not diff.replaces
+    preview = engine.preview(made, {**wanted, "source": changed})
+    assert preview["versionId"] is UNKNOWN
+    engine.up(made, **{**wanted, "source": changed})
+    assert s3.get_object(Bucket=bucket.id, Key="models/abc/model.json")["Body"].read() == (
+        b'{"trees": 1}'
+    )
+    engine.delete(made)
+    assert not engine.refresh(made)
+
+
+def test_an_object_may_be_a_text(engine: Engine, bucket: State) -> None:
+    engine.create(OBJECT, "golden.json", bucket=bucket.id, source=Asset(text="[1]", hash=""))
+    engine.create(OBJECT, "plain.txt", bucket=bucket.id, content="grün")
+    engine.create(OBJECT, "bytes", bucket=bucket.id, contentBase64="AAE=")
+    s3 = boto3.client("s3")
+
+    def body(key: str) -> bytes:
+        return s3.get_object(Bucket=bucket.id, Key=key)["Body"].read()
+
+    assert (body("golden.json"), body("plain.txt"), body("bytes")) == (
+        b"[1]",
+        "grün".encode(),
+        b"\0\1",
+    )
+
+
+@pytest.mark.parametrize("prop", ["key", "bucket"])
+def test_an_object_elsewhere_is_another_object(engine: Engine, bucket: State, prop: str) -> None:
+    wanted = {"bucket": bucket.id, "key": "k", "content": "x"}
+    made = engine.create(OBJECT, **wanted)
+    assert list(engine.diff(made, {**wanted, prop: "other"}).replaces) == [prop]
+
+
+def test_on_a_versioned_bucket_no_version_is_left_behind(engine: Engine, bucket: State) -> None:
+    s3 = boto3.client("s3")
+    s3.put_bucket_versioning(Bucket=bucket.id, VersioningConfiguration={"Status": "Enabled"})
+    wanted = {"bucket": bucket.id, "key": "k"}
+    made = engine.create(OBJECT, **wanted, content="1")
+    engine.up(made, **wanted, content="2")
+    s3.put_object(Bucket=bucket.id, Key="k2", Body=b"a neighbour")
+    engine.delete(made)
+    left = s3.list_object_versions(Bucket=bucket.id)
+    assert [version["Key"] for version in left["Versions"]] == ["k2"]
+    assert "DeleteMarkers" not in left
+
+
+def test_a_file_that_changes_under_way_is_not_uploaded(
+    engine: Engine, bucket: State, program: Path
+) -> None:
+    source = file(program / "model.json", "{}")
+    (program / "model.json").write_text("{ }")
+    with pytest.raises(Rejected, match="changed while it was being deployed"):
+        engine.create(OBJECT, bucket=bucket.id, key="k", source=source)
+
+
+def test_a_missing_file_is_named(engine: Engine, bucket: State, program: Path) -> None:
+    with pytest.raises(Rejected, match=str(program / "nope.json")):
+        engine.create(OBJECT, bucket=bucket.id, key="k", source=Asset(path="nope.json", hash="1"))
+
+
+def test_secret_content_stays_secret(engine: Engine, bucket: State) -> None:
+    made = engine.create(OBJECT, bucket=bucket.id, key="k", content=Secret("hush"))
+    assert made.outputs["content"] == Secret("hush")
+    assert made.inputs["content"] == Secret("hush")
+
+
+def test_an_import_finds_the_inputs(engine: Engine, bucket: State) -> None:
+    boto3.client("s3").put_object(Bucket=bucket.id, Key="a/b", Body=b"x", ContentType="text/plain")
+    found = State(OBJECT, "it", id=f"{bucket.id}/a/b")
+    assert engine.refresh(found)
+    assert found.inputs["key"] == "a/b"
+    assert found.inputs["contentType"] == "text/plain"
