@@ -72,15 +72,15 @@ def test_a_thing_becomes_a_core_device_by_its_first_report(
 def test_core_devices_are_listed_by_status(
     greengrass: GreengrassV2Client, new_device: NewDevice
 ) -> None:
-    well, ill = new_device(), new_device()
+    well, ill, worse = new_device(), new_device(), new_device()
     well.report()
-    ill.report(status="UNHEALTHY")
+    for device in (ill, worse):
+        device.report(status="UNHEALTHY")
     pages = greengrass.get_paginator("list_core_devices").paginate(
         status="UNHEALTHY", PaginationConfig={"PageSize": 1}
     )
     listed = [one["coreDeviceThingName"] for page in pages for one in page["coreDevices"]]
-    assert ill.thing in listed
-    assert well.thing not in listed
+    assert [listed.count(device.thing) for device in (ill, worse, well)] == [1, 1, 0]
 
 
 def test_a_thing_that_is_not_registered_may_neither_ask_nor_report(
@@ -263,6 +263,17 @@ def test_cancelling_reaches_only_devices_that_have_not_taken_it(
     assert idle.deployments() == []
 
 
+def test_a_cancelled_deployment_stays_cancelled_when_its_device_ends_it(
+    greengrass: GreengrassV2Client, device: Device
+) -> None:
+    deployment = deploy(greengrass, device.arn)
+    device.report(**{deployment: "IN_PROGRESS"})
+    greengrass.cancel_deployment(deploymentId=deployment)
+    device.report(**{deployment: "COMPLETED"})
+    assert effective(greengrass, device) == {deployment: "COMPLETED"}
+    assert status(greengrass, deployment) == "CANCELED"
+
+
 def test_root_components_are_listed_unless_all_are_asked_for(
     greengrass: GreengrassV2Client, device: Device
 ) -> None:
@@ -313,6 +324,11 @@ def test_a_components_change_is_dated_by_its_state_and_version(
     assert second["lastReportedTimestamp"] > first["lastReportedTimestamp"]
     device.report({**one, "lifecycleState": "ERRORED"})
     assert shown()["lastStatusChangeTimestamp"] > first["lastStatusChangeTimestamp"]
+
+
+def test_the_first_report_has_to_say_what_the_device_is(device: Device, cloud: Any) -> None:
+    code, headers, _ = cloud.raw("POST", f"/device/{device.thing}/report", {"components": []})
+    assert (code, headers["x-amzn-errortype"]) == (404, "ResourceNotFoundException")
 
 
 def test_a_bad_report_is_refused_whole(
