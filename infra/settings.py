@@ -1,0 +1,211 @@
+"""The one reader of `pulumi.Config`: everything is checked here, before the first resource exists.
+
+Names of cloud resources are decided here too, since they follow from stack and account alone and a
+preview has to know them.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import pulumi
+import pulumi_aws as aws
+
+ARCHITECTURES = ("amd64", "aarch64")  # Greengrass's own words for them
+MIN_MEMORY_MIB = 6  # https://docs.docker.com/engine/containers/resource_constraints/: docker's own
+
+KEYS = frozenset(
+    "thing thing-group release-from device-role architectures model samples major keep-components"
+    " keep-releases rollout-timeout check-timeout memory consumer-interval build-image"
+    " runtime-image".split()
+)
+
+
+class Misconfigured(pulumi.RunError):
+    """A config value that can't be used; the message says what was found and what to type."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where this program deploys to, and as whom it asks there."""
+
+    account: str
+    region: str
+    partition: str
+    profile: str | None
+
+    @classmethod
+    def find(cls) -> Place:
+        return cls(
+            account=aws.get_caller_identity().account_id,
+            region=aws.get_region().region,
+            partition=aws.get_partition().partition,
+            profile=pulumi.Config("aws").get("profile"),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What a stack decides; see Pulumi.yaml for each key."""
+
+    project: str
+    stack: str
+    thing: str
+    thing_group: str
+    release_from: str
+    device_role: str
+    architectures: tuple[str, ...]
+    model: Path
+    samples: Path
+    major: int
+    keep_components: bool
+    keep_releases: int
+    rollout_timeout: int
+    check_timeout: int
+    memory: int
+    consumer_interval: int
+    build_image: str
+    runtime_image: str
+
+    @classmethod
+    def load(cls, config: pulumi.Config) -> Settings:
+        """Read and check the stack's config; raises Misconfigured."""
+        _refuse_unknown_keys(config.name)
+        read = _Reader(config)
+        return cls(
+            project=pulumi.get_project(),
+            stack=pulumi.get_stack(),
+            thing=read.text("thing"),
+            thing_group=read.text("thing-group"),
+            release_from=read.text("release-from"),
+            device_role=read.text("device-role"),
+            architectures=read.words("architectures"),
+            model=Path(read.text("model")),
+            samples=Path(read.text("samples")),
+            major=read.number("major"),
+            keep_components=read.truth("keep-components"),
+            keep_releases=read.number("keep-releases"),
+            rollout_timeout=read.number("rollout-timeout"),
+            check_timeout=read.number("check-timeout"),
+            memory=read.number("memory"),
+            consumer_interval=read.number("consumer-interval"),
+            build_image=read.text("build-image"),
+            runtime_image=read.text("runtime-image"),
+        )
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,19}", self.stack):
+            raise Misconfigured(
+                f"stack '{self.stack}' can't name a bucket: that takes at most 20 lower-case letters,"
+                " digits and hyphens: pulumi stack init NAME"
+            )
+        if self.thing and self.thing_group:
+            raise Misconfigured(
+                f"both thing ('{self.thing}') and thing-group ('{self.thing_group}') are set, but a"
+                " stack has one target: pulumi config rm thing, or pulumi config rm thing-group"
+            )
+        if ":" in self.thing:
+            raise Misconfigured(
+                f"thing '{self.thing}' has a colon, which the names of its containers can't carry;"
+                " deploy to a thing without one: pulumi config set thing NAME"
+            )
+        if strange := sorted(set(self.architectures) - set(ARCHITECTURES)):
+            raise Misconfigured(
+                f"architectures names {', '.join(strange)}; Greengrass knows amd64 and aarch64 (not"
+                " x86_64 or arm64): pulumi config set --path 'architectures[0]' aarch64"
+            )
+        if not self.architectures:
+            raise Misconfigured("architectures is empty: pulumi config set --path 'architectures[0]' amd64")
+        self._check_range("major", self.major, 0, 999_999)
+        self._check_range("keep-releases", self.keep_releases, 1, 1000)
+        self._check_range("rollout-timeout", self.rollout_timeout, 10, 86_400)
+        self._check_range("check-timeout", self.check_timeout, 1, 3600)
+        self._check_range("memory", self.memory, MIN_MEMORY_MIB, 1 << 20)
+        self._check_range("consumer-interval", self.consumer_interval, 1, 86_400)
+        if not self.release_from:
+            for key, path in (("model", self.model), ("samples", self.samples)):
+                if not path.is_file():
+                    raise Misconfigured(
+                        f"{key} '{path}' is not a file (looked in {Path.cwd()}):"
+                        f" pulumi config set {key} PATH, or pulumi config rm {key} for the shipped one"
+                    )
+        elif self.release_from == self.stack:
+            raise Misconfigured("release-from names this very stack: pulumi config rm release-from")
+
+    @staticmethod
+    def _check_range(key: str, value: int, least: int, most: int) -> None:
+        if not least <= value <= most:
+            raise Misconfigured(
+                f"{key} is {value}, not between {least} and {most}: pulumi config set {key} NUMBER"
+            )
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """Marks what is ours in the account; leftovers are recognised by it."""
+        return {"edge-inference:project": self.project, "edge-inference:stack": self.stack}
+
+    @property
+    def repository(self) -> str:
+        return f"{self.project}/{self.stack}"
+
+    def bucket(self, place: Place) -> str:
+        """At most 63 characters: S3's limit, which the stack's length is checked against."""
+        return f"{self.project}-{self.stack}-{place.account}-{place.region}"[:63].rstrip("-")
+
+
+class _Reader:
+    """Typed values, with a message that says what to type."""
+
+    def __init__(self, config: pulumi.Config) -> None:
+        self._config = config
+
+    def text(self, key: str) -> str:
+        return (self._config.get(key) or "").strip()
+
+    def number(self, key: str) -> int:
+        value = self.text(key)
+        try:
+            return int(value)
+        except ValueError as error:
+            raise Misconfigured(
+                f"{key} is '{value}', not a whole number: pulumi config set {key} NUMBER"
+            ) from error
+
+    def truth(self, key: str) -> bool:
+        value = self.text(key)
+        if value not in ("true", "false"):
+            raise Misconfigured(
+                f"{key} is '{value}', not true or false: pulumi config set {key} true"
+            )
+        return value == "true"
+
+    def words(self, key: str) -> tuple[str, ...]:
+        value = self.text(key)
+        try:
+            words = json.loads(value)
+        except ValueError:
+            words = None
+        if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+            raise Misconfigured(
+                f"{key} is '{value}', not a list: pulumi config set --path '{key}[0]' VALUE"
+            )
+        return tuple(words)
+
+
+def _refuse_unknown_keys(namespace: str) -> None:
+    prefix = f"{namespace}:"
+    given = {
+        key.removeprefix(prefix)
+        for key in pulumi.runtime.config.CONFIG.get()
+        if key.startswith(prefix)
+    }
+    for key in sorted(given - KEYS):
+        near = difflib.get_close_matches(key, KEYS, n=1, cutoff=0.0)[0]
+        raise Misconfigured(
+            f"config key '{key}' is unknown; the nearest is '{near}':"
+            f" pulumi config rm {key} && pulumi config set {near} VALUE"
+        )

@@ -1,0 +1,45 @@
+"""Content to component version: `<major>.<6 digits>.<6 digits>`.
+
+Greengrass takes at most six digits a part, Nucleus Lite can't store a prerelease part, and no part
+may begin with a zero, so a hash becomes two decimal numbers. 10**12 versions: two contents of one
+component share one with a chance of 1 in 2 million after a thousand releases.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+_PART = 10**6  # aws-greengrass-component-common: "can't exceed 6 digits"
+
+
+def canonical(content: Any) -> bytes:
+    """The one spelling of a JSON value: sorted keys, no spaces."""
+    return json.dumps(content, sort_keys=True, separators=(",", ":")).encode()
+
+
+def digest(content: Any) -> str:
+    """sha256 of the canonical spelling, in hex."""
+    return hashlib.sha256(canonical(content)).hexdigest()
+
+
+def component_version(major: int, content: Any) -> str:
+    """The version that this content has on any machine."""
+    minor, patch = divmod(int(digest(content), 16) % _PART**2, _PART)
+    return f"{major}.{minor}.{patch}"
+
+
+def build_tag(files: Iterable[Path], root: Path, arguments: Mapping[str, str]) -> str:
+    """The tag of the image made from these files below `root` and these build arguments.
+
+    Paths and bytes count, modes and times don't: they differ between checkouts.
+    """
+    listed = sorted((path.relative_to(root).as_posix(), path) for path in files)
+    content = {
+        "files": {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in listed},
+        "arguments": dict(arguments),
+    }
+    return digest(content)[:16]
