@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # a taken port is ours to tell, in one line
+os.environ["GRPC_VERBOSITY"] = "NONE"  # a taken port is ours to tell, in one line
 
 from greenhouse.providers.account import Account
 from greenhouse.providers.resource import Refused

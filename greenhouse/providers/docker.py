@@ -161,11 +161,11 @@ class Image(Resource):
         if host != self.account.registry or self.account.default_region is None:
             return
         ecr = self.account.ecr(self.account.default_region)
-        with fine_if("RepositoryNotFoundException", "ImageNotFoundException"):
+        with fine_if("RepositoryNotFoundException"):  # the registry will say so itself
             (found,) = ecr.describe_repositories(repositoryNames=[name])["repositories"]
-            if found["imageTagMutability"] != "IMMUTABLE":
+            taken = ecr.batch_get_image(repositoryName=name, imageIds=[{"imageTag": tag}])["images"]
+            if found["imageTagMutability"] != "IMMUTABLE" or not taken:
                 return
-            ecr.describe_images(repositoryName=name, imageIds=[{"imageTag": tag}])
             raise Refused(
                 f"tag invalid: The image tag '{tag}' already exists in the '{name}' repository and"
                 " cannot be overwritten because the repository is immutable. Remove it first:"

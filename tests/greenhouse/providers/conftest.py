@@ -15,6 +15,8 @@ from pathlib import Path
 import boto3
 import pytest
 
+os.environ.setdefault("GRPC_VERBOSITY", "ERROR")  # else it tells of every closed connection
+
 from greenhouse.providers.account import Account
 from greenhouse.providers.server import PACKAGES, serve
 from tests.greenhouse.providers.provider_engine import Engine

@@ -5,6 +5,7 @@ It keeps state as the engine does, so a test says `up` and means what a person m
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 from concurrent import futures
 from dataclasses import dataclass, field
@@ -12,7 +13,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import grpc
-from google.protobuf import empty_pb2
+from google.protobuf import empty_pb2  # type: ignore[import-untyped]
 from pulumi.runtime.proto import (
     engine_pb2,
     engine_pb2_grpc,
@@ -50,6 +51,7 @@ class Engine(engine_pb2_grpc.EngineServicer):
 
     def __init__(self, ports: Mapping[str, int]) -> None:
         self.heard: list[str] = []
+        self._hearing = threading.Condition()
         self._server = grpc.server(futures.ThreadPoolExecutor(4))
         engine_pb2_grpc.add_EngineServicer_to_server(self, self._server)
         self._port = self._server.add_insecure_port("127.0.0.1:0")
@@ -81,8 +83,16 @@ class Engine(engine_pb2_grpc.EngineServicer):
         self, request: engine_pb2.LogRequest, context: grpc.ServicerContext
     ) -> empty_pb2.Empty:
         del context
-        self.heard.append(request.message)
+        with self._hearing:
+            self.heard.append(request.message)
+            self._hearing.notify_all()
         return empty_pb2.Empty()
+
+    def await_log(self, message: str) -> None:
+        """Wait until a provider has said this."""
+        with self._hearing:
+            heard = self._hearing.wait_for(lambda: message in self.heard, timeout=30)
+        assert heard, f"never heard {message!r}, only {self.heard}"
 
     def provider(self, of: str) -> provider_pb2_grpc.ResourceProviderStub:
         """The provider of a type token or a package."""
@@ -94,28 +104,25 @@ class Engine(engine_pb2_grpc.EngineServicer):
 
     def check(self, state: State, news: Properties) -> Properties:
         """The checked inputs; raises Rejected with all reasons."""
-        answer = self.provider(state.kind).Check(
-            provider_pb2.CheckRequest(
-                urn=state.urn, olds=encode(state.inputs), news=encode(news), randomSeed=b"seed"
-            )
+        request = provider_pb2.CheckRequest(
+            urn=state.urn, olds=encode(state.inputs), news=encode(news), randomSeed=b"seed"
         )
+        answer = _answer(lambda: self.provider(state.kind).Check(request))
         if answer.failures:
             raise Rejected("\n".join(f"{f.property} {f.reason}" for f in answer.failures))
         return decode(answer.inputs)
 
     def diff(self, state: State, news: Properties) -> provider_pb2.DiffResponse:
         """What a change to these (unchecked) inputs would mean."""
-        return _answer(
-            lambda: self.provider(state.kind).Diff(
-                provider_pb2.DiffRequest(
-                    id=state.id,
-                    urn=state.urn,
-                    old_inputs=encode(state.inputs),
-                    olds=encode(state.outputs),
-                    news=encode(self.check(state, news)),
-                )
-            )
+        request = provider_pb2.DiffRequest(
+            id=state.id,
+            urn=state.urn,
+            old_inputs=encode(state.inputs),
+            olds=encode(state.outputs),
+            news=encode(self.check(state, news)),
         )
+        diff: provider_pb2.DiffResponse = _answer(lambda: self.provider(state.kind).Diff(request))
+        return diff
 
     def preview(self, state: State, news: Properties) -> Properties:
         """The outputs as far as a preview tells them."""

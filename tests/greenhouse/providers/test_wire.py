@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from google.protobuf.struct_pb2 import Struct
-from hypothesis import given
+from google.protobuf.struct_pb2 import Struct  # type: ignore[import-untyped]
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from greenhouse.providers.wire import (
@@ -44,6 +44,7 @@ values = st.recursive(
 )
 
 
+@settings(max_examples=50)
 @given(st.dictionaries(st.text(), values))
 def test_values_survive_the_wire(properties: dict[str, object]) -> None:
     assert decode(encode({k: v for k, v in properties.items() if k != SIGNATURE})) == {

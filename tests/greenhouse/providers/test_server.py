@@ -1,0 +1,149 @@
+"""The process: its ports, its manners, its end."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import grpc
+import pytest
+from google.protobuf import empty_pb2  # type: ignore[import-untyped]
+from pulumi.runtime.proto import provider_pb2, provider_pb2_grpc
+
+from greenhouse.providers.account import Account
+from greenhouse.providers.resource import Refused
+from greenhouse.providers.server import PACKAGES, serve
+from greenhouse.providers.session import Call, Session
+from greenhouse.providers.wire import encode
+from tests.greenhouse.providers.conftest import free_port
+from tests.greenhouse.providers.provider_engine import Engine, Rejected, State
+
+COMMAND = [sys.executable, "-m", "greenhouse.providers", "--ports"]
+
+
+def test_it_serves_all_packages_until_sigterm(aws: dict[str, str]) -> None:
+    ports = ",".join(f"{name}:{free_port()}" for name in PACKAGES)
+    with subprocess.Popen(
+        [*COMMAND, ports], env={**os.environ, **aws}, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout
+        assert process.stdout.readline() == f"PULUMI_DEBUG_PROVIDERS={ports}\n"
+        for entry in ports.split(","):
+            name, _, port = entry.partition(":")
+            with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+                stub = provider_pb2_grpc.ResourceProviderStub(channel)
+                stub.Cancel(empty_pb2.Empty())  # comes at the end of every operation
+                assert stub.GetPluginInfo(empty_pb2.Empty()).version, f"{name} has gone with it"
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(10) == 0
+
+
+def test_a_taken_port_is_one_clear_line(aws: dict[str, str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as holder:
+        port = holder.getsockname()[1]
+        ended = subprocess.run(
+            [*COMMAND, f"aws:{port}"],
+            env={**os.environ, **aws},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    assert ended.returncode == 1
+    assert ended.stderr.splitlines() == [
+        f"aws needs 127.0.0.1:{port}, which can't be had. `ss -ltnp 'sport = :{port}'` tells who"
+        " holds it: stop that, or choose another port"
+    ]
+
+
+def test_two_greenhouses_do_not_share_a_port(aws: dict[str, str], ports: dict[str, int]) -> None:
+    with pytest.raises(Refused, match="which can't be had"):
+        serve(f"aws:{ports['aws']}", Account.of(aws))
+
+
+@pytest.mark.parametrize("ports", ["aws", "aws:x", "gcp:4501", ""])
+def test_ports_that_make_no_sense_are_refused(aws: dict[str, str], ports: str) -> None:
+    with pytest.raises(Refused, match="is not PACKAGE:PORT with one of aws, aws-native, docker"):
+        serve(ports, Account.of(aws))
+
+
+@pytest.mark.parametrize("endpoint", ["", "https://s3.eu-west-1.amazonaws.com"])
+def test_no_other_account_is_ever_touched(aws: dict[str, str], endpoint: str) -> None:
+    with pytest.raises(Refused, match=f"AWS_ENDPOINT_URL is '{endpoint}', but these providers"):
+        Account.of({**aws, "AWS_ENDPOINT_URL": endpoint})
+
+
+def test_an_account_that_does_not_answer_is_named(aws: dict[str, str]) -> None:
+    port, nobody = free_port(), free_port()
+    account = Account.of({**aws, "AWS_ENDPOINT_URL": f"http://127.0.0.1:{nobody}"})
+    (server,) = serve(f"aws:{port}", account)
+    try:
+        with Engine({"aws": port}) as engine, pytest.raises(Rejected, match="`make up` starts it"):
+            engine.create("aws:s3/bucket:Bucket", bucket="some-bucket")
+    finally:
+        server.stop(grace=None).wait()
+
+
+def test_settings_that_would_be_ignored_are_refused(engine: Engine) -> None:
+    answer = engine.provider("aws").CheckConfig(
+        provider_pb2.CheckRequest(news=encode({"region": "eu-west-1", "profile": "production"}))
+    )
+    (failure,) = answer.failures
+    assert failure.property == "profile"
+    assert "pulumi config rm aws:profile" in failure.reason
+
+
+def test_a_resource_that_is_not_there_is_named(engine: Engine) -> None:
+    with pytest.raises(Rejected, match=r"greenhouse has no aws:sqs/queue:Queue.*aws:s3/bucket"):
+        engine.create("aws:sqs/queue:Queue")
+
+
+def test_made_but_not_right_is_told_as_such(
+    engine: Engine,
+) -> None:
+    tags = {f"key{n}": "x" for n in range(51)}  # S3 takes 50
+    with pytest.raises(Rejected) as told:
+        engine.create("aws:s3/bucket:Bucket", bucket="half-made-bucket", tags=tags)
+    error = told.value.__cause__
+    assert isinstance(error, grpc.Call)
+    details = dict(error.trailing_metadata() or ())["grpc-status-details-bin"]
+    assert b"ErrorResourceInitFailed" in details, "or the engine forgets a bucket that exists"
+    assert b"half-made-bucket" in details
+    engine.delete(State("aws:s3/bucket:Bucket", "it", id="half-made-bucket"))
+
+
+def test_cancelling_reaches_what_is_running() -> None:
+    call, ended = Call(Session("ipv4:127.0.0.1:1"), "urn::it"), threading.Event()
+    call.on_cancel(ended.set)
+    assert not ended.is_set()
+    call.cancel()
+    assert ended.is_set()
+    late = threading.Event()
+    call.on_cancel(late.set)
+    assert late.is_set(), "what starts after the cancellation must not run on"
+
+
+def test_a_cancelled_build_ends(
+    engine: Engine, program: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """^C during a build: the engine sends Cancel on the connection and waits for us."""
+    client = program / "bin" / "docker"
+    client.parent.mkdir()
+    client.write_text("#!/bin/sh\necho building; exec sleep 600\n")
+    client.chmod(0o755)
+    monkeypatch.setenv("PATH", str(client.parent), prepend=":")
+    (program / "Dockerfile").write_text("FROM scratch\n")
+
+    def cancel() -> None:
+        engine.await_log("building")
+        engine.provider("docker").Cancel(empty_pb2.Empty())
+
+    waiting = threading.Thread(target=cancel)
+    waiting.start()
+    with pytest.raises(Rejected, match="docker build was cancelled"):
+        engine.create("docker:index/image:Image", imageName="127.0.0.1:5000/x:1")
+    waiting.join()
