@@ -1,1 +1,1 @@
-"""The cloud half: what is built, stored, published and deployed. Never imports the device's runtime."""
+"""The cloud half: what is built, stored, published and deployed."""

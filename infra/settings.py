@@ -119,7 +119,9 @@ class Settings:
                 " x86_64 or arm64): pulumi config set --path 'architectures[0]' aarch64"
             )
         if not self.architectures:
-            raise Misconfigured("architectures is empty: pulumi config set --path 'architectures[0]' amd64")
+            raise Misconfigured(
+                "architectures is empty: pulumi config set --path 'architectures[0]' amd64"
+            )
         self._check_range("major", self.major, 0, 999_999)
         self._check_range("keep-releases", self.keep_releases, 1, 1000)
         self._check_range("rollout-timeout", self.rollout_timeout, 10, 86_400)

@@ -1,0 +1,98 @@
+"""The bucket and its objects, each under a key made from its content.
+
+The cloud stores a digest of every artifact when a component version is made, and a device refuses an
+object that differs from it: an object is never overwritten. Superseded ones stay for devices that
+still come from an older release, and go with the bucket.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+
+import pulumi
+import pulumi_aws as aws
+
+from infra import leftovers, policies
+from infra.clients import Clients
+from infra.settings import Place, Settings
+
+
+class Artifacts(pulumi.ComponentResource):
+    """A private, encrypted, TLS-only bucket with one release's files."""
+
+    bucket: pulumi.Output[str]
+    objects: dict[str, pulumi.Output[str]]  # file name to the object's ARN
+    uris: dict[str, pulumi.Output[str]]  # file name to s3://…, known once the object is stored
+    planned: dict[str, str]  # file name to the same URI, known at preview
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        files: Mapping[str, bytes],
+        settings: Settings,
+        place: Place,
+        clients: Clients,
+        opts: pulumi.ResourceOptions | None = None,
+    ) -> None:
+        super().__init__("edge:artifacts:Artifacts", name, None, opts)
+        tags, bucket_name = settings.tags, settings.bucket(place)
+        child = pulumi.ResourceOptions(parent=self)
+        bucket = aws.s3.Bucket(
+            f"{name}-bucket",
+            bucket=bucket_name,
+            force_destroy=True,  # a destroy takes the superseded objects along
+            tags=tags,
+            opts=pulumi.ResourceOptions(
+                parent=self,
+                hooks=leftovers.before_create(
+                    "clear-bucket",
+                    lambda: leftovers.clear_bucket(clients.s3, bucket_name, place.account, tags),
+                ),
+            ),
+        )
+        private = aws.s3.BucketPublicAccessBlock(
+            f"{name}-private",
+            bucket=bucket.bucket,
+            block_public_acls=True,
+            block_public_policy=True,
+            ignore_public_acls=True,
+            restrict_public_buckets=True,
+            opts=child,
+        )
+        aws.s3.BucketOwnershipControls(
+            f"{name}-ownership",
+            bucket=bucket.bucket,
+            rule={"object_ownership": "BucketOwnerEnforced"},
+            opts=child,
+        )
+        aws.s3.BucketServerSideEncryptionConfiguration(
+            f"{name}-encryption",
+            bucket=bucket.bucket,
+            rules=[{"apply_server_side_encryption_by_default": {"sse_algorithm": "AES256"}}],
+            opts=child,
+        )
+        aws.s3.BucketPolicy(
+            f"{name}-tls-only",
+            bucket=bucket.bucket,
+            policy=pulumi.Output.json_dumps(bucket.arn.apply(policies.tls_only)),
+            # S3 answers one of two concurrent policy changes with 409
+            opts=pulumi.ResourceOptions(parent=self, depends_on=[private]),
+        )
+        self.bucket, self.objects, self.uris, self.planned = bucket.bucket, {}, {}, {}
+        for file, data in files.items():
+            key = f"{hashlib.sha256(data).hexdigest()}/{file}"
+            stored = aws.s3.BucketObjectv2(
+                f"{name}-{file}",
+                bucket=bucket.bucket,
+                key=key,
+                content=data.decode(),
+                opts=pulumi.ResourceOptions(
+                    parent=self, retain_on_delete=True, delete_before_replace=False
+                ),
+            )
+            self.objects[file] = stored.arn
+            self.uris[file] = pulumi.Output.concat("s3://", stored.bucket, "/", stored.key)
+            self.planned[file] = f"s3://{bucket_name}/{key}"
+        self.register_outputs({})

@@ -1,0 +1,48 @@
+"""boto3 for what no Pulumi resource can ask or do: devices' states, leftovers, the uninstall.
+
+Credentials come from where the Pulumi providers take them: the environment, or `aws:profile`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import boto3
+from botocore.config import Config
+
+if TYPE_CHECKING:
+    from mypy_boto3_ecr import ECRClient
+    from mypy_boto3_greengrassv2 import GreengrassV2Client
+    from mypy_boto3_iot import IoTClient
+    from mypy_boto3_s3 import S3Client
+
+_PATIENT = Config(retries={"mode": "adaptive", "max_attempts": 8})  # waits out throttling
+
+
+@dataclass(frozen=True, kw_only=True)
+class Clients:
+    """One session's clients, each made when it is first asked for."""
+
+    region: str
+    profile: str | None
+
+    @property
+    def _session(self) -> boto3.Session:
+        return boto3.Session(region_name=self.region, profile_name=self.profile)
+
+    @property
+    def greengrass(self) -> GreengrassV2Client:
+        return self._session.client("greengrassv2", config=_PATIENT)
+
+    @property
+    def iot(self) -> IoTClient:
+        return self._session.client("iot", config=_PATIENT)
+
+    @property
+    def ecr(self) -> ECRClient:
+        return self._session.client("ecr", config=_PATIENT)
+
+    @property
+    def s3(self) -> S3Client:
+        return self._session.client("s3", config=_PATIENT)

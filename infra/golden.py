@@ -1,0 +1,80 @@
+"""The answers that XGBoost itself gives for the samples: what a device must reproduce, bit for bit.
+
+The model is also read by the device's own reader, so that one the device would refuse is refused at
+preview, in the reader's words.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from infra.settings import Misconfigured
+
+# the image's root folder: its modules are named here as they are on the device
+sys.path.append(str(Path(__file__).resolve().parent.parent / "edge"))
+
+from inference import forest  # noqa: E402
+
+
+@dataclass(frozen=True, kw_only=True)
+class Golden:
+    """A release's questions and answers; predictions are the float64 of XGBoost's float32."""
+
+    model: str
+    samples: list[dict[str, float]]
+    predictions: list[float]
+
+    def document(self) -> dict[str, Any]:
+        """golden.json, as com.ml.check reads it."""
+        return {"model": self.model, "predictions": self.predictions}
+
+
+def golden(model: Path, samples: Path) -> Golden:
+    """Ask XGBoost; raises Misconfigured for a model or samples that a device can't use."""
+    data = model.read_bytes()
+    try:
+        features = forest.read(data).feature_names
+    except forest.ModelRefused as error:
+        raise Misconfigured(f"the device would refuse model '{model}': {error}") from error
+    records = _records(samples, features)
+    import numpy as np  # noqa: PLC0415  # with xgboost 1.7 s, which a refusal needn't wait for
+    import xgboost  # noqa: PLC0415
+
+    rows = np.array([[record[name] for name in features] for record in records], dtype=np.float32)
+    booster = xgboost.Booster(model_file=bytearray(data))
+    predicted = booster.predict(xgboost.DMatrix(rows, feature_names=list(features)))
+    return Golden(
+        model=hashlib.sha256(data).hexdigest()[:12],
+        samples=records,
+        predictions=[float(value) for value in predicted],
+    )
+
+
+def _records(path: Path, features: tuple[str, ...]) -> list[dict[str, float]]:
+    try:
+        records = json.loads(path.read_bytes())
+    except ValueError as error:
+        raise Misconfigured(f"samples '{path}' is not JSON: {error}") from error
+    if not isinstance(records, list) or not records:
+        raise Misconfigured(f"samples '{path}' is not a list of at least one record")
+    for number, record in enumerate(records):
+        if not isinstance(record, dict):
+            raise Misconfigured(f"samples '{path}', row {number}: not a record but {record!r}")
+        if set(record) != set(features):
+            missing = sorted(set(features) - set(record))
+            strange = sorted(set(record) - set(features))
+            raise Misconfigured(
+                f"samples '{path}', row {number}: not the model's features"
+                f" (missing: {missing or 'none'}; not in the model: {strange or 'none'})"
+            )
+        for name, value in record.items():
+            if isinstance(value, bool) or not isinstance(value, int | float):
+                raise Misconfigured(
+                    f"samples '{path}', row {number}: {name} is {value!r}, not a number"
+                )
+    return records

@@ -1,0 +1,117 @@
+"""What an earlier `up` left and Pulumi's state doesn't know: cleared just before the same is made.
+
+Two ways lead there. An `up` was killed between a creation and the saved state. Or content came back
+(A, B, A): its component version was retained for rollback, its image kept in the repository, and
+neither can be made a second time. Everything here touches only what has exactly the name that is
+about to be made and carries this stack's tags; anything else is left for the provider to refuse.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+import pulumi
+from botocore.exceptions import ClientError
+
+if TYPE_CHECKING:
+    from mypy_boto3_ecr import ECRClient
+    from mypy_boto3_greengrassv2 import GreengrassV2Client
+    from mypy_boto3_s3 import S3Client
+
+_GONE = {
+    "ResourceNotFoundException",
+    "RepositoryNotFoundException",
+    "NoSuchBucket",
+    "NoSuchTagSet",
+    "404",
+}
+
+
+def before_create(name: str, clear: Callable[[], None]) -> pulumi.ResourceHookBinding:
+    """Run `clear` before the resource is created (or replaced by a new one)."""
+    return pulumi.ResourceHookBinding(before_create=[_hook(name, clear)])
+
+
+def before_build(name: str, clear: Callable[[], None]) -> pulumi.ResourceHookBinding:
+    """Run `clear` before an image is pushed: a new tag is an update of the image, not a creation."""
+    hook = _hook(name, clear)
+    return pulumi.ResourceHookBinding(before_create=[hook], before_update=[hook])
+
+
+def _hook(name: str, clear: Callable[[], None]) -> pulumi.ResourceHook:
+    async def run(_: pulumi.ResourceHookArgs) -> None:
+        await asyncio.to_thread(clear)  # the program's event loop serves other resources meanwhile
+
+    return pulumi.ResourceHook(name, run)
+
+
+def clear_component_version(
+    client: GreengrassV2Client, arn: str, tags: Mapping[str, str]
+) -> None:
+    """Delete the component version of that ARN if it is this stack's."""
+    try:
+        found = client.get_component(arn=arn)
+    except ClientError as error:
+        if _code(error) in _GONE:
+            return
+        raise
+    if _ours(found.get("tags", {}), tags):
+        client.delete_component(arn=arn)
+
+
+def clear_image(client: ECRClient, repository: str, tag: str) -> None:
+    """Take the tag's image out of this stack's repository: an immutable tag is pushed once."""
+    try:
+        client.batch_delete_image(repositoryName=repository, imageIds=[{"imageTag": tag}])
+    except ClientError as error:
+        if _code(error) not in _GONE:
+            raise
+
+
+def clear_repository(client: ECRClient, name: str, tags: Mapping[str, str]) -> None:
+    """Delete the repository of that name, with its images, if it is this stack's."""
+    try:
+        [found] = client.describe_repositories(repositoryNames=[name])["repositories"]
+    except ClientError as error:
+        if _code(error) in _GONE:
+            return
+        raise
+    listed = client.list_tags_for_resource(resourceArn=found["repositoryArn"])["tags"]
+    if _ours({tag["Key"]: tag["Value"] for tag in listed}, tags):
+        client.delete_repository(repositoryName=name, force=True)
+
+
+def clear_bucket(client: S3Client, name: str, account: str, tags: Mapping[str, str]) -> None:
+    """Delete the account's bucket of that name if it is this stack's, or empty and untagged.
+
+    S3 tags a bucket after creating it, so one from a killed `up` may have no tags yet.
+    """
+    try:
+        client.head_bucket(Bucket=name, ExpectedBucketOwner=account)
+    except ClientError as error:
+        if _code(error) in _GONE | {"403"}:  # 403: somebody else's, which the provider will refuse
+            return
+        raise
+    try:
+        listed = client.get_bucket_tagging(Bucket=name)["TagSet"]
+    except ClientError as error:
+        if _code(error) not in _GONE:
+            raise
+        listed = []
+    keys = [entry["Key"] for entry in client.list_objects_v2(Bucket=name).get("Contents", [])]
+    mine = _ours({tag["Key"]: tag["Value"] for tag in listed}, tags)
+    if not mine and (keys or listed):
+        return
+    for key in keys:  # at most one release's files: whoever had more got its state saved
+        client.delete_object(Bucket=name, Key=key)
+    client.delete_bucket(Bucket=name)
+
+
+def _ours(found: Mapping[str, str], tags: Mapping[str, str]) -> bool:
+    return all(found.get(key) == value for key, value in tags.items())
+
+
+def _code(error: ClientError) -> str:
+    return str(error.response.get("Error", {}).get("Code", ""))

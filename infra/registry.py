@@ -1,0 +1,113 @@
+"""The repository and the image in it: one for each architecture, by digest from here on.
+
+The tag is a hash of what the image is made from, so that a preview can name it and an unchanged tree
+builds nothing. One image per architecture, each with a tag of its own: a multi-platform index is
+pushed more than once under one tag, which an immutable repository refuses.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pulumi
+import pulumi_aws as aws
+import pulumi_docker as docker
+
+from infra import leftovers, policies, versions
+from infra.clients import Clients
+from infra.settings import Settings
+
+CONTEXT = Path("edge")  # relative: the state is the same in every checkout
+_PLATFORMS = {"amd64": "linux/amd64", "aarch64": "linux/arm64"}  # Greengrass's words to Docker's
+
+
+class Registry(pulumi.ComponentResource):
+    """An ECR repository with immutable tags, and this tree's image in it."""
+
+    arn: pulumi.Output[str]
+    images: dict[str, pulumi.Output[str]]  # architecture to repository@digest
+    tags: dict[str, str]  # architecture to what a preview knows of its image: repository:tag
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        settings: Settings,
+        clients: Clients,
+        opts: pulumi.ResourceOptions | None = None,
+    ) -> None:
+        super().__init__("edge:registry:Registry", name, None, opts)
+        tags = settings.tags
+        repository = aws.ecr.Repository(
+            f"{name}-repository",
+            name=settings.repository,
+            image_tag_mutability="IMMUTABLE",
+            image_scanning_configuration={"scan_on_push": True},
+            force_delete=True,  # a destroy takes the images along
+            tags=tags,
+            opts=pulumi.ResourceOptions(
+                parent=self,
+                hooks=leftovers.before_create(
+                    "clear-repository",
+                    lambda: leftovers.clear_repository(clients.ecr, settings.repository, tags),
+                ),
+            ),
+        )
+        aws.ecr.LifecyclePolicy(
+            f"{name}-lifecycle",
+            repository=repository.name,
+            policy=pulumi.Output.json_dumps(
+                policies.lifecycle(settings.architectures, keep=settings.keep_releases)
+            ),
+            opts=pulumi.ResourceOptions(parent=self),
+        )
+        arguments = {
+            "BUILD_IMAGE": settings.build_image,
+            "RUNTIME_IMAGE": settings.runtime_image,
+        }
+        content = versions.build_tag(_build_files(), CONTEXT, arguments)
+        token = aws.ecr.get_authorization_token_output()
+        self.arn = repository.arn
+        self.images, self.tags = {}, {}
+        for architecture in settings.architectures:
+            tag = f"{architecture}-{content}"
+            built = docker.Image(
+                f"{name}-image-{architecture}",
+                image_name=pulumi.Output.concat(repository.repository_url, ":", tag),
+                build=docker.DockerBuildArgs(
+                    context=str(CONTEXT),
+                    dockerfile=str(CONTEXT / "Dockerfile"),
+                    platform=_PLATFORMS[architecture],
+                    args=arguments,
+                ),
+                registry=docker.RegistryArgs(
+                    server=repository.repository_url,
+                    username=token.user_name,
+                    password=token.password,
+                ),
+                opts=pulumi.ResourceOptions(
+                    parent=self,
+                    hooks=leftovers.before_build(
+                        f"clear-image-{architecture}",
+                        lambda tag=tag: leftovers.clear_image(  # type: ignore[misc]  # per turn
+                            clients.ecr, settings.repository, tag
+                        ),
+                    ),
+                ),
+            )
+            self.images[architecture] = built.repo_digest
+            self.tags[architecture] = f"{settings.repository}:{tag}"
+        self.register_outputs({})
+
+
+def _build_files() -> list[Path]:
+    """What the Dockerfile copies; a wider build context would only build the same again."""
+    return [
+        CONTEXT / "Dockerfile",
+        *CONTEXT.glob("requirements*.txt"),
+        *(
+            path
+            for path in (CONTEXT / "inference").rglob("*")
+            if path.is_file() and "__pycache__" not in path.parts
+        ),
+    ]
