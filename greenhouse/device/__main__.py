@@ -1,0 +1,85 @@
+"""`python -m greenhouse.device`: one core device, until SIGTERM."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import boto3
+import typer
+
+from greenhouse.device.cloud import AccountCloud, Cloud
+from greenhouse.device.folders import Folders
+from greenhouse.device.lock import Taken, hold
+from greenhouse.device.nucleus import Nucleus, Settings
+from greenhouse.home import DEVICE_ROLE
+
+if TYPE_CHECKING:
+    from mypy_boto3_iam import IAMClient
+    from mypy_boto3_s3 import S3Client
+
+EX_TEMPFAIL = 75
+EX_CONFIG = 78
+
+
+def main(
+    thing: Annotated[str, typer.Option(help="The name of the thing that the device is.")],
+    root: Annotated[Path, typer.Option(help="The Greengrass root folder.")],
+    role: Annotated[
+        str, typer.Option(help="The token exchange role, asked before every download.")
+    ] = DEVICE_ROLE,
+) -> None:
+    """Run one core device. The account is the one that AWS_* in the environment names."""
+    try:
+        endpoint, region = os.environ["AWS_ENDPOINT_URL_GREENGRASSV2"], os.environ["AWS_REGION"]
+    except KeyError as missing:
+        print(
+            f"{missing.args[0]} is not set: the device doesn't know its cloud."
+            ' Type `eval "$(make -s env)"` first.',
+            file=sys.stderr,
+        )
+        raise typer.Exit(EX_CONFIG) from missing
+    folders = Folders(root.resolve())
+    _log_to(folders.log("greengrass"))
+    settings = Settings(thing=thing, folders=folders, role=role, region=region)
+    session = boto3.Session(region_name=region)
+    cloud = AccountCloud(
+        thing=thing,
+        endpoint=endpoint,
+        greengrass=session.client("greengrassv2"),
+        iot=session.client("iot"),
+    )
+    try:
+        asyncio.run(_run(settings, cloud, iam=session.client("iam"), s3=session.client("s3")))
+    except Taken as taken:
+        print(taken, file=sys.stderr)
+        raise typer.Exit(EX_TEMPFAIL) from taken
+
+
+async def _run(settings: Settings, cloud: Cloud, *, iam: IAMClient, s3: S3Client) -> None:
+    lock = await hold(settings.thing, settings.folders.root)
+    ended = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, ended.set)
+    async with lock:
+        await Nucleus(settings, cloud=cloud, iam=iam, s3=s3).run(ended)
+
+
+def _log_to(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    logging.basicConfig(
+        level=logging.INFO,
+        format="%(asctime)s [%(levelname)s] %(name)s: %(message)s",
+        handlers=[logging.FileHandler(path), logging.StreamHandler()],
+    )
+    logging.getLogger("botocore").setLevel(logging.WARNING)
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,141 @@
+"""The device's lines to its cloud: deployments by long poll, reports, recipes.
+
+What devices use of the public API goes through boto3. The rest stands for shadow, jobs and fleet
+status messages and is private to greenhouse (see `greenhouse.cloud.server`). All calls block: they
+are made from threads. The poll has a thread of its own that nobody waits for at the end.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Protocol
+
+from botocore.exceptions import ClientError
+
+from greenhouse.device.errors import AWS_ERRORS, DeploymentFailed, ErrorCode
+from greenhouse.device.resolve import Requirements
+
+if TYPE_CHECKING:
+    from mypy_boto3_greengrassv2 import GreengrassV2Client
+    from mypy_boto3_iot import IoTClient
+
+log = logging.getLogger(__name__)
+
+WAIT_SECONDS = 20
+RETRY_SECONDS = 1.0
+TIMEOUT_SECONDS = 10.0  # of an answer, beyond the poll's own wait
+
+
+class Rejected(Exception):
+    """The cloud has understood the report and won't have it: sending it again is no use."""
+
+
+class Cloud(Protocol):
+    """What a device wants of its cloud; all but `follow` block."""
+
+    def follow(self, listed: Callable[[list[dict[str, Any]]], None]) -> None:
+        """Call back from a thread with the deployments in force, at once and at every change."""
+
+    def report(self, body: Mapping[str, Any]) -> None:
+        """Raises Rejected, or OSError where the cloud can't be reached."""
+
+    def choose(
+        self, component: str, requirements: Requirements, attributes: Mapping[str, str]
+    ) -> dict[str, Any] | None:
+        """The recipe of the version that the cloud chooses; None where it has none that fits."""
+
+    def groups(self) -> set[str] | None:
+        """The ARNs of the groups the thing is in; None where that can't be found out."""
+
+
+class AccountCloud:
+    """One thing's cloud, as the environment names it."""
+
+    def __init__(
+        self, *, thing: str, endpoint: str, greengrass: GreengrassV2Client, iot: IoTClient
+    ) -> None:
+        self._thing, self._greengrass, self._iot = thing, greengrass, iot
+        self._base = f"{endpoint.rstrip('/')}/device/{urllib.parse.quote(thing, safe='')}"
+
+    def follow(self, listed: Callable[[list[dict[str, Any]]], None]) -> None:
+        threading.Thread(
+            target=self._follow, args=(listed, threading.Event()), name="poll", daemon=True
+        ).start()
+
+    def _follow(
+        self, listed: Callable[[list[dict[str, Any]]], None], pause: threading.Event
+    ) -> None:
+        seen: int | None = None
+        reachable = True
+        while True:
+            wait = 0 if seen is None else WAIT_SECONDS
+            try:
+                answer = self._call(f"deployments?seen={seen or 0}&wait={wait}", wait)
+            except (OSError, ValueError) as error:
+                if reachable:
+                    log.warning("no deployments from the cloud, still trying: %s", error)
+                reachable = False
+                pause.wait(RETRY_SECONDS)
+                continue
+            if not reachable:
+                log.info("the cloud answers again")
+            reachable = True
+            if answer["seen"] != seen:
+                seen = answer["seen"]
+                listed(answer["deployments"])
+
+    def report(self, body: Mapping[str, Any]) -> None:
+        try:
+            self._call("report", 0, body)
+        except urllib.error.HTTPError as error:
+            if error.code < 500:
+                raise Rejected(f"{error}: {error.read().decode(errors='replace')}") from error
+            raise
+
+    def _call(self, path: str, wait: float, body: Mapping[str, Any] | None = None) -> Any:
+        request = urllib.request.Request(  # noqa: S310  # the endpoint is our environment's
+            f"{self._base}/{path}",
+            data=None if body is None else json.dumps(body).encode(),
+            headers={"content-type": "application/json"},
+        )
+        with urllib.request.urlopen(request, timeout=wait + TIMEOUT_SECONDS) as response:  # noqa: S310
+            return json.load(response)
+
+    def choose(
+        self, component: str, requirements: Requirements, attributes: Mapping[str, str]
+    ) -> dict[str, Any] | None:
+        try:
+            answer = self._greengrass.resolve_component_candidates(
+                platform={"attributes": dict(attributes)},
+                componentCandidates=[
+                    {"componentName": component, "versionRequirements": dict(requirements)}
+                ],
+            )
+        except self._greengrass.exceptions.ResourceNotFoundException:
+            return None
+        except ClientError as error:
+            raise DeploymentFailed(
+                f"Failed to resolve component candidates: {error}",
+                ErrorCode.NO_AVAILABLE_COMPONENT_VERSION,
+            ) from error
+        except AWS_ERRORS as error:
+            log.warning("%s: the cloud can't be asked: %s", component, error)
+            return None
+        recipe: dict[str, Any] = json.loads(answer["resolvedComponentVersions"][0]["recipe"])
+        return recipe
+
+    def groups(self) -> set[str] | None:
+        try:
+            pages = self._iot.get_paginator("list_thing_groups_for_thing").paginate(
+                thingName=self._thing
+            )
+            return {group["groupArn"] for page in pages for group in page["thingGroups"]}
+        except AWS_ERRORS as error:
+            log.warning("the thing's groups can't be asked for, all are kept: %s", error)
+            return None

@@ -1,0 +1,286 @@
+"""One deployment on one device: resolve, fetch, configure, activate; else back to what was before.
+
+Nothing is stopped until everything has been fetched, so a failure up to there changes nothing
+(FAILED_NO_STATE_CHANGE). Activation is over when every component has arrived or one is broken;
+the nucleus looks once a second, so a `run` that fails within that second fails the deployment, a
+later one doesn't (conformance java-run-exit1). A broken component means rollback to what ran
+before, unless the deployment says DO_NOTHING (java-fail-good-and-bad-short). What the deployment
+has removed is stopped last, after the new components have started (java-redeploy-versions-config).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Protocol
+
+from greenhouse.device.artifacts import Packages, check_dependencies
+from greenhouse.device.cloud import Cloud
+from greenhouse.device.components import Components
+from greenhouse.device.configuration import BadPointer
+from greenhouse.device.configuration import resolve as resolve_configuration
+from greenhouse.device.errors import DeploymentFailed, ErrorCode
+from greenhouse.device.folders import Folders
+from greenhouse.device.lifecycle import Plan, State
+from greenhouse.device.plans import plan_all
+from greenhouse.device.recipes import Recipe, read
+from greenhouse.device.resolve import Requirements, Sources, resolve
+from greenhouse.device.role import Role
+from greenhouse.device.state import DeviceState, Installed, Outcome, Target
+
+if TYPE_CHECKING:
+    from mypy_boto3_iam import IAMClient
+
+log = logging.getLogger(__name__)
+
+POLL_SECONDS = 1.0  # WAIT_SVC_START_POLL_INTERVAL_MILLISEC
+
+
+class Device(Protocol):
+    """What a deployment reads and leaves."""
+
+    state: DeviceState
+    components: Components
+
+    def keep(self, state: DeviceState) -> None:
+        """Make this the device's state."""
+
+    def run_with(self, installed: Mapping[str, Installed]) -> None:
+        """From now on these are the components' configurations."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Everything that activation needs."""
+
+    targets: Mapping[str, Target]
+    installed: Mapping[str, Installed]
+    plans: Mapping[str, Plan]
+
+
+class Deployer:
+    """Does deployments, one at a time."""
+
+    def __init__(
+        self,
+        device: Device,
+        *,
+        thing: str,
+        role: str,
+        cloud: Cloud,
+        iam: IAMClient,
+        packages: Packages,
+        folders: Folders,
+        attributes: Mapping[str, str],
+    ) -> None:
+        self._device, self._thing, self._role = device, thing, role
+        self._cloud, self._iam = cloud, iam
+        self._packages, self._folders, self._attributes = packages, folders, attributes
+
+    async def deploy(self, deployment: Mapping[str, Any]) -> None:
+        """Do it; how it went is in the device's state."""
+        deployment_id, target = deployment["deploymentId"], deployment["targetArn"]
+        log.info("deployment %s to %s begins", deployment_id, target)
+        self._tell(Outcome(deployment_id, "IN_PROGRESS"))
+        before = self._device.state
+        try:
+            prepared = await asyncio.to_thread(self._prepare, deployment, before)
+        except DeploymentFailed as failure:
+            self._failed(deployment, failure, "FAILED_NO_STATE_CHANGE")
+            return
+        try:
+            await self._activate(prepared)
+        except DeploymentFailed as failure:
+            await self._undo(deployment, failure, before, prepared)
+            return
+        await self._remove_all_but(prepared.installed)
+        status = "SUCCEEDED" if ":thinggroup/" in target else "COMPLETED"
+        self._done(deployment, Outcome(deployment_id, status, "SUCCESSFUL"), prepared)
+        await asyncio.to_thread(self._clean_up, prepared.installed)
+
+    def _clean_up(self, installed: Mapping[str, Installed]) -> None:
+        """Remove stale versions; what can't be removed now is tried after the next deployment."""
+        keep = {
+            name: {one.version} | ({one.previous} if one.previous else set())
+            for name, one in installed.items()
+        }
+        try:
+            self._packages.clean_up(keep, self._attributes)
+        except (DeploymentFailed, OSError) as error:
+            log.warning("stale versions are not all removed: %s", error)
+
+    def plans(self, installed: Mapping[str, Installed]) -> dict[str, Plan]:
+        """The plans for what is on the device already."""
+        recipes = {
+            name: read(self._packages.recipe(name, one.version), self._attributes)
+            for name, one in installed.items()
+        }
+        return plan_all(recipes, installed, folders=self._folders, thing=self._thing)
+
+    def _prepare(self, deployment: Mapping[str, Any], before: DeviceState) -> Prepared:
+        """All that can fail without changing what runs; blocks."""
+        asked: Mapping[str, Any] = deployment["components"] or {}
+        if with_user := sorted(name for name, one in asked.items() if one.get("runWith")):
+            raise DeploymentFailed(
+                f"runWith of {with_user}: greenhouse runs all components as its own user",
+                ErrorCode.RUN_WITH_CONFIG_NOT_VALID,
+            )
+        targets = self._targets(deployment, before)
+        recipes = resolve(
+            {_short(arn): target.roots for arn, target in targets.items()},
+            Sources(cloud=self._choose, local=lambda name: self._local(name, before)),
+        )
+        check_dependencies(recipes)
+        role = Role(self._iam, self._role)  # what it may do is asked anew for each deployment
+        for recipe in recipes.values():
+            self._packages.fetch(recipe, role)
+        try:
+            installed = {
+                name: self._install(recipe, asked.get(name), before, deployment["deploymentId"])
+                for name, recipe in recipes.items()
+            }
+            plans = plan_all(recipes, installed, folders=self._folders, thing=self._thing)
+        except BadPointer as error:
+            raise DeploymentFailed(str(error)) from error
+        return Prepared(targets, installed, plans)
+
+    def _targets(self, deployment: Mapping[str, Any], before: DeviceState) -> dict[str, Target]:
+        """Every target's latest deployment; a group that the thing has left counts no more."""
+        groups = self._cloud.groups()
+        targets = {
+            arn: target
+            for arn, target in before.targets.items()
+            if groups is None or ":thinggroup/" not in arn or arn in groups
+        }
+        roots = {
+            name: one["componentVersion"] for name, one in (deployment["components"] or {}).items()
+        }
+        targets[deployment["targetArn"]] = Target(deployment["deploymentId"], roots)
+        return targets
+
+    def _choose(self, name: str, requirements: Requirements) -> Recipe | None:
+        document = self._cloud.choose(name, requirements, self._attributes)
+        if document is None:
+            return None
+        recipe = read(document, self._attributes)
+        self._packages.keep_recipe(document)
+        return recipe
+
+    def _local(self, name: str, before: DeviceState) -> Recipe | None:
+        one = before.components.get(name)
+        return read(self._packages.recipe(name, one.version), self._attributes) if one else None
+
+    def _install(
+        self, recipe: Recipe, asked: Mapping[str, Any] | None, before: DeviceState, source: str
+    ) -> Installed:
+        """The component with its new configuration; only a root's can be updated."""
+        running = before.components.get(recipe.name)
+        update = (asked or {}).get("configurationUpdate") or {}
+        configuration = resolve_configuration(
+            running.configuration if running else {},
+            recipe.defaults,
+            reset=update.get("reset") or (),
+            merge=json.loads(update.get("merge") or "{}"),
+        )
+        if running is None:
+            return Installed(recipe.version, configuration, source)
+        if running.version == recipe.version:
+            return replace(running, configuration=configuration)
+        return Installed(recipe.version, configuration, source, previous=running.version)
+
+    async def _activate(self, prepared: Prepared) -> None:
+        """Run it; raises DeploymentFailed when a component of it is broken."""
+        self._device.run_with(prepared.installed)
+        self._device.components.apply(prepared.plans)
+        while True:
+            tracked = [one for one in self._device.components if one.plan.name in prepared.plans]
+            settled = [one for one in tracked if one.settled]
+            for component in settled:
+                if component.state is State.BROKEN:
+                    raise DeploymentFailed(
+                        f"Service {component.plan.name} in broken state after deployment",
+                        ErrorCode.COMPONENT_UPDATE_ERROR,
+                        ErrorCode.COMPONENT_BROKEN,
+                    )
+            if len(settled) == len(tracked):
+                return
+            await asyncio.sleep(POLL_SECONDS)
+
+    async def _undo(
+        self,
+        deployment: Mapping[str, Any],
+        failure: DeploymentFailed,
+        before: DeviceState,
+        prepared: Prepared,
+    ) -> None:
+        policies = deployment.get("deploymentPolicies") or {}
+        if policies.get("failureHandlingPolicy") == "DO_NOTHING":
+            both = {**before.components, **prepared.installed}
+            self._failed(
+                deployment,
+                failure,
+                "FAILED_ROLLBACK_NOT_REQUESTED",
+                replace(prepared, installed=both),
+            )
+            return
+        log.warning("deployment %s failed, rolling back: %s", deployment["deploymentId"], failure)
+        plans = await asyncio.to_thread(self.plans, before.components)
+        try:
+            await self._activate(Prepared(before.targets, before.components, plans))
+        except DeploymentFailed as second:
+            log.warning("the rollback failed too: %s", second)
+            detail = "FAILED_UNABLE_TO_ROLLBACK"
+        else:
+            detail = "FAILED_ROLLBACK_COMPLETE"
+        await self._remove_all_but(before.components)
+        self._failed(deployment, failure, detail)
+
+    async def _remove_all_but(self, installed: Mapping[str, Installed]) -> None:
+        names = [one.plan.name for one in self._device.components if one.plan.name not in installed]
+        await self._device.components.end(names, remove=True)
+
+    def _failed(
+        self,
+        deployment: Mapping[str, Any],
+        failure: DeploymentFailed,
+        detail: str,
+        left: Prepared | None = None,
+    ) -> None:
+        outcome = Outcome(
+            deployment["deploymentId"],
+            "FAILED",
+            failure.reason(detail),
+            tuple(failure.stack),
+            tuple(failure.types),
+        )
+        self._done(deployment, outcome, left)
+
+    def _done(self, deployment: Mapping[str, Any], outcome: Outcome, left: Prepared | None) -> None:
+        """Keep, in one step, what runs now and how the deployment ended."""
+        log.info("deployment %s: %s, %s", outcome.deployment, outcome.status, outcome.reason)
+        state = self._device.state
+        if left:
+            state = replace(state, components=left.installed, targets=left.targets)
+        self._device.keep(
+            replace(
+                state,
+                handled={**state.handled, deployment["targetArn"]: deployment["deploymentId"]},
+                outcomes=(*_others(state, outcome), outcome),
+            )
+        )
+
+    def _tell(self, outcome: Outcome) -> None:
+        state = self._device.state
+        self._device.keep(replace(state, outcomes=(*_others(state, outcome), outcome)))
+
+
+def _others(state: DeviceState, outcome: Outcome) -> tuple[Outcome, ...]:
+    return tuple(one for one in state.outcomes if one.deployment != outcome.deployment)
+
+
+def _short(arn: str) -> str:
+    """`thing/NAME` or `thinggroup/NAME`, as requirements name who asks."""
+    return arn.split(":", 5)[-1]

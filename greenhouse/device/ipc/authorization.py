@@ -1,0 +1,52 @@
+"""Who may do what on which topic: the `accessControl` of a component's configuration.
+
+    {"aws.greengrass.ipc.pubsub": {"<policy id>": {"operations": […], "resources": […]}}}
+
+`*` in a resource stands for any characters, slashes included. MQTT's `+` and `#` are plain
+characters here. `${*}`, `${?}` and `${$}` are the characters themselves; a bare `?` is invalid, and
+the nucleus then leaves the whole policy out. Nothing else in a resource is expanded. All of it as
+seen: conformance java-ipc-authz, java-ipc-resource-question.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+PUBSUB = "aws.greengrass.ipc.pubsub"
+
+_PART = re.compile(r"\$\{([*?$])\}|(\*)|(\?)|(.)", re.DOTALL)
+
+
+def allows(access_control: Any, *, service: str, operation: str, resource: str) -> bool:
+    """Whether any policy of the service allows the operation on the resource."""
+    return any(
+        (operation in operations or "*" in operations)
+        and any(pattern.fullmatch(resource) for pattern in patterns)
+        for operations, patterns in _policies(access_control, service)
+    )
+
+
+def _policies(
+    access_control: Any, service: str
+) -> Iterator[tuple[list[str], list[re.Pattern[str]]]]:
+    policies = access_control.get(service) if isinstance(access_control, dict) else None
+    for policy in policies.values() if isinstance(policies, dict) else ():
+        if not isinstance(policy, dict):
+            continue
+        operations, resources = policy.get("operations"), policy.get("resources")
+        if isinstance(operations, list) and isinstance(resources, list):
+            patterns = [_pattern(str(resource)) for resource in resources]
+            if None not in patterns:
+                yield operations, [pattern for pattern in patterns if pattern is not None]
+
+
+def _pattern(resource: str) -> re.Pattern[str] | None:
+    """None for a resource that the nucleus finds invalid."""
+    parts = []
+    for escaped, anything, invalid, plain in _PART.findall(resource):
+        if invalid:
+            return None
+        parts.append(".*" if anything else re.escape(escaped or plain))
+    return re.compile("".join(parts), re.DOTALL)

@@ -1,0 +1,131 @@
+"""The IPC socket of one device: connections, and the tokens that say who is at the other end.
+
+Every component gets a token (SVCUID) that it keeps over restarts. The socket is open to everyone,
+as on both real runtimes: the token is what counts. A subscriber that doesn't read holds up nobody
+(conformance java-ipc-slow-subscriber); what waits for it is bounded, though, and past the bound
+its connection is closed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import secrets
+import string
+import tempfile
+from pathlib import Path
+from typing import cast
+
+from greenhouse.device.ipc.connection import After, Connection
+from greenhouse.device.ipc.operations import Host, Operations
+from greenhouse.device.ipc.topics import Topics
+
+log = logging.getLogger(__name__)
+
+MAX_SOCKET_PATH = 107  # sun_path has 108 bytes, the last one is NUL
+MAX_WAITING_BYTES = 64 * 1024 * 1024
+TOKEN_LENGTH = 16
+
+
+class Broker:
+    """Listens from `start` to `stop`."""
+
+    def __init__(self, root: Path, host: Host) -> None:
+        self.path = socket_path(root)
+        self._topics = Topics()
+        self._operations = Operations(host, self._topics)
+        self._components: dict[str, str] = {}  # by token
+        self._open: set[_Wire] = set()
+        self._server: asyncio.Server | None = None
+
+    async def start(self) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.path.unlink(missing_ok=True)  # a predecessor's; the lock says that it is gone
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_unix_server(lambda: _Wire(self), str(self.path))
+        self.path.chmod(0o666)
+
+    async def stop(self) -> None:
+        if self._server:
+            self._server.close()
+        for wire in list(self._open):
+            wire.abort()
+        self.path.unlink(missing_ok=True)
+
+    def token(self, component: str) -> str:
+        """The component's token, made the first time it is asked for."""
+        for token, name in self._components.items():
+            if name == component:
+                return token
+        alphabet = string.ascii_uppercase + string.digits
+        token = "".join(secrets.choice(alphabet) for _ in range(TOKEN_LENGTH))
+        self._components[token] = component
+        return token
+
+    def forget(self, component: str) -> None:
+        """A removed component's token is worth nothing any more."""
+        for token in [token for token, name in self._components.items() if name == component]:
+            del self._components[token]
+
+    def opened(self, wire: _Wire) -> None:
+        self._open.add(wire)
+
+    def lost(self, wire: _Wire) -> None:
+        self._open.discard(wire)
+
+    def connection(self, wire: _Wire) -> Connection:
+        return Connection(
+            operations=self._operations,
+            topics=self._topics,
+            component_of=self._components.get,
+            send=wire.send,
+        )
+
+
+class _Wire(asyncio.Protocol):
+    """The transport of one connection."""
+
+    def __init__(self, broker: Broker) -> None:
+        self._broker = broker
+        self._connection = broker.connection(self)
+        self._transport: asyncio.WriteTransport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.WriteTransport, transport)  # what a Unix socket gives
+        self._broker.opened(self)
+
+    def data_received(self, data: bytes) -> None:
+        after = self._connection.received(data)
+        if after is After.CLOSE and self._transport:
+            self._transport.close()
+
+    def connection_lost(self, _error: Exception | None) -> None:
+        self._connection.closed()
+        self._broker.lost(self)
+
+    def send(self, data: bytes) -> None:
+        if self._transport is None or self._transport.is_closing():
+            return
+        if self._transport.get_write_buffer_size() > MAX_WAITING_BYTES:
+            log.warning(
+                "IPC of %s: more than %d bytes wait for it; closed",
+                self._connection.component,
+                MAX_WAITING_BYTES,
+            )
+            self._transport.abort()
+            return
+        self._transport.write(data)
+
+    def abort(self) -> None:
+        if self._transport:
+            self._transport.abort()
+
+
+def socket_path(root: Path) -> Path:
+    """`<root>/ipc.socket`; a shorter one, the same every time, where the system can't take it."""
+    path = root.resolve() / "ipc.socket"
+    if len(bytes(path)) <= MAX_SOCKET_PATH:
+        return path
+    short = hashlib.sha256(bytes(path)).hexdigest()[:16]
+    return Path(tempfile.gettempdir()) / f"greenhouse-{short}" / "ipc.socket"

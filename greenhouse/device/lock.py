@@ -1,0 +1,47 @@
+"""One device for each thing on a machine, whichever greenhouse it belongs to.
+
+Containers are named after the thing, so two devices of one thing would remove each other's. The
+lock is an abstract Unix socket: the kernel frees it with its process, and who holds it can say
+where it lives.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import socket
+from pathlib import Path
+
+ANSWER_SECONDS = 2.0
+
+
+class Taken(Exception):
+    """Another device of this thing runs on this machine; the message names its root folder."""
+
+
+async def hold(thing: str, root: Path) -> asyncio.Server:
+    """Hold the lock until the server is closed; raises Taken."""
+    address = "\0greenhouse-device-" + hashlib.sha256(thing.encode()).hexdigest()
+
+    async def answer(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(str(root).encode())
+        writer.close()
+
+    try:
+        return await asyncio.start_unix_server(answer, address)
+    except OSError as error:
+        owner = await asyncio.to_thread(_ask, address)
+        raise Taken(
+            f"a device '{thing}' runs on this machine already, with the root folder {owner}."
+            f" Stop that one, or give this one another name with --thing."
+        ) from error
+
+
+def _ask(address: str) -> str:
+    with socket.socket(socket.AF_UNIX) as line:
+        line.settimeout(ANSWER_SECONDS)
+        try:
+            line.connect(address)
+            return line.recv(4096).decode() or "(it doesn't say)"
+        except OSError:
+            return "(it doesn't answer)"

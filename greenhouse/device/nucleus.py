@@ -1,0 +1,192 @@
+"""The device itself: brings up what it ran before, then follows its deployments to its end."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from greenhouse.device.artifacts import Packages
+from greenhouse.device.cloud import Cloud
+from greenhouse.device.components import Components
+from greenhouse.device.configuration import merged
+from greenhouse.device.deployments import Deployer
+from greenhouse.device.folders import Folders
+from greenhouse.device.ipc.broker import Broker
+from greenhouse.device.lifecycle import State
+from greenhouse.device.recipes import NUCLEUS_VERSION, platform_attributes
+from greenhouse.device.reports import Reporter
+from greenhouse.device.scripts import Processes, end_leftovers
+from greenhouse.device.state import DeviceState, Installed, Outcome, load, save
+
+if TYPE_CHECKING:
+    from mypy_boto3_iam import IAMClient
+    from mypy_boto3_s3 import S3Client
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Who the device is and where its cloud is."""
+
+    thing: str
+    folders: Folders
+    role: str
+    region: str
+
+
+class Nucleus:
+    """One core device."""
+
+    def __init__(self, settings: Settings, *, cloud: Cloud, iam: IAMClient, s3: S3Client) -> None:
+        self._settings = settings
+        folders = settings.folders
+        self.state = load(folders.state)
+        self._running: Mapping[str, Installed] = self.state.components
+        self._listed: Sequence[Mapping[str, Any]] = ()
+        self._news = asyncio.Event()
+        self._broker = Broker(folders.root, self)
+        self.components = Components(processes=self._processes, changed=self._changed)
+        self._cloud = cloud
+        attributes = platform_attributes()
+        self._deployer = Deployer(
+            self,
+            thing=settings.thing,
+            role=settings.role,
+            cloud=cloud,
+            iam=iam,
+            packages=Packages(folders, s3),
+            folders=folders,
+            attributes=attributes,
+        )
+        self._reporter = Reporter(
+            cloud,
+            architecture=attributes["architecture"],
+            components=self.components,
+            state=lambda: self.state,
+            delivered=self._delivered,
+        )
+
+    async def run(self, ended: asyncio.Event) -> None:
+        """Until `ended`; then stop the components, dependents first."""
+        await end_leftovers(self._settings.folders.processes)
+        await self._broker.start()
+        plans = await asyncio.to_thread(self._deployer.plans, self.state.components)
+        self.components.apply(plans)
+        self._reporter.changed()
+        self._cloud.follow(self._from_thread(asyncio.get_running_loop()))
+        tasks = [
+            asyncio.create_task(self._reporter.run(), name="reports"),
+            asyncio.create_task(self._deploy_all(), name="deployments"),
+            asyncio.create_task(ended.wait(), name="end"),
+        ]
+        log.info("%s is up, IPC on %s", self._settings.thing, self._broker.path)
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self.components.end([one.plan.name for one in self.components], remove=False)
+        await self._broker.stop()
+        for task in done:
+            task.result()  # a mistake of ours ends the process with its traceback
+
+    def _from_thread(
+        self, loop: asyncio.AbstractEventLoop
+    ) -> Callable[[list[dict[str, Any]]], None]:
+        def listed(deployments: list[dict[str, Any]]) -> None:
+            with suppress(RuntimeError):  # the device has ended meanwhile
+                loop.call_soon_threadsafe(self._follow, deployments)
+
+        return listed
+
+    def _follow(self, listed: list[dict[str, Any]]) -> None:
+        self._listed = sorted(listed, key=lambda one: one["creationTimestamp"])
+        self._news.set()
+
+    async def _deploy_all(self) -> None:
+        while True:
+            self._news.clear()
+            new = [
+                one
+                for one in self._listed
+                if self.state.handled.get(one["targetArn"]) != one["deploymentId"]
+            ]
+            if new:
+                await self._deployer.deploy(new[0])
+            else:
+                await self._news.wait()
+
+    def _changed(self) -> None:
+        self._reporter.changed()
+
+    def keep(self, state: DeviceState) -> None:
+        self.state = state
+        save(self._settings.folders.state, state)
+        self._reporter.changed()
+
+    def run_with(self, installed: Mapping[str, Installed]) -> None:
+        self._running = installed
+
+    def _delivered(self, outcomes: Sequence[Outcome]) -> None:
+        if outcomes:
+            left = tuple(one for one in self.state.outcomes if one not in outcomes)
+            self.keep(replace(self.state, outcomes=left))
+
+    def _processes(self, component: str) -> Processes:
+        folders = self._settings.folders
+        return Processes(
+            component=component,
+            work=folders.work(component),
+            log_file=folders.log(component),
+            records=folders.processes,
+            base=self._environment(component),
+        )
+
+    def _environment(self, component: str) -> dict[str, str]:
+        """What a script finds: the device's own environment, but for its account, and Greengrass'.
+
+        The names are those of conformance java-env-interp-exit0.
+        """
+        settings, token, socket = self._settings, self._broker.token(component), self._broker.path
+        own = {key: value for key, value in os.environ.items() if not key.startswith("AWS_")}
+        return {
+            **own,
+            "AWS_CONTAINER_AUTHORIZATION_TOKEN": token,
+            "AWS_DEFAULT_REGION": settings.region,
+            "AWS_GG_NUCLEUS_DOMAIN_SOCKET_FILEPATH": str(socket),
+            "AWS_GG_NUCLEUS_DOMAIN_SOCKET_FILEPATH_FOR_COMPONENT": str(socket),
+            "AWS_IOT_THING_NAME": settings.thing,
+            "AWS_REGION": settings.region,
+            "GGC_VERSION": NUCLEUS_VERSION,
+            "GG_ROOT_CA_PATH": "",
+            "SVCUID": token,
+        }
+
+    def configuration(self, component: str) -> Mapping[str, Any] | None:
+        installed = self._running.get(component)
+        return installed.configuration if installed else None
+
+    def merge_configuration(
+        self, component: str, path: list[str], values: Mapping[str, Any]
+    ) -> None:
+        """Kept at once; a plain configuration change restarts nothing."""
+        for step in reversed(path):
+            values = {step: values}
+
+        def with_values(all_of_them: Mapping[str, Installed]) -> dict[str, Installed]:
+            one = all_of_them[component]
+            new = replace(one, configuration=merged(one.configuration, values))
+            return {**all_of_them, component: new}
+
+        self._running = with_values(self._running)
+        if component in self.state.components:
+            self.keep(replace(self.state, components=with_values(self.state.components)))
+
+    def report_state(self, component: str, state: str) -> None:
+        if found := self.components.get(component):
+            found.report(State(state))

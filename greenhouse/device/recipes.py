@@ -1,0 +1,195 @@
+"""What a device reads in a recipe: the manifest for its platform, its artifacts and its scripts.
+
+The cloud hands recipes out in one spelling, but steps and their members come as their author wrote
+them, and Java takes any case. Time-outs are the Java nucleus' (facts: Lifecycle.java,
+GenericExternalService.java).
+"""
+
+from __future__ import annotations
+
+import platform
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from greenhouse.cloud.recipe import fits
+from greenhouse.device.errors import DeploymentFailed, ErrorCode
+
+NUCLEUS_VERSION = "2.18.0"
+
+_ARCHITECTURES = {"x86_64": "amd64", "i686": "x86", "armv7l": "arm", "aarch64": "aarch64"}
+_SKIP_IF = re.compile(r"(onpath|exists)\s+(.+)")
+
+
+def platform_attributes() -> dict[str, str]:
+    """This machine as manifests ask for it; the Java nucleus has no `runtime` attribute."""
+    machine = platform.machine()
+    attributes = {"os": "linux", "architecture": _ARCHITECTURES.get(machine, machine)}
+    if machine.startswith("arm"):
+        attributes["architecture.detail"] = machine
+    return attributes
+
+
+class Step(StrEnum):
+    """The scripts of a lifecycle."""
+
+    INSTALL = "install"
+    STARTUP = "startup"
+    RUN = "run"
+    SHUTDOWN = "shutdown"
+    RECOVER = "recover"
+    UNINSTALL = "uninstall"
+
+
+TIMEOUTS: Mapping[Step, float | None] = {
+    Step.INSTALL: 120,
+    Step.STARTUP: 120,
+    Step.RUN: None,
+    Step.SHUTDOWN: 15,
+    Step.RECOVER: 60,
+    Step.UNINSTALL: 120,
+}
+
+
+@dataclass(frozen=True)
+class Script:
+    """One step, with its variables still in it or already replaced."""
+
+    text: str
+    timeout: float | None
+    environment: Mapping[str, str] = field(default_factory=dict)
+    skip_if: tuple[str, str] | None = None  # ("onpath", program) or ("exists", path)
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """One artifact of the chosen manifest."""
+
+    uri: str
+    read: str = "OWNER"
+    execute: str = "NONE"
+    unzip: bool = False
+    digest: str | None = None  # base64 of the SHA-256, computed by the cloud
+
+    @property
+    def scheme(self) -> str:
+        return self.uri.partition(":")[0]
+
+
+@dataclass(frozen=True)
+class Dependency:
+    """What another component must be for this one."""
+
+    requirement: str
+    hard: bool
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A recipe for this machine."""
+
+    name: str
+    version: str
+    kind: str
+    defaults: Mapping[str, Any]
+    dependencies: Mapping[str, Dependency]
+    artifacts: tuple[Artifact, ...]
+    scripts: Mapping[Step, Script]
+
+    @property
+    def builtin(self) -> bool:
+        """AWS' own component, which is part of greenhouse's device."""
+        return self.name.startswith("aws.greengrass.")
+
+
+def read(document: Mapping[str, Any], attributes: Mapping[str, str]) -> Recipe:
+    """The recipe with its first manifest that fits; raises DeploymentFailed where none does."""
+    name, version = document["ComponentName"], document["ComponentVersion"]
+    manifest = next(
+        (one for one in document["Manifests"] if fits({"Manifests": [one]}, attributes)), None
+    )
+    if manifest is None:
+        raise DeploymentFailed(
+            f"No manifest of {name} {version} fits this device: it is {dict(attributes)}",
+            ErrorCode.COMPONENT_PACKAGE_LOADING_ERROR,
+            ErrorCode.RECIPE_MISSING_MANIFEST,
+        )
+    configuration = document.get("ComponentConfiguration") or {}
+    lifecycle = manifest.get("Lifecycle") or _selected(document.get("Lifecycle") or {}, manifest)
+    return Recipe(
+        name=name,
+        version=version,
+        kind=document.get("ComponentType", "aws.greengrass.generic"),
+        defaults=configuration.get("DefaultConfiguration") or {},
+        dependencies={
+            other: Dependency(
+                wanted["VersionRequirement"], wanted.get("DependencyType", "HARD") == "HARD"
+            )
+            for other, wanted in (document.get("ComponentDependencies") or {}).items()
+        },
+        artifacts=tuple(map(_artifact, manifest.get("Artifacts") or [])),
+        scripts=_scripts(lifecycle, f"{name} {version}"),
+    )
+
+
+def _selected(lifecycle: Mapping[str, Any], manifest: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The global lifecycle, or its first section among the manifest's selections."""
+    for selection in manifest.get("Selections") or ["all"]:
+        if isinstance(section := lifecycle.get(selection), Mapping):
+            return section
+    return lifecycle
+
+
+def _artifact(given: Mapping[str, Any]) -> Artifact:
+    permission = given.get("Permission") or {}
+    return Artifact(
+        uri=given["Uri"],
+        read=permission.get("Read", "OWNER"),
+        execute=permission.get("Execute", "NONE"),
+        unzip=given.get("Unarchive", "NONE") == "ZIP",
+        digest=given.get("Digest"),
+    )
+
+
+def _scripts(lifecycle: Mapping[str, Any], component: str) -> dict[Step, Script]:
+    given = {key.lower(): value for key, value in lifecycle.items()}
+    common = _environment(given.pop("setenv", {}))
+    if "bootstrap" in given:
+        raise _unreadable(component, "greenhouse does not model the step 'bootstrap'")
+    known = {step.value for step in Step}
+    if strange := sorted(set(given) - known):
+        raise _unreadable(component, f"lifecycle steps {strange}; there are {sorted(known)}")
+    if {"startup", "run"} <= set(given):
+        raise _unreadable(component, "both startup and run; a component has one of them")
+    return {step: _script(given[step], step, common, component) for step in Step if step in given}
+
+
+def _script(value: Any, step: Step, common: Mapping[str, str], component: str) -> Script:
+    if isinstance(value, str):
+        return Script(value, TIMEOUTS[step], common)
+    members = {key.lower(): member for key, member in value.items()}
+    skip = members.get("skipif")
+    condition = _SKIP_IF.fullmatch(skip.strip()) if skip else None
+    if skip and not condition:
+        raise _unreadable(component, f"Skipif {skip!r} of {step}; 'onpath X' or 'exists F'")
+    timeout = members.get("timeout")
+    return Script(
+        text=str(members.get("script", "")),
+        timeout=TIMEOUTS[step] if timeout is None else float(timeout),
+        environment={**common, **_environment(members.get("setenv", {}))},
+        skip_if=(condition[1], condition[2]) if condition else None,
+    )
+
+
+def _environment(given: Mapping[str, Any]) -> dict[str, str]:
+    return {name: str(value) for name, value in given.items()}
+
+
+def _unreadable(component: str, problem: str) -> DeploymentFailed:
+    return DeploymentFailed(
+        f"Recipe of {component}: {problem}",
+        ErrorCode.COMPONENT_PACKAGE_LOADING_ERROR,
+        ErrorCode.RECIPE_PARSE_ERROR,
+    )

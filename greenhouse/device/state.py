@@ -1,0 +1,84 @@
+"""What a device knows across restarts: what it runs, for whom, and which deployments are done.
+
+Written whole and atomically, so a killed device finds either what was before a deployment or what
+is after it. A deployment in progress isn't in it: it is done again from the start.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Installed:
+    """One component on the device."""
+
+    version: str
+    configuration: Mapping[str, Any]
+    source: str  # the deployment that brought this version
+    previous: str | None = None  # the version before: kept on disk for a rollback
+
+
+@dataclass(frozen=True)
+class Target:
+    """What a thing's or a group's latest deployment asks for."""
+
+    deployment: str
+    roots: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a deployment is going, for the cloud."""
+
+    deployment: str
+    status: str
+    reason: str | None = None
+    stack: tuple[str, ...] = ()
+    types: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class DeviceState:
+    """Everything that is kept."""
+
+    components: Mapping[str, Installed] = field(default_factory=dict)
+    targets: Mapping[str, Target] = field(default_factory=dict)
+    handled: Mapping[str, str] = field(default_factory=dict)  # target -> its last deployment
+    outcomes: tuple[Outcome, ...] = ()  # not reported yet
+
+    @property
+    def roots(self) -> set[str]:
+        return {name for target in self.targets.values() for name in target.roots}
+
+
+def load(path: Path) -> DeviceState:
+    """The state in the file, or that of a new device."""
+    if not path.exists():
+        return DeviceState()
+    known = json.loads(path.read_text())
+    return DeviceState(
+        components={name: Installed(**one) for name, one in known["components"].items()},
+        targets={arn: Target(**one) for arn, one in known["targets"].items()},
+        handled=known["handled"],
+        outcomes=tuple(
+            Outcome(**{**one, "stack": tuple(one["stack"]), "types": tuple(one["types"])})
+            for one in known["outcomes"]
+        ),
+    )
+
+
+def save(path: Path, state: DeviceState) -> None:
+    """Replace the file in one step."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_suffix(".draft")
+    with draft.open("w") as file:
+        json.dump(asdict(state), file, indent=1)
+        file.flush()
+        os.fsync(file.fileno())
+    draft.replace(path)
