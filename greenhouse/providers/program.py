@@ -18,16 +18,15 @@ class NoProgram(Exception):
     """The program's folder can't be found; the message says what to do."""
 
 
-def process_of(peer: str) -> psutil.Process | None:
-    """The process behind a gRPC peer such as `ipv4:127.0.0.1:40312`, None when it isn't ours."""
-    port = int(peer.rpartition(":")[2])
+def process_of(peer: str, port: int) -> psutil.Process | None:
+    """The process behind a gRPC peer such as `ipv4:127.0.0.1:40312` of our port.
+
+    None when it has ended, or is another user's that we may not look at.
+    """
+    ends = (int(peer.rpartition(":")[2]), port)  # a port of its own may serve other connections too
     for connection in psutil.net_connections("tcp"):
-        if (
-            connection.laddr
-            and connection.laddr.port == port
-            and connection.status == psutil.CONN_ESTABLISHED
-            and connection.pid
-        ):
+        near, far = connection.laddr, connection.raddr
+        if connection.pid and near and far and (near.port, far.port) == ends:
             return psutil.Process(connection.pid)
     return None
 

@@ -172,7 +172,7 @@ def document(kind: type, value: Any, name: str) -> tuple[Any, list[Failure]]:
         except ValueError as error:
             return value, [Failure(name, f"is not JSON: {error}")]
     if not isinstance(content, dict):
-        return value, [Failure(name, f"must be a JSON object, not {value!r:.80}")]
+        return value, [Failure(name, "must be a JSON object")]
     found = [Failure(path, reason) for path, reason in schema.problems(kind, content, f"{name}.")]
     if isinstance(value, str):
         return value, found

@@ -46,7 +46,7 @@ def _parse(ports: str) -> list[tuple[str, int]]:
 def _serve(name: str, port: int, account: Account) -> grpc.Server:
     server = grpc.server(futures.ThreadPoolExecutor(_THREADS, name), options=_OPTIONS)
     provider_pb2_grpc.add_ResourceProviderServicer_to_server(
-        Servicer(PACKAGES[name](account)), server
+        Servicer(PACKAGES[name](account), port), server
     )
     try:
         server.add_insecure_port(f"127.0.0.1:{port}")

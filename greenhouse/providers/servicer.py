@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
 import grpc
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore import exceptions as boto
 from google.protobuf import any_pb2, empty_pb2  # type: ignore[import-untyped]
 from google.rpc import status_pb2  # type: ignore[import-untyped]
 from pulumi.runtime.proto import plugin_pb2, provider_pb2, provider_pb2_grpc
@@ -60,9 +60,9 @@ class Package:
 class Servicer(provider_pb2_grpc.ResourceProviderServicer):
     """One package on one port, for every connection that the engine opens."""
 
-    def __init__(self, package: Package) -> None:
+    def __init__(self, package: Package, port: int) -> None:
         self._package = package
-        self._sessions = Sessions()
+        self._sessions = Sessions(port)
 
     # -- the plugin itself ------------------------------------------------------------------------
 
@@ -95,7 +95,6 @@ class Servicer(provider_pb2_grpc.ResourceProviderServicer):
         understood = self._package.config | _OF_EVERY_PROVIDER
         failures = [
             provider_pb2.CheckFailure(
-                property=name,
                 reason=f"{self._package.name}:{name} is not acted on by greenhouse, which knows"
                 f" {', '.join(sorted(self._package.config)) or 'no setting'}. Take it out of this"
                 f" stack: pulumi config rm {self._package.name}:{name}",
@@ -156,7 +155,8 @@ class Servicer(provider_pb2_grpc.ResourceProviderServicer):
             return provider_pb2.CheckResponse(
                 inputs=encode(keep_secret(inputs, news)),
                 failures=[
-                    provider_pb2.CheckFailure(property=found.path, reason=found.reason)
+                    # without `property`, for which the engine would print the value too
+                    provider_pb2.CheckFailure(reason=f"{found.path} {found.reason}")
                     for found in failures
                 ],
             )
@@ -318,17 +318,17 @@ def _answering(context: grpc.ServicerContext, doing: str) -> Iterator[None]:
         yield
     except (Refused, NoProgram) as error:
         context.abort(grpc.StatusCode.FAILED_PRECONDITION, f"{doing}: {error}")
-    except ClientError as error:
+    except boto.ClientError as error:
         answer = error.response["Error"]
         text = f"{doing}: {answer['Code']}: {answer.get('Message', '')}".rstrip(" .")
         advice = _ADVICE.get(answer["Code"], "")
         context.abort(grpc.StatusCode.UNKNOWN, f"{text}. {advice}".rstrip())
-    except BotoCoreError as error:
+    except (boto.ConnectionError, boto.HTTPClientError) as error:
         context.abort(
             grpc.StatusCode.UNAVAILABLE,
             f"{doing}: {error}. Is greenhouse up? `greenhouse status` tells, `make up` starts it",
         )
-    except OSError as error:
+    except (boto.BotoCoreError, OSError) as error:
         context.abort(grpc.StatusCode.FAILED_PRECONDITION, f"{doing}: {error}")
 
 

@@ -19,12 +19,14 @@ from pulumi.runtime.proto import engine_pb2, engine_pb2_grpc
 from greenhouse.providers.program import folder_of, process_of
 from greenhouse.providers.wire import Properties
 
+_LOG_SECONDS = 5
+
 
 class Session:
     """What is known of one connection."""
 
-    def __init__(self, peer: str) -> None:
-        self.process: psutil.Process | None = process_of(peer)
+    def __init__(self, process: psutil.Process | None) -> None:
+        self.process = process
         self.config: Properties = {}
         self.running: set[Call] = set()
         self._engine: engine_pb2_grpc.EngineStub | None = None
@@ -38,7 +40,7 @@ class Session:
 
     def over(self) -> bool:
         """Whether the process at the other end has ended."""
-        return self.process is None or not self.process.is_running()
+        return self.process is not None and not self.process.is_running()
 
     def close(self) -> None:
         if self._channel:
@@ -60,15 +62,16 @@ class Session:
             ephemeral=passing,
         )
         try:
-            self._engine.Log(request)
+            self._engine.Log(request, timeout=_LOG_SECONDS)
         except grpc.RpcError:
             return  # a log line that nobody hears must not fail the step
 
 
 class Sessions:
-    """The sessions of one server."""
+    """The sessions of the server on one port."""
 
-    def __init__(self) -> None:
+    def __init__(self, port: int) -> None:
+        self._port = port
         self._by_peer: dict[str, Session] = {}
         self._lock = threading.Lock()
 
@@ -78,7 +81,7 @@ class Sessions:
             if peer not in self._by_peer:
                 for ended in [peer for peer, known in self._by_peer.items() if known.over()]:
                     self._by_peer.pop(ended).close()
-                self._by_peer[peer] = Session(peer)
+                self._by_peer[peer] = Session(process_of(peer, self._port))
             return self._by_peer[peer]
 
 

@@ -17,6 +17,7 @@ import pytest
 
 os.environ.setdefault("GRPC_VERBOSITY", "ERROR")  # else it tells of every closed connection
 
+from greenhouse.home import PROJECT_DIR
 from greenhouse.providers.account import Account
 from greenhouse.providers.server import PACKAGES, serve
 from tests.greenhouse.providers.provider_engine import Engine
@@ -33,7 +34,9 @@ def free_port() -> int:
 @contextmanager
 def running(argv: list[str], env: dict[str, str], health: str) -> Iterator[None]:
     """A server that answers at `health`, until the block ends."""
-    with subprocess.Popen(argv, env={**os.environ, **env}, stdout=subprocess.DEVNULL) as process:
+    with subprocess.Popen(
+        argv, env={**os.environ, **env}, cwd=PROJECT_DIR, stdout=subprocess.DEVNULL
+    ) as process:
         try:
             _await(health, process)
             yield

@@ -109,7 +109,7 @@ class Engine(engine_pb2_grpc.EngineServicer):
         )
         answer = _answer(lambda: self.provider(state.kind).Check(request))
         if answer.failures:
-            raise Rejected("\n".join(f"{f.property} {f.reason}" for f in answer.failures))
+            raise Rejected("\n".join(f.reason for f in answer.failures))
         return decode(answer.inputs)
 
     def diff(self, state: State, news: Properties) -> provider_pb2.DiffResponse:

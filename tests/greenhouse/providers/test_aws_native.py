@@ -194,3 +194,11 @@ def test_a_target_that_is_not_there_is_refused_by_greengrass(engine: Engine) -> 
     nobody = "arn:aws:iot:eu-west-1:123456789012:thing/nobody"
     with pytest.raises(Rejected, match=r"ResourceNotFoundException|ValidationException"):
         engine.create(DEPLOYMENT, targetArn=nobody, components={})
+
+
+def test_a_value_that_boto_refuses_is_not_mistaken_for_a_missing_account(
+    engine: Engine, thing: str
+) -> None:
+    with pytest.raises(Rejected, match=r"Parameter validation failed") as told:
+        engine.create(DEPLOYMENT, targetArn=thing, deploymentName="")
+    assert "make up" not in str(told.value)

@@ -208,6 +208,11 @@ class TestWithAnEngine:
         inspected = json.loads(docker("image", "inspect", f"{repository}:local"))
         assert made.outputs["repoDigest"] == inspected[0]["Id"]
 
+    def test_a_preview_builds_only_when_asked_to(self, engine: Engine, repository: str) -> None:
+        wanted = image(f"{repository}:seen", skipPush=True, buildOnPreview=True)
+        outputs = engine.preview(State(IMAGE, "it"), wanted)
+        assert outputs["repoDigest"] == docker("image", "inspect", "-f{{.Id}}", wanted["imageName"])
+
     def test_a_failing_build_shows_its_last_lines(
         self, engine: Engine, repository: str, context: Path
     ) -> None:

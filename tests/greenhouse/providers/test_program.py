@@ -27,7 +27,7 @@ def test_the_process_behind_a_connection_is_found(tmp_path: Path) -> None:
         with subprocess.Popen([sys.executable, "-c", ASK, port], cwd=tmp_path / "infra") as asking:
             connection, peer = server.accept()
             with connection:
-                found = process_of(f"ipv4:127.0.0.1:{peer[1]}")
+                found = process_of(f"ipv4:127.0.0.1:{peer[1]}", int(port))
                 assert found is not None
                 assert found.pid == asking.pid
                 assert folder_of(found) == tmp_path, "the program is where Pulumi.yaml is"
@@ -35,7 +35,7 @@ def test_the_process_behind_a_connection_is_found(tmp_path: Path) -> None:
 
 
 def test_a_connection_that_is_gone_is_nobodys() -> None:
-    assert process_of("ipv4:127.0.0.1:1") is None
+    assert process_of("ipv4:127.0.0.1:1", 2) is None
     with pytest.raises(NoProgram, match="Run pulumi as the user who started greenhouse"):
         folder_of(None)
 

@@ -256,7 +256,10 @@ def test_a_policy_that_is_only_spelt_otherwise_is_no_change(engine: Engine, buck
         ("{", "policy is not JSON"),
         ("[]", "policy must be a JSON object"),
         ('{"Version": "2012-10-17"}', "policy.Statement is required"),
-        ('{"Version": "2020", "Statement": []}', "policy.Version must be '2012-10-17' or"),
+        (
+            '{"Version": "2020", "Statement": []}',
+            "policy.Version must be '2012-10-17' or '2008-10-17'",
+        ),
     ],
 )
 def test_a_policy_that_aws_would_refuse_is_refused(
@@ -363,6 +366,13 @@ def test_secret_content_stays_secret(engine: Engine, bucket: State) -> None:
     made = engine.create(OBJECT, bucket=bucket.id, key="k", content=Secret("hush"))
     assert made.outputs["content"] == Secret("hush")
     assert made.inputs["content"] == Secret("hush")
+
+
+def test_a_wrong_secret_is_not_told(engine: Engine) -> None:
+    with pytest.raises(Rejected) as told:
+        engine.check(State(OBJECT, "it"), {"bucket": "b", "content": Secret({"hush": 1})})
+    assert "content must be a string" in str(told.value)
+    assert "hush" not in str(told.value)
 
 
 def test_an_import_finds_the_inputs(engine: Engine, bucket: State) -> None:
