@@ -1,14 +1,16 @@
 """The bucket and its objects, each under a key made from its content.
 
-The cloud stores a digest of every artifact when a component version is made, and a device refuses an
-object that differs from it: an object is never overwritten. Superseded ones stay for devices that
-still come from an older release, and go with the bucket.
+The cloud stores a digest of every artifact when a component version is made, and a device refuses
+an object that differs from it: an object is never overwritten. Superseded ones stay for devices
+that still come from an older release, and go with the bucket.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
 
 import pulumi
 import pulumi_aws as aws
@@ -30,7 +32,7 @@ class Artifacts(pulumi.ComponentResource):
         self,
         name: str,
         *,
-        files: Mapping[str, bytes],
+        files: Mapping[str, pulumi.FileAsset | pulumi.StringAsset],
         settings: Settings,
         place: Place,
         clients: Clients,
@@ -48,7 +50,7 @@ class Artifacts(pulumi.ComponentResource):
                 parent=self,
                 hooks=leftovers.before_create(
                     "clear-bucket",
-                    lambda: leftovers.clear_bucket(clients.s3, bucket_name, place.account, tags),
+                    partial(leftovers.clear_bucket, clients, bucket_name, place.account, tags),
                 ),
             ),
         )
@@ -81,13 +83,13 @@ class Artifacts(pulumi.ComponentResource):
             opts=pulumi.ResourceOptions(parent=self, depends_on=[private]),
         )
         self.bucket, self.objects, self.uris, self.planned = bucket.bucket, {}, {}, {}
-        for file, data in files.items():
-            key = f"{hashlib.sha256(data).hexdigest()}/{file}"
+        for file, asset in files.items():
+            key = f"{_sha256(asset)}/{file}"
             stored = aws.s3.BucketObjectv2(
                 f"{name}-{file}",
                 bucket=bucket.bucket,
                 key=key,
-                content=data.decode(),
+                source=asset,
                 opts=pulumi.ResourceOptions(
                     parent=self, retain_on_delete=True, delete_before_replace=False
                 ),
@@ -96,3 +98,12 @@ class Artifacts(pulumi.ComponentResource):
             self.uris[file] = pulumi.Output.concat("s3://", stored.bucket, "/", stored.key)
             self.planned[file] = f"s3://{bucket_name}/{key}"
         self.register_outputs({})
+
+
+def _sha256(asset: pulumi.FileAsset | pulumi.StringAsset) -> str:
+    data = (
+        Path(asset.path).read_bytes()
+        if isinstance(asset, pulumi.FileAsset)
+        else asset.text.encode()
+    )
+    return hashlib.sha256(data).hexdigest()

@@ -18,7 +18,7 @@ from infra.settings import Misconfigured
 # the image's root folder: its modules are named here as they are on the device
 sys.path.append(str(Path(__file__).resolve().parent.parent / "edge"))
 
-from inference import forest  # noqa: E402
+from inference import forest
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,15 +10,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
 
 import pulumi
 from botocore.exceptions import ClientError
 
-if TYPE_CHECKING:
-    from mypy_boto3_ecr import ECRClient
-    from mypy_boto3_greengrassv2 import GreengrassV2Client
-    from mypy_boto3_s3 import S3Client
+from infra.clients import Clients
 
 _GONE = {
     "ResourceNotFoundException",
@@ -35,7 +31,7 @@ def before_create(name: str, clear: Callable[[], None]) -> pulumi.ResourceHookBi
 
 
 def before_build(name: str, clear: Callable[[], None]) -> pulumi.ResourceHookBinding:
-    """Run `clear` before an image is pushed: a new tag is an update of the image, not a creation."""
+    """Run `clear` before an image is pushed: a new tag updates the image, it creates none."""
     hook = _hook(name, clear)
     return pulumi.ResourceHookBinding(before_create=[hook], before_update=[hook])
 
@@ -47,31 +43,33 @@ def _hook(name: str, clear: Callable[[], None]) -> pulumi.ResourceHook:
     return pulumi.ResourceHook(name, run)
 
 
-def clear_component_version(
-    client: GreengrassV2Client, arn: str, tags: Mapping[str, str]
-) -> None:
-    """Delete the component version of that ARN if it is this stack's."""
+def clear_component_version(clients: Clients, arn: str, tags: Mapping[str, str]) -> bool:
+    """Delete the component version of that ARN if it is this stack's; whether it was."""
+    client = clients.greengrass
     try:
         found = client.get_component(arn=arn)
     except ClientError as error:
         if _code(error) in _GONE:
-            return
+            return False
         raise
-    if _ours(found.get("tags", {}), tags):
-        client.delete_component(arn=arn)
+    if not _ours(found.get("tags", {}), tags):
+        return False
+    client.delete_component(arn=arn)
+    return True
 
 
-def clear_image(client: ECRClient, repository: str, tag: str) -> None:
+def clear_image(clients: Clients, repository: str, tag: str) -> None:
     """Take the tag's image out of this stack's repository: an immutable tag is pushed once."""
     try:
-        client.batch_delete_image(repositoryName=repository, imageIds=[{"imageTag": tag}])
+        clients.ecr.batch_delete_image(repositoryName=repository, imageIds=[{"imageTag": tag}])
     except ClientError as error:
         if _code(error) not in _GONE:
             raise
 
 
-def clear_repository(client: ECRClient, name: str, tags: Mapping[str, str]) -> None:
+def clear_repository(clients: Clients, name: str, tags: Mapping[str, str]) -> None:
     """Delete the repository of that name, with its images, if it is this stack's."""
+    client = clients.ecr
     try:
         [found] = client.describe_repositories(repositoryNames=[name])["repositories"]
     except ClientError as error:
@@ -83,11 +81,12 @@ def clear_repository(client: ECRClient, name: str, tags: Mapping[str, str]) -> N
         client.delete_repository(repositoryName=name, force=True)
 
 
-def clear_bucket(client: S3Client, name: str, account: str, tags: Mapping[str, str]) -> None:
+def clear_bucket(clients: Clients, name: str, account: str, tags: Mapping[str, str]) -> None:
     """Delete the account's bucket of that name if it is this stack's, or empty and untagged.
 
     S3 tags a bucket after creating it, so one from a killed `up` may have no tags yet.
     """
+    client = clients.s3
     try:
         client.head_bucket(Bucket=name, ExpectedBucketOwner=account)
     except ClientError as error:

@@ -130,8 +130,8 @@ def serialise(recipe: Mapping[str, Any]) -> str:
     text = json.dumps(recipe, separators=(",", ":"))
     if len(text.encode()) > MAX_RECIPE_BYTES:
         raise ValueError(
-            f"the recipe of {recipe['ComponentName']} has {len(text.encode())} bytes, but Nucleus Lite"
-            f" reads {MAX_RECIPE_BYTES}: publish fewer architectures in one stack"
+            f"the recipe of {recipe['ComponentName']} has {len(text.encode())} bytes, but Nucleus"
+            f" Lite reads {MAX_RECIPE_BYTES}: publish fewer architectures in one stack"
         )
     return text
 

@@ -1,12 +1,13 @@
 """The repository and the image in it: one for each architecture, by digest from here on.
 
-The tag is a hash of what the image is made from, so that a preview can name it and an unchanged tree
-builds nothing. One image per architecture, each with a tag of its own: a multi-platform index is
-pushed more than once under one tag, which an immutable repository refuses.
+The tag is a hash of what the image is made from, so that a preview can name it and an unchanged
+tree builds nothing. One image per architecture, each with a tag of its own: a multi-platform index
+is pushed more than once under one tag, which an immutable repository refuses.
 """
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import pulumi
@@ -49,7 +50,7 @@ class Registry(pulumi.ComponentResource):
                 parent=self,
                 hooks=leftovers.before_create(
                     "clear-repository",
-                    lambda: leftovers.clear_repository(clients.ecr, settings.repository, tags),
+                    partial(leftovers.clear_repository, clients, settings.repository, tags),
                 ),
             ),
         )
@@ -89,9 +90,7 @@ class Registry(pulumi.ComponentResource):
                     parent=self,
                     hooks=leftovers.before_build(
                         f"clear-image-{architecture}",
-                        lambda tag=tag: leftovers.clear_image(  # type: ignore[misc]  # per turn
-                            clients.ecr, settings.repository, tag
-                        ),
+                        partial(leftovers.clear_image, clients, settings.repository, tag),
                     ),
                 ),
             )

@@ -18,10 +18,25 @@ import pulumi_aws as aws
 ARCHITECTURES = ("amd64", "aarch64")  # Greengrass's own words for them
 MIN_MEMORY_MIB = 6  # https://docs.docker.com/engine/containers/resource_constraints/: docker's own
 
-KEYS = frozenset(
-    "thing thing-group release-from device-role architectures model samples major keep-components"
-    " keep-releases rollout-timeout check-timeout memory consumer-interval build-image"
-    " runtime-image".split()
+KEYS = frozenset(  # Pulumi.yaml declares the same; a test holds both
+    {
+        "thing",
+        "thing-group",
+        "release-from",
+        "device-role",
+        "architectures",
+        "model",
+        "samples",
+        "major",
+        "keep-components",
+        "keep-releases",
+        "rollout-timeout",
+        "check-timeout",
+        "memory",
+        "consumer-interval",
+        "build-image",
+        "runtime-image",
+    }
 )
 
 
@@ -100,8 +115,8 @@ class Settings:
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,19}", self.stack):
             raise Misconfigured(
-                f"stack '{self.stack}' can't name a bucket: that takes at most 20 lower-case letters,"
-                " digits and hyphens: pulumi stack init NAME"
+                f"stack '{self.stack}' can't name a bucket, which takes at most 20 lower-case"
+                " letters, digits and hyphens from it: pulumi stack init NAME"
             )
         if self.thing and self.thing_group:
             raise Misconfigured(
@@ -133,7 +148,8 @@ class Settings:
                 if not path.is_file():
                     raise Misconfigured(
                         f"{key} '{path}' is not a file (looked in {Path.cwd()}):"
-                        f" pulumi config set {key} PATH, or pulumi config rm {key} for the shipped one"
+                        f" pulumi config set {key} PATH, or pulumi config rm {key} for the"
+                        " shipped one"
                     )
         elif self.release_from == self.stack:
             raise Misconfigured("release-from names this very stack: pulumi config rm release-from")

@@ -1,0 +1,241 @@
+"""A release: three component versions, made here or taken over from the stack that published them.
+
+A version is a hash of the whole recipe as a preview knows it, with the image's tag in place of its
+digest, so a preview names the versions to come. Versions are kept when a newer release replaces
+them, for rollback and for stacks that follow; a destroy removes every one that carries this stack's
+tags.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pulumi
+from pulumi import dynamic
+from pulumi_aws_native import greengrassv2
+
+from infra import leftovers, recipe, versions
+from infra.artifacts import Artifacts
+from infra.clients import Clients
+from infra.golden import golden
+from infra.registry import Registry
+from infra.settings import Place, Settings
+
+CONSUMER_PROGRAM = Path("edge/consumer/consumer.py")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Release:
+    """What a rollout and a follower need to know of a release; every field a stack output."""
+
+    release: pulumi.Input[str]  # a short name for the three versions
+    model: pulumi.Input[str]
+    components: dict[str, pulumi.Output[str]]  # name to version, as registered
+    objects: pulumi.Input[list[str]]  # ARNs that a device must read
+    repository_arn: pulumi.Input[str]
+    repository: pulumi.Input[str]
+    bucket: pulumi.Input[str]
+    image: pulumi.Input[dict[str, str]]  # architecture to repository@digest
+    golden: pulumi.Input[dict[str, Any]]
+    samples: pulumi.Input[list[dict[str, float]]]
+
+    @classmethod
+    def of(cls, settings: Settings, place: Place, clients: Clients) -> Release:
+        """This stack's own, or that of the stack it follows."""
+        if settings.release_from:
+            return _followed(settings)
+        return _published(settings, place, clients)
+
+    def outputs(self) -> dict[str, Any]:
+        """What a follower reads, under the names of the fields."""
+        return {name: getattr(self, name) for name in self.__dataclass_fields__}
+
+
+def _followed(settings: Settings) -> Release:
+    stack = f"{pulumi.get_organization()}/{settings.project}/{settings.release_from}"
+    upstream = pulumi.StackReference(stack)
+    published = upstream.require_output("components")
+    return Release(
+        components={name: published[name] for name in recipe.RECIPES},
+        **{
+            name: upstream.require_output(name)
+            for name in Release.__dataclass_fields__
+            if name != "components"
+        },
+    )
+
+
+def _published(settings: Settings, place: Place, clients: Clients) -> Release:
+    answers = golden(settings.model, settings.samples)
+    registry = Registry("registry", settings=settings, clients=clients)
+    artifacts = Artifacts(
+        "artifacts",
+        files={
+            "model.json": pulumi.FileAsset(str(settings.model)),
+            "samples.json": pulumi.StringAsset(versions.canonical(answers.samples).decode()),
+            "golden.json": pulumi.StringAsset(versions.canonical(answers.document()).decode()),
+            "consumer.py": pulumi.FileAsset(str(CONSUMER_PROGRAM)),
+        },
+        settings=settings,
+        place=place,
+        clients=clients,
+    )
+    components = Components(
+        "components",
+        registry=registry,
+        artifacts=artifacts,
+        settings=settings,
+        place=place,
+        clients=clients,
+    )
+    return Release(
+        release=components.release,
+        model=answers.model,
+        components=components.versions,
+        objects=pulumi.Output.all(*artifacts.objects.values()),
+        repository_arn=registry.arn,
+        repository=settings.repository,
+        bucket=artifacts.bucket,
+        image=pulumi.Output.all(**registry.images),
+        golden=answers.document(),
+        samples=answers.samples,
+    )
+
+
+class Components(pulumi.ComponentResource):
+    """The three component versions of a release."""
+
+    versions: dict[str, pulumi.Output[str]]  # name to version, from what was registered
+    release: str
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        registry: Registry,
+        artifacts: Artifacts,
+        settings: Settings,
+        place: Place,
+        clients: Clients,
+        opts: pulumi.ResourceOptions | None = None,
+    ) -> None:
+        super().__init__("edge:release:Components", name, None, opts)
+        # made first, so destroyed last: after the rollout has taken the components off the devices
+        kept = KeptVersions(
+            f"{name}-kept",
+            {"region": place.region, "profile": place.profile, "account": place.account}
+            | {"partition": place.partition, "tags": settings.tags},
+            opts=pulumi.ResourceOptions(parent=self),
+        )
+        planned = _content(settings, registry.tags, artifacts.planned)
+        real = pulumi.Output.all(images=registry.images, uris=artifacts.uris)
+        numbers = {
+            component: versions.component_version(settings.major, write("", planned))
+            for component, write in recipe.RECIPES.items()
+        }
+        self.release, self.versions = versions.digest(numbers)[:8], {}
+        for component, write in recipe.RECIPES.items():
+            version = numbers[component]
+            registered = greengrassv2.ComponentVersion(
+                component,
+                inline_recipe=real.apply(partial(_recipe, settings, write, version)),
+                tags=settings.tags,
+                opts=pulumi.ResourceOptions(
+                    parent=self,
+                    depends_on=[kept],
+                    retain_on_delete=True,
+                    delete_before_replace=False,  # what the running deployment refers to stays
+                    hooks=leftovers.before_create(
+                        f"clear-{component}",
+                        partial(
+                            leftovers.clear_component_version,
+                            clients,
+                            _arn(place, component, version),
+                            settings.tags,
+                        ),
+                    ),
+                ),
+            )
+            self.versions[component] = registered.component_version.apply(str)
+        self.register_outputs({})
+
+
+def _recipe(
+    settings: Settings,
+    write: Callable[[str, recipe.Content], dict[str, Any]],
+    version: str,
+    known: Mapping[str, Mapping[str, str]],
+) -> str:
+    return recipe.serialise(write(version, _content(settings, known["images"], known["uris"])))
+
+
+def _content(
+    settings: Settings, images: Mapping[str, str], uris: Mapping[str, str]
+) -> recipe.Content:
+    return recipe.Content(
+        images=images,
+        files=recipe.Files(uris=uris),
+        memory=settings.memory,
+        check_timeout=settings.check_timeout,
+        consumer_interval=settings.consumer_interval,
+    )
+
+
+def _arn(place: Place, component: str, version: str) -> str:
+    return (
+        f"arn:{place.partition}:greengrass:{place.region}:{place.account}"
+        f":components:{component}:versions:{version}"
+    )
+
+
+class _KeptVersionsProvider(dynamic.ResourceProvider):
+    """Nothing to create; the delete removes what `retain_on_delete` left."""
+
+    serialize_as_secret_always = False
+
+    def create(self, props: dict[str, Any]) -> dynamic.CreateResult:
+        return dynamic.CreateResult(id_="kept-versions", outs=props)
+
+    def diff(self, _id: str, olds: dict[str, Any], news: dict[str, Any]) -> dynamic.DiffResult:
+        same = all(olds.get(key) == news[key] for key in news if key != "__provider")
+        return dynamic.DiffResult(changes=not same)
+
+    def update(self, _id: str, _olds: dict[str, Any], news: dict[str, Any]) -> dynamic.UpdateResult:
+        return dynamic.UpdateResult(outs=news)
+
+    def delete(self, _id: str, props: dict[str, Any]) -> None:
+        clients = Clients(region=props["region"], profile=props.get("profile"))
+        prefix = f"arn:{props['partition']}:greengrass:{props['region']}:{props['account']}"
+        for component in recipe.RECIPES:
+            sweep(clients, f"{prefix}:components:{component}", props["tags"])
+
+
+class KeptVersions(dynamic.Resource, module="edge", name="KeptVersions"):
+    """The component versions that outlive their resources, until the stack goes."""
+
+    def __init__(
+        self, name: str, props: dict[str, Any], *, opts: pulumi.ResourceOptions | None = None
+    ) -> None:
+        super().__init__(_KeptVersionsProvider(), name, props, opts)
+
+
+def sweep(
+    clients: Clients,
+    component: str,
+    tags: Mapping[str, str],
+    say: Callable[[str], None] = print,
+) -> None:
+    """Delete every version of a component (its ARN without one) that carries these tags."""
+    client = clients.greengrass
+    pages = client.get_paginator("list_component_versions").paginate(arn=component)
+    try:
+        arns = [version["arn"] for page in pages for version in page["componentVersions"]]
+    except client.exceptions.ResourceNotFoundException:
+        return
+    for arn in arns:
+        if leftovers.clear_component_version(clients, arn, tags):
+            say(f"removed {arn}")
