@@ -1,9 +1,27 @@
-"""One event, one line, one JSON object on stdout: the nucleus adds the time and keeps the file."""
+"""One line, one JSON object, on stdout: the nucleus keeps it in the component's log."""
 
 from __future__ import annotations
 
 import json
+import logging
+import sys
+from datetime import UTC, datetime
+from typing import Any
 
 
-def event(name: str, **fields: object) -> None:
-    print(json.dumps({"event": name, **fields}), flush=True)
+def event(name: str, **fields: Any) -> None:
+    time = datetime.now(UTC).isoformat(timespec="milliseconds")
+    sys.stdout.write(json.dumps({"time": time, "event": name, **fields}) + "\n")
+    sys.stdout.flush()
+
+
+class _Lines(logging.Handler):
+    """What the SDK says, in the same form as everything else."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        event("sdk", level=record.levelname, message=record.getMessage())
+
+
+def capture() -> None:
+    """Have warnings of libraries logged as events; without it they go to stderr as bare text."""
+    logging.basicConfig(level=logging.WARNING, handlers=[_Lines()])

@@ -1,326 +1,321 @@
-"""The wire contract, as bytes in and values out: no socket, no model, no clock.
+"""The wire contract: bytes in, requests and replies out. No socket, no clock, no model here.
 
-A request is `{"body": "<JSON text of records>", "isBase64Encoded": false}`, a record has the
-model's features by name. Its answer is the list of predictions; for whoever asks with an `"id"`
-it is `{"id", "predictions", "model"}`. What can't be answered is refused with
-`{"error": {"code", "message", "row", "field"}}` and the id, if there was one to read.
+    request   {"body": "<JSON text of records>", "isBase64Encoded": false, "id": "<optional>"}
+    answer    [6.57, 4.86]      or, with an id,  {"id", "predictions": [6.57, 4.86], "model"}
+    refusal   {"error": {…}}    or               {"id", "error": {…}}
+    error     {"code", "message", "row", "field"}
 
-Two rules decide most cases below. A number that float32 can't hold is refused, never bent. And
-nothing that a peer sends may cost more than its own request: sizes, depth and names are bounded.
+A record has the model's features by name. Rows count from 0; `row` and `field` are null where a
+refusal isn't about one. A number is printed as the float64 of the float32 that the forest summed
+up, in the shortest text that reads back to it.
 """
 
 from __future__ import annotations
 
 import base64
+import binascii
 import json
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, NoReturn
 
-from inference.settings import MAX_ID_LENGTH, MAX_MESSAGE_BYTES, MAX_REQUEST_BYTES, MAX_ROWS
+from .forest import FLOAT32_MAX
 
-LARGEST = 3.4028234663852886e38  # of float32
-_SHOWN = 64  # characters of a peer's own words in a refusal
+REQUEST_TOPIC = "local/inference"
+ANSWER_TOPIC = "local/result"
 
-Id = str | int
+# Nucleus Lite's packets end at 10,000 bytes, base64 and JSON around it included: 7,000 bytes of
+# binary passed, 7,300 didn't, and it closes the connection on them (2.6.0, 2026-11-23). Kept on
+# every runtime, so that what works on one device works on the next.
+MAX_MESSAGE = 7_000
+MAX_REQUEST = (
+    2**20
+)  # Java's nucleus carries 24 MiB, which as parsed JSON would outgrow the container
+MAX_ID = 128
+
+Record = dict[str, Any]
 
 
 class Code(StrEnum):
     """Why a request was refused."""
 
-    TOO_LARGE = "too_large"
-    NOT_JSON = "not_json"
-    TOO_DEEP = "too_deep"
-    BAD_REQUEST = "bad_request"
-    BAD_ID = "bad_id"
-    BAD_BASE64 = "bad_base64"
-    NOT_RECORDS = "not_records"
-    TOO_MANY_ROWS = "too_many_rows"
-    MISSING_FEATURE = "missing_feature"
-    UNKNOWN_FEATURE = "unknown_feature"
-    WRONG_TYPE = "wrong_type"
-    NOT_FINITE = "not_finite"
-    OUT_OF_RANGE = "out_of_range"
-    ANSWER_TOO_LARGE = "answer_too_large"
-    OVERLOADED = "overloaded"
+    NOT_JSON = "not-json"
+    NOT_A_REQUEST = "not-a-request"
+    BAD_ID = "bad-id"
+    NOT_BASE64 = "not-base64"
+    NOT_RECORDS = "not-records"
+    MISSING_FEATURE = "missing-feature"
+    UNKNOWN_FEATURE = "unknown-feature"
+    NOT_A_NUMBER = "not-a-number"
+    OUT_OF_RANGE = "out-of-range"
+    TOO_LARGE = "too-large"
+    BUSY = "busy"
     INTERNAL = "internal"
 
 
 class BadRequest(Exception):
-    """The peer's fault, in words that name the row (from 0) and the field."""
+    """The peer's fault, told to the peer; `id` is the request's, as soon as it is known."""
 
     def __init__(
-        self,
-        code: Code,
-        message: str,
-        *,
-        row: int | None = None,
-        field: str | None = None,
-        id: Id | None = None,  # noqa: A002 – the word on the wire
+        self, code: Code, message: str, *, row: int | None = None, field: str | None = None
     ) -> None:
         super().__init__(message)
         self.code = code
         self.message = message
         self.row = row
         self.field = field
-        self.id = id
+        self.id: str | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Request:
-    """Rows in the order of the model's features; without an id the answer is the bare list."""
+    """Rows of values in the model's order; NaN where a value is missing and may be."""
 
-    id: Id | None
+    id: str | None
     rows: list[list[float]]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Answer:
-    """What a client reads: predictions and the model that made them."""
+    """What a client gets for a request with an id."""
 
-    id: Id
+    id: str
     predictions: list[float]
     model: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Refusal:
-    """What a client reads where it gets no answer."""
+    """What a client gets instead of an answer."""
 
-    id: Id | None
+    id: str
     code: str
     message: str
+    row: int | None
+    field: str | None
 
 
-def decode(payload: bytes, features: Sequence[str]) -> Request:
-    """Read one request for a model with these features; raises BadRequest."""
-    if len(payload) > MAX_REQUEST_BYTES:
+def decode(payload: bytes, features: Sequence[str], *, missing_allowed: bool) -> Request:
+    """A request for a model with these features; raises BadRequest."""
+    envelope = _envelope(payload)
+    identity = _identity(envelope)
+    try:
+        return Request(id=identity, rows=_rows(_records(envelope), features, missing_allowed))
+    except BadRequest as bad:
+        bad.id = identity
+        raise
+
+
+def identity(payload: bytes) -> str | None:
+    """The id of a request that nobody will look at any closer."""
+    try:
+        return _identity(_envelope(payload))
+    except BadRequest:
+        return None
+
+
+def encode_answer(request_id: str | None, predictions: list[float], model: str) -> bytes:
+    """The answer's bytes; raises BadRequest for one that a message can't carry."""
+    answer: Any = predictions
+    if request_id is not None:
+        answer = {"id": request_id, "predictions": predictions, "model": model}
+    encoded = json.dumps(answer).encode()
+    if len(encoded) > MAX_MESSAGE:
+        without = len(encoded) - len(json.dumps(predictions))
+        bad = BadRequest(
+            Code.TOO_LARGE,
+            f"the answer to {len(predictions)} rows has {len(encoded)} bytes, a message carries"
+            f" {MAX_MESSAGE}: the first {_fitting(predictions, MAX_MESSAGE - without)} rows fit",
+        )
+        bad.id = request_id
+        raise bad
+    return encoded
+
+
+def encode_refusal(bad: BadRequest) -> bytes:
+    error = {"code": bad.code, "message": bad.message, "row": bad.row, "field": bad.field}
+    addressed = {} if bad.id is None else {"id": bad.id}
+    return json.dumps({**addressed, "error": error}).encode()
+
+
+def encode_request(request_id: str, records: Sequence[Record]) -> bytes:
+    return json.dumps(
+        {"id": request_id, "body": json.dumps(records), "isBase64Encoded": False}
+    ).encode()
+
+
+def decode_reply(payload: bytes) -> Answer | Refusal | None:
+    """A reply to a request with an id; None for whatever else is said on the topic."""
+    try:
+        reply = json.loads(payload)
+        identity = reply["id"]
+        if "error" in reply:
+            error = reply["error"]
+            return Refusal(
+                id=identity,
+                code=error["code"],
+                message=error["message"],
+                row=error["row"],
+                field=error["field"],
+            )
+        return Answer(id=identity, predictions=reply["predictions"], model=reply["model"])
+    except (ValueError, LookupError, TypeError, RecursionError):
+        return None
+
+
+def batches(records: Sequence[Record]) -> Iterator[list[Record]]:
+    """The records in runs that a message carries; raises ValueError where one alone is too long."""
+    longest_id = "x" * MAX_ID
+    batch: list[Record] = []
+    for row, record in enumerate(records):
+        if len(encode_request(longest_id, [record])) > MAX_MESSAGE:
+            raise ValueError(f"row {row} makes a request of more than {MAX_MESSAGE} bytes")
+        if len(encode_request(longest_id, [*batch, record])) > MAX_MESSAGE:
+            yield batch
+            batch = []
+        batch.append(record)
+    yield batch
+
+
+def _envelope(payload: bytes) -> dict[str, Any]:
+    if len(payload) > MAX_REQUEST:
         raise BadRequest(
             Code.TOO_LARGE,
-            f"the request has {len(payload)} bytes, at most {MAX_REQUEST_BYTES} are read",
+            f"the request has {len(payload)} bytes, more than {MAX_REQUEST}: send fewer rows",
         )
     envelope = _json(payload, "the request")
     if not isinstance(envelope, dict):
         raise BadRequest(
-            Code.BAD_REQUEST, f'the request is {_kind(envelope)}; expected {{"body": "…"}}'
+            Code.NOT_A_REQUEST,
+            'a request is an object {"body": "<JSON text of records>"}, found ' + _shown(envelope),
         )
-    asked = _id(envelope)
-    try:
-        return Request(asked, _rows(_json(_body(envelope), "the body"), features))
-    except BadRequest as refused:
-        refused.id = asked
-        raise
+    return envelope
 
 
-def identify(payload: bytes) -> Id | None:
-    """The id of a request that will be refused unread, if it has one."""
-    try:
-        envelope = _json(payload, "the request")
-        return _id(envelope) if isinstance(envelope, dict) else None
-    except BadRequest:
-        return None
-
-
-def encode_answer(asked: Id | None, predictions: Sequence[float], model: str) -> bytes:
-    """The answer's bytes; raises BadRequest where one message can't carry them.
-
-    Predictions are float64s of float32s and are printed so that they read back as the same ones.
-    """
-    texts = [_number(prediction) for prediction in predictions]
-    head, tail = "[", "]"
-    if asked is not None:
-        head = f'{{"id": {json.dumps(asked)}, "predictions": ['
-        tail = f'], "model": {json.dumps(model)}}}'
-    answer = (head + ", ".join(texts) + tail).encode()
-    if len(answer) <= MAX_MESSAGE_BYTES:
-        return answer
-    fit, room = 0, MAX_MESSAGE_BYTES - len(head) - len(tail) + 2  # the last has no ", "
-    for text in texts:
-        room -= len(text) + 2
-        if room < 0:
-            break
-        fit += 1
-    raise BadRequest(
-        Code.ANSWER_TOO_LARGE,
-        f"the answer to {len(texts)} rows has {len(answer)} bytes, a message carries"
-        f" {MAX_MESSAGE_BYTES}: the first {fit} rows fit, ask for the others separately",
-        row=fit,
-        id=asked,
-    )
-
-
-def encode_refusal(refused: BadRequest) -> bytes:
-    error = {
-        "code": refused.code,
-        "message": refused.message,
-        "row": refused.row,
-        "field": refused.field,
-    }
-    whole = {"error": error} if refused.id is None else {"id": refused.id, "error": error}
-    return json.dumps(whole).encode()
-
-
-def encode_request(asked: Id, records: Sequence[dict[str, float]]) -> bytes:
-    """What a client sends."""
-    return json.dumps({"id": asked, "body": json.dumps(records), "isBase64Encoded": False}).encode()
-
-
-def decode_reply(payload: bytes) -> Answer | Refusal | None:
-    """What a client receives; None where it is for somebody else, who asked without an id."""
-    try:
-        reply = _json(payload, "the reply")
-    except BadRequest:
-        return None
-    match reply:
-        case {"id": str() | int() as asked, "predictions": list(values), "model": str(model)}:
-            return Answer(asked, values, model)
-        case {"id": str() | int() as asked, "error": {"code": str(code), "message": str(message)}}:
-            return Refusal(asked, code, message)
-    return None
-
-
-def _json(text: bytes, what: str) -> Any:
-    try:
-        return json.loads(text.decode())
-    except RecursionError:
-        raise BadRequest(Code.TOO_DEEP, f"{what} is nested too deep") from None
-    except UnicodeDecodeError as exc:
-        raise BadRequest(
-            Code.NOT_JSON, f"{what} is not JSON: byte {exc.start} is not UTF-8"
-        ) from None
-    except ValueError as exc:  # also integers of more than 4,300 digits
-        raise BadRequest(Code.NOT_JSON, f"{what} is not JSON: {_short(str(exc))}") from None
-
-
-def _id(envelope: dict[str, Any]) -> Id | None:
-    asked = envelope.get("id")
-    if asked is None or (isinstance(asked, str) and len(asked) <= MAX_ID_LENGTH):
-        return asked
-    if isinstance(asked, int) and not isinstance(asked, bool) and abs(asked) < 2**53:
-        return asked
+def _identity(envelope: dict[str, Any]) -> str | None:
+    found = envelope.get("id")
+    if found is None or (isinstance(found, str) and 0 < len(found) <= MAX_ID):
+        return found
     raise BadRequest(
         Code.BAD_ID,
-        f"the id is {_kind(asked)}; expected a string of at most {MAX_ID_LENGTH} characters,"
-        " or an integer below 2^53",
+        f"an id is a text of 1 to {MAX_ID} characters, found {_shown(found)}",
         field="id",
     )
 
 
-def _body(envelope: dict[str, Any]) -> bytes:
-    body = envelope.get("body")
+def _records(envelope: dict[str, Any]) -> list[Any]:
+    body, encoded = envelope.get("body"), envelope.get("isBase64Encoded", False)
     if not isinstance(body, str):
-        found = "missing" if "body" not in envelope else _kind(body)
+        found = _shown(body) if "body" in envelope else "none"
         raise BadRequest(
-            Code.BAD_REQUEST,
-            f"the body is {found}; expected a string with the JSON text of records",
-            field="body",
+            Code.NOT_A_REQUEST, f"body is the JSON text of the records, found {found}", field="body"
         )
-    encoded = envelope.get("isBase64Encoded", False)
     if not isinstance(encoded, bool):
         raise BadRequest(
-            Code.BAD_REQUEST,
-            f"isBase64Encoded is {_kind(encoded)}; expected true or false",
+            Code.NOT_A_REQUEST,
+            f"isBase64Encoded is true or false, found {_shown(encoded)}",
             field="isBase64Encoded",
         )
-    if not encoded:
-        return body.encode(errors="replace")  # a lone surrogate stays a wrong character
-    try:
-        return base64.b64decode(body, validate=True)
-    except ValueError as exc:
-        raise BadRequest(
-            Code.BAD_BASE64, f"the body is not base64: {_short(str(exc))}", field="body"
-        ) from None
-
-
-def _rows(records: Any, features: Sequence[str]) -> list[list[float]]:
+    text: str | bytes = body
+    if encoded:
+        try:
+            text = base64.b64decode(body, validate=True)
+        except (binascii.Error, ValueError) as exc:
+            raise BadRequest(
+                Code.NOT_BASE64, f"body is not base64, as isBase64Encoded says: {exc}", field="body"
+            ) from exc
+    records = _json(text, "body")
     if not isinstance(records, list):
         raise BadRequest(
-            Code.NOT_RECORDS, f"the body is {_kind(records)}; expected a list of records"
+            Code.NOT_RECORDS, f"body is a list of records, found {_shown(records)}", field="body"
         )
-    if len(records) > MAX_ROWS:
-        raise BadRequest(
-            Code.TOO_MANY_ROWS,
-            f"the body has {len(records)} rows, at most {MAX_ROWS} are answered at once",
-            row=MAX_ROWS,
-        )
-    return [_row(number, record, features) for number, record in enumerate(records)]
+    return records
 
 
-def _row(number: int, record: Any, features: Sequence[str]) -> list[float]:
-    if not isinstance(record, dict):
-        raise BadRequest(
-            Code.NOT_RECORDS,
-            f"row {number} is {_kind(record)}; expected an object with the features by name",
-            row=number,
-        )
-    row = []
-    for feature in features:
-        value = record.get(feature)
-        if value.__class__ is not float and value.__class__ is not int:
-            _refuse_value(number, feature, record)
-        if not -LARGEST <= value <= LARGEST:  # also NaN, which compares with nothing
-            _refuse_number(number, feature, value)
-        row.append(float(value))
-    if len(record) != len(features):
-        unknown = next(name for name in record if name not in features)
-        raise BadRequest(
-            Code.UNKNOWN_FEATURE,
-            f"row {number} has {_short(unknown)!r}, which the model doesn't know; it knows"
-            f" {len(features)} features",
-            row=number,
-            field=_short(unknown),
-        )
-    return row
+def _rows(records: list[Any], features: Sequence[str], missing_allowed: bool) -> list[list[float]]:
+    rows = []
+    for number, record in enumerate(records):
+        if not isinstance(record, dict):
+            raise BadRequest(
+                Code.NOT_RECORDS,
+                f"row {number} is a record, feature name to number; found {_shown(record)}",
+                row=number,
+            )
+        row, absent = [], 0
+        for name in features:
+            value = record.get(name)
+            if value is None:
+                if not missing_allowed:
+                    raise BadRequest(
+                        Code.MISSING_FEATURE,
+                        f"row {number} lacks {name!r}; this model was not trained with missing"
+                        " values",
+                        row=number,
+                        field=name,
+                    )
+                absent += name not in record
+                value = math.nan
+            elif type(value) is not float and type(value) is not int:  # a bool is an int, too
+                raise BadRequest(
+                    Code.NOT_A_NUMBER,
+                    f"row {number}: {name!r} is a number, found {_shown(value)}",
+                    row=number,
+                    field=name,
+                )
+            elif not -FLOAT32_MAX <= value <= FLOAT32_MAX:
+                raise BadRequest(
+                    Code.OUT_OF_RANGE,
+                    f"row {number}: {name!r} is a float32 of at most {FLOAT32_MAX:.8g}, found"
+                    f" {_shown(value)}",
+                    row=number,
+                    field=name,
+                )
+            row.append(value)
+        if len(record) > len(features) - absent:
+            unknown = min(record.keys() - set(features))
+            raise BadRequest(
+                Code.UNKNOWN_FEATURE,
+                f"row {number}: the model has no feature {_shown(unknown)}; it has"
+                f" {_cut(', '.join(features), 1000)}",
+                row=number,
+                field=_cut(unknown, MAX_ID),
+            )
+        rows.append(row)
+    return rows
 
 
-def _refuse_value(number: int, feature: str, record: dict[str, Any]) -> NoReturn:
-    if feature not in record:
-        raise BadRequest(
-            Code.MISSING_FEATURE,
-            f"row {number} has no {feature!r}; expected a number",
-            row=number,
-            field=feature,
-        )
-    raise BadRequest(
-        Code.WRONG_TYPE,
-        f"row {number}, {feature!r} is {_kind(record[feature])}; expected a number",
-        row=number,
-        field=feature,
-    )
+def _json(text: str | bytes, what: str) -> Any:
+    try:
+        return json.loads(text, parse_constant=_not_json)
+    except (ValueError, RecursionError) as exc:
+        # ValueError: also what isn't UTF-8, and integers of thousands of digits
+        raise BadRequest(Code.NOT_JSON, f"{what} is not JSON: {_cut(str(exc), 200)}") from exc
 
 
-def _refuse_number(number: int, feature: str, value: float) -> NoReturn:
-    infinite = isinstance(value, float) and (value != value or abs(value) == float("inf"))  # noqa: PLR0124
-    raise BadRequest(
-        Code.NOT_FINITE if infinite else Code.OUT_OF_RANGE,
-        f"row {number}, {feature!r} is {'not a finite number' if infinite else 'beyond float32'};"
-        f" expected a number between -{LARGEST} and {LARGEST}",
-        row=number,
-        field=feature,
-    )
+def _not_json(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is not a JSON number")
 
 
-def _number(prediction: float) -> str:
-    if not -LARGEST <= prediction <= LARGEST:
-        raise ValueError(f"the model answered {prediction}, which JSON can't carry")
-    return repr(prediction)
+def _fitting(predictions: list[float], room: int) -> int:
+    """How many predictions, from the first, print into so many bytes."""
+    used = len("[]")
+    for count, prediction in enumerate(predictions):
+        used += len(json.dumps(prediction)) + (len(", ") if count else 0)
+        if used > room:
+            return count
+    return len(predictions)
 
 
-def _kind(value: Any) -> str:
-    match value:
-        case None:
-            return "null"
-        case bool():
-            return "true" if value else "false"
-        case str():
-            return f"the string {_short(value)!r}"
-        case int() | float():
-            return "a number"
-        case list():
-            return "a list"
-    return "an object"
+def _shown(value: Any) -> str:
+    """A value as the peer would recognise it, cut short."""
+    if isinstance(value, dict | list):
+        return f"{'an object' if isinstance(value, dict) else 'a list'} of {len(value)}"
+    if type(value) is int and abs(value) > FLOAT32_MAX:
+        return "an integer of many digits"  # which Python may refuse to print
+    return _cut(json.dumps(value), 80)
 
 
-def _short(text: str) -> str:
-    return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
+def _cut(text: str, length: int) -> str:
+    return text if len(text) <= length else text[: length - 1] + "…"

@@ -1,40 +1,99 @@
-"""The vocabulary of the device half: topics, limits and exit codes, each with its reason.
+"""The one reader of arguments and environment, and what an exit code means to the nucleus.
 
-The recipe's accessControl names the same topics; one test holds both ends.
+A component that leaves with anything but 0 is ERRORED and started again; after three times in an
+hour it is BROKEN and a rollout of it fails. So a container never tries for ever.
 """
 
 from __future__ import annotations
 
+import argparse
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from enum import IntEnum
-
-REQUESTS = "local/inference"
-ANSWERS = "local/result"
-
-# Nucleus Lite closes the connection on more: 10,000 bytes a packet, base64 and JSON counted.
-# 7,000 bytes of binary pass there, 7,300 don't (2.6.0, 2026-11-23).
-MAX_MESSAGE_BYTES = 7_000
-# The Java nucleus carries 13 MB, and one such request would take all of the container's memory.
-MAX_REQUEST_BYTES = 256 * 1024
-MAX_ROWS = MAX_MESSAGE_BYTES // 5  # "0.5, " is the shortest prediction: more can't be answered
-MAX_ID_LENGTH = 64
-
-MAX_WAITING = 1_024  # requests taken, but not answered yet
-MAX_WAITING_BYTES = 4 * 1024 * 1024
-MAX_UNCONFIRMED = 64  # answers on their way to the nucleus
-
-LINK_ATTEMPTS = 10  # with pauses that double from the first to the longest: 30 s in all
-FIRST_PAUSE = 0.1
-LONGEST_PAUSE = 5.0
-CONNECT_SECONDS = 10.0
-STEADY_SECONDS = 10.0  # a link that held that long has earned all its attempts again
-STOP_SECONDS = 1.5  # the Java nucleus kills 5 s after SIGTERM, `docker stop -t 10` after 10 s
+from pathlib import Path
+from typing import NoReturn
 
 
 class Exit(IntEnum):
-    """What the nucleus, and whoever reads its log, can tell an end by."""
+    """The codes of serve, check and consumer; 64 and up as in BSD's sysexits.h."""
 
-    OK = 0  # ended by SIGTERM, or the check passed
-    CHECK_FAILED = 1
-    USAGE = 64  # as sysexits.h has it, like the next two
+    DONE = 0  # ended by SIGTERM, or the check passed
+    FAILED = 1  # the check didn't pass
+    USAGE = 64
     UNUSABLE_FILE = 65  # model, samples or golden answers
-    NO_IPC = 69  # the nucleus was not reachable, or was lost for good
+    UNREACHABLE = 69  # no IPC: never reached, or lost for good
+
+
+class Unreachable(Exception):
+    """There is no way, or no way left, to the nucleus."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Nucleus:
+    """Where Greengrass listens, and what proves that we are its component."""
+
+    socket: str
+    token: str
+    thing: str
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> Nucleus:
+        names = {
+            "socket": "AWS_GG_NUCLEUS_DOMAIN_SOCKET_FILEPATH_FOR_COMPONENT",
+            "token": "SVCUID",
+            "thing": "AWS_IOT_THING_NAME",
+        }
+        missing = [name for name in names.values() if not environment.get(name)]
+        if missing:
+            raise Unreachable(
+                f"{' and '.join(missing)} not set. Greengrass sets them for its components: pass"
+                " them into the container with -e NAME, and mount the socket at its own path"
+            )
+        return cls(**{field: environment[name] for field, name in names.items()})
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse, leaving with our code: its own 2 says nothing to a reader of the nucleus' log."""
+
+    def error(self, message: str) -> NoReturn:
+        self.print_usage(sys.stderr)
+        self.exit(Exit.USAGE, f"{self.prog}: {message}\n")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Serve:
+    """Answer requests with this model until SIGTERM."""
+
+    model: Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class Check:
+    """Ask for the samples until the golden answers come, or time is up."""
+
+    samples: Path
+    golden: Path
+    timeout: float
+
+
+def parse(arguments: Sequence[str]) -> Serve | Check:
+    """The command that was asked for; leaves with Exit.USAGE for any other."""
+    parser = Parser(prog="inference", description="XGBoost on a Greengrass core device")
+    commands = parser.add_subparsers(dest="command", required=True)
+    serve = commands.add_parser("serve", help="answer requests until SIGTERM")
+    serve.add_argument("--model", type=Path, required=True, metavar="PATH")
+    check = commands.add_parser("check", help="succeed only on the golden answers")
+    check.add_argument("--samples", type=Path, required=True, metavar="PATH")
+    check.add_argument("--golden", type=Path, required=True, metavar="PATH")
+    check.add_argument("--timeout", type=seconds, required=True, metavar="SECONDS")
+    values = vars(parser.parse_args(arguments))
+    return Serve(**values) if values.pop("command") == "serve" else Check(**values)
+
+
+def seconds(text: str) -> float:
+    """A positive, finite number of seconds; argparse turns the ValueError into its usage error."""
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise ValueError(text)
+    return value

@@ -1,0 +1,80 @@
+"""Whether the release on this device answers as XGBoost did when it was published, bit for bit.
+
+This is the gate of a rollout: Greengrass calls it a success only once this did. Until the golden
+answers' own model answers, it may be anybody's turn: no service yet, the old release's, a busy one.
+A different number from the right model is final.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from .client import Client, Refused
+from .files import Golden
+from .protocol import Record
+
+ANSWER_SECONDS = 2.0  # then it is asked again: the question may have met nobody
+PAUSE_SECONDS = 0.25
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """`message` says it all; row, expected and got are set where one number differs."""
+
+    passed: bool
+    message: str
+    row: int | None = None
+    expected: float | None = None
+    got: float | None = None
+
+
+def compare(golden: Golden, predictions: Sequence[float]) -> Verdict:
+    """Bit for bit: -0.0 is not 0.0."""
+    if len(predictions) != len(golden.predictions):
+        return Verdict(
+            passed=False,
+            message=f"{len(predictions)} answers came to {len(golden.predictions)} rows",
+        )
+    for row, (expected, got) in enumerate(zip(golden.predictions, predictions, strict=True)):
+        if not isinstance(got, float) or struct.pack("d", expected) != struct.pack("d", got):
+            return Verdict(
+                passed=False,
+                message=f"row {row}: XGBoost says {expected!r}, the device {got!r}",
+                row=row,
+                expected=expected,
+                got=got,
+            )
+    return Verdict(
+        passed=True,
+        message=f"model {golden.model} gave the golden answers to {len(predictions)} rows",
+    )
+
+
+async def check(
+    client: Client, samples: Sequence[Sequence[Record]], golden: Golden, *, seconds: float
+) -> Verdict:
+    """Ask until the golden answers' model has answered every batch, or time is up."""
+    seen = "nobody was reached"
+    try:
+        async with asyncio.timeout(seconds):
+            while True:
+                try:
+                    answers = [await client.ask(rows, seconds=ANSWER_SECONDS) for rows in samples]
+                except TimeoutError:
+                    seen = f"no answer within {ANSWER_SECONDS:.0f} s"
+                except (Refused, ConnectionError) as exc:
+                    seen = str(exc)
+                else:
+                    strangers = {answer.model for answer in answers} - {golden.model}
+                    if not strangers:
+                        return compare(golden, [p for a in answers for p in a.predictions])
+                    seen = f"model {', '.join(sorted(strangers))} answered"
+                await asyncio.sleep(PAUSE_SECONDS)
+    except TimeoutError:
+        return Verdict(
+            passed=False,
+            message=f"model {golden.model} did not answer within {seconds:.0f} s; last: {seen}",
+        )

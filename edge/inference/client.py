@@ -1,0 +1,54 @@
+"""The asking side: questions with an id of their own, and the answers that carry it back.
+
+Whoever listens on the answers' topic hears everybody's; only what was asked here counts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Awaitable, Callable, Sequence
+from itertools import count
+
+from .protocol import Answer, Record, Refusal, decode_reply, encode_request
+
+Send = Callable[[bytes], Awaitable[None]]  # raises ConnectionError
+
+
+class Refused(Exception):
+    """The service's answer is that it won't, and why."""
+
+    def __init__(self, refusal: Refusal) -> None:
+        super().__init__(f"{refusal.code}: {refusal.message}")
+        self.refusal = refusal
+
+
+class Client:
+    """Asks over `send`; whatever comes back is handed to `received`."""
+
+    def __init__(self, *, name: str, send: Send) -> None:
+        # a restarted client must not take the answer to its predecessor's question
+        self._ids = (f"{name[:64]}-{secrets.token_hex(4)}-{number}" for number in count())
+        self._send = send
+        self._asked: dict[str, asyncio.Future[Answer | Refusal]] = {}
+
+    async def ask(self, records: Sequence[Record], *, seconds: float) -> Answer:
+        """One question; raises Refused, TimeoutError or ConnectionError."""
+        request_id = next(self._ids)
+        asked: asyncio.Future[Answer | Refusal] = asyncio.get_running_loop().create_future()
+        self._asked[request_id] = asked
+        try:
+            async with asyncio.timeout(seconds):
+                await self._send(encode_request(request_id, records))
+                answered = await asked
+        finally:
+            del self._asked[request_id]
+        if isinstance(answered, Refusal):
+            raise Refused(answered)
+        return answered
+
+    def received(self, payload: bytes) -> None:
+        """Take a message from the answers' topic; called on the loop."""
+        reply = decode_reply(payload)
+        if reply is not None and (asked := self._asked.get(reply.id)) and not asked.done():
+            asked.set_result(reply)

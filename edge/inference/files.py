@@ -1,0 +1,73 @@
+"""The files a component is given: read whole, checked, and refused by name (exit 65)."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from . import forest
+from .protocol import Record, batches
+
+
+class UnusableFile(Exception):
+    """A model, samples or golden answers that can't be used, and why."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Golden:
+    """What XGBoost itself answers to the samples, and the model that it asked."""
+
+    model: str
+    predictions: list[float]
+
+
+def read_model(path: Path) -> forest.Model:
+    try:
+        return forest.read(_content(path))
+    except forest.ModelRefused as exc:
+        raise UnusableFile(f"{path}: {exc}") from exc
+
+
+def read_samples(path: Path) -> list[list[Record]]:
+    """The sample records in runs that a request carries."""
+    records = _parsed(path)
+    if (
+        not isinstance(records, list)
+        or not records
+        or not all(isinstance(record, dict) for record in records)
+    ):
+        raise UnusableFile(f"{path} is not a list of at least one record")
+    try:
+        return list(batches(records))
+    except ValueError as exc:
+        raise UnusableFile(f"{path}: {exc}") from exc
+
+
+def read_golden(path: Path) -> Golden:
+    found = _parsed(path)
+    try:
+        golden = Golden(model=found["model"], predictions=found["predictions"])
+    except (LookupError, TypeError) as exc:
+        raise UnusableFile(f'{path} is not {{"model": …, "predictions": […]}}') from exc
+    numbers = isinstance(golden.predictions, list) and all(
+        isinstance(value, float) for value in golden.predictions
+    )
+    if not isinstance(golden.model, str) or not numbers:
+        raise UnusableFile(f'{path} is not {{"model": text, "predictions": floats}}')
+    return golden
+
+
+def _parsed(path: Path) -> Any:
+    try:
+        return json.loads(_content(path))
+    except (ValueError, RecursionError) as exc:
+        raise UnusableFile(f"{path} is not JSON: {exc}") from exc
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as exc:
+        raise UnusableFile(f"{path}: {exc.strerror}. Is it mounted into the container?") from exc
