@@ -25,18 +25,18 @@ _GONE = {
 }
 
 
-def before_create(name: str, clear: Callable[[], None]) -> pulumi.ResourceHookBinding:
+def before_create(name: str, clear: Callable[[], object]) -> pulumi.ResourceHookBinding:
     """Run `clear` before the resource is created (or replaced by a new one)."""
     return pulumi.ResourceHookBinding(before_create=[_hook(name, clear)])
 
 
-def before_build(name: str, clear: Callable[[], None]) -> pulumi.ResourceHookBinding:
+def before_build(name: str, clear: Callable[[], object]) -> pulumi.ResourceHookBinding:
     """Run `clear` before an image is pushed: a new tag updates the image, it creates none."""
     hook = _hook(name, clear)
     return pulumi.ResourceHookBinding(before_create=[hook], before_update=[hook])
 
 
-def _hook(name: str, clear: Callable[[], None]) -> pulumi.ResourceHook:
+def _hook(name: str, clear: Callable[[], object]) -> pulumi.ResourceHook:
     async def run(_: pulumi.ResourceHookArgs) -> None:
         await asyncio.to_thread(clear)  # the program's event loop serves other resources meanwhile
 

@@ -3,8 +3,8 @@
 AWS calls a deployment created when it is recorded. `Answering` waits for the devices themselves:
 the deployment succeeded on each, and each of our components runs in the wanted version,
 com.ml.check among them, which only golden answers let start. Nucleus Lite calls a deployment
-successful too easily, hence both. On destroy it takes our components off the devices before anything else goes:
-deleting a deployment leaves devices as they are.
+successful too easily, hence both. On destroy it takes our components off the devices before
+anything else goes: deleting a deployment leaves devices as they are.
 
 Both belong to one dynamic resource: its delete runs under a bare `pulumi destroy`, its failing
 create or update leaves the old state, so the next `up` waits again.

@@ -45,7 +45,7 @@ class Target:
 
     @classmethod
     def find(cls, settings: Settings, clients: Clients) -> Target | None:
-        """Look it up; None for a stack that only publishes. Raises Misconfigured where it is unfit."""
+        """Look it up, None for a stack that only publishes; Misconfigured where it is unfit."""
         if not (settings.thing or settings.thing_group):
             return None
         try:
