@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Self
 
 import boto3
 import pytest
 from pulumi.runtime.proto import provider_pb2
 
+from greenhouse.providers.aws.common import aws_error
+from greenhouse.providers.aws_native import ComponentVersion, Deployment
+from greenhouse.providers.resource import Incomplete
+from greenhouse.providers.session import Call, Session
 from greenhouse.providers.wire import UNKNOWN
 from tests.greenhouse.providers.provider_engine import NONE, Engine, Rejected, State
 
@@ -202,3 +206,45 @@ def test_a_value_that_boto_refuses_is_not_mistaken_for_a_missing_account(
     with pytest.raises(Rejected, match=r"Parameter validation failed") as told:
         engine.create(DEPLOYMENT, targetArn=thing, deploymentName="")
     assert "make up" not in str(told.value)
+
+
+class Scripted:
+    """A Greengrass whose answers our cloud has no reason to give."""
+
+    def __init__(self) -> None:
+        self.states = ["REQUESTED", "FAILED"]
+        self.deleted: list[str] = []
+
+    def greengrass(self, region: str) -> Self:
+        del region
+        return self
+
+    def region(self, *_: object) -> str:
+        return "eu-west-1"
+
+    def create_component_version(self, **_: object) -> dict[str, str]:
+        return {"arn": "arn:c", "componentName": "c", "componentVersion": "1.0.0"}
+
+    def describe_component(self, arn: str) -> dict[str, Any]:
+        del arn
+        return {"status": {"componentState": self.states.pop(0), "message": "no such artifact"}}
+
+    def cancel_deployment(self, **_: object) -> None:
+        raise aws_error("ConflictException", "is not ACTIVE", operation="CancelDeployment")
+
+    def delete_deployment(self, *, deploymentId: str) -> None:  # noqa: N803  # the API's name
+        self.deleted.append(deploymentId)
+
+
+def test_a_deployment_that_will_not_be_cancelled_is_deleted_all_the_same() -> None:
+    scripted: Any = Scripted()
+    Deployment(scripted).delete(Call(Session(None), "urn::it"), "d1", {})
+    assert scripted.deleted == ["d1"]
+
+
+def test_a_component_that_never_becomes_deployable_is_made_but_not_right() -> None:
+    scripted: Any = Scripted()
+    call = Call(Session(None), "urn::it")
+    with pytest.raises(Incomplete, match="arn:c is FAILED no such artifact") as told:
+        ComponentVersion(scripted).create(call, {"inlineRecipe": "{}"})
+    assert told.value.id == "arn:c", "or the engine would forget a version that exists"
