@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
+from reprlib import repr as short  # a hostile value may be as long as the file
 from typing import Any
 
 LIBRARY = Path(__file__).with_name("libforest.so")
@@ -33,6 +34,7 @@ _SUMS = (  # objectives whose prediction is the plain sum of base score and leav
     "reg:pseudohubererror",
     "reg:quantileerror",
 )
+_NUMBER = {int, float}  # by type(), as True is an int to isinstance()
 _NODE = struct.Struct("=fhH")  # forest.c's Node
 _MAX_OFFSET = 2**15 - 1
 _MAX_FEATURES = 2**15 - 1  # two slots each and one for the leaves, numbered by 16 bits
@@ -77,7 +79,14 @@ def read(data: bytes) -> Model:
         return _model(document, model_id(data))
     except ModelRefused:
         raise
-    except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as exc:
+    except (
+        LookupError,
+        TypeError,
+        ValueError,
+        AttributeError,
+        OverflowError,
+        RecursionError,
+    ) as exc:
         raise ModelRefused(
             f"the model is not laid out as XGBoost does it ({type(exc).__name__}: {exc})."
             f" {_SAVE_AGAIN}"
@@ -88,8 +97,8 @@ def _model(document: Any, identity: str) -> Model:
     major = document["version"][0]
     if major not in _KNOWN_MAJORS:
         raise ModelRefused(
-            f"the model was saved by XGBoost {major}.x, and how that one writes numbers isn't known"
-            " here. Save it with XGBoost 3"
+            f"the model was saved by XGBoost {short(major)}.x, and how that one writes numbers"
+            " isn't known here. Save it with XGBoost 3"
         )
     learner = document["learner"]
     _refuse_unsupported(learner)
@@ -102,14 +111,12 @@ def _model(document: Any, identity: str) -> Model:
 
     nodes, roots, depths = bytearray(), array("i"), array("i")
     largest_sum = abs(base_score)
-    directions: set[int] = set()
     for number, tree in enumerate(trees):
         roots.append(len(nodes) // _NODE.size)
         flat = _Tree(number, tree, len(features))
         nodes += flat.nodes
         depths.append(flat.depth)
         largest_sum += flat.largest_leaf
-        directions |= flat.directions
     if largest_sum > FLOAT32_MAX / 2:
         raise ModelRefused(
             f"the model's leaves add up to {largest_sum:.3g}: its answers may be infinite, which"
@@ -118,7 +125,7 @@ def _model(document: Any, identity: str) -> Model:
     return Model(
         id=identity,
         feature_names=features,
-        missing_allowed=_missing_allowed(learner.get("attributes", {}), directions),
+        missing_allowed=_missing_allowed(learner.get("attributes", {})),
         base_score=base_score,
         nodes=bytes(nodes),
         roots=roots,
@@ -132,13 +139,13 @@ def _refuse_unsupported(learner: Any) -> None:
     booster, objective = learner["gradient_booster"], learner["objective"]["name"]
     parameters = learner["learner_model_param"]
     if booster["name"] != "gbtree":
-        reason = f"the model's booster is {booster['name']!r}"
+        reason = f"the model's booster is {short(booster['name'])}"
     elif objective not in _SUMS:
-        reason = f"the model's objective is {objective!r}, whose output XGBoost transforms"
+        reason = f"the model's objective is {short(objective)}, whose output XGBoost transforms"
     elif int(parameters.get("num_class", 0)) > 1:
-        reason = f"the model has {parameters['num_class']} classes"
+        reason = f"the model has {int(parameters['num_class'])} classes"
     elif int(parameters.get("num_target", 1)) > 1:
-        reason = f"the model has {parameters['num_target']} targets"
+        reason = f"the model has {int(parameters['num_target'])} targets"
     elif any(booster["model"]["tree_info"]):
         reason = "the model's trees belong to several outputs"
     elif "c" in (learner.get("feature_types") or []):
@@ -157,13 +164,17 @@ def _features(learner: Any) -> tuple[str, ...]:
             f"the model has {count} features; the device takes 1 to {_MAX_FEATURES}."
             " Leave out those that no tree asks for"
         )
-    # XGBoost's own names for columns that came without
-    names = tuple(learner.get("feature_names") or [f"f{number}" for number in range(count)])
+    names = learner.get("feature_names")
+    if not names:
+        raise ModelRefused(
+            "the model doesn't name its features, and requests ask by name. Train it on a pandas"
+            " DataFrame or DMatrix(…, feature_names=[…]), or set Booster.feature_names and save it"
+        )
+    if _types(names) != {str}:
+        raise ModelRefused(f"the model's feature names aren't all text. {_SAVE_AGAIN}")
     if len(names) != count or len(set(names)) != count:
         raise ModelRefused(f"the model's {count} features don't have a name each. {_SAVE_AGAIN}")
-    if not all(isinstance(name, str) for name in names):
-        raise ModelRefused(f"the model's feature names aren't all text. {_SAVE_AGAIN}")
-    return names
+    return tuple(names)
 
 
 def _base_score(saved: Any) -> float:
@@ -171,28 +182,30 @@ def _base_score(saved: Any) -> float:
     score = json.loads(saved)
     if isinstance(score, list):
         (score,) = score
-    if not -FLOAT32_MAX <= score <= FLOAT32_MAX:
-        raise ModelRefused(f"the model's base score is {score}. {_SAVE_AGAIN}")
+    if type(score) not in _NUMBER or not -FLOAT32_MAX <= score <= FLOAT32_MAX:
+        raise ModelRefused(f"the model's base score is {short(score)}. {_SAVE_AGAIN}")
     return float(score)
 
 
-def _missing_allowed(attributes: Any, directions: set[int]) -> bool:
-    """Whether a missing value means something to this model.
+def _missing_allowed(attributes: Any) -> bool:
+    """Whether a missing value means something to this model, as its author says in the file.
 
-    Every tree sends missing values somewhere, also where training never saw one; the file doesn't
-    say which. But training without missing values sends them one way at every node (hist and
-    approx right, exact left), so a forest with both ways has learned them. The author of a model
-    who knows better says so in the file: `booster.set_attr(missing_values="allowed")`.
+    Every tree sends missing values somewhere, also where training never saw one, so the trees can't
+    tell: unless the attribute says so, a request that lacks a feature is refused.
     """
-    said = attributes.get(MISSING_ATTRIBUTE)
-    if said is None:
-        return directions == {0, 1}
-    if said not in {"allowed", "refused"}:
+    said = attributes.get(MISSING_ATTRIBUTE, "refused")
+    if said not in ("allowed", "refused"):
         raise ModelRefused(
-            f"the model's attribute {MISSING_ATTRIBUTE} is {said!r}, neither 'allowed' nor"
+            f"the model's attribute {MISSING_ATTRIBUTE} is {short(said)}, neither 'allowed' nor"
             f" 'refused'. Booster.set_attr({MISSING_ATTRIBUTE}='refused') and save it again"
         )
     return bool(said == "allowed")
+
+
+def _types(values: list[Any]) -> set[type]:
+    if not isinstance(values, list):
+        raise TypeError(f"{short(values)} instead of a list")
+    return set(map(type, values))
 
 
 class _Tree:
@@ -202,7 +215,6 @@ class _Tree:
         self.nodes = bytearray()
         self.depth = 0
         self.largest_leaf = 0.0
-        self.directions: set[int] = set()
         self._number = number
         self._features = features
         if int(tree["tree_param"].get("size_leaf_vector", 1)) > 1:
@@ -234,31 +246,33 @@ class _Tree:
         count = len(lefts)
         if {len(rights), len(features), len(values), len(defaults)} != {count}:
             raise self._broken("lists of different lengths")
+        if not (_types(lefts) | _types(rights) | _types(features) <= {int}):
+            raise self._broken("a node or a feature that isn't a whole number")
+        if not (_types(values) <= _NUMBER and set(defaults) <= {0, 1}):  # 1.x: false, true
+            raise self._broken("text or nothing where a number belongs")
         order, depths, met = [0], [0], bytearray(count)
         for place, node in enumerate(order):  # which grows while it is walked
             value = values[node]
             if not -FLOAT32_MAX <= value <= FLOAT32_MAX:
-                raise self._broken(f"the value {value} at node {node}")
+                raise self._broken(f"the value {short(value)} at node {node}")
             if lefts[node] == rights[node] == -1:
                 self.nodes += _NODE.pack(value, -1, 2 * self._features)
                 self.largest_leaf = max(self.largest_leaf, abs(value))
                 continue
             for child in (lefts[node], rights[node]):
                 if not 0 < child < count or met[child]:
-                    raise self._broken(f"node {child} below node {node}")
+                    raise self._broken(f"node {short(child)} below node {node}")
                 met[child] = 1
                 depths.append(depths[place] + 1)
             if not 0 <= features[node] < self._features:
-                raise self._broken(f"feature {features[node]} at node {node}")
+                raise self._broken(f"feature {short(features[node])} at node {node}")
             offset = len(order) - place
             if offset > _MAX_OFFSET:
                 raise ModelRefused(
                     f"tree {self._number} is too large: more than {_MAX_OFFSET} nodes between a"
                     " node and its children. Train with a smaller max_depth or max_leaves"
                 )
-            goes_left = bool(defaults[node])
-            self.directions.add(goes_left)
-            slot = features[node] + (self._features if goes_left else 0)
+            slot = features[node] + (self._features if defaults[node] else 0)
             self.nodes += _NODE.pack(value, offset, slot)
             order += (lefts[node], rights[node])
         self.depth = depths[-1]
@@ -307,9 +321,10 @@ class Evaluator:
 
     def predict(self, rows: Sequence[Sequence[float]]) -> list[float]:
         """The answers to rows of values in the features' order, each as float64 of a float32."""
+        for number, row in enumerate(rows):
+            if len(row) != self._width:
+                raise ValueError(f"row {number} has {len(row)} values instead of {self._width}")
         values = array("f", chain.from_iterable(rows))
-        if len(values) != len(rows) * self._width:
-            raise ValueError(f"{len(values)} values are not {len(rows)} rows of {self._width}")
         sums = array("f", bytes(4 * len(rows)))
         self._predict(self._address, values.buffer_info()[0], sums.buffer_info()[0], len(rows))
         return sums.tolist()
