@@ -140,7 +140,8 @@ def test_a_program_comes_up_stays_and_goes(pulumi: Cli, suffix: str, tmp_path: P
     assert f"com.example.{suffix}" not in left
     target = f"arn:aws:iot:eu-west-1:123456789012:thing/thing-{suffix}"
     assert not greengrass.list_deployments(targetArn=target, historyFilter="ALL")["deployments"]
-    subprocess.run(["docker", "image", "rm", "--force", first["image"]], check=True)
+    tagged = first["image"].partition("@")[0] + ":v1"
+    subprocess.run(["docker", "image", "rm", "--force", tagged, first["image"]], check=True)
 
 
 def test_a_wrong_program_ends_in_a_sentence(pulumi: Cli) -> None:
