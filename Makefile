@@ -48,7 +48,7 @@ clean:  ## throw away what a broken greenhouse left here (make down is the clean
 	@rm -rf .greenhouse
 
 $(STAMP): requirements.txt requirements-dev.txt
-	@echo "Python packages into .venv (two minutes the first time: pulumi-aws alone is 270 MB) …"
+	@echo "Python packages into .venv (two minutes the first time: pulumi-aws alone is 270 MB) …" >&2
 	@$(PYTHON) -m venv .venv
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	@touch $(STAMP)

@@ -31,6 +31,8 @@ THING = "greenhouse"  # the device of Pulumi.local.yaml
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__.splitlines()[0])
 console = Console()
+if not console.is_terminal:
+    console.width = 160  # piped: a log has no 80 columns
 
 
 class Steps:

@@ -63,21 +63,22 @@ def show_release(console: Console, home: Home, *, outputs: Mapping[str, Any]) ->
     """Device, release, components and answers; True when the answers are XGBoost's, bit for bit."""
     ports = home.ports()
     client = account.greengrass(ports)
-    wanted = outputs["golden"]
+    wanted, samples = (_stored(ports, outputs[name]) for name in ("golden", "samples"))
     agreed = True
     for device in outputs["devices"]:
         facts = Table(title=f"device {device}", title_justify="left", show_header=False, box=None)
         facts.add_row("release", str(outputs["release"]))
         facts.add_row("model", str(wanted["model"]))
-        for image in _images(outputs["image"]):
-            facts.add_row("image", f"{image}\n{_image_size(image)}")
+        for architecture, image in outputs["image"].items():
+            facts.add_row(f"image {architecture}", f"{image}  {_image_size(image)}")
         for component in _installed(client, device):
             name = component["componentName"]
-            mine = "" if name in outputs["components"] else "  (was here before)"
-            facts.add_row(
-                name,
-                f"{component['componentVersion']}  {component['lifecycleState']}{mine}",
-            )
+            if not name.startswith("aws."):
+                mine = "" if name in outputs["components"] else "  (there before us, kept)"
+                facts.add_row(
+                    name,
+                    f"{component['componentVersion']}  {component['lifecycleState']}{mine}",
+                )
         console.print(facts)
         consumer_log = home.device(device) / "logs" / "com.ml.consumer.log"
         answers = [
@@ -89,7 +90,7 @@ def show_release(console: Console, home: Home, *, outputs: Mapping[str, Any]) ->
             console.print(f"  no answer of this release in {consumer_log} yet", soft_wrap=True)
             agreed = False
             continue
-        agreed &= _show_answers(console, answers[-1], wanted["predictions"], outputs["samples"])
+        agreed &= _show_answers(console, answers[-1], wanted["predictions"], samples)
     return agreed
 
 
@@ -113,9 +114,13 @@ def _show_answers(
     return list(got) == list(wanted)
 
 
-def _images(output: Any) -> list[str]:
-    """The `image` output: one reference, or one for each architecture."""
-    return list(output.values()) if isinstance(output, dict) else [str(output)]
+def _stored(ports: Ports, uri: str) -> Any:
+    """The JSON document at an s3:// URI."""
+    bucket, _, key = uri.removeprefix("s3://").partition("/")
+    s3 = account.session(ports).client(
+        "s3", endpoint_url=aws_environment(ports)["AWS_ENDPOINT_URL"]
+    )
+    return json.loads(s3.get_object(Bucket=bucket, Key=key)["Body"].read())
 
 
 def _installed(client: Any, device: str) -> list[dict[str, Any]]:

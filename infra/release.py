@@ -40,8 +40,8 @@ class Release:
     repository: pulumi.Input[str]
     bucket: pulumi.Input[str]
     image: pulumi.Input[dict[str, str]]  # architecture to repository@digest
-    golden: pulumi.Input[dict[str, Any]]
-    samples: pulumi.Input[list[dict[str, float]]]
+    samples: pulumi.Input[str]  # s3://… of the questions
+    golden: pulumi.Input[str]  # s3://… of XGBoost's answers to them
 
     @classmethod
     def of(cls, settings: Settings, place: Place, clients: Clients) -> Release:
@@ -101,8 +101,8 @@ def _published(settings: Settings, place: Place, clients: Clients) -> Release:
         repository=settings.repository,
         bucket=artifacts.bucket,
         image=pulumi.Output.all(**registry.images),
-        golden=answers.document(),
-        samples=answers.samples,
+        samples=artifacts.uris["samples.json"],
+        golden=artifacts.uris["golden.json"],
     )
 
 

@@ -129,7 +129,7 @@ def test_the_up_after_the_repair_is_green(place: Place) -> None:
 def test_an_up_after_one_that_was_killed_behind_the_push_is_green(place: Place) -> None:
     endpoint = aws_environment(place.ports)["AWS_ENDPOINT_URL"]
     ecr = account.session(place.ports).client("ecr", endpoint_url=endpoint)
-    repository = place.outputs()["repository"].split("/", 1)[1]
+    repository = place.outputs()["repository"]
 
     def tags() -> set[str]:
         listed = ecr.list_images(repositoryName=repository)["imageIds"]
