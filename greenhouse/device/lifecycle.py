@@ -362,15 +362,16 @@ class Component:
 
     async def _stop(self) -> None:
         self._enter(State.STOPPING)
-        if not await self._finish(Step.SHUTDOWN):
+        in_time = await self._finish(Step.SHUTDOWN)
+        if not in_time:
             self.trouble = Trouble(
                 "SHUTDOWN_TIMEOUT", "Shutdown script didn't finish within the timeout period."
             )
             self._enter(State.ERRORED)
-        await self._end_processes()
+        await self._end_processes(gently=in_time)  # as seen: java-sigterm-ignored, xshutto
 
-    async def _end_processes(self) -> None:
-        await self._processes.stop()
+    async def _end_processes(self, *, gently: bool = True) -> None:
+        await self._processes.stop(gently=gently)
         if self._main:
             await self._main.ended
             self._main = None

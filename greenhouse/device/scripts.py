@@ -136,10 +136,10 @@ class Processes:
         _remember(self._records, process.pid)
         return Running(process, tuple(outputs))
 
-    async def stop(self) -> None:
+    async def stop(self, *, gently: bool = True) -> None:
         """End everything that any script of the component has started and left running."""
         sessions, self._started = self._started, []
-        await end_sessions(sessions, on_kill=self._killing)
+        await end_sessions(sessions, on_kill=self._killing, gently=gently)
         for session in sessions:
             _forget(self._records, session)
 
@@ -179,15 +179,19 @@ async def end_leftovers(records: Path) -> None:
 
 
 async def end_sessions(
-    sessions: Iterable[int], *, on_kill: Callable[[psutil.Process], None] = lambda _process: None
+    sessions: Iterable[int],
+    *,
+    on_kill: Callable[[psutil.Process], None] = lambda _process: None,
+    gently: bool = True,
 ) -> None:
     """SIGTERM to every member, SIGKILL to those that are there after the grace time."""
     wanted = list(sessions)
-    _signal(_members(wanted), signal.SIGTERM)
-    with suppress(TimeoutError):
-        async with asyncio.timeout(GRACE_SECONDS):
-            while _members(wanted):
-                await asyncio.sleep(_LOOK_SECONDS)
+    if gently:
+        _signal(_members(wanted), signal.SIGTERM)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(GRACE_SECONDS):
+                while _members(wanted):
+                    await asyncio.sleep(_LOOK_SECONDS)
     stubborn = _members(wanted)
     for process in stubborn:
         on_kill(process)

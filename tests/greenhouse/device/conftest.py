@@ -1,0 +1,14 @@
+"""The bench, found by all tests of the device."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.greenhouse.device.bench import Bench
+
+
+@pytest.fixture
+def bench(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> Bench:
+    return Bench(tmp_path / "gg", caplog)

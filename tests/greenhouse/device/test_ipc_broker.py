@@ -1,0 +1,260 @@
+"""The unmodified awsiotsdk, and clients that are worse, against the broker on a real socket.
+
+Replays java-ipc-socket, java-ipc-order, java-ipc-size, java-ipc-connections, java-ipc-json-limits,
+java-ipc-client-death and java-ipc-slow-subscriber.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import socket
+import stat
+import threading
+from collections.abc import Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from awsiot.greengrasscoreipc import connect as sdk_connect
+from awsiot.greengrasscoreipc.clientv2 import GreengrassCoreIPCClientV2
+from awsiot.greengrasscoreipc.model import (
+    BinaryMessage,
+    JsonMessage,
+    PublishMessage,
+    ServiceError,
+    UnauthorizedError,
+)
+
+from greenhouse.device.ipc.broker import MAX_SOCKET_PATH, Broker, socket_path
+from greenhouse.device.ipc.frames import Decoder, Frame
+from tests.greenhouse.device.test_ipc_conformance import (
+    RECORDS,
+    Host,
+    connect,
+    defaults,
+    request,
+)
+
+SECONDS = 20.0
+
+
+class Heard:
+    """What a subscription has delivered, in order."""
+
+    def __init__(self, wanted: int) -> None:
+        self.events: list[Any] = []
+        self._wanted = wanted
+        self._enough: Future[None] = Future()
+
+    def __call__(self, event: Any) -> None:
+        self.events.append(event)
+        if len(self.events) == self._wanted:
+            self._enough.set_result(None)
+
+    def wait(self) -> list[Any]:
+        self._enough.result(SECONDS)
+        return self.events
+
+
+class Running:
+    """A broker on a loop of its own, as the device has one."""
+
+    def __init__(self, root: Path) -> None:
+        allowed = defaults("java-ipc-main", "xipc")
+        self.host = Host({"xipc": allowed, "other": allowed, "nobody": {}})
+        self.loop = asyncio.new_event_loop()
+        self.broker = Broker(root, self.host)
+        self._thread = threading.Thread(target=self.loop.run_forever)
+
+    def start(self) -> None:
+        self._thread.start()
+        self.call(self.broker.start())
+
+    def stop(self) -> None:
+        self.call(self.broker.stop())
+        self.call(asyncio.sleep(0))  # what the stop has closed is told so
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self._thread.join()
+        self.loop.close()
+
+    def call(self, coroutine: Any) -> Any:
+        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(SECONDS)
+
+    @contextmanager
+    def client(self, component: str = "xipc") -> Iterator[Any]:
+        """awsiotsdk, connected as the component."""
+        ipc = sdk_connect(ipc_socket=str(self.broker.path), authtoken=self.broker.token(component))
+        client = GreengrassCoreIPCClientV2(client=ipc)
+        try:
+            yield client
+        finally:
+            client.close().result(SECONDS)
+
+    @contextmanager
+    def wire(self, component: str = "xipc") -> Iterator[socket.socket]:
+        """A bare connection that has been accepted."""
+        with socket.socket(socket.AF_UNIX) as line:
+            line.settimeout(SECONDS)
+            line.connect(str(self.broker.path))
+            line.sendall(connect(self.broker.token(component)))
+            assert line.recv(4096)
+            yield line
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    made = Running(tmp_path_factory.mktemp("ipc"))
+    made.start()
+    yield made
+    made.stop()
+
+
+def binary(payload: bytes) -> PublishMessage:
+    return PublishMessage(binary_message=BinaryMessage(message=payload))
+
+
+def test_the_socket_is_open_to_everyone_and_the_token_is_what_counts(running: Running) -> None:
+    (seen,) = RECORDS["java-ipc-socket"]["results"]
+    path = running.broker.path
+    assert path.name == Path(seen["path"]).name
+    assert oct(path.stat().st_mode) == seen["mode"]
+    assert stat.S_ISSOCK(path.stat().st_mode)
+    token = running.broker.token("xipc")
+    assert len(token) == seen["token_len"]
+    assert re.fullmatch(r"[A-Z0-9]+", token), seen["token_form"]
+    assert running.broker.token("xipc") == token, "a component keeps its token over restarts"
+
+
+def test_a_root_folder_too_deep_for_a_socket_gets_a_shorter_path(tmp_path: Path) -> None:
+    deep = tmp_path / ("x" * 120)
+    path = socket_path(deep)
+    assert len(bytes(path)) <= MAX_SOCKET_PATH
+    assert path == socket_path(deep), "a restarted device must be found at the same place"
+
+
+def test_the_sdk_publishes_and_hears(running: Running) -> None:
+    heard = Heard(2)
+    with running.client() as client:
+        client.subscribe_to_topic(topic="local/a", on_stream_event=heard)
+        client.publish_to_topic(topic="local/a", publish_message=binary(b"\x00\xff"))
+        message = PublishMessage(json_message=JsonMessage(message={"v": 1}))
+        client.publish_to_topic(topic="local/a", publish_message=message)
+        first, second = heard.wait()
+    assert first.binary_message.message == b"\x00\xff"
+    assert first.binary_message.context.topic == "local/a"
+    assert second.json_message.message == {"v": 1.0}
+
+
+def test_the_sdk_sees_the_errors_of_its_model(running: Running) -> None:
+    with running.client("nobody") as client:
+        with pytest.raises(UnauthorizedError) as denied:
+            client.publish_to_topic(topic="local/a", publish_message=binary(b""))
+        with pytest.raises(ServiceError):
+            client.list_components()
+    assert denied.value.message == (
+        "Principal nobody is not authorized to perform"
+        " aws.greengrass.ipc.pubsub:aws.greengrass#PublishToTopic on resource local/a"
+    )
+
+
+def test_the_sdk_reads_and_writes_configuration(running: Running) -> None:
+    with running.client() as client:
+        client.update_configuration(key_path=["o"], timestamp=None, value_to_merge={"upd": 1})
+        answer = client.get_configuration(key_path=["o"])
+    assert answer.value == {"k": "v", "upd": 1.0}
+
+
+def test_the_sdk_with_a_wrong_token_is_refused(running: Running) -> None:
+    with pytest.raises(Exception, match=r"(?i)access|closed|denied"):
+        sdk_connect(ipc_socket=str(running.broker.path), authtoken="BAD")
+
+
+def test_a_thousand_pipelined_messages_arrive_in_order(running: Running) -> None:
+    seen = RECORDS["java-ipc-order"]["results"][0]
+    heard = Heard(seen["received"])
+    with running.client() as client:
+        client.subscribe_to_topic(topic="local/order", on_stream_event=heard)
+        pending = [
+            client.publish_to_topic_async(
+                topic="local/order", publish_message=binary(str(number).encode())
+            )
+            for number in range(seen["received"])
+        ]
+        for one in pending:
+            one.result(SECONDS)
+        numbers = [int(event.binary_message.message) for event in heard.wait()]
+    assert numbers == list(range(seen["received"])), seen
+
+
+def test_large_messages_pass(running: Running) -> None:
+    sizes = [one["n"] for one in RECORDS["java-ipc-size"]["results"] if one["t"] == "size-binary"]
+    heard = Heard(len(sizes))
+    with running.client() as client:
+        client.subscribe_to_topic(topic="local/size", on_stream_event=heard)
+        for size in sizes:
+            client.publish_to_topic(topic="local/size", publish_message=binary(b"x" * size))
+        assert [len(event.binary_message.message) for event in heard.wait()] == sizes
+
+
+def test_deep_and_long_json_passes(running: Running) -> None:
+    results = RECORDS["java-ipc-json-limits"]["results"]
+    bodies: list[Any] = [[0] * one["n"] for one in results if one["t"] == "json-list"]
+    for depth in (one["depth"] for one in results if one["t"] == "json-depth"):
+        body: Any = 0
+        for _ in range(depth):
+            body = {"n": body}
+        bodies.append(body)
+    heard = Heard(len(bodies))
+    with running.client() as client:
+        client.subscribe_to_topic(topic="local/json", on_stream_event=heard)
+        for body in bodies:
+            message = PublishMessage(json_message=JsonMessage(message={"v": body}))
+            client.publish_to_topic(topic="local/json", publish_message=message)
+        assert [event.json_message.message["v"] for event in heard.wait()] == bodies
+
+
+def test_seventy_connections_are_fine(running: Running) -> None:
+    (seen,) = RECORDS["java-ipc-connections"]["results"]
+    lines = [running.wire() for _ in range(seen["opened"])]
+    for line in lines:
+        line.__enter__()
+    for line in lines:
+        line.__exit__(None, None, None)
+
+
+def test_a_client_that_dies_disturbs_nobody(running: Running) -> None:
+    seen = RECORDS["java-ipc-client-death"]["results"][-1]
+    heard = Heard(len(seen["got"]))
+    with running.wire("other") as line:
+        line.sendall(request("SubscribeToTopic", {"topic": "local/die"}, 1))
+        assert line.recv(4096)
+    with running.client() as client:
+        client.subscribe_to_topic(topic="local/die", on_stream_event=heard)
+        for number in range(len(seen["got"])):
+            message = PublishMessage(json_message=JsonMessage(message={"v": number}))
+            client.publish_to_topic(topic="local/die", publish_message=message)
+        got = [event.json_message.message for event in heard.wait()]
+    assert got == [message for _kind, message, _topic in seen["got"]]
+
+
+def test_a_subscriber_that_does_not_read_holds_up_nobody(running: Running) -> None:
+    """The lab's slow one got all 600 messages once it read; until then everyone else went on."""
+    (seen,) = RECORDS["java-ipc-slow-subscriber"]["results"]
+    count = seen["published"]
+    payload = b"x" * 4000
+    heard = Heard(count)
+    with running.wire("other") as slow, running.client() as client:
+        slow.sendall(request("SubscribeToTopic", {"topic": "local/slow"}, 1))
+        assert slow.recv(4096)
+        client.subscribe_to_topic(topic="local/slow", on_stream_event=heard)
+        for _ in range(count):
+            client.publish_to_topic(topic="local/slow", publish_message=binary(payload))
+        assert len(heard.wait()) == seen["fast_received"]
+
+        decoder, late = Decoder(), list[Frame]()
+        while len(late) < seen["slow_could_read_later"]:
+            late += decoder.feed(slow.recv(1 << 20))
+    assert len(late) == count
