@@ -10,7 +10,10 @@ import os
 import shutil
 import signal
 import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -18,7 +21,7 @@ import xgboost
 from place import STACK, Place, copy_tree, wait_until
 
 from greenhouse import account, report
-from greenhouse.home import aws_environment
+from greenhouse.home import Ports, aws_environment
 
 pytestmark = pytest.mark.whole
 
@@ -34,6 +37,69 @@ def xgboost_says(place: Place) -> list[float]:
     rows = np.array([[record[name] for name in names] for record in records], dtype=np.float32)
     matrix = xgboost.DMatrix(rows, feature_names=names)
     return [float(value) for value in booster.predict(matrix)]
+
+
+@dataclass(frozen=True)
+class Account:
+    """What the account has of ours, asked as anybody could."""
+
+    ports: Ports
+
+    def _client(self, service: Literal["ecr", "s3"]) -> Any:
+        endpoint = aws_environment(self.ports)["AWS_ENDPOINT_URL"]
+        return account.session(self.ports).client(service, endpoint_url=endpoint)
+
+    def tags(self, repository: str) -> set[str]:
+        listed = self._client("ecr").list_images(repositoryName=repository)["imageIds"]
+        return {image["imageTag"] for image in listed if "imageTag" in image}
+
+    def repository(self) -> bool:
+        return bool(self._client("ecr").describe_repositories()["repositories"])
+
+    def bucket(self) -> bool:
+        return bool(self._client("s3").list_buckets()["Buckets"])
+
+    def component(self) -> bool:
+        listed = account.greengrass(self.ports).list_components(scope="PRIVATE")["components"]
+        return any(component["componentName"] in OURS for component in listed)
+
+    def deployment(self) -> bool:
+        listed = account.greengrass(self.ports).list_deployments(historyFilter="ALL")
+        names = [deployment.get("deploymentName", "") for deployment in listed["deployments"]]
+        return any(name.startswith("edge-inference/") for name in names)
+
+
+def account_has(place: Place) -> Account:
+    return Account(place.ports)
+
+
+def kill_up_when(place: Place, met: Callable[[], bool], *, why: str) -> None:
+    """Start an `up`, SIGKILL its CLI and program once `met`, and give back the stack's lock."""
+    killed = subprocess.Popen(
+        ["pulumi", "up", "--stack", STACK, "--yes", "--skip-preview", "--non-interactive"],
+        env=place.env,
+        cwd=place.tree,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    wait_until(met, seconds=120, why=why)
+    os.killpg(killed.pid, signal.SIGKILL)
+    killed.wait()
+    place.pulumi("cancel", STACK, "--yes")
+
+
+def assert_nothing_of_ours(place: Place) -> None:
+    """Device and account as they were, but for the deployment that carries the others on."""
+    states = place.states()
+    assert states[account.TENANT] == ("1.0.0", "RUNNING")
+    assert not set(OURS) & set(states)
+    left = report.residue(place.ports).found
+    assert left["components"] == [account.TENANT]
+    assert not [name for name in left["deployments"] if name.startswith("edge-inference/")]
+    assert not [name for name in left["containers"] if place.thing in name]
+    for kind in ("buckets", "repositories", "role policies"):
+        assert not left[kind], kind
 
 
 def is_quiet(preview: str) -> bool:
@@ -113,9 +179,9 @@ def test_a_model_the_device_cannot_hold_is_red_and_the_old_answers_come_back(pla
     xgboost.train(forest, matrix, num_boost_round=1).save_model(place.tree / MODEL)
     seen = place.up(ok=False)
     (place.tree / MODEL).write_bytes(original)
-    last = "\n".join(seen.splitlines()[-25:])
-    assert place.thing in last, "red must say which device"
-    assert "com.ml.check" in last or "com.ml.xgboost" in last, "red must say which component"
+    why = seen[seen.rindex("Diagnostics:") :]
+    assert f"{place.thing}: deployment FAILED" in why, why
+    assert "com.ml.check" in why, "red must say which component"
     assert place.await_answers(good["model"]) == answered
     assert place.states()["com.ml.xgboost"] == (good["components"]["com.ml.xgboost"], "RUNNING")
 
@@ -127,29 +193,11 @@ def test_the_up_after_the_repair_is_green(place: Place) -> None:
 
 
 def test_an_up_after_one_that_was_killed_behind_the_push_is_green(place: Place) -> None:
-    endpoint = aws_environment(place.ports)["AWS_ENDPOINT_URL"]
-    ecr = account.session(place.ports).client("ecr", endpoint_url=endpoint)
     repository = place.outputs()["repository"]
-
-    def tags() -> set[str]:
-        listed = ecr.list_images(repositoryName=repository)["imageIds"]
-        return {image["imageTag"] for image in listed if "imageTag" in image}
-
+    before = account_has(place).tags(repository)
     with (place.tree / "edge/inference/settings.py").open("a") as module:
         module.write("# an edit that makes another image\n")
-    before = tags()
-    killed = subprocess.Popen(
-        ["pulumi", "up", "--stack", STACK, "--yes", "--skip-preview", "--non-interactive"],
-        env=place.env,
-        cwd=place.tree,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    wait_until(lambda: tags() > before, seconds=120, why="the new image was not pushed")
-    os.killpg(killed.pid, signal.SIGKILL)
-    killed.wait()
-    place.pulumi("cancel", STACK, "--yes")  # the killed one's lock
+    kill_up_when(place, lambda: account_has(place).tags(repository) > before, why="nothing pushed")
     place.up()
     assert place.await_answers(place.outputs()["model"]) == xgboost_says(place)
 
@@ -176,12 +224,21 @@ def test_a_wrong_config_value_is_one_clear_message_before_anything_changes(
 
 def test_destroy_leaves_nothing_of_ours_and_everything_of_others(place: Place) -> None:
     place.pulumi("destroy", "--stack", STACK, "--yes", "--skip-preview")
-    states = place.states()
-    assert states[account.TENANT] == ("1.0.0", "RUNNING")
-    assert not set(OURS) & set(states)
-    left = report.residue(place.ports)
-    assert left.found["components"] == [account.TENANT]
-    assert left.found["deployments"] == [account.TENANT_DEPLOYMENT]
-    assert not [name for name in left.found["containers"] if place.thing in name]
-    for kind in ("buckets", "repositories", "role policies"):
-        assert not left.found[kind], kind
+    assert_nothing_of_ours(place)
+
+
+def test_a_first_up_killed_behind_each_creation_can_be_repeated_and_destroyed(place: Place) -> None:
+    there = account_has(place)
+    creations: dict[str, Callable[[], bool]] = {
+        "repository": there.repository,
+        "bucket": there.bucket,
+        "component version": there.component,
+        "deployment": there.deployment,
+    }
+    for what, exists in creations.items():
+        kill_up_when(place, exists, why=f"the {what} was not made")
+    place.up()
+    assert place.await_answers(place.outputs()["model"]) == xgboost_says(place)
+    place.pulumi("preview", "--stack", STACK, "--expect-no-changes")
+    place.pulumi("destroy", "--stack", STACK, "--yes", "--skip-preview")
+    assert_nothing_of_ours(place)
