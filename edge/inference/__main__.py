@@ -83,6 +83,7 @@ async def check_main(options: Check, nucleus: Nucleus) -> Exit:
         row=verdict.row,
         expected=verdict.expected,
         got=verdict.got,
+        difference=verdict.difference,
     )
     return Exit.FAILED
 

@@ -22,13 +22,14 @@ PAUSE_SECONDS = 0.25
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """`message` says it all; row, expected and got are set where one number differs."""
+    """`message` says it all; the rest is set where numbers differ, and is the first such row's."""
 
     passed: bool
     message: str
     row: int | None = None
     expected: float | None = None
     got: float | None = None
+    difference: float | None = None
 
 
 def compare(golden: Golden, predictions: Sequence[float]) -> Verdict:
@@ -38,19 +39,27 @@ def compare(golden: Golden, predictions: Sequence[float]) -> Verdict:
             passed=False,
             message=f"{len(predictions)} answers came to {len(golden.predictions)} rows",
         )
-    for row, (expected, got) in enumerate(zip(golden.predictions, predictions, strict=True)):
-        if not isinstance(got, float) or struct.pack("d", expected) != struct.pack("d", got):
-            return Verdict(
-                passed=False,
-                message=f"row {row}: XGBoost says {expected!r}, the device {got!r}",
-                row=row,
-                expected=expected,
-                got=got,
-            )
+    pairs = zip(golden.predictions, predictions, strict=True)
+    differing = [(row, *pair) for row, pair in enumerate(pairs) if not _same(*pair)]
+    if not differing:
+        return Verdict(
+            passed=True,
+            message=f"model {golden.model} gave the golden answers to {len(predictions)} rows",
+        )
+    row, expected, got = differing[0]
     return Verdict(
-        passed=True,
-        message=f"model {golden.model} gave the golden answers to {len(predictions)} rows",
+        passed=False,
+        message=f"row {row}: XGBoost says {expected!r}, the device {got!r};"
+        f" {len(differing)} of {len(predictions)} rows differ",
+        row=row,
+        expected=expected,
+        got=got,
+        difference=got - expected,
     )
+
+
+def _same(expected: float, got: float) -> bool:
+    return struct.pack("d", expected) == struct.pack("d", got)
 
 
 async def check(

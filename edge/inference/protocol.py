@@ -19,7 +19,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, NoReturn
+from typing import Any
 
 from .forest import FLOAT32_MAX
 
@@ -30,10 +30,12 @@ ANSWER_TOPIC = "local/result"
 # binary passed, 7,300 didn't, and it closes the connection on them (2.6.0, 2026-11-23). Kept on
 # every runtime, so that what works on one device works on the next.
 MAX_MESSAGE = 7_000
-MAX_REQUEST = (
-    2**20
-)  # Java's nucleus carries 24 MiB, which as parsed JSON would outgrow the container
+MAX_ROWS = MAX_MESSAGE // len("0.5, ")  # more can't be answered, however short the numbers
+# The Java nucleus carries 24 MiB. JSON of empty objects takes 25 times its size once parsed, and
+# the container has 64 MiB.
+MAX_REQUEST = 256 * 1024
 MAX_ID = 128
+MAX_NAMES = 200  # characters of feature names in a refusal, which has to fit into a message, too
 
 Record = dict[str, Any]
 
@@ -121,13 +123,15 @@ def encode_answer(request_id: str | None, predictions: list[float], model: str) 
     answer: Any = predictions
     if request_id is not None:
         answer = {"id": request_id, "predictions": predictions, "model": model}
-    encoded = json.dumps(answer).encode()
+    encoded = json.dumps(answer, allow_nan=False).encode()
     if len(encoded) > MAX_MESSAGE:
         without = len(encoded) - len(json.dumps(predictions))
+        fitting = _fitting(predictions, MAX_MESSAGE - without)
         bad = BadRequest(
             Code.TOO_LARGE,
             f"the answer to {len(predictions)} rows has {len(encoded)} bytes, a message carries"
-            f" {MAX_MESSAGE}: the first {_fitting(predictions, MAX_MESSAGE - without)} rows fit",
+            f" {MAX_MESSAGE}: the first {fitting} rows fit, ask for the others separately",
+            row=fitting,
         )
         bad.id = request_id
         raise bad
@@ -150,19 +154,22 @@ def decode_reply(payload: bytes) -> Answer | Refusal | None:
     """A reply to a request with an id; None for whatever else is said on the topic."""
     try:
         reply = json.loads(payload)
-        identity = reply["id"]
-        if "error" in reply:
-            error = reply["error"]
+    except (ValueError, RecursionError):
+        return None
+    match reply:
+        case {"id": str(identity), "error": {"code": str(code), "message": str(message), **where}}:
             return Refusal(
                 id=identity,
-                code=error["code"],
-                message=error["message"],
-                row=error["row"],
-                field=error["field"],
+                code=code,
+                message=message,
+                row=where.get("row"),
+                field=where.get("field"),
             )
-        return Answer(id=identity, predictions=reply["predictions"], model=reply["model"])
-    except (ValueError, LookupError, TypeError, RecursionError):
-        return None
+        case {"id": str(identity), "predictions": list(predictions), "model": str(model)} if all(
+            isinstance(prediction, float) for prediction in predictions
+        ):
+            return Answer(id=identity, predictions=predictions, model=model)
+    return None
 
 
 def batches(records: Sequence[Record]) -> Iterator[list[Record]]:
@@ -231,6 +238,12 @@ def _records(envelope: dict[str, Any]) -> list[Any]:
         raise BadRequest(
             Code.NOT_RECORDS, f"body is a list of records, found {_shown(records)}", field="body"
         )
+    if len(records) > MAX_ROWS:
+        raise BadRequest(
+            Code.TOO_LARGE,
+            f"body has {len(records)} rows, at most {MAX_ROWS} can be answered in a message",
+            row=MAX_ROWS,
+        )
     return records
 
 
@@ -246,56 +259,54 @@ def _rows(records: list[Any], features: Sequence[str], missing_allowed: bool) ->
         row, absent = [], 0
         for name in features:
             value = record.get(name)
-            if value is None:
-                if not missing_allowed:
-                    raise BadRequest(
-                        Code.MISSING_FEATURE,
-                        f"row {number} lacks {name!r}; this model was not trained with missing"
-                        " values",
-                        row=number,
-                        field=name,
-                    )
+            if value is None and missing_allowed:
                 absent += name not in record
                 value = math.nan
             elif type(value) is not float and type(value) is not int:  # a bool is an int, too
-                raise BadRequest(
-                    Code.NOT_A_NUMBER,
-                    f"row {number}: {name!r} is a number, found {_shown(value)}",
-                    row=number,
-                    field=name,
-                )
-            elif not -FLOAT32_MAX <= value <= FLOAT32_MAX:
+                raise _not_a_number(number, name, record)
+            elif not -FLOAT32_MAX <= value <= FLOAT32_MAX:  # nor is NaN
                 raise BadRequest(
                     Code.OUT_OF_RANGE,
-                    f"row {number}: {name!r} is a float32 of at most {FLOAT32_MAX:.8g}, found"
-                    f" {_shown(value)}",
+                    f"row {number}: {_cut(name, MAX_NAMES)!r} is a finite float32 of at most"
+                    f" {FLOAT32_MAX:.8g}, found {_shown(value)}",
                     row=number,
-                    field=name,
+                    field=_cut(name, MAX_NAMES),
                 )
             row.append(value)
         if len(record) > len(features) - absent:
-            unknown = min(record.keys() - set(features))
-            raise BadRequest(
-                Code.UNKNOWN_FEATURE,
-                f"row {number}: the model has no feature {_shown(unknown)}; it has"
-                f" {_cut(', '.join(features), 1000)}",
-                row=number,
-                field=_cut(unknown, MAX_ID),
-            )
+            raise _unknown(number, min(record.keys() - set(features)), features)
         rows.append(row)
     return rows
 
 
+def _not_a_number(number: int, name: str, record: Record) -> BadRequest:
+    shown = _cut(name, MAX_NAMES)
+    value = record.get(name)
+    if value is None:
+        code = Code.MISSING_FEATURE
+        message = f"lacks {shown!r}; this model was not trained with missing values"
+    else:
+        code = Code.NOT_A_NUMBER
+        message = f"has {_shown(value)} for {shown!r}, which is a number"
+    return BadRequest(code, f"row {number} {message}", row=number, field=shown)
+
+
+def _unknown(number: int, name: str, features: Sequence[str]) -> BadRequest:
+    return BadRequest(
+        Code.UNKNOWN_FEATURE,
+        f"row {number}: the model has no feature {_shown(name)}; it has"
+        f" {_cut(', '.join(features), MAX_NAMES)}",
+        row=number,
+        field=_cut(name, MAX_NAMES),
+    )
+
+
 def _json(text: str | bytes, what: str) -> Any:
     try:
-        return json.loads(text, parse_constant=_not_json)
+        return json.loads(text)  # NaN and Infinity pass here: the row's check names where
     except (ValueError, RecursionError) as exc:
         # ValueError: also what isn't UTF-8, and integers of thousands of digits
         raise BadRequest(Code.NOT_JSON, f"{what} is not JSON: {_cut(str(exc), 200)}") from exc
-
-
-def _not_json(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} is not a JSON number")
 
 
 def _fitting(predictions: list[float], room: int) -> int:

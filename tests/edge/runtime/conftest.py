@@ -1,0 +1,86 @@
+"""A nucleus for the runtime's tests: greenhouse's broker, the one that replays real frames."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+
+from greenhouse.device.ipc.broker import Broker
+
+T = TypeVar("T")
+PUBSUB = {"operations": ["*"], "resources": ["local/inference", "local/result"]}
+
+
+@dataclass
+class Host:
+    """A device that lets every component use both topics."""
+
+    access: dict[str, Any] = field(default_factory=lambda: {"both topics": PUBSUB})
+
+    def configuration(self, _component: str) -> Mapping[str, Any]:
+        return {"accessControl": {"aws.greengrass.ipc.pubsub": self.access}}
+
+    def merge_configuration(self, *_: object) -> None:
+        raise AssertionError("the runtime doesn't configure anything")
+
+    def report_state(self, *_: object) -> None:
+        raise AssertionError("the runtime doesn't report states")
+
+
+class Nucleus:
+    """The broker on a thread of its own, so that a blocking client can talk to it."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.host = Host()
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="nucleus")
+        self._thread.start()
+        self._broker = Broker(root, self.host)
+        self.start()
+
+    @property
+    def socket(self) -> Path:
+        return self._broker.path
+
+    def start(self) -> None:
+        self._wait(self._broker.start())
+
+    def stop(self) -> None:
+        self._wait(self._broker.stop())
+
+    def close(self) -> None:
+        self.stop()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    def environment(self, component: str) -> dict[str, str]:
+        """What Greengrass puts into a component's environment."""
+        return {
+            "SVCUID": self._call(lambda: self._broker.token(component)),
+            "AWS_GG_NUCLEUS_DOMAIN_SOCKET_FILEPATH_FOR_COMPONENT": str(self.socket),
+            "AWS_IOT_THING_NAME": "bench-1",
+        }
+
+    def _wait(self, work: Any) -> None:
+        asyncio.run_coroutine_threadsafe(work, self._loop).result(10)
+
+    def _call(self, work: Callable[[], T]) -> T:
+        done: Future[T] = Future()
+        self._loop.call_soon_threadsafe(lambda: done.set_result(work()))
+        return done.result(10)
+
+
+@pytest.fixture
+def nucleus(tmp_path: Path) -> Iterator[Nucleus]:
+    running = Nucleus(tmp_path / "greengrass")
+    yield running
+    running.close()

@@ -1,0 +1,250 @@
+"""The wire contract, as an application on the device sees it: bytes in, bytes out."""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+import struct
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from inference.protocol import (
+    MAX_MESSAGE,
+    MAX_REQUEST,
+    MAX_ROWS,
+    Answer,
+    BadRequest,
+    Code,
+    Refusal,
+    Request,
+    batches,
+    decode,
+    decode_reply,
+    encode_answer,
+    encode_refusal,
+    encode_request,
+    identity,
+)
+
+FEATURES = ("pH", "alcohol")
+ROW = {"pH": 3.2, "alcohol": 11}
+
+
+def asking(body: Any, **envelope: Any) -> bytes:
+    return json.dumps({"body": json.dumps(body), **envelope}).encode()
+
+
+def refused(payload: bytes, *, missing_allowed: bool = False) -> BadRequest:
+    with pytest.raises(BadRequest) as caught:
+        decode(payload, FEATURES, missing_allowed=missing_allowed)
+    assert len(encode_refusal(caught.value)) <= MAX_MESSAGE, "a refusal has to arrive, too"
+    return caught.value
+
+
+def test_a_row_is_read_in_the_models_order_whatever_the_records_order():
+    read = decode(asking([{"alcohol": 11, "pH": 3.2}]), FEATURES, missing_allowed=False)
+    assert read == Request(id=None, rows=[[3.2, 11]])
+
+
+def test_a_base64_body_says_the_same_as_a_plain_one():
+    body = base64.b64encode(json.dumps([ROW]).encode()).decode()
+    payload = json.dumps({"body": body, "isBase64Encoded": True, "id": "a"}).encode()
+    assert decode(payload, FEATURES, missing_allowed=False) == decode(
+        asking([ROW], id="a"), FEATURES, missing_allowed=False
+    )
+
+
+def test_what_a_gateway_adds_to_the_envelope_is_not_ours_to_refuse():
+    payload = asking([ROW], isBase64Encoded=False, path="/", headers={})
+    assert decode(payload, FEATURES, missing_allowed=False).rows == [[3.2, 11]]
+
+
+@pytest.mark.parametrize(
+    ("payload", "code", "row", "field"),
+    [
+        (b"", Code.NOT_JSON, None, None),
+        (b"\xff{}", Code.NOT_JSON, None, None),
+        (b"[" * 100_000, Code.NOT_JSON, None, None),
+        (b"7" * 5_000, Code.NOT_JSON, None, None),  # more digits than Python reads
+        (b"x" * (MAX_REQUEST + 1), Code.TOO_LARGE, None, None),
+        (b"[]", Code.NOT_A_REQUEST, None, None),
+        (b"null", Code.NOT_A_REQUEST, None, None),
+        (b"{}", Code.NOT_A_REQUEST, None, "body"),
+        (b'{"body": [{"pH": 1, "alcohol": 2}]}', Code.NOT_A_REQUEST, None, "body"),
+        (asking([ROW], isBase64Encoded="no"), Code.NOT_A_REQUEST, None, "isBase64Encoded"),
+        (b'{"body": "%%%", "isBase64Encoded": true}', Code.NOT_BASE64, None, "body"),
+        (b'{"body": "\xc3\xa4", "isBase64Encoded": true}', Code.NOT_BASE64, None, "body"),
+        (b'{"body": "[{]"}', Code.NOT_JSON, None, None),
+        (json.dumps({"body": "[" * 100_000}).encode(), Code.NOT_JSON, None, None),
+        (asking(ROW), Code.NOT_RECORDS, None, "body"),
+        (asking([ROW, 7]), Code.NOT_RECORDS, 1, None),
+        (asking([{}] * (MAX_ROWS + 1)), Code.TOO_LARGE, MAX_ROWS, None),
+        (asking([ROW, {"pH": 1}]), Code.MISSING_FEATURE, 1, "alcohol"),
+        (asking([{**ROW, "pH": None}]), Code.MISSING_FEATURE, 0, "pH"),
+        (asking([{**ROW, "color": 1}]), Code.UNKNOWN_FEATURE, 0, "color"),
+        (asking([{**ROW, "pH": "3.2"}]), Code.NOT_A_NUMBER, 0, "pH"),
+        (asking([{**ROW, "pH": True}]), Code.NOT_A_NUMBER, 0, "pH"),
+        (asking([{**ROW, "pH": [3.2]}]), Code.NOT_A_NUMBER, 0, "pH"),
+        (asking([{**ROW, "pH": math.nan}]), Code.OUT_OF_RANGE, 0, "pH"),
+        (asking([{**ROW, "pH": -math.inf}]), Code.OUT_OF_RANGE, 0, "pH"),
+        (asking([{**ROW, "alcohol": 1e39}]), Code.OUT_OF_RANGE, 0, "alcohol"),
+        (asking([{**ROW, "alcohol": 10**400}]), Code.OUT_OF_RANGE, 0, "alcohol"),
+        (asking([ROW], id=""), Code.BAD_ID, None, "id"),
+        (asking([ROW], id=7), Code.BAD_ID, None, "id"),
+        (asking([ROW], id="x" * 129), Code.BAD_ID, None, "id"),
+    ],
+    ids=str,
+)
+def test_a_bad_request_is_refused_by_what_is_wrong_and_where(
+    payload: bytes, code: Code, row: int | None, field: str | None
+):
+    bad = refused(payload)
+    assert (bad.code, bad.row, bad.field) == (code, row, field), bad.message
+
+
+def test_a_refusal_carries_the_id_so_that_its_asker_stops_waiting():
+    bad = refused(asking([{}], id="a-1"))
+    assert json.loads(encode_refusal(bad)) == {
+        "id": "a-1",
+        "error": {
+            "code": "missing-feature",
+            "message": bad.message,
+            "row": 0,
+            "field": "pH",
+        },
+    }
+    assert set(json.loads(encode_refusal(refused(asking([{}]))))) == {"error"}
+
+
+def test_missing_values_pass_only_where_the_model_was_trained_with_them():
+    for record in ({"alcohol": 11}, {"alcohol": 11, "pH": None}):
+        ((ph, alcohol),) = decode(asking([record]), FEATURES, missing_allowed=True).rows
+        assert math.isnan(ph)
+        assert alcohol == 11
+        assert refused(asking([record])).code is Code.MISSING_FEATURE
+    bad = refused(asking([{"alcohol": 11, "ph": 3}]), missing_allowed=True)
+    assert (bad.code, bad.field) == (Code.UNKNOWN_FEATURE, "ph"), "a typo is not a missing value"
+
+
+def test_the_refusal_of_the_longest_names_still_fits_into_a_message():
+    long = "\U0001f377" * 5_000
+    bad = refused(asking([{**ROW, long: 1}], id="\U0001f377" * 128))
+    assert bad.code is Code.UNKNOWN_FEATURE
+    with pytest.raises(BadRequest) as caught:
+        decode(asking([{}], id="\U0001f377" * 128), (long,), missing_allowed=False)
+    assert len(encode_refusal(caught.value)) <= MAX_MESSAGE
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text() | st.sampled_from(FEATURES), inner),
+)
+ENVELOPES = st.fixed_dictionaries(
+    {},
+    optional={
+        "id": JSON,
+        "isBase64Encoded": st.booleans() | JSON,
+        "body": JSON
+        | JSON.map(json.dumps)
+        | JSON.map(lambda body: base64.b64encode(json.dumps(body).encode()).decode()),
+    },
+)
+
+
+@given(
+    payload=st.binary()
+    | JSON.map(json.dumps).map(str.encode)
+    | ENVELOPES.map(json.dumps).map(str.encode),
+    missing_allowed=st.booleans(),
+)
+def test_any_bytes_are_either_a_request_or_one_refusal_that_fits(
+    payload: bytes, missing_allowed: bool
+):
+    seen: Request | BadRequest
+    try:
+        seen = decode(payload, FEATURES, missing_allowed=missing_allowed)
+    except BadRequest as bad:
+        seen = bad
+    assert seen.id == identity(payload)
+    if isinstance(seen, Request):
+        assert all(len(row) == len(FEATURES) for row in seen.rows)
+    else:
+        assert len(encode_refusal(seen)) <= MAX_MESSAGE
+
+
+FLOAT32 = st.floats(width=32, allow_nan=False, allow_infinity=False)
+
+
+@given(predictions=st.lists(FLOAT32, max_size=50))
+def test_predictions_read_back_as_the_same_float32s(predictions: list[float]):
+    plain = json.loads(encode_answer(None, predictions, "m"))
+    assert [struct.pack("f", value) for value in plain] == [
+        struct.pack("f", value) for value in predictions
+    ]
+    assert decode_reply(encode_answer("a", predictions, "m")) == Answer(
+        id="a", predictions=predictions, model="m"
+    )
+
+
+def test_the_answer_without_an_id_is_the_list_that_the_old_system_sent():
+    answer = encode_answer(None, [6.573914051055908, 4.869720935821533], "m")
+    assert answer == b"[6.573914051055908, 4.869720935821533]"
+
+
+def test_a_number_that_json_has_no_word_for_is_never_sent():
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        encode_answer(None, [math.inf], "m")
+
+
+@given(prediction=FLOAT32, request_id=st.none() | st.text(min_size=1, max_size=128))
+def test_an_answer_too_large_names_how_many_rows_fit(prediction: float, request_id: str | None):
+    with pytest.raises(BadRequest) as caught:
+        encode_answer(request_id, [prediction] * (MAX_MESSAGE // 3), "0123456789ab")
+    fitting = caught.value.row
+    assert caught.value.id == request_id
+    assert fitting
+    assert f"the first {fitting} rows fit" in caught.value.message
+    encode_answer(request_id, [prediction] * fitting, "0123456789ab")
+    with pytest.raises(BadRequest):
+        encode_answer(request_id, [prediction] * (fitting + 1), "0123456789ab")
+
+
+@given(count=st.integers(1, 200))
+def test_a_client_sends_every_record_once_in_order_in_messages_that_lite_carries(count: int):
+    records = [{"pH": 3.0, "alcohol": float(number)} for number in range(count)]
+    runs = list(batches(records))
+    assert [record for run in runs for record in run] == records
+    assert all(len(encode_request("x" * 128, run)) <= MAX_MESSAGE for run in runs)
+
+
+def test_a_record_too_large_for_lite_is_named():
+    with pytest.raises(ValueError, match="row 1 "):
+        list(batches([ROW, {"x" * MAX_MESSAGE: 1}]))
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"",
+        b"[6.5]",
+        b'{"error": {"code": "busy", "message": "later"}}',
+        b'{"id": [], "predictions": [], "model": "m"}',
+        b'{"id": "a", "predictions": ["6.5"], "model": "m"}',
+        b'{"id": "a", "error": "no"}',
+        b"[" * 100_000,
+    ],
+    ids=str,
+)
+def test_what_others_say_on_the_answers_topic_is_not_taken_for_a_reply(said: bytes):
+    assert decode_reply(said) is None
+
+
+def test_a_refusal_reads_back_as_what_was_refused():
+    bad = refused(asking([{**ROW, "pH": "x"}], id="a"))
+    assert decode_reply(encode_refusal(bad)) == Refusal(
+        id="a", code="not-a-number", message=bad.message, row=0, field="pH"
+    )
