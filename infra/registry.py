@@ -104,6 +104,7 @@ def _build_files() -> list[Path]:
     return [
         CONTEXT / "Dockerfile",
         *CONTEXT.glob("requirements*.txt"),
+        CONTEXT / "strip.py",
         *(
             path
             for path in (CONTEXT / "inference").rglob("*")

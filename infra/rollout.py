@@ -12,8 +12,10 @@ create or update leaves the old state, so the next `up` waits again.
 
 from __future__ import annotations
 
+import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -143,7 +145,8 @@ class _AnsweringProvider(dynamic.ResourceProvider):
     serialize_as_secret_always = False
 
     def create(self, props: dict[str, Any]) -> dynamic.CreateResult:
-        _wait(props)
+        with _plain_failure():
+            _wait(props)
         return dynamic.CreateResult(id_=props["target"], outs=props)
 
     def diff(self, _id: str, olds: dict[str, Any], news: dict[str, Any]) -> dynamic.DiffResult:
@@ -157,18 +160,20 @@ class _AnsweringProvider(dynamic.ResourceProvider):
         )
 
     def update(self, _id: str, _olds: dict[str, Any], news: dict[str, Any]) -> dynamic.UpdateResult:
-        _wait(news)
+        with _plain_failure():
+            _wait(news)
         return dynamic.UpdateResult(outs=news)
 
     def delete(self, _id: str, props: dict[str, Any]) -> None:
-        uninstall(
-            _greengrass(props),
-            target=props["target"],
-            devices=props["devices"],
-            name=props["name"],
-            keep=props["deployment"],
-            clock=Clock(seconds=props["timeout"]),
-        )
+        with _plain_failure():
+            uninstall(
+                _greengrass(props),
+                target=props["target"],
+                devices=props["devices"],
+                name=props["name"],
+                keep=props["deployment"],
+                clock=Clock(seconds=props["timeout"]),
+            )
 
 
 class Answering(dynamic.Resource, module="edge", name="Answering"):
@@ -180,6 +185,16 @@ class Answering(dynamic.Resource, module="edge", name="Answering"):
         self, name: str, props: dict[str, Any], *, opts: pulumi.ResourceOptions | None = None
     ) -> None:
         super().__init__(_AnsweringProvider(), name, props, opts)
+
+
+@contextmanager
+def _plain_failure() -> Iterator[None]:
+    """Pulumi's host of dynamic providers prints a traceback, which would bury the message."""
+    try:
+        yield
+    except RolloutFailed:
+        sys.tracebacklimit = 0
+        raise
 
 
 def _greengrass(props: Mapping[str, Any]) -> GreengrassV2Client:
