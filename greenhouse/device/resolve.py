@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from graphlib import CycleError, TopologicalSorter
 
 from semver import Version
 
@@ -44,7 +45,7 @@ def resolve(targets: Mapping[str, Mapping[str, str]], sources: Sources) -> dict[
     for _ in range(MAX_CHOICES):
         todo = [name for name in wanted if asked.get(name) != wanted[name]]
         if not todo:
-            in_order(chosen)
+            _refuse_cycles(chosen)
             return chosen
         name = todo[0]
         asked[name] = dict(wanted[name])
@@ -61,7 +62,7 @@ def resolve(targets: Mapping[str, Mapping[str, str]], sources: Sources) -> dict[
 
 def _choose(name: str, requirements: Requirements, sources: Sources) -> Recipe:
     found = sources.cloud(name, requirements) or sources.local(name)
-    if found is not None and satisfies(found.version, requirements):
+    if found is not None and _satisfies(found.version, requirements):
         return found
     raise _unsatisfiable(name, requirements)
 
@@ -78,32 +79,16 @@ def _unsatisfiable(name: str, requirements: Requirements) -> DeploymentFailed:
     )
 
 
-def satisfies(version: str, requirements: Requirements) -> bool:
+def _satisfies(version: str, requirements: Requirements) -> bool:
     return all(parse_range(text).admits(Version.parse(version)) for text in requirements.values())
 
 
-def in_order(recipes: Mapping[str, Recipe]) -> list[str]:
-    """The names, dependencies first; raises DeploymentFailed on a cycle.
-
-    What the Java nucleus does with a cycle was not observed; the code for it is documented.
-    """
-    ordered: list[str] = []
-    path: list[str] = []
-
-    def visit(name: str) -> None:
-        if name in path:
-            cycle = " -> ".join([*path[path.index(name) :], name])
-            raise DeploymentFailed(
-                f"Circular dependency: {cycle}", ErrorCode.COMPONENT_CIRCULAR_DEPENDENCY_ERROR
-            )
-        if name in ordered or name not in recipes:
-            return
-        path.append(name)
-        for other in recipes[name].dependencies:
-            visit(other)
-        path.pop()
-        ordered.append(name)
-
-    for name in recipes:
-        visit(name)
-    return ordered
+def _refuse_cycles(recipes: Mapping[str, Recipe]) -> None:
+    """What the Java nucleus does with a cycle was not observed; its code for it is documented."""
+    try:
+        TopologicalSorter({name: one.dependencies for name, one in recipes.items()}).prepare()
+    except CycleError as error:
+        cycle = " -> ".join(error.args[1])
+        raise DeploymentFailed(
+            f"Circular dependency: {cycle}", ErrorCode.COMPONENT_CIRCULAR_DEPENDENCY_ERROR
+        ) from error

@@ -1,0 +1,372 @@
+"""Deployments on one device: what changes, what stays, and the way back."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import io
+import json
+import stat
+import zipfile
+from collections.abc import Coroutine
+from contextlib import suppress
+from typing import Any
+
+import psutil
+import pytest
+
+from greenhouse.device import deployments, scripts
+from tests.greenhouse.device.bench import GROUP_ARN, THING_ARN, Bench, recipe
+
+RUN = {"run": "echo up; exec sleep 1000"}
+ALLOW_ALL = {"Effect": "Allow", "Action": "*", "Resource": "*"}
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(deployments, "POLL_SECONDS", 0.2)
+    monkeypatch.setattr(scripts, "GRACE_SECONDS", 1.0)
+
+
+def run(story: Coroutine[Any, Any, None]) -> None:
+    asyncio.run(story)
+
+
+def artifact(content: bytes, *, key: str = "models/abc.json", **keys: Any) -> dict[str, Any]:
+    digest = base64.b64encode(hashlib.sha256(content).digest()).decode()
+    return {"Uri": f"s3://bucket/{key}", "Digest": digest, **keys}
+
+
+def test_a_failed_startup_brings_back_version_and_configuration(bench: Bench) -> None:
+    good = {"run": "echo v={configuration:/v}; exec sleep 1000"}
+    bench.cloud.publish(recipe("app", "1.0.0", lifecycle=good))
+    bench.cloud.publish(recipe("app", "2.0.0", lifecycle={"startup": "exit 1"}))
+
+    async def story() -> None:
+        async with bench.device() as device:
+            merge = {"componentVersion": "1.0.0", "configurationUpdate": {"merge": '{"v": 1}'}}
+            await bench.deploy({"app": merge})
+            worse = {"componentVersion": "2.0.0", "configurationUpdate": {"merge": '{"v": 2}'}}
+            ended = await bench.deploy({"app": worse, "more": "1.0.0"})
+            assert ended["coreDeviceExecutionStatus"] == "FAILED"
+            assert "requires =1.0.0" in ended["reason"], "there is no component 'more'"
+            assert bench.output("app") == ["v=1"], "nothing was touched before all was there"
+
+            bench.cloud.publish(recipe("more", lifecycle=RUN))
+            ended = await bench.deploy({"app": worse, "more": "1.0.0"})
+            assert "FAILED_ROLLBACK_COMPLETE" in ended["reason"]
+            assert bench.cloud.installed() == {"app": ("1.0.0", "RUNNING")}
+            assert bench.output("app")[-1] == "v=1"
+            assert device.configuration("app") == {"v": 1}
+
+    run(story())
+
+
+def test_the_error_of_a_broken_component_is_in_the_report(bench: Bench) -> None:
+    bench.cloud.publish(recipe("bad", lifecycle={"startup": "exit 7"}))
+
+    async def story() -> None:
+        async with bench.device():
+            await bench.deploy({"bad": "1.0.0"}, policy="DO_NOTHING")
+        (one,) = bench.cloud.reports[-1]["components"]
+        assert one["lifecycleState"] == "BROKEN"
+        assert one["lifecycleStatusCodes"] == ["STARTUP_ERROR"]
+        assert one["lifecycleStateDetails"].endswith("The startup script exited with code 7.")
+        assert bench.cloud.reports[-1]["core"]["status"] == "UNHEALTHY"
+
+    run(story())
+
+
+def test_a_broken_component_deployed_again_unchanged_is_tried_again(bench: Bench) -> None:
+    """Never believed, as on the nucleus: reinstallBrokenServices."""
+    flag = bench.root.parent / "repaired"
+    bench.cloud.publish(recipe("bad", lifecycle={"startup": f"test -e {flag}"}))
+
+    async def story() -> None:
+        async with bench.device():
+            ended = await bench.deploy({"bad": "1.0.0"}, policy="DO_NOTHING")
+            assert ended["coreDeviceExecutionStatus"] == "FAILED"
+            ended = await bench.deploy({"bad": "1.0.0"}, policy="DO_NOTHING")
+            assert ended["coreDeviceExecutionStatus"] == "FAILED"
+            flag.touch()
+            ended = await bench.deploy({"bad": "1.0.0"})
+            assert ended["coreDeviceExecutionStatus"] == "COMPLETED"
+
+    run(story())
+
+
+def test_a_device_runs_the_union_of_its_targets(bench: Bench) -> None:
+    bench.cloud.publish(*(recipe(name, lifecycle=RUN) for name in ("mine", "fleet", "other")))
+
+    async def story() -> None:
+        async with bench.device():
+            assert (await bench.deploy({"mine": "1.0.0"}, target=THING_ARN))[
+                "coreDeviceExecutionStatus"
+            ] == "COMPLETED"
+            assert (await bench.deploy({"fleet": "1.0.0"}, target=GROUP_ARN))[
+                "coreDeviceExecutionStatus"
+            ] == "SUCCEEDED"
+            assert set(bench.cloud.installed()) == {"mine", "fleet"}
+            await bench.deploy({"other": "1.0.0"}, target=THING_ARN)
+            assert set(bench.cloud.installed()) == {"other", "fleet"}
+
+            del bench.cloud.deployments[GROUP_ARN]
+            bench.cloud.member_of = set()
+            await bench.deploy({"mine": "1.0.0"}, target=THING_ARN)
+            assert set(bench.cloud.installed()) == {"mine"}, "the thing has left the group"
+
+    run(story())
+
+
+def test_only_what_a_target_names_is_a_root(bench: Bench) -> None:
+    needs = {"lib": {"VersionRequirement": ">=1.0.0"}}
+    bench.cloud.publish(recipe("lib", lifecycle=RUN))
+    bench.cloud.publish(recipe("app", lifecycle=RUN, ComponentDependencies=needs))
+
+    async def story() -> None:
+        async with bench.device():
+            made = await bench.deploy({"app": "1.0.0"})
+        roots = {
+            one["componentName"]: one["isRoot"] for one in bench.cloud.reports[-1]["components"]
+        }
+        assert roots == {"app": True, "lib": False}
+        assert {one["lastInstallationSource"] for one in bench.cloud.reports[-1]["components"]} == {
+            made["deploymentId"]
+        }
+
+    run(story())
+
+
+def test_an_artifact_comes_with_the_right_bytes_and_rights_and_only_once(bench: Bench) -> None:
+    model = b'{"model": 1}'
+    zipped = io.BytesIO()
+    with zipfile.ZipFile(zipped, "w") as archive:
+        archive.writestr("inner.txt", "inner")
+    bench.s3.objects = {
+        ("bucket", "models/abc.json"): model,
+        ("bucket", "x/tool.sh"): b"#!/bin/sh\necho tool\n",
+        ("bucket", "x/pack.zip"): zipped.getvalue(),
+    }
+    bench.iam.statements = (
+        {"Effect": "Allow", "Action": "s3:GetObject", "Resource": "arn:aws:s3:::bucket/*"},
+    )
+    artifacts = [
+        artifact(model, Permission={"Read": "ALL"}),
+        artifact(
+            bench.s3.objects["bucket", "x/tool.sh"], key="x/tool.sh", Permission={"Execute": "ALL"}
+        ),
+        artifact(zipped.getvalue(), key="x/pack.zip", Unarchive="ZIP"),
+    ]
+    script = (
+        "cat {artifacts:path}/abc.json; {artifacts:path}/tool.sh;"
+        " cat {artifacts:decompressedPath}/pack/inner.txt"
+    )
+    for version in ("1.0.0", "1.1.0"):
+        bench.cloud.publish(recipe("app", version, lifecycle={"run": script}, artifacts=artifacts))
+
+    async def story() -> None:
+        async with bench.device():
+            await bench.deploy({"app": "1.0.0"})
+            await bench.until(lambda: "inner" in bench.output("app"), "the script has read all")
+            folder = bench.folders.artifacts("app", "1.0.0")
+            assert stat.S_IMODE((folder / "abc.json").stat().st_mode) == 0o644
+            assert stat.S_IMODE((folder / "tool.sh").stat().st_mode) == 0o711
+            assert stat.S_IMODE((folder / "pack.zip").stat().st_mode) == 0o600
+            assert len(bench.s3.fetched) == 3
+            await bench.deploy({"app": "1.0.0"})
+            assert len(bench.s3.fetched) == 3, "what is there with the right digest stays"
+
+    run(story())
+
+
+def test_a_wrong_digest_changes_nothing_and_names_the_object(bench: Bench) -> None:
+    bench.iam.statements = (ALLOW_ALL,)
+    bench.s3.objects = {("bucket", "models/abc.json"): b"overwritten later"}
+    bench.cloud.publish(recipe("old", lifecycle=RUN))
+    bench.cloud.publish(recipe("app", lifecycle=RUN, artifacts=[artifact(b"as published")]))
+
+    async def story() -> None:
+        async with bench.device():
+            await bench.deploy({"old": "1.0.0"})
+            ended = await bench.deploy({"app": "1.0.0"})
+            assert ended["reason"].startswith(
+                "ARTIFACT_CHECKSUM_MISMATCH: FAILED_NO_STATE_CHANGE: Failed to download artifact"
+                " name: 's3://bucket/models/abc.json' for component app-1.0.0"
+            )
+            assert bench.states("old")[-1] == "STARTING->RUNNING", "it was never stopped"
+            assert not list(bench.folders.artifacts("app", "1.0.0").iterdir()), "nothing half-made"
+
+    run(story())
+
+
+def test_the_devices_role_must_allow_the_download(bench: Bench) -> None:
+    """The reason and codes are those of AWS' own example of this event."""
+    bench.s3.objects = {("bucket", "models/abc.json"): b"{}"}
+    bench.cloud.publish(recipe("app", lifecycle=RUN, artifacts=[artifact(b"{}")]))
+
+    async def story() -> None:
+        async with bench.device():
+            ended = await bench.deploy({"app": "1.0.0"})
+            assert ended["statusDetails"] == {
+                "errorStack": [
+                    "DEPLOYMENT_FAILURE",
+                    "ARTIFACT_DOWNLOAD_ERROR",
+                    "S3_ERROR",
+                    "S3_ACCESS_DENIED",
+                    "S3_HEAD_OBJECT_ACCESS_DENIED",
+                ],
+                "errorTypes": ["DEPENDENCY_ERROR", "PERMISSION_ERROR"],
+            }
+            assert ended["reason"].startswith(
+                "S3_HEAD_OBJECT_ACCESS_DENIED: FAILED_NO_STATE_CHANGE"
+            )
+            assert bench.s3.fetched == []
+            bench.iam.statements = (ALLOW_ALL,)
+            ended = await bench.deploy({"app": "1.0.0"})
+            assert ended["coreDeviceExecutionStatus"] == "COMPLETED", "rights are asked for anew"
+
+    run(story())
+
+
+IMAGE = "docker:127.0.0.1:1/app@sha256:" + "0" * 64
+
+
+@pytest.mark.parametrize(
+    ("present", "missing"),
+    [
+        ((), "aws.greengrass.DockerApplicationManager"),
+        (("aws.greengrass.DockerApplicationManager",), "aws.greengrass.TokenExchangeService"),
+    ],
+)
+def test_an_image_needs_the_nucleus_helpers(
+    bench: Bench, present: tuple[str, ...], missing: str
+) -> None:
+    """Facts 3.3: the nucleus' own pre-check and its words."""
+    for name in present:
+        bench.cloud.publish(recipe(name))
+    needs = {name: {"VersionRequirement": ">=1.0.0"} for name in present}
+    bench.cloud.publish(
+        recipe("app", lifecycle=RUN, artifacts=[{"Uri": IMAGE}], ComponentDependencies=needs)
+    )
+
+    async def story() -> None:
+        async with bench.device():
+            ended = await bench.deploy({"app": "1.0.0"})
+            assert f"must include the {missing} component" in ended["reason"]
+
+    run(story())
+
+
+def test_stale_versions_go_and_the_one_to_go_back_to_stays(bench: Bench) -> None:
+    """java-redeploy-versions-config, its listing: current and previous version of what is there."""
+    for version in ("1.0.0", "1.1.0", "1.2.0"):
+        bench.cloud.publish(recipe("app", version, lifecycle=RUN))
+    bench.cloud.publish(recipe("gone", lifecycle=RUN))
+
+    async def story() -> None:
+        async with bench.device():
+            await bench.deploy({"app": "1.0.0", "gone": "1.0.0"})
+            await bench.deploy({"app": "1.1.0"})
+            await bench.deploy({"app": "1.2.0"})
+            await bench.until(
+                lambda: {path.stem for path in bench.folders.recipes.iterdir()}
+                == {"app@1.1.0", "app@1.2.0"},
+                "stale recipes are removed",
+            )
+
+    run(story())
+
+
+def test_a_restarted_device_runs_what_it_ran_without_its_cloud(bench: Bench) -> None:
+    """The check of a release runs again at every boot; nothing is deployed a second time."""
+    bench.cloud.publish(recipe("check", lifecycle={"startup": "echo checked || exit 1"}))
+    bench.cloud.publish(
+        recipe("app", lifecycle={"run": "echo {configuration:/v}; exec sleep 1000"})
+    )
+
+    async def story() -> None:
+        async with bench.device():
+            merge = {"componentVersion": "1.0.0", "configurationUpdate": {"merge": '{"v": "kept"}'}}
+            await bench.deploy({"app": merge, "check": "1.0.0"})
+        bench.cloud.recipes.clear()
+        bench.cloud.reports.clear()
+        before = len(bench.cloud.executions)
+        async with bench.device():
+            await bench.until(
+                lambda: bench.cloud.installed()
+                == {"app": ("1.0.0", "RUNNING"), "check": ("1.0.0", "RUNNING")},
+                "both are up again",
+            )
+        assert len(bench.cloud.executions) == before
+        assert [line for line in bench.output("app") if line == "kept"] == ["kept"] * 2
+        assert [line for line in bench.output("check") if line == "checked"] == ["checked"] * 2
+
+    run(story())
+
+
+def test_an_outcome_that_could_not_be_reported_is_reported_later(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.cloud.publish(recipe("app", lifecycle=RUN))
+    report = bench.cloud.report
+
+    def unreachable(_body: Any) -> None:
+        raise OSError("no route to the cloud")
+
+    async def story() -> None:
+        async with bench.device() as device:
+            monkeypatch.setattr(bench.cloud, "report", unreachable)
+            made = bench.cloud.create_deployment({"app": "1.0.0"})
+            await bench.until(lambda: bool(device.state.handled), "the deployment is done")
+        assert made not in bench.cloud.executions
+        monkeypatch.setattr(bench.cloud, "report", report)
+        async with bench.device():
+            await bench.until(lambda: made in bench.cloud.executions, "it is reported after all")
+        assert bench.cloud.executions[made]["coreDeviceExecutionStatus"] == "COMPLETED"
+
+    run(story())
+
+
+def test_a_script_that_leaves_a_child_behind_is_ended_with_it(bench: Bench) -> None:
+    bench.cloud.publish(recipe("app", lifecycle={"run": "sleep 1000 & echo child $!; wait"}))
+
+    async def story() -> None:
+        async with bench.device():
+            await bench.deploy({"app": "1.0.0"})
+            await bench.until(lambda: bool(bench.output("app")), "the child is started")
+        child = int(bench.output("app")[0].split()[-1])
+        with suppress(psutil.NoSuchProcess):
+            assert psutil.Process(child).status() == psutil.STATUS_ZOMBIE
+
+    run(story())
+
+
+def test_a_component_reads_its_access_rights_from_its_configuration_as_it_is_now(
+    bench: Bench,
+) -> None:
+    """Facts 2.6, the biggest trap: a new default doesn't arrive, a reset brings it."""
+
+    def policy(topic: str) -> dict[str, Any]:
+        operations = {"operations": ["*"], "resources": [topic]}
+        return {"accessControl": {"aws.greengrass.ipc.pubsub": {"app:1": operations}}}
+
+    for version, topic in (("1.0.0", "old"), ("1.1.0", "new")):
+        configuration = {"DefaultConfiguration": policy(topic)}
+        bench.cloud.publish(
+            recipe("app", version, lifecycle=RUN, ComponentConfiguration=configuration)
+        )
+
+    async def story() -> None:
+        async with bench.device() as device:
+            await bench.deploy({"app": "1.0.0"})
+            await bench.deploy({"app": "1.1.0"})
+            assert device.configuration("app") == policy("old")
+            reset = {"componentVersion": "1.1.0", "configurationUpdate": {"reset": [""]}}
+            await bench.deploy({"app": reset})
+            assert device.configuration("app") == policy("new")
+            assert json.loads(bench.folders.state.read_text())["components"]["app"][
+                "configuration"
+            ] == policy("new")
+
+    run(story())
