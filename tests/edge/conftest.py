@@ -1,0 +1,23 @@
+"""The evaluator's C, compiled once a session with the flags that the image is built with."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+INFERENCE = Path(__file__).parents[2] / "edge" / "inference"
+
+
+@pytest.fixture(scope="session")
+def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """libforest.so for this machine; zig's compiler comes from PyPI, so no gcc is assumed."""
+    target = tmp_path_factory.mktemp("forest") / "libforest.so"
+    flags = (INFERENCE / "forest.flags").read_text().split()
+    subprocess.run(
+        [sys.executable, "-m", "ziglang", "cc", *flags, "-o", target, INFERENCE / "forest.c"],
+        check=True,
+    )
+    return target

@@ -1,0 +1,259 @@
+"""The evaluator equals XGBoost bit for bit, or it isn't worth its speed.
+
+The rows are made to be hard: for each node of each tree, one that arrives there and then has the
+threshold itself, and its neighbours among the float32s; all else is drawn from the ends of float32.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import xgboost
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from inference import forest
+
+EDGE = Path(__file__).parents[2] / "edge"
+SHIPPED = EDGE / "models" / "wine-quality.json"
+LARGEST = np.finfo(np.float32).max
+ENDS = np.array(
+    [np.nan, 0.0, -0.0, 1e-45, -1e-45, 1.1754942e-38, -1.1754942e-38, LARGEST, -LARGEST],
+    dtype=np.float32,
+)
+Rows = NDArray[np.float32]
+Evaluate = Callable[[bytes, Rows], Rows]
+few = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+
+
+@pytest.fixture(scope="session")
+def evaluate(library: Path) -> Evaluate:
+    def answers(data: bytes, rows: Rows) -> Rows:
+        evaluator = forest.Evaluator(forest.read(data), library)
+        return np.array(evaluator.predict(rows.tolist()), dtype=np.float32)
+
+    return answers
+
+
+def saved(booster: xgboost.Booster) -> bytes:
+    return bytes(booster.save_raw("json"))
+
+
+def trees(data: bytes) -> Any:
+    return json.loads(data)["learner"]["gradient_booster"]["model"]["trees"]
+
+
+def hard_rows(data: bytes, width: int, seed: int = 0) -> Rows:
+    rng = np.random.default_rng(seed)
+    rows = list(rng.choice(ENDS, (len(ENDS), width)))
+    for tree in trees(data):
+        waiting = [(0, rng.choice(ENDS, width))]
+        while waiting:
+            node, row = waiting.pop()
+            left, right = tree["left_children"][node], tree["right_children"][node]
+            if left == -1:
+                continue
+            feature = tree["split_indices"][node]
+            at = np.float32(tree["split_conditions"][node])
+            below, above = np.nextafter(at, -LARGEST), np.nextafter(at, LARGEST)
+            for value in (below, at, above, np.float32(np.nan)):
+                rows.append(row.copy())
+                rows[-1][feature] = value
+            waiting += [(right, rows[-3].copy()), (left, rows[-4].copy())]
+    return np.array(rows, dtype=np.float32)
+
+
+def reference(data: bytes, rows: Rows) -> Rows:
+    booster = xgboost.Booster({"nthread": 1}, model_file=bytearray(data))
+    names = booster.feature_names
+    answers: Rows = booster.predict(xgboost.DMatrix(rows, feature_names=names, nthread=1))
+    return answers
+
+
+def assert_same_bits(ours: Rows, theirs: Rows) -> None:
+    different = np.flatnonzero(ours.view(np.uint32) != theirs.astype(np.float32).view(np.uint32))
+    assert not different.size, (
+        f"{different.size} of {len(ours)} rows differ, the first is row {different[0]}:"
+        f" XGBoost says {theirs[different[0]]!r}, we say {ours[different[0]]!r}"
+    )
+
+
+def train(
+    *, rounds: int = 3, width: int = 4, missing: float = 0.0, seed: int = 0, **parameters: Any
+) -> bytes:
+    rng = np.random.default_rng(seed)
+    rows = rng.normal(size=(200, width)).astype(np.float32)
+    target = np.abs(np.nan_to_num(rows @ rng.normal(size=width)) + rng.normal(size=200))
+    rows[rng.random(rows.shape) < missing] = np.nan
+    names = [f"feature {number}" for number in range(width)]
+    matrix = xgboost.DMatrix(rows, label=target, feature_names=names, nthread=1)
+    return saved(xgboost.train({"nthread": 1, "seed": seed, **parameters}, matrix, rounds))
+
+
+def test_the_shipped_model_equals_xgboost_at_every_threshold(evaluate: Evaluate) -> None:
+    data = SHIPPED.read_bytes()
+    rows = hard_rows(data, 13)
+    assert len(rows) > 4 * 96 * 20, "each node of each tree should have its rows"
+    assert_same_bits(evaluate(data, rows), reference(data, rows))
+
+
+def test_the_shipped_model_equals_xgboost_without_a_matrix_too(evaluate: Evaluate) -> None:
+    data = SHIPPED.read_bytes()
+    rows = hard_rows(data, 13, seed=1)
+    rows[::7] = np.inf  # a DMatrix refuses infinity, inplace_predict doesn't
+    rows[1::7, ::2] = -np.inf
+    booster = xgboost.Booster({"nthread": 1}, model_file=bytearray(data))
+    theirs = booster.inplace_predict(rows, validate_features=False)
+    assert_same_bits(evaluate(data, rows), theirs)
+
+
+@few
+@given(
+    seed=st.integers(0, 10_000),
+    rounds=st.integers(1, 12),
+    width=st.integers(1, 6),
+    missing=st.sampled_from([0.0, 0.2, 0.9]),
+    parameters=st.fixed_dictionaries(
+        {
+            "max_depth": st.integers(1, 9),
+            "tree_method": st.sampled_from(["hist", "exact", "approx"]),
+            "num_parallel_tree": st.integers(1, 4),
+            "subsample": st.sampled_from([0.5, 1.0]),
+            "gamma": st.sampled_from([0.0, 1.0, 30.0]),
+            "min_child_weight": st.sampled_from([0, 1, 1_000]),
+            "objective": st.sampled_from(
+                [
+                    "reg:squarederror",
+                    "reg:squaredlogerror",
+                    "reg:absoluteerror",
+                    "reg:pseudohubererror",
+                ]
+            ),
+        },
+        optional={"base_score": st.floats(0.0, 1e6, width=32)},
+    ),
+)
+def test_any_model_equals_xgboost(
+    evaluate: Evaluate,
+    seed: int,
+    rounds: int,
+    width: int,
+    missing: float,
+    parameters: dict[str, Any],
+) -> None:
+    data = train(rounds=rounds, width=width, missing=missing, seed=seed, **parameters)
+    rows = hard_rows(data, width, seed)
+    assert_same_bits(evaluate(data, rows), reference(data, rows))
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {"objective": "reg:quantileerror", "quantile_alpha": 0.7},
+        {"grow_policy": "lossguide", "max_leaves": 40, "max_depth": 0, "tree_method": "hist"},
+        {"monotone_constraints": "(1,-1,0,0)"},
+    ],
+    ids=["one quantile", "lossguide", "monotone"],
+)
+def test_rarer_ways_to_train_end_in_the_same_sums(
+    evaluate: Evaluate, parameters: dict[str, Any]
+) -> None:
+    data = train(rounds=10, **parameters)
+    rows = hard_rows(data, 4)
+    assert_same_bits(evaluate(data, rows), reference(data, rows))
+
+
+@pytest.mark.parametrize(
+    ("version", "score"),
+    [([1, 6, 2], "5E-1"), ([2, 1, 4], "4.577E0"), ([3, 0, 5], "4.577E0"), ([3, 2, 0], "[4.577E0]")],
+)
+def test_each_age_of_xgboost_writes_base_score_its_own_way(
+    evaluate: Evaluate, version: list[int], score: str
+) -> None:
+    document = json.loads(train(rounds=9))
+    document["version"] = version
+    document["learner"]["learner_model_param"]["base_score"] = score
+    data = json.dumps(document).encode()
+    rows = hard_rows(data, 4)
+    assert_same_bits(evaluate(data, rows), reference(data, rows))
+
+
+def test_nodes_that_pruning_deleted_are_never_met(evaluate: Evaluate) -> None:
+    data = train(rounds=6, tree_method="exact", gamma=20, max_depth=8)
+    deleted = [int(tree["tree_param"]["num_deleted"]) for tree in trees(data)]
+    assert any(deleted), "this training should prune, or the test shows nothing"
+    rows = hard_rows(data, 4)
+    assert_same_bits(evaluate(data, rows), reference(data, rows))
+
+
+@pytest.mark.parametrize("rounds", [0, 1, 8, 9])
+def test_trees_of_a_single_leaf_and_no_trees_at_all(evaluate: Evaluate, rounds: int) -> None:
+    data = train(rounds=rounds, min_child_weight=1_000_000)
+    assert all(len(tree["left_children"]) == 1 for tree in trees(data))
+    rows = hard_rows(data, 4)
+    assert_same_bits(evaluate(data, rows), reference(data, rows))
+
+
+def test_all_trees_answer_whatever_the_best_iteration_was(evaluate: Evaluate) -> None:
+    booster = xgboost.Booster(model_file=bytearray(train(rounds=10)))
+    booster.set_attr(best_iteration="3")
+    rows = hard_rows(saved(booster), 4)
+    assert_same_bits(evaluate(saved(booster), rows), reference(saved(booster), rows))
+
+
+def test_an_answer_does_not_depend_on_the_rows_beside_it(library: Path) -> None:
+    evaluator = forest.Evaluator(forest.read(SHIPPED.read_bytes()), library)
+    rows = hard_rows(SHIPPED.read_bytes(), 13)[:200].tolist()
+    alone = [evaluator.predict([row])[0] for row in rows]
+    for count in (0, 2, 7, 8, 9, 63, 64, 65, 71, 72, 128, 200):
+        assert evaluator.predict(rows[:count]) == alone[:count], f"{count} rows at once differ"
+
+
+def test_an_answer_is_a_float64_that_reads_back_to_its_float32(library: Path) -> None:
+    evaluator = forest.Evaluator(forest.read(SHIPPED.read_bytes()), library)
+    (answer,) = evaluator.predict([[1.0] * 13])
+    assert type(answer) is float
+    assert float(np.float32(answer)) == json.loads(json.dumps(answer)) == answer
+
+
+def test_a_row_of_another_width_is_refused_even_if_its_neighbour_makes_up_for_it(
+    library: Path,
+) -> None:
+    evaluator = forest.Evaluator(forest.read(train()), library)
+    with pytest.raises(ValueError, match="row 0 has 3 values instead of 4"):
+        evaluator.predict([[1.0] * 3, [1.0] * 5])
+
+
+def test_a_tree_may_be_deeper_than_python_recurses(library: Path) -> None:
+    document = json.loads(train(rounds=1, width=1, max_depth=1))
+    tree = document["learner"]["gradient_booster"]["model"]["trees"][0]
+    depth = 20_000  # node 2i splits into the leaf 2i + 1 and node 2i + 2
+    inner = range(0, 2 * depth, 2)
+    tree["left_children"] = [-1] * (2 * depth + 1)
+    tree["right_children"] = [-1] * (2 * depth + 1)
+    tree["split_indices"] = tree["default_left"] = tree["split_type"] = [0] * (2 * depth + 1)
+    tree["split_conditions"] = [0.0] * (2 * depth) + [7.0]
+    for node in inner:
+        tree["left_children"][node], tree["right_children"][node] = node + 1, node + 2
+    document["learner"]["learner_model_param"]["base_score"] = "[0]"
+    evaluator = forest.Evaluator(forest.read(json.dumps(document).encode()), library)
+    assert evaluator.predict([[1.0], [-1.0], [0.0]]) == [7.0, 0.0, 7.0]
+
+
+def test_reading_needs_neither_a_package_nor_the_library() -> None:
+    code = (
+        f"import sys; sys.path.insert(0, {str(EDGE)!r}); from inference import forest;"
+        f" print(forest.read(open({str(SHIPPED)!r}, 'rb').read()).id)"
+    )
+    alone = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", code], check=True, capture_output=True, text=True
+    )
+    assert alone.stdout.strip() == forest.model_id(SHIPPED.read_bytes())
