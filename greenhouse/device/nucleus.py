@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_SHELLS_OWN = ("AWS_", "PULUMI_")  # of whoever started greenhouse: no device has them
+
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
@@ -148,12 +150,14 @@ class Nucleus:
         )
 
     def _environment(self, component: str) -> dict[str, str]:
-        """What a script finds: the device's own environment, but for its account, and Greengrass'.
+        """What a script finds: the device's own environment, and what Greengrass adds.
 
         The names are those of conformance java-env-interp-exit0.
         """
         settings, token, socket = self._settings, self._broker.token(component), self._broker.path
-        own = {key: value for key, value in os.environ.items() if not key.startswith("AWS_")}
+        own = {
+            name: value for name, value in os.environ.items() if not name.startswith(_SHELLS_OWN)
+        }
         return {
             **own,
             "AWS_CONTAINER_AUTHORIZATION_TOKEN": token,
