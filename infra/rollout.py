@@ -29,7 +29,7 @@ from infra.clients import Clients
 from infra.recipe import RECIPES
 from infra.release import Release
 from infra.settings import Place, Settings
-from infra.target import FAILED, Target, execution, latest_deployment
+from infra.target import FAILED, Target, execution, is_core_device, latest_deployment
 
 if TYPE_CHECKING:
     from mypy_boto3_greengrassv2 import GreengrassV2Client
@@ -150,12 +150,11 @@ class _AnsweringProvider(dynamic.ResourceProvider):
         return dynamic.CreateResult(id_=props["target"], outs=props)
 
     def diff(self, _id: str, olds: dict[str, Any], news: dict[str, Any]) -> dynamic.DiffResult:
-        # a longer patience or one more device in the group is no reason to wait again
-        compared = ("target", "deployment", "components")
-        moved = ["target"] if olds.get("target") != news.get("target") else []
+        # without __provider: how this class is stored says nothing about the devices
+        changed = [key for key in news if key != "__provider" and olds.get(key) != news[key]]
         return dynamic.DiffResult(
-            changes=any(olds.get(key) != news.get(key) for key in compared),
-            replaces=moved,
+            changes=bool(changed),
+            replaces=["target"] if "target" in changed else [],
             delete_before_replace=False,
         )
 
@@ -363,8 +362,10 @@ def uninstall(
     """Take our components off the devices, leave the others', and wait until that is so.
 
     `keep` is the deployment that Pulumi itself deletes next. What earlier, killed updates left
-    under this stack's name goes here. May be run again after it was interrupted.
+    under this stack's name goes here. A device whose record was deleted is gone for good. May be run
+    again after it was interrupted.
     """
+    devices = [device for device in devices if is_core_device(client, device)]
     latest = latest_deployment(client, target, devices)
     others = latest.others(_OURS) if latest else {}
     ours_there = latest is not None and len(others) < len(latest.components)

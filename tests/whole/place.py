@@ -18,6 +18,7 @@ import yaml
 from greenhouse import account, report, toolchain
 from greenhouse.home import PROJECT_DIR, Home, Ports, shell_environment
 from greenhouse.machine import start_greenhouse, stop_greenhouse
+from greenhouse.processes import Processes
 
 STACK = "local"
 
@@ -79,6 +80,10 @@ class Place:
 
     def stop(self) -> None:
         stop_greenhouse(self.home)
+
+    def stop_device(self) -> None:
+        """As if somebody had switched it off, cleanly."""
+        Processes(run=self.home.run, logs=self.home.logs).stop(f"device-{self.thing}")
 
     def configure(self, **values: Any) -> None:
         """Write config values of the stack as `pulumi config set` would; None takes one out."""

@@ -222,6 +222,32 @@ def test_a_wrong_config_value_is_one_clear_message_before_anything_changes(
     assert place.outputs() == before
 
 
+def test_a_device_that_is_off_is_named_and_the_up_after_it_came_back_is_green(place: Place) -> None:
+    place.stop_device()
+    place.configure(rollout_timeout=10, consumer_interval=2)
+    seen = place.up(ok=False)
+    assert f"{place.thing}: deployment QUEUED" in seen, seen
+    assert "last heard of" in seen, seen
+    assert "start it, then pulumi up again" in seen, seen
+    place.start()
+    place.configure(rollout_timeout=120)
+    place.up()
+    assert place.await_answers(place.outputs()["model"]) == xgboost_says(place)
+
+
+def test_a_destroy_of_a_device_that_is_off_removes_nothing_it_still_needs(place: Place) -> None:
+    place.configure(rollout_timeout=10)
+    place.up()
+    place.stop_device()
+    seen = place.pulumi("destroy", "--stack", STACK, "--yes", "--skip-preview", ok=False)
+    assert f"{place.thing} did not uninstall within 10 s" in seen, seen
+    there = account_has(place)
+    assert there.repository(), "the device may have to pull its image again"
+    assert there.bucket()
+    assert there.component()
+    place.start()
+
+
 def test_destroy_leaves_nothing_of_ours_and_everything_of_others(place: Place) -> None:
     place.pulumi("destroy", "--stack", STACK, "--yes", "--skip-preview")
     assert_nothing_of_ours(place)
