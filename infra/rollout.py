@@ -362,8 +362,8 @@ def uninstall(
     """Take our components off the devices, leave the others', and wait until that is so.
 
     `keep` is the deployment that Pulumi itself deletes next. What earlier, killed updates left
-    under this stack's name goes here. A device whose record was deleted is gone for good. May be run
-    again after it was interrupted.
+    under this stack's name goes here. A device whose record was deleted is gone for good. May be
+    run again after it was interrupted.
     """
     devices = [device for device in devices if is_core_device(client, device)]
     latest = latest_deployment(client, target, devices)
