@@ -92,7 +92,7 @@ class Deployer:
             self._failed(deployment, failure, "FAILED_NO_STATE_CHANGE")
             return
         try:
-            await self._activate(prepared)
+            await self._activate(prepared, leaving=before.components)
         except DeploymentFailed as failure:
             await self._undo(deployment, failure, before, prepared)
             return
@@ -191,9 +191,12 @@ class Deployer:
             return replace(running, configuration=configuration)
         return Installed(recipe.version, configuration, source, previous=running.version)
 
-    async def _activate(self, prepared: Prepared) -> None:
-        """Run it; raises DeploymentFailed when a component of it is broken."""
-        self._device.run_with(prepared.installed)
+    async def _activate(self, prepared: Prepared, *, leaving: Mapping[str, Installed]) -> None:
+        """Run it; raises DeploymentFailed when a component of it is broken.
+
+        What is about to leave keeps its configuration, and so its rights, until it is stopped.
+        """
+        self._device.run_with({**leaving, **prepared.installed})
         self._device.components.apply(prepared.plans)
         while True:
             tracked = [one for one in self._device.components if one.plan.name in prepared.plans]
@@ -229,7 +232,9 @@ class Deployer:
         log.warning("deployment %s failed, rolling back: %s", deployment["deploymentId"], failure)
         plans = await asyncio.to_thread(self.plans, before.components)
         try:
-            await self._activate(Prepared(before.targets, before.components, plans))
+            await self._activate(
+                Prepared(before.targets, before.components, plans), leaving=prepared.installed
+            )
         except DeploymentFailed as second:
             log.warning("the rollback failed too: %s", second)
             detail = "FAILED_UNABLE_TO_ROLLBACK"
@@ -241,6 +246,7 @@ class Deployer:
     async def _remove_all_but(self, installed: Mapping[str, Installed]) -> None:
         names = [one.plan.name for one in self._device.components if one.plan.name not in installed]
         await self._device.components.end(names, remove=True)
+        self._device.run_with(installed)
 
     def _failed(
         self,

@@ -92,7 +92,6 @@ class Recipe:
 
     name: str
     version: str
-    kind: str
     defaults: Mapping[str, Any]
     dependencies: Mapping[str, Dependency]
     artifacts: tuple[Artifact, ...]
@@ -121,7 +120,6 @@ def read(document: Mapping[str, Any], attributes: Mapping[str, str]) -> Recipe:
     return Recipe(
         name=name,
         version=version,
-        kind=document.get("ComponentType", "aws.greengrass.generic"),
         defaults=configuration.get("DefaultConfiguration") or {},
         dependencies={
             other: Dependency(

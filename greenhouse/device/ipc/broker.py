@@ -63,11 +63,6 @@ class Broker:
         self._components[token] = component
         return token
 
-    def forget(self, component: str) -> None:
-        """A removed component's token is worth nothing any more."""
-        for token in [token for token, name in self._components.items() if name == component]:
-            del self._components[token]
-
     def opened(self, wire: _Wire) -> None:
         self._open.add(wire)
 

@@ -8,15 +8,17 @@ import hashlib
 import io
 import json
 import stat
+import subprocess
 import zipfile
 from collections.abc import Coroutine
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 
-from greenhouse.device import deployments, scripts
+from greenhouse.device import deployments, docker, scripts
 from tests.greenhouse.device.bench import GROUP_ARN, THING_ARN, Bench, recipe
 
 RUN = {"run": "echo up; exec sleep 1000"}
@@ -370,3 +372,111 @@ def test_a_component_reads_its_access_rights_from_its_configuration_as_it_is_now
             ] == policy("new")
 
     run(story())
+
+
+def test_dependents_end_before_what_they_depend_on(bench: Bench) -> None:
+    needs = {"lib": {"VersionRequirement": ">=1.0.0", "DependencyType": "SOFT"}}
+    bench.cloud.publish(recipe("lib", lifecycle=RUN))
+    bench.cloud.publish(recipe("app", lifecycle=RUN, ComponentDependencies=needs))
+
+    async def story() -> None:
+        async with bench.device():
+            await bench.deploy({"app": "1.0.0"})
+        changes = bench.changes()
+        ended = changes.index(("app", "STOPPING->FINISHED"))
+        assert ended < changes.index(("lib", "RUNNING->STOPPING"))
+
+    run(story())
+
+
+def test_a_removed_component_is_uninstalled_and_an_errored_one_recovers(bench: Bench) -> None:
+    bench.cloud.publish(recipe("gone", lifecycle={**RUN, "uninstall": "echo uninstalled"}))
+    flag = bench.root.parent / "recovered"
+    lifecycle = {"startup": f"test -e {flag}", "recover": f"touch {flag}"}
+    bench.cloud.publish(recipe("app", lifecycle=lifecycle))
+
+    async def story() -> None:
+        async with bench.device():
+            await bench.deploy({"gone": "1.0.0"})
+            ended = await bench.deploy({"app": "1.0.0"})
+            assert ended["coreDeviceExecutionStatus"] == "COMPLETED"
+            assert bench.states("app").count("STARTING->ERRORED") == 1
+            assert "uninstalled" in bench.output("gone")
+            assert bench.states("gone")[-1] == "UNINSTALLING->UNINSTALLED"
+
+    run(story())
+
+
+def test_a_component_keeps_its_rights_until_it_is_stopped(bench: Bench) -> None:
+    """It is stopped after the new one has started, so it may still have something to say."""
+    configuration = {"DefaultConfiguration": {"accessControl": {"mine": {}}}}
+    bench.cloud.publish(recipe("old", lifecycle=RUN, ComponentConfiguration=configuration))
+    wait = {"startup": f"until test -e {bench.root.parent}/go; do sleep 0.05; done"}
+    bench.cloud.publish(recipe("new", lifecycle=wait))
+
+    async def story() -> None:
+        async with bench.device() as device:
+            await bench.deploy({"old": "1.0.0"})
+            bench.cloud.create_deployment({"new": "1.0.0"})
+            await bench.until(lambda: "INSTALLED->STARTING" in bench.states("new"), "new starts")
+            assert device.configuration("old") == configuration["DefaultConfiguration"]
+            (bench.root.parent / "go").touch()
+            await bench.until(lambda: "old" not in bench.cloud.installed(), "old is gone")
+            assert device.configuration("old") is None
+
+    run(story())
+
+
+def test_another_user_for_a_component_is_refused(bench: Bench) -> None:
+    bench.cloud.publish(recipe("app", lifecycle=RUN))
+
+    async def story() -> None:
+        async with bench.device():
+            asked = {"componentVersion": "1.0.0", "runWith": {"posixUser": "somebody"}}
+            ended = await bench.deploy({"app": asked})
+            assert ended["reason"].startswith("RUN_WITH_CONFIG_NOT_VALID: FAILED_NO_STATE_CHANGE")
+
+    run(story())
+
+
+def test_a_stale_versions_image_is_removed_unless_a_kept_version_uses_it(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    removed: list[str] = []
+    monkeypatch.setattr(docker, "present", lambda _reference: True)
+    monkeypatch.setattr(docker, "remove", removed.append)
+    manager = "aws.greengrass.DockerApplicationManager"
+    bench.cloud.publish(recipe(manager))
+    for version, images in (("1.0.0", "ab"), ("1.1.0", "bc"), ("1.2.0", "c")):
+        bench.cloud.publish(
+            recipe(
+                "app",
+                version,
+                lifecycle=RUN,
+                artifacts=[{"Uri": f"docker:registry.example/{name}:1"} for name in images],
+                ComponentDependencies={manager: {"VersionRequirement": ">=1.0.0"}},
+            )
+        )
+
+    async def story() -> None:
+        async with bench.device():
+            for version in ("1.0.0", "1.1.0", "1.2.0"):
+                await bench.deploy({"app": version})
+            await bench.until(lambda: bool(removed), "the first version is stale")
+            assert removed == ["registry.example/a:1"], "1.1.0 is kept for a rollback"
+
+    run(story())
+
+
+def test_a_stranger_with_a_remembered_number_is_left_alone(tmp_path: Path) -> None:
+    """A pid is worth something only together with its start time."""
+    stranger = subprocess.Popen(["sleep", "1000"], start_new_session=True)
+    try:
+        record = tmp_path / f"{stranger.pid}.json"
+        record.write_text(json.dumps({"created": 1.0}))
+        run(scripts.end_leftovers(tmp_path))
+        assert stranger.poll() is None
+        assert not record.exists()
+    finally:
+        stranger.kill()
+        stranger.wait()

@@ -13,7 +13,7 @@ import stat
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from awsiot.greengrasscoreipc.model import (
     UnauthorizedError,
 )
 
+from greenhouse.device.ipc import broker
 from greenhouse.device.ipc.broker import MAX_SOCKET_PATH, Broker, socket_path
 from greenhouse.device.ipc.frames import Decoder, Frame
 from tests.greenhouse.device.test_ipc_conformance import (
@@ -258,3 +259,18 @@ def test_a_subscriber_that_does_not_read_holds_up_nobody(running: Running) -> No
         while len(late) < seen["slow_could_read_later"]:
             late += decoder.feed(slow.recv(1 << 20))
     assert len(late) == count
+
+
+def test_what_waits_for_a_subscriber_is_bounded(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not seen on the nucleus: there, only memory is the bound."""
+    monkeypatch.setattr(broker, "MAX_WAITING_BYTES", 100_000)
+    with running.wire("other") as slow, running.client() as client:
+        slow.sendall(request("SubscribeToTopic", {"topic": "local/full"}, 1))
+        assert slow.recv(4096)
+        for _ in range(20):
+            client.publish_to_topic(topic="local/full", publish_message=binary(b"x" * 100_000))
+        with suppress(ConnectionResetError):
+            while slow.recv(1 << 20):
+                pass  # what had been sent before; then the end, not a time-out
