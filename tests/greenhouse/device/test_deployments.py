@@ -409,7 +409,7 @@ def test_a_removed_component_is_uninstalled_and_an_errored_one_recovers(bench: B
 
 def test_a_component_keeps_its_rights_until_it_is_stopped(bench: Bench) -> None:
     """It is stopped after the new one has started, so it may still have something to say."""
-    configuration = {"DefaultConfiguration": {"accessControl": {"mine": {}}}}
+    configuration: dict[str, Any] = {"DefaultConfiguration": {"accessControl": {"mine": {}}}}
     bench.cloud.publish(recipe("old", lifecycle=RUN, ComponentConfiguration=configuration))
     wait = {"startup": f"until test -e {bench.root.parent}/go; do sleep 0.05; done"}
     bench.cloud.publish(recipe("new", lifecycle=wait))
