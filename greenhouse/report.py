@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from rich.table import Table
 from greenhouse import account
 from greenhouse.home import DEVICE_ROLE, Home, Ports, aws_environment
 
+_PATIENCE_SECONDS = 30.0
 _SHOWN_FEATURES = ("color_red", "alcohol", "pH", "residual sugar", "volatile acidity")
 
 
@@ -47,6 +49,16 @@ def component_events(log: Path, event: str) -> Iterator[dict[str, Any]]:
             continue
         if isinstance(record, dict) and record.get("event") == event:
             yield record
+
+
+def _await_answer(log: Path, model: str) -> dict[str, Any] | None:
+    """The latest answer of this model in a consumer's log; the consumer asks at its interval."""
+    deadline = time.monotonic() + _PATIENCE_SECONDS
+    while True:
+        answers = [one for one in component_events(log, "answer") if one.get("model") == model]
+        if answers or time.monotonic() > deadline:
+            return answers[-1] if answers else None
+        time.sleep(0.1)
 
 
 def _image_size(image: str) -> str:
@@ -81,16 +93,15 @@ def show_release(console: Console, home: Home, *, outputs: Mapping[str, Any]) ->
                 )
         console.print(facts)
         consumer_log = home.device(device) / "logs" / "com.ml.consumer.log"
-        answers = [
-            answer
-            for answer in component_events(consumer_log, "answer")
-            if answer.get("model") == wanted["model"]
-        ]
-        if not answers:
-            console.print(f"  no answer of this release in {consumer_log} yet", soft_wrap=True)
+        answer = _await_answer(consumer_log, wanted["model"])
+        if answer is None:
+            console.print(
+                f"  no answer of this release in {consumer_log} within {_PATIENCE_SECONDS:.0f} s",
+                soft_wrap=True,
+            )
             agreed = False
-            continue
-        agreed &= _show_answers(console, answers[-1], wanted["predictions"], samples)
+        else:
+            agreed &= _show_answers(console, answer, wanted["predictions"], samples)
     return agreed
 
 

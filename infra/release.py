@@ -9,7 +9,7 @@ tags.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -30,11 +30,12 @@ CONSUMER_PROGRAM = Path("edge/consumer/consumer.py")
 
 @dataclass(frozen=True, kw_only=True)
 class Release:
-    """What a rollout and a follower need to know of a release; every field a stack output."""
+    """What a rollout and a follower need to know of a release."""
 
+    registered: dict[str, pulumi.Output[str]]  # name to version; whoever deploys it waits for it
     release: pulumi.Input[str]  # a short name for the three versions
     model: pulumi.Input[str]
-    components: dict[str, pulumi.Output[str]]  # name to version, as registered
+    components: pulumi.Input[dict[str, str]]  # the same versions, known at preview
     objects: pulumi.Input[list[str]]  # ARNs that a device must read
     repository_arn: pulumi.Input[str]
     repository: pulumi.Input[str]
@@ -51,8 +52,11 @@ class Release:
         return _published(settings, place, clients)
 
     def outputs(self) -> dict[str, Any]:
-        """What a follower reads, under the names of the fields."""
-        return {name: getattr(self, name) for name in self.__dataclass_fields__}
+        """The stack's outputs, which a follower reads under the names of the fields."""
+        return {name: getattr(self, name) for name in _OUTPUTS}
+
+
+_OUTPUTS = [field.name for field in fields(Release) if field.name != "registered"]
 
 
 def _followed(settings: Settings) -> Release:
@@ -60,12 +64,8 @@ def _followed(settings: Settings) -> Release:
     upstream = pulumi.StackReference(stack)
     published = upstream.require_output("components")
     return Release(
-        components={name: published[name] for name in recipe.RECIPES},
-        **{
-            name: upstream.require_output(name)
-            for name in Release.__dataclass_fields__
-            if name != "components"
-        },
+        registered={name: published[name] for name in recipe.RECIPES},
+        **{name: upstream.require_output(name) for name in _OUTPUTS},
     )
 
 
@@ -95,7 +95,8 @@ def _published(settings: Settings, place: Place, clients: Clients) -> Release:
     return Release(
         release=components.release,
         model=answers.model,
-        components=components.versions,
+        registered=components.versions,
+        components=components.planned,
         objects=pulumi.Output.all(*artifacts.objects.values()),
         repository_arn=registry.arn,
         repository=settings.repository,
@@ -110,6 +111,7 @@ class Components(pulumi.ComponentResource):
     """The three component versions of a release."""
 
     versions: dict[str, pulumi.Output[str]]  # name to version, from what was registered
+    planned: dict[str, str]
     release: str
 
     def __init__(
@@ -131,15 +133,15 @@ class Components(pulumi.ComponentResource):
             | {"partition": place.partition, "tags": settings.tags},
             opts=pulumi.ResourceOptions(parent=self),
         )
-        planned = _content(settings, registry.tags, artifacts.planned)
+        content = _content(settings, registry.tags, artifacts.planned)
         real = pulumi.Output.all(images=registry.images, uris=artifacts.uris)
-        numbers = {
-            component: versions.component_version(settings.major, write("", planned))
+        self.planned = {
+            component: versions.component_version(settings.major, write("", content))
             for component, write in recipe.RECIPES.items()
         }
-        self.release, self.versions = versions.digest(numbers)[:8], {}
+        self.release, self.versions = versions.digest(self.planned)[:8], {}
         for component, write in recipe.RECIPES.items():
-            version = numbers[component]
+            version = self.planned[component]
             registered = greengrassv2.ComponentVersion(
                 component,
                 inline_recipe=real.apply(partial(_recipe, settings, write, version)),

@@ -90,7 +90,7 @@ class Rollout(pulumi.ComponentResource):
                             )
                         ),
                     )
-                    for component, version in release.components.items()
+                    for component, version in release.registered.items()
                 },
             },
             tags=settings.tags,
@@ -108,7 +108,7 @@ class Rollout(pulumi.ComponentResource):
                 "target": target.arn,
                 "devices": list(target.devices),
                 "deployment": deployment.deployment_id,
-                "components": release.components,
+                "components": release.registered,
                 "name": f"{settings.project}/{settings.stack}",
                 "timeout": settings.rollout_timeout,
             },
