@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -39,6 +40,8 @@ from .settings import Nucleus, Unreachable
 CONNECT_SECONDS = 10.0
 REPLY_SECONDS = 10.0  # Lite holds a publisher up for 3 s when a subscriber doesn't read
 PAUSES = (0.1, 0.2, 0.4, 0.8, 1.6, 3.2)  # s between attempts in a row; then the line is lost
+STEADY_SECONDS = 10.0  # a connection that held that long has earned all its attempts again
+ANSWERED = 64  # published messages whose streams may still be closed by the nucleus itself
 
 # whatever the SDK raises for a call that went wrong; an application's errors are RuntimeErrors
 _SDK_ERRORS = (RuntimeError, AwsCrtError, OSError, TimeoutError)
@@ -56,6 +59,7 @@ class Line:
         self._topic = topic
         self._received = received
         self._opened = opened
+        self._loop = asyncio.get_running_loop()
         self._connection: _Connection | None = None
         self._open = asyncio.Event()
         group = EventLoopGroup(num_threads=1)
@@ -68,11 +72,13 @@ class Line:
             connection = _Connection(self._nucleus, self._bootstrap)
             try:
                 await connection.open(self._topic, self._received)
-                failures = 0
+                opened = self._loop.time()
                 self._connection = connection
                 self._open.set()
                 self._opened()
                 reason = await connection.lost
+                if self._loop.time() - opened >= STEADY_SECONDS:
+                    failures = 0
             except ConnectionError as exc:
                 reason = str(exc)
             finally:
@@ -122,6 +128,7 @@ class _Connection:
         )
         self._client = GreengrassCoreIPCClient(self._connection)
         self._subscription: Any = None
+        self._published: deque[Any] = deque()
 
     async def open(self, topic: str, received: Received) -> None:
         """Connect and subscribe; raises ConnectionError."""
@@ -140,18 +147,17 @@ class _Connection:
             topic=topic,
             publish_message=PublishMessage(binary_message=BinaryMessage(message=payload)),
         )
-        operation = None
 
         def start() -> Any:
-            nonlocal operation
             operation = self._client.new_publish_to_topic()
+            self._published.append(operation)
             return self._call(operation, request)
 
-        try:
-            await self._done(f"publishing on {topic!r}", start, REPLY_SECONDS)
-        finally:
-            if operation:
-                operation.close()  # Lite leaves the stream of an answered request open
+        await self._done(f"publishing on {topic!r}", start, REPLY_SECONDS)
+        # Java ends the stream with its answer, Lite leaves it open for us. Closing one that Java
+        # has just closed would be an error, hence the distance.
+        if len(self._published) > ANSWERED:
+            self._published.popleft().close()
 
     async def unsubscribe(self) -> None:
         subscription, self._subscription = self._subscription, None

@@ -1,10 +1,11 @@
-"""Every request gets exactly one answer, whatever it is; the transport is somebody else's.
+"""Every request gets exactly one answer, in the requests' order; the transport is somebody else's.
 
-A prediction takes microseconds and is made on the loop itself: a thread would cost more. What
-takes time is `send`, so that is what runs concurrently, at most WINDOW at once and started in the
-order of the requests. While sending is slower than asking, requests wait in a bounded queue. When
-that is full, a request is refused as `busy` at once; when even those refusals can't leave, it is
-dropped and counted, as holding up the nucleus would hurt every other component.
+A prediction takes microseconds and is made on the loop itself: a thread would cost more, and a call
+for several requests would save nothing that one could measure beside `send`'s 0.3 ms. So `send` is
+what runs concurrently, at most WINDOW at once. While sending is slower than asking, requests wait
+in a bounded queue. When that is full, a request is refused as `busy`, and only its refusal waits
+for its turn. Those are bounded, too: where 20,000 of them can't leave, requests are dropped and
+counted, as holding up the nucleus would hurt every other component.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ Send = Callable[[bytes], Awaitable[None]]  # raises ConnectionError when the ans
 WINDOW = 64
 BACKLOG = 1024  # requests; at 2,000 a second the last one waits half a second
 BACKLOG_BYTES = 4 * 2**20  # of requests: the container has 64 MiB
+REFUSAL_BYTES = 4 * 2**20  # of waiting refusals, some 200 bytes each
 
 
 @dataclass(kw_only=True)
@@ -33,8 +35,16 @@ class Counts:
     answered: int = 0
     refused: int = 0
     shed: int = 0  # refused as busy
-    dropped: int = 0  # no answer: even the refusals couldn't leave
+    dropped: int = 0  # no answer: the refusals couldn't leave either
     lost: int = 0  # no answer: the connection was lost under it
+
+
+@dataclass(frozen=True)
+class _Waiting:
+    """A request, or the refusal that has taken its place."""
+
+    payload: bytes
+    refused: bool
 
 
 class Service:
@@ -45,35 +55,41 @@ class Service:
         self._model = model
         self._predict = predict
         self._send = send
-        self._waiting: asyncio.Queue[bytes | None] = asyncio.Queue()
-        self._waiting_bytes = 0
+        self._waiting: asyncio.Queue[_Waiting | None] = asyncio.Queue()
+        self._requests = 0
+        self._request_bytes = 0
+        self._refusal_bytes = 0
         self._window = asyncio.Semaphore(WINDOW)
-        self._refusing: set[asyncio.Task[None]] = set()
 
     def received(self, payload: bytes) -> None:
         """Take a request; called on the loop, never waits, never raises."""
-        room = self._waiting_bytes + len(payload) <= BACKLOG_BYTES
-        if room and self._waiting.qsize() < BACKLOG:
-            self._waiting_bytes += len(payload)
-            self._waiting.put_nowait(payload)
+        if self._requests < BACKLOG and self._request_bytes + len(payload) <= BACKLOG_BYTES:
+            self._requests += 1
+            self._request_bytes += len(payload)
+            self._waiting.put_nowait(_Waiting(payload, refused=False))
         else:
             self._shed(payload)
 
     async def run(self) -> None:
         """Answer until `stop`, then what has been taken before it."""
         async with asyncio.TaskGroup() as sending:
-            while (payload := await self._waiting.get()) is not None:
-                self._waiting_bytes -= len(payload)
-                answer = self._answer(payload)
+            while (waiting := await self._waiting.get()) is not None:
+                answer = self._taken(waiting)
                 await self._window.acquire()
                 sending.create_task(self._deliver(answer)).add_done_callback(
                     lambda _: self._window.release()
                 )
-        if self._refusing:
-            await asyncio.wait(self._refusing)
 
     def stop(self) -> None:
         self._waiting.put_nowait(None)
+
+    def _taken(self, waiting: _Waiting) -> bytes:
+        if waiting.refused:
+            self._refusal_bytes -= len(waiting.payload)
+            return waiting.payload
+        self._requests -= 1
+        self._request_bytes -= len(waiting.payload)
+        return self._answer(waiting.payload)
 
     def _answer(self, payload: bytes) -> bytes:
         try:
@@ -97,15 +113,17 @@ class Service:
         return encode_refusal(bad)
 
     def _shed(self, payload: bytes) -> None:
-        if len(self._refusing) == WINDOW:
+        busy = BadRequest(Code.BUSY, f"{self._requests} requests are waiting; ask again later")
+        busy.id = identity(payload)
+        refusal = encode_refusal(busy)
+        if self._refusal_bytes + len(refusal) > REFUSAL_BYTES:
+            if not self.counts.dropped:
+                log.event("dropping", waiting=self._waiting.qsize())
             self.counts.dropped += 1
             return
         self.counts.shed += 1
-        busy = BadRequest(Code.BUSY, f"{self._waiting.qsize()} requests wait already: ask later")
-        busy.id = identity(payload)
-        task = asyncio.get_running_loop().create_task(self._deliver(encode_refusal(busy)))
-        self._refusing.add(task)
-        task.add_done_callback(self._refusing.discard)
+        self._refusal_bytes += len(refusal)
+        self._waiting.put_nowait(_Waiting(refusal, refused=True))
 
     async def _deliver(self, answer: bytes) -> None:
         try:

@@ -45,12 +45,12 @@ def refused(payload: bytes, *, missing_allowed: bool = False) -> BadRequest:
     return caught.value
 
 
-def test_a_row_is_read_in_the_models_order_whatever_the_records_order():
+def test_a_row_is_read_in_the_models_order_whatever_the_records_order() -> None:
     read = decode(asking([{"alcohol": 11, "pH": 3.2}]), FEATURES, missing_allowed=False)
     assert read == Request(id=None, rows=[[3.2, 11]])
 
 
-def test_a_base64_body_says_the_same_as_a_plain_one():
+def test_a_base64_body_says_the_same_as_a_plain_one() -> None:
     body = base64.b64encode(json.dumps([ROW]).encode()).decode()
     payload = json.dumps({"body": body, "isBase64Encoded": True, "id": "a"}).encode()
     assert decode(payload, FEATURES, missing_allowed=False) == decode(
@@ -58,7 +58,7 @@ def test_a_base64_body_says_the_same_as_a_plain_one():
     )
 
 
-def test_what_a_gateway_adds_to_the_envelope_is_not_ours_to_refuse():
+def test_what_a_gateway_adds_to_the_envelope_is_not_ours_to_refuse() -> None:
     payload = asking([ROW], isBase64Encoded=False, path="/", headers={})
     assert decode(payload, FEATURES, missing_allowed=False).rows == [[3.2, 11]]
 
@@ -101,12 +101,12 @@ def test_what_a_gateway_adds_to_the_envelope_is_not_ours_to_refuse():
 )
 def test_a_bad_request_is_refused_by_what_is_wrong_and_where(
     payload: bytes, code: Code, row: int | None, field: str | None
-):
+) -> None:
     bad = refused(payload)
     assert (bad.code, bad.row, bad.field) == (code, row, field), bad.message
 
 
-def test_a_refusal_carries_the_id_so_that_its_asker_stops_waiting():
+def test_a_refusal_carries_the_id_so_that_its_asker_stops_waiting() -> None:
     bad = refused(asking([{}], id="a-1"))
     assert json.loads(encode_refusal(bad)) == {
         "id": "a-1",
@@ -120,7 +120,7 @@ def test_a_refusal_carries_the_id_so_that_its_asker_stops_waiting():
     assert set(json.loads(encode_refusal(refused(asking([{}]))))) == {"error"}
 
 
-def test_missing_values_pass_only_where_the_model_was_trained_with_them():
+def test_missing_values_pass_only_where_the_model_was_trained_with_them() -> None:
     for record in ({"alcohol": 11}, {"alcohol": 11, "pH": None}):
         ((ph, alcohol),) = decode(asking([record]), FEATURES, missing_allowed=True).rows
         assert math.isnan(ph)
@@ -130,7 +130,7 @@ def test_missing_values_pass_only_where_the_model_was_trained_with_them():
     assert (bad.code, bad.field) == (Code.UNKNOWN_FEATURE, "ph"), "a typo is not a missing value"
 
 
-def test_the_refusal_of_the_longest_names_still_fits_into_a_message():
+def test_the_refusal_of_the_longest_names_still_fits_into_a_message() -> None:
     long = "\U0001f377" * 5_000
     bad = refused(asking([{**ROW, long: 1}], id="\U0001f377" * 128))
     assert bad.code is Code.UNKNOWN_FEATURE
@@ -163,7 +163,7 @@ ENVELOPES = st.fixed_dictionaries(
 )
 def test_any_bytes_are_either_a_request_or_one_refusal_that_fits(
     payload: bytes, missing_allowed: bool
-):
+) -> None:
     seen: Request | BadRequest
     try:
         seen = decode(payload, FEATURES, missing_allowed=missing_allowed)
@@ -180,7 +180,7 @@ FLOAT32 = st.floats(width=32, allow_nan=False, allow_infinity=False)
 
 
 @given(predictions=st.lists(FLOAT32, max_size=50))
-def test_predictions_read_back_as_the_same_float32s(predictions: list[float]):
+def test_predictions_read_back_as_the_same_float32s(predictions: list[float]) -> None:
     plain = json.loads(encode_answer(None, predictions, "m"))
     assert [struct.pack("f", value) for value in plain] == [
         struct.pack("f", value) for value in predictions
@@ -190,18 +190,20 @@ def test_predictions_read_back_as_the_same_float32s(predictions: list[float]):
     )
 
 
-def test_the_answer_without_an_id_is_the_list_that_the_old_system_sent():
+def test_the_answer_without_an_id_is_the_list_that_the_old_system_sent() -> None:
     answer = encode_answer(None, [6.573914051055908, 4.869720935821533], "m")
     assert answer == b"[6.573914051055908, 4.869720935821533]"
 
 
-def test_a_number_that_json_has_no_word_for_is_never_sent():
+def test_a_number_that_json_has_no_word_for_is_never_sent() -> None:
     with pytest.raises(ValueError, match="not JSON compliant"):
         encode_answer(None, [math.inf], "m")
 
 
 @given(prediction=FLOAT32, request_id=st.none() | st.text(min_size=1, max_size=128))
-def test_an_answer_too_large_names_how_many_rows_fit(prediction: float, request_id: str | None):
+def test_an_answer_too_large_names_how_many_rows_fit(
+    prediction: float, request_id: str | None
+) -> None:
     with pytest.raises(BadRequest) as caught:
         encode_answer(request_id, [prediction] * (MAX_MESSAGE // 3), "0123456789ab")
     fitting = caught.value.row
@@ -214,14 +216,16 @@ def test_an_answer_too_large_names_how_many_rows_fit(prediction: float, request_
 
 
 @given(count=st.integers(1, 200))
-def test_a_client_sends_every_record_once_in_order_in_messages_that_lite_carries(count: int):
+def test_a_client_sends_every_record_once_in_order_in_messages_that_lite_carries(
+    count: int,
+) -> None:
     records = [{"pH": 3.0, "alcohol": float(number)} for number in range(count)]
     runs = list(batches(records))
     assert [record for run in runs for record in run] == records
     assert all(len(encode_request("x" * 128, run)) <= MAX_MESSAGE for run in runs)
 
 
-def test_a_record_too_large_for_lite_is_named():
+def test_a_record_too_large_for_lite_is_named() -> None:
     with pytest.raises(ValueError, match="row 1 "):
         list(batches([ROW, {"x" * MAX_MESSAGE: 1}]))
 
@@ -239,11 +243,11 @@ def test_a_record_too_large_for_lite_is_named():
     ],
     ids=str,
 )
-def test_what_others_say_on_the_answers_topic_is_not_taken_for_a_reply(said: bytes):
+def test_what_others_say_on_the_answers_topic_is_not_taken_for_a_reply(said: bytes) -> None:
     assert decode_reply(said) is None
 
 
-def test_a_refusal_reads_back_as_what_was_refused():
+def test_a_refusal_reads_back_as_what_was_refused() -> None:
     bad = refused(asking([{**ROW, "pH": "x"}], id="a"))
     assert decode_reply(encode_refusal(bad)) == Refusal(
         id="a", code="not-a-number", message=bad.message, row=0, field="pH"
