@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 import urllib.request
+from datetime import UTC, datetime
+from functools import partial
 
 import psutil
 
@@ -81,9 +83,15 @@ def start_greenhouse(home: Home, env: dict[str, str], things: list[str]) -> None
     )
     client = account.greengrass(ports)
 
-    def healthy(thing: str) -> bool:
-        devices = client.list_core_devices(status="HEALTHY")["coreDevices"]
-        return thing in {device["coreDeviceThingName"] for device in devices}
+    began = datetime.now(UTC)
+
+    def reported(thing: str) -> bool:
+        """Whether the device has spoken since we started it; what it said before may be old."""
+        try:
+            core = client.get_core_device(coreDeviceThingName=thing)
+        except client.exceptions.ResourceNotFoundException:
+            return False
+        return core["lastStatusUpdateTimestamp"] > began
 
     for thing in things:
         root = str(home.device(thing))
@@ -92,7 +100,7 @@ def start_greenhouse(home: Home, env: dict[str, str], things: list[str]) -> None
             [python, "-m", "greenhouse.device", "--thing", thing, "--root", root],
             env=env,
             cwd=PROJECT_DIR,
-            ready=lambda thing=thing: healthy(thing),  # type: ignore[misc]  # bound per loop turn
+            ready=partial(reported, thing),
         )
 
 

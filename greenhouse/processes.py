@@ -16,6 +16,7 @@ from typing import ClassVar
 
 import psutil
 
+_POLL_SECONDS = 0.05
 STOP_SECONDS = 20.0  # a device runs its components' shutdown scripts first: up to 15 s each
 
 
@@ -52,7 +53,8 @@ class Processes:
         try:
             seen = json.loads((self._run / f"{name}.json").read_text())
             process = psutil.Process(seen["pid"])
-            if process.create_time() == seen["created"] and process.status() != "zombie":
+            running = process.status() != psutil.STATUS_ZOMBIE
+            if running and process.create_time() == seen["created"]:
                 return process
         except (FileNotFoundError, psutil.NoSuchProcess):
             pass
@@ -109,20 +111,27 @@ class Processes:
                 raise ProcessFailed(
                     f"{name} was not ready after {timeout:.0f} s:\n{self._tail(name)}"
                 )
-            time.sleep(0.05)
+            time.sleep(_POLL_SECONDS)
 
     def stop(self, name: str) -> None:
         """SIGTERM, then SIGKILL after `STOP_SECONDS`; nothing when it isn't running."""
         if process := self.find(name):
             process.terminate()
-            try:
-                process.wait(STOP_SECONDS)
-            except psutil.TimeoutExpired:
+            if not self._ends(name):
                 process.kill()
-                process.wait(STOP_SECONDS)
+                self._ends(name)
             if child := self._children.pop(process.pid, None):
                 child.wait()
         self._forget(name)
+
+    def _ends(self, name: str) -> bool:
+        """Wait until it is gone; a zombie is, whether or not this machine's init collects it."""
+        deadline = time.monotonic() + STOP_SECONDS
+        while self.find(name):
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(_POLL_SECONDS)
+        return True
 
     def _forget(self, name: str) -> None:
         (self._run / f"{name}.json").unlink(missing_ok=True)
