@@ -157,14 +157,16 @@ def decode_reply(payload: bytes) -> Answer | Refusal | None:
     except (ValueError, RecursionError):
         return None
     match reply:
-        case {"id": str(identity), "error": {"code": str(code), "message": str(message), **where}}:
-            return Refusal(
-                id=identity,
-                code=code,
-                message=message,
-                row=where.get("row"),
-                field=where.get("field"),
-            )
+        case {
+            "id": str(identity),
+            "error": {
+                "code": str(code),
+                "message": str(message),
+                "row": int() | None as row,
+                "field": str() | None as field,
+            },
+        }:
+            return Refusal(id=identity, code=code, message=message, row=row, field=field)
         case {"id": str(identity), "predictions": list(predictions), "model": str(model)} if all(
             isinstance(prediction, float) for prediction in predictions
         ):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import shutil
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
@@ -13,8 +15,10 @@ from typing import Any, TypeVar
 import pytest
 
 from greenhouse.device.ipc.broker import Broker
+from inference import forest
 
 T = TypeVar("T")
+EDGE = Path(__file__).parents[3] / "edge"
 PUBSUB = {"operations": ["*"], "resources": ["local/inference", "local/result"]}
 
 
@@ -84,3 +88,27 @@ def nucleus(tmp_path: Path) -> Iterator[Nucleus]:
     running = Nucleus(tmp_path / "greengrass")
     yield running
     running.close()
+
+
+@pytest.fixture(scope="session")
+def runtime(library: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder that the image has as /app, but for what comes from PyPI."""
+    app = tmp_path_factory.mktemp("app")
+    shutil.copytree(
+        EDGE / "inference", app / "inference", ignore=shutil.ignore_patterns("__pycache__")
+    )
+    shutil.copy(library, app / "inference")
+    return app
+
+
+@pytest.fixture
+def golden(library: Path, tmp_path: Path) -> Path:
+    """The evaluator's own answers; that they are XGBoost's is test_forest's to prove."""
+    data = (EDGE / "models/wine-quality.json").read_bytes()
+    model = forest.read(data)
+    records = json.loads((EDGE / "consumer/samples.json").read_text())
+    rows = [[record[name] for name in model.feature_names] for record in records]
+    path = tmp_path / "golden.json"
+    predictions = forest.Evaluator(model, library).predict(rows)
+    path.write_text(json.dumps({"model": model.id, "predictions": predictions}))
+    return path

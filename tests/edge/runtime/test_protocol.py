@@ -97,7 +97,7 @@ def test_what_a_gateway_adds_to_the_envelope_is_not_ours_to_refuse() -> None:
         (asking([ROW], id=7), Code.BAD_ID, None, "id"),
         (asking([ROW], id="x" * 129), Code.BAD_ID, None, "id"),
     ],
-    ids=str,
+    ids=lambda part: str(part)[:40],
 )
 def test_a_bad_request_is_refused_by_what_is_wrong_and_where(
     payload: bytes, code: Code, row: int | None, field: str | None
@@ -241,7 +241,7 @@ def test_a_record_too_large_for_lite_is_named() -> None:
         b'{"id": "a", "error": "no"}',
         b"[" * 100_000,
     ],
-    ids=str,
+    ids=lambda said: str(said[:40]),
 )
 def test_what_others_say_on_the_answers_topic_is_not_taken_for_a_reply(said: bytes) -> None:
     assert decode_reply(said) is None

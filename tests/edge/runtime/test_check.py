@@ -1,0 +1,151 @@
+"""The rollout's gate, against a service that is scripted here."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from inference import check as timing
+from inference.check import Verdict, check, compare
+from inference.client import Client, Refused
+from inference.files import Golden
+
+GOLDEN = Golden(model="new", predictions=[6.5, -0.0, 4.25])
+SAMPLES: list[list[dict[str, Any]]] = [[{"pH": 1.0}, {"pH": 2.0}], [{"pH": 3.0}]]
+ANSWERS = {1.0: 6.5, 2.0: -0.0, 3.0: 4.25}
+
+Reply = Callable[[dict[str, Any]], dict[str, Any] | None]
+
+
+def says(model: str, answers: dict[float, float]) -> Reply:
+    def reply(request: dict[str, Any]) -> dict[str, Any]:
+        rows = json.loads(request["body"])
+        return {"predictions": [answers[row["pH"]] for row in rows], "model": model}
+
+    return reply
+
+
+def silent(_request: dict[str, Any]) -> None:
+    return None
+
+
+def refuses(_request: dict[str, Any]) -> dict[str, Any]:
+    return {"error": {"code": "busy", "message": "ask again", "row": None, "field": None}}
+
+
+def judged(*script: Reply, seconds: float = 5.0) -> Verdict:
+    """The verdict on a service that follows the script, one line a request, the last for ever."""
+
+    async def story() -> Verdict:
+        lines = list(script)
+
+        async def send(payload: bytes) -> None:
+            request = json.loads(payload)
+            said = (lines.pop(0) if len(lines) > 1 else lines[0])(request)
+            client.received(b'[6.5, "somebody else\'s"]')
+            if said is not None:
+                client.received(json.dumps({"id": request["id"], **said}).encode())
+
+        client = Client(name="check", send=send)
+        return await check(client, SAMPLES, GOLDEN, seconds=seconds)
+
+    return asyncio.run(story())
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(timing, "ANSWER_SECONDS", 0.02)
+    monkeypatch.setattr(timing, "PAUSE_SECONDS", 0.0)
+
+
+def test_the_golden_answers_from_the_golden_model_pass() -> None:
+    verdict = judged(says("new", ANSWERS))
+    assert verdict.passed, verdict.message
+
+
+@pytest.mark.parametrize("before", [silent, refuses, says("old", dict.fromkeys(ANSWERS, 1.0))])
+def test_until_the_new_release_answers_it_may_be_anybodys_turn(before: Reply) -> None:
+    verdict = judged(before, before, before, says("new", ANSWERS))
+    assert verdict.passed, verdict.message
+
+
+def test_a_release_that_changes_between_two_requests_is_asked_again() -> None:
+    assert judged(says("old", ANSWERS), says("new", ANSWERS)).passed
+
+
+def test_one_different_bit_is_final_and_named_by_row_and_size() -> None:
+    verdict = judged(says("new", {**ANSWERS, 3.0: 4.250000476837158}))
+    assert not verdict.passed
+    assert (verdict.row, verdict.expected, verdict.got) == (2, 4.25, 4.250000476837158)
+    assert verdict.difference == pytest.approx(4.76837158e-07)
+    assert "1 of 3 rows" in verdict.message
+
+
+def test_minus_zero_is_not_zero() -> None:
+    assert compare(GOLDEN, [6.5, 0.0, 4.25]).row == 1
+
+
+def test_fewer_answers_than_rows_fail() -> None:
+    assert "2 answers came to 3 rows" in compare(GOLDEN, [6.5, -0.0]).message
+
+
+@pytest.mark.parametrize(
+    ("script", "last"),
+    [
+        (silent, "no answer"),
+        (refuses, "busy: ask again"),
+        (says("old", ANSWERS), "model old answered"),
+    ],
+)
+def test_when_time_is_up_the_verdict_says_what_was_seen_last(script: Reply, last: str) -> None:
+    verdict = judged(script, seconds=0.1)
+    assert not verdict.passed
+    assert last in verdict.message
+
+
+def test_a_refusal_reaches_its_asker_as_what_it_is() -> None:
+    async def story() -> None:
+        async def send(payload: bytes) -> None:
+            request_id = json.loads(payload)["id"]
+            client.received(json.dumps({"id": request_id, **refuses({})}).encode())
+
+        client = Client(name="test", send=send)
+        with pytest.raises(Refused, match="busy"):
+            await client.ask(SAMPLES[0], seconds=1)
+
+    asyncio.run(story())
+
+
+def test_an_answer_that_comes_too_late_or_twice_harms_nobody() -> None:
+    async def story() -> None:
+        asked: list[str] = []
+
+        async def send(payload: bytes) -> None:
+            asked.append(json.loads(payload)["id"])
+
+        client = Client(name="test", send=send)
+        with pytest.raises(TimeoutError):
+            await client.ask(SAMPLES[0], seconds=0.01)
+        late = json.dumps({"id": asked[0], "predictions": [1.0], "model": "new"}).encode()
+        client.received(late)
+        client.received(late)
+
+    asyncio.run(story())
+
+
+def test_a_restarted_client_doesnt_take_its_predecessors_answers() -> None:
+    async def first_id() -> str:
+        asked: list[str] = []
+
+        async def send(payload: bytes) -> None:
+            asked.append(json.loads(payload)["id"])
+
+        with pytest.raises(TimeoutError):
+            await Client(name="test", send=send).ask(SAMPLES[0], seconds=0.01)
+        return asked[0]
+
+    assert asyncio.run(first_id()) != asyncio.run(first_id())

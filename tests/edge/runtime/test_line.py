@@ -1,0 +1,146 @@
+"""The one module that knows awsiotsdk, against a broker that replays what real ones did."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from inference import ipc
+from inference.ipc import Line
+from inference.program import first
+from inference.settings import Nucleus, Unreachable
+
+
+class Heard:
+    """What arrived, and how often a line was opened."""
+
+    def __init__(self) -> None:
+        self.payloads: list[bytes] = []
+        self.opened = 0
+        self._news = asyncio.Event()
+
+    def message(self, payload: bytes) -> None:
+        self.payloads.append(payload)
+        self._news.set()
+
+    def open(self) -> None:
+        self.opened += 1
+        self._news.set()
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        async with asyncio.timeout(10):
+            while not condition():
+                self._news.clear()
+                await self._news.wait()
+
+
+def on_the_line(
+    environment: dict[str, str], story: Callable[[Line, Heard], Awaitable[None]]
+) -> None:
+    """Run the story beside a line that hears what it says itself."""
+
+    async def both() -> None:
+        heard = Heard()
+        line = Line(
+            Nucleus.from_environment(environment),
+            topic="local/result",
+            received=heard.message,
+            opened=heard.open,
+        )
+        await first(line.run(), story(line, heard))
+
+    asyncio.run(both())
+
+
+@pytest.fixture(autouse=True)
+def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ipc, "PAUSES", (0.0, 0.01, 0.05))
+
+
+def test_messages_arrive_as_the_bytes_they_were_in_order(nucleus: Any) -> None:
+    said = [bytes([number % 256]) * number for number in range(300)]
+
+    async def story(line: Line, heard: Heard) -> None:
+        for payload in said:
+            await line.publish("local/result", payload)
+        await heard.until(lambda: len(heard.payloads) == len(said))
+        assert heard.payloads == said
+
+    on_the_line(nucleus.environment("com.ml.test"), story)
+
+
+def test_a_line_that_the_nucleus_closed_hears_again_once_it_is_back(nucleus: Any) -> None:
+    async def story(line: Line, heard: Heard) -> None:
+        for turn in range(1, 4):
+            await heard.until(lambda turn=turn: heard.opened == turn)  # type: ignore[misc]
+            await line.publish("local/result", b"%d" % turn)
+            await heard.until(lambda turn=turn: len(heard.payloads) == turn)  # type: ignore[misc]
+            if turn < 3:
+                await asyncio.to_thread(nucleus.stop)
+                await asyncio.to_thread(nucleus.start)
+        assert heard.payloads == [b"1", b"2", b"3"]
+
+    on_the_line(nucleus.environment("com.ml.test"), story)
+
+
+def test_what_is_said_while_the_line_is_down_is_said_once_it_is_up(nucleus: Any) -> None:
+    async def story(line: Line, heard: Heard) -> None:
+        async with asyncio.TaskGroup() as saying:
+            for number in range(3):
+                saying.create_task(line.publish("local/result", b"%d" % number))
+        await heard.until(lambda: len(heard.payloads) == 3)
+        assert heard.payloads == [b"0", b"1", b"2"]
+
+    on_the_line(nucleus.environment("com.ml.test"), story)
+
+
+def test_after_unsubscribing_nothing_is_heard_but_something_can_be_said(nucleus: Any) -> None:
+    async def story(line: Line, heard: Heard) -> None:
+        await heard.until(lambda: heard.opened == 1)
+        await line.unsubscribe()
+        await line.publish("local/result", b"last words")
+        assert heard.payloads == []
+
+    on_the_line(nucleus.environment("com.ml.test"), story)
+
+
+async def never(_line: Line, _heard: Heard) -> None:
+    await asyncio.Event().wait()
+
+
+def test_a_socket_that_nobody_listens_on_is_given_up(nucleus: Any) -> None:
+    environment = nucleus.environment("com.ml.test")
+    nucleus.stop()
+    with pytest.raises(Unreachable, match="after 4 attempts: connecting"):
+        on_the_line(environment, never)
+
+
+def test_a_token_that_the_nucleus_doesnt_know_is_given_up(nucleus: Any) -> None:
+    environment = nucleus.environment("com.ml.test") | {"SVCUID": "SOMEBODYELSES"}
+    with pytest.raises(Unreachable, match="connecting"):
+        on_the_line(environment, never)
+
+
+def test_a_topic_that_the_recipe_doesnt_allow_is_named(nucleus: Any) -> None:
+    nucleus.host.access = {}
+    with pytest.raises(Unreachable, match="subscribing to 'local/result': UnauthorizedError"):
+        on_the_line(nucleus.environment("com.ml.test"), never)
+
+
+def test_a_nucleus_that_drops_us_at_once_every_time_is_given_up(nucleus: Any) -> None:
+    async def story(_line: Line, heard: Heard) -> None:
+        for turn in range(1, 100):
+            await heard.until(lambda turn=turn: heard.opened == turn)  # type: ignore[misc]
+            await asyncio.to_thread(nucleus.stop)
+            await asyncio.to_thread(nucleus.start)
+
+    with pytest.raises(Unreachable):
+        on_the_line(nucleus.environment("com.ml.test"), story)
+
+
+def test_an_environment_without_greengrass_is_refused_by_the_names_it_lacks() -> None:
+    with pytest.raises(Unreachable, match="SVCUID and AWS_IOT_THING_NAME not set"):
+        Nucleus.from_environment({"AWS_GG_NUCLEUS_DOMAIN_SOCKET_FILEPATH_FOR_COMPONENT": "/s"})

@@ -1,0 +1,235 @@
+"""The container's programs as the nucleus starts and ends them: argv, environment, exit codes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+EDGE = Path(__file__).parents[3] / "edge"
+MODEL = EDGE / "models/wine-quality.json"
+SAMPLES = EDGE / "consumer/samples.json"
+CONSUMER = EDGE / "consumer/consumer.py"
+
+
+class Program:
+    """One running program; its log lines are read as they come."""
+
+    def __init__(self, arguments: list[str], environment: dict[str, str]) -> None:
+        self.events: list[dict[str, Any]] = []
+        self._news = threading.Condition()
+        self._process = subprocess.Popen(
+            [sys.executable, *arguments], env=environment, stdout=subprocess.PIPE, text=True
+        )
+        self._reading = threading.Thread(target=self._read)
+        self._reading.start()
+
+    def _read(self) -> None:
+        assert self._process.stdout
+        for line in self._process.stdout:
+            with self._news:
+                self.events.append(json.loads(line))
+                self._news.notify_all()
+
+    def until(self, event: str, times: int = 1) -> dict[str, Any]:
+        with self._news:
+            found = self._news.wait_for(lambda: self._all(event)[times - 1 :], 20)
+        assert found, f"no {event!r} (for the {times}. time) in {self.events}"
+        return found[0]
+
+    def _all(self, event: str) -> list[dict[str, Any]]:
+        return [said for said in self.events if said["event"] == event]
+
+    def ends(self) -> int:
+        code = self._process.wait(20)
+        self._reading.join()
+        assert self._process.stdout
+        self._process.stdout.close()
+        return code
+
+    def terminate(self) -> int:
+        self._process.terminate()
+        return self.ends()
+
+    def kill(self) -> None:
+        if self._process.poll() is None:
+            self._process.kill()
+            self.ends()
+
+
+Start = Callable[..., Program]
+
+
+@pytest.fixture
+def start(runtime: Path, nucleus: Any) -> Iterator[Start]:
+    """Start a program as a component; what still runs after the test is killed."""
+    started: list[Program] = []
+
+    def start(component: str, *arguments: object, **environment: str) -> Program:
+        variables = {
+            **os.environ,
+            **nucleus.environment(component),
+            "PYTHONPATH": str(runtime),
+            **environment,
+        }
+        program = Program([str(argument) for argument in arguments], variables)
+        started.append(program)
+        return program
+
+    yield start
+    for program in started:
+        program.kill()
+
+
+def serving(start: Start, model: Path = MODEL) -> Program:
+    return start("com.ml.xgboost", "-m", "inference", "serve", "--model", model)
+
+
+def checking(start: Start, golden: Path, timeout: float = 20) -> Program:
+    files = ("--samples", SAMPLES, "--golden", golden)
+    return start("com.ml.check", "-m", "inference", "check", *files, "--timeout", timeout)
+
+
+def consuming(start: Start) -> Program:
+    return start("com.ml.consumer", CONSUMER, "--samples", SAMPLES, "--interval", "0.05")
+
+
+def test_the_service_says_what_it_serves_and_passes_its_check(start: Start, golden: Path) -> None:
+    service = serving(start)
+    ready = service.until("ready")
+    assert ready["model"] == json.loads(golden.read_text())["model"]
+    assert (len(ready["features"]), ready["trees"]) == (13, 96)
+    assert checking(start, golden).ends() == 0
+    assert service.terminate() == 0, "a stop that Greengrass asked for is not an error"
+    assert service.events[-1]["event"] == "stopped"
+    assert service.events[-1]["answered"] == 1
+
+
+def test_a_check_that_starts_first_waits_for_the_service(start: Start, golden: Path) -> None:
+    check = checking(start, golden)
+    check.until("asking")
+    serving(start)
+    assert check.ends() == 0
+
+
+def test_a_different_answer_fails_the_check_by_row(start: Start, golden: Path) -> None:
+    wanted = json.loads(golden.read_text())
+    wanted["predictions"][3] += 0.5
+    golden.write_text(json.dumps(wanted))
+    serving(start)
+    check = checking(start, golden)
+    assert check.ends() == 1
+    failed = check.events[-1]
+    assert (failed["event"], failed["row"], failed["difference"]) == ("failed", 3, -0.5)
+
+
+def test_another_releases_service_doesnt_pass_the_check(start: Start, golden: Path) -> None:
+    wanted = json.loads(golden.read_text())
+    golden.write_text(json.dumps({**wanted, "model": "000000000000"}))
+    serving(start).until("ready")
+    check = checking(start, golden, timeout=1)
+    assert check.ends() == 1
+    assert f"model {wanted['model']} answered" in check.events[-1]["message"]
+
+
+def test_the_consumer_logs_answers_notices_silence_and_hears_the_next_service(
+    start: Start, golden: Path
+) -> None:
+    consumer = consuming(start)
+    service = serving(start)
+    answer = consumer.until("answer")
+    wanted = json.loads(golden.read_text())
+    assert answer["predictions"] == wanted["predictions"]
+    assert (answer["rows"], answer["model"]) == (6, wanted["model"])
+    assert service.terminate() == 0
+    consumer.until("silence")
+    answers = len([said for said in consumer.events if said["event"] == "answer"])
+    serving(start)
+    consumer.until("answer", times=answers + 1)
+    assert consumer.terminate() == 0
+
+
+def test_the_service_outlives_a_nucleus_that_closes_its_socket(
+    start: Start, golden: Path, nucleus: Any
+) -> None:
+    service = serving(start)
+    service.until("ready")
+    nucleus.stop()
+    nucleus.start()
+    service.until("ready", times=2)
+    assert checking(start, golden).ends() == 0
+
+
+@pytest.mark.parametrize("when", ["before it has a connection", "after its connection was lost"])
+def test_sigterm_ends_the_service_without_a_nucleus_too(
+    start: Start, nucleus: Any, when: str
+) -> None:
+    environment = {}
+    if when.startswith("before"):
+        environment["AWS_GG_NUCLEUS_DOMAIN_SOCKET_FILEPATH_FOR_COMPONENT"] = "/nowhere/ipc.socket"
+    service = start("com.ml.xgboost", "-m", "inference", "serve", "--model", MODEL, **environment)
+    if not environment:
+        service.until("ready")
+        nucleus.stop()
+    service.until("disconnected")
+    assert service.terminate() == 0
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["train"],
+        ["serve"],
+        ["serve", "--model"],
+        ["check", "--samples", "s", "--golden", "g", "--timeout", "soon"],
+        ["check", "--samples", "s", "--golden", "g", "--timeout", "0"],
+        ["check", "--samples", "s", "--golden", "g", "--timeout", "nan"],
+    ],
+    ids=" ".join,
+)
+def test_wrong_usage_is_64(start: Start, arguments: list[str]) -> None:
+    assert start("com.ml.xgboost", "-m", "inference", *arguments).ends() == 64
+
+
+def test_a_model_that_cant_be_served_is_65_and_the_log_says_why(
+    start: Start, tmp_path: Path
+) -> None:
+    model = tmp_path / "model.json"
+    for content, why in ((None, "No such file"), (b"{", "not JSON"), (b"{}", "not laid out")):
+        if content is not None:
+            model.write_bytes(content)
+        service = serving(start, model)
+        assert service.ends() == 65
+        assert why in service.events[-1]["message"]
+        assert str(model) in service.events[-1]["message"]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"[]", b"{}", b"[1]", b'{"model": 1, "predictions": []}', b"[" * 100_000],
+    ids=["empty", "no records", "an object", "a number", "no model", "too deep"],
+)
+def test_samples_and_golden_answers_that_cant_be_used_are_65(
+    start: Start, tmp_path: Path, golden: Path, content: bytes
+) -> None:
+    broken = tmp_path / "broken.json"
+    broken.write_bytes(content)
+    for files in ((broken, golden), (SAMPLES, broken)):
+        arguments = ("--samples", files[0], "--golden", files[1], "--timeout", 5)
+        check = start("com.ml.check", "-m", "inference", "check", *arguments)
+        assert check.ends() == 65
+        assert "broken.json" in check.events[-1]["message"]
+
+
+def test_no_nucleus_is_69(start: Start) -> None:
+    service = start("com.ml.xgboost", "-m", "inference", "serve", "--model", MODEL, SVCUID="")
+    assert service.ends() == 69
+    assert "SVCUID" in service.events[-1]["message"]
