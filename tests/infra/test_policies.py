@@ -1,0 +1,73 @@
+"""Rights name exactly what a device reads; the bucket takes no request in clear text."""
+
+from __future__ import annotations
+
+import pytest
+
+from infra.policies import lifecycle, read_release, tls_only
+
+OBJECTS = [
+    "arn:aws:s3:::edge-inference-dev/1f/model.json",
+    "arn:aws:s3:::edge-inference-dev/0a/samples.json",
+]
+REPOSITORY = "arn:aws:ecr:eu-west-1:123456789012:repository/edge-inference/dev"
+
+
+def test_a_device_may_read_this_release_and_nothing_else() -> None:
+    policy = read_release(objects=OBJECTS, repository=REPOSITORY)
+    granted = {
+        action: statement["Resource"]
+        for statement in policy["Statement"]
+        for action in (
+            [statement["Action"]] if isinstance(statement["Action"], str) else statement["Action"]
+        )
+    }
+    assert granted == {
+        "s3:GetObject": sorted(OBJECTS),
+        "ecr:BatchGetImage": REPOSITORY,
+        "ecr:GetDownloadUrlForLayer": REPOSITORY,
+        "ecr:GetAuthorizationToken": "*",  # the one action that knows no resource
+    }, "every ARN in full: a pattern would also open the next release, or somebody else's"
+    assert {statement["Effect"] for statement in policy["Statement"]} == {"Allow"}
+
+
+def test_the_same_rights_are_the_same_text_whatever_order_the_files_came_in() -> None:
+    assert read_release(objects=OBJECTS, repository=REPOSITORY) == read_release(
+        objects=OBJECTS[::-1], repository=REPOSITORY
+    ), "an unchanged release would show a changed policy"
+
+
+def test_no_request_reaches_the_bucket_in_clear_text() -> None:
+    [statement] = tls_only("arn:aws:s3:::edge-inference-dev")["Statement"]
+    assert (statement["Effect"], statement["Principal"], statement["Action"]) == (
+        "Deny",
+        "*",
+        "s3:*",
+    ), "whoever asks, and for whatever"
+    assert statement["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
+    assert set(statement["Resource"]) == {
+        "arn:aws:s3:::edge-inference-dev",
+        "arn:aws:s3:::edge-inference-dev/*",
+    }, "the bucket itself (its listing) and every object in it"
+
+
+@pytest.mark.parametrize("architectures", [["amd64"], ["aarch64", "amd64"]])
+def test_each_architecture_keeps_its_own_newest_images(architectures: list[str]) -> None:
+    untagged, *newest = lifecycle(architectures, keep=30)["rules"]
+    assert untagged["selection"]["tagStatus"] == "untagged", "what an interrupted push left"
+    assert {tuple(rule["selection"]["tagPrefixList"]) for rule in newest} == {
+        (f"{architecture}-",) for architecture in architectures
+    }, "with one count for all, a busy architecture would push the other's images out"
+    assert {rule["selection"]["countNumber"] for rule in newest} == {30}
+    assert {rule["selection"]["countType"] for rule in newest} == {"imageCountMoreThan"}, (
+        "by count, not by age: the release that a quiet fleet runs may be old"
+    )
+
+
+def test_the_rules_of_a_lifecycle_have_priorities_of_their_own() -> None:
+    rules = lifecycle(["amd64", "aarch64"], keep=1)["rules"]
+    priorities = [rule["rulePriority"] for rule in rules]
+    assert len(set(priorities)) == len(priorities), "ECR refuses a priority that comes twice"
+    assert lifecycle(["aarch64", "amd64"], keep=1)["rules"] == rules, (
+        "architectures in another order are no change"
+    )
