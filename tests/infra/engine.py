@@ -1,0 +1,126 @@
+"""A mock of Pulumi's engine that remembers every registration, with what it depends on."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, cast
+
+import pulumi
+from pulumi.runtime import rpc
+from pulumi.runtime.mocks import MockMonitor
+
+from tests.infra.fakes import ACCOUNT, REGION
+
+DIGEST = f"sha256:{'d' * 64}"
+AS_REGISTERED = "9{version}9"  # only the engine knows it, so whoever has it waited for it
+
+
+@dataclass(frozen=True, kw_only=True)
+class Registered:
+    """One resource, as the program registered it."""
+
+    urn: str
+    type: str
+    name: str
+    inputs: dict[str, Any]
+    depends_on: frozenset[str]  # URNs
+    parent: str  # URN
+    retained: bool
+    deletes_first: bool
+    before_create: tuple[str, ...]  # hooks
+    before_update: tuple[str, ...]
+
+
+class Engine(MockMonitor):
+    """Answers as AWS would, and keeps what it was asked for, in order."""
+
+    def __init__(self, *, upstream: dict[str, Any] | None = None) -> None:
+        super().__init__(_Answers(upstream or {}))
+        self.registered: list[Registered] = []
+
+    def RegisterResource(self, request: Any) -> Any:  # noqa: N802  # the engine's own name
+        response = cast(Any, super()).RegisterResource(request)
+        if request.type != "pulumi:pulumi:Stack":
+            self.registered.append(
+                Registered(
+                    urn=response.urn,
+                    type=request.type,
+                    name=request.name,
+                    inputs=cast(Any, rpc).deserialize_properties(request.object),
+                    depends_on=frozenset(request.dependencies),
+                    parent=request.parent,
+                    retained=request.retainOnDelete,
+                    deletes_first=request.deleteBeforeReplace,
+                    before_create=tuple(request.hooks.before_create),
+                    before_update=tuple(request.hooks.before_update),
+                )
+            )
+        return response
+
+    def of_type(self, suffix: str) -> list[Registered]:
+        return [one for one in self.registered if one.type.endswith(suffix)]
+
+    def one(self, suffix: str) -> Registered:
+        [found] = self.of_type(suffix)
+        return found
+
+    def run(self, program: Callable[[], object]) -> None:
+        """Run a program and everything that it left to wait for."""
+        asyncio.get_event_loop_policy().set_event_loop(asyncio.new_event_loop())
+        pulumi.runtime.set_mocks(
+            self.mocks, project="edge-inference", stack="dev", preview=False, monitor=self
+        )
+        try:
+            cast(Any, pulumi.runtime.test)(program)()
+        finally:
+            asyncio.get_event_loop().close()
+            asyncio.set_event_loop(None)
+
+
+class _Answers(pulumi.runtime.Mocks):
+    def __init__(self, upstream: dict[str, Any]) -> None:
+        self._upstream = upstream
+
+    def call(self, args: pulumi.runtime.MockCallArgs) -> tuple[dict[str, Any], None]:
+        answers: dict[str, dict[str, Any]] = {
+            "aws:index/getCallerIdentity:getCallerIdentity": {"accountId": ACCOUNT},
+            "aws:index/getRegion:getRegion": {"region": REGION},
+            "aws:index/getPartition:getPartition": {"partition": "aws"},
+            "aws:ecr/getAuthorizationToken:getAuthorizationToken": {
+                "userName": "AWS",
+                "password": "made-up",
+            },
+        }
+        return answers[args.token], None
+
+    def new_resource(
+        self, args: pulumi.runtime.MockResourceArgs
+    ) -> tuple[str | None, dict[str, Any]]:
+        return args.name, dict(args.inputs) | self._computed(args.typ, args.inputs)
+
+    def _computed(self, kind: str, inputs: dict[str, Any]) -> dict[str, Any]:
+        """What only the provider knows."""
+        match kind.rpartition(":")[2]:
+            case "Bucket":
+                computed: dict[str, Any] = {"arn": f"arn:aws:s3:::{inputs['bucket']}"}
+            case "BucketObjectv2":
+                computed = {"arn": f"arn:aws:s3:::{inputs['bucket']}/{inputs['key']}"}
+            case "Repository":
+                where = f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com/{inputs['name']}"
+                arn = f"arn:aws:ecr:{REGION}:{ACCOUNT}:repository/{inputs['name']}"
+                computed = {"arn": arn, "repositoryUrl": where}
+            case "Image":
+                computed = {"repoDigest": f"{inputs['imageName'].rpartition(':')[0]}@{DIGEST}"}
+            case "ComponentVersion":
+                version = json.loads(inputs["inlineRecipe"])["ComponentVersion"]
+                computed = {"componentVersion": AS_REGISTERED.format(version=version)}
+            case "Deployment":
+                computed = {"deploymentId": "deployment-as-created"}
+            case "StackReference":
+                computed = {"outputs": self._upstream, "secretOutputNames": []}
+            case _:
+                computed = {}
+        return computed

@@ -1,0 +1,308 @@
+"""An AWS account with a memory, behind real boto3 clients.
+
+The clients are boto3's own, so parameters are checked against the services' models, pages are
+paged and errors have their modelled classes; only the request is answered here, from memory.
+"""
+
+# ruff: noqa: N803  # the API's own names for its parameters
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any
+
+import boto3
+
+ACCOUNT, REGION = "123456789012", "eu-west-1"
+THING_ARN = f"arn:aws:iot:{REGION}:{ACCOUNT}:thing/press-1"
+_GREENGRASS = f"arn:aws:greengrass:{REGION}:{ACCOUNT}"
+
+
+class Killed(BaseException):
+    """What SIGKILL is to a program: nothing after it runs."""
+
+
+class Refused(Exception):
+    """An error of the API, by its AWS name."""
+
+
+@dataclass
+class Device:
+    """A core device as the API shows it."""
+
+    installed: dict[str, tuple[str, str]] = field(default_factory=dict)
+    executions: dict[str, dict[str, Any]] = field(default_factory=dict)
+    status: str = "HEALTHY"
+
+    def deploys(self, deployment: str, status: str, **details: Any) -> None:
+        self.executions[deployment] = {"coreDeviceExecutionStatus": status, **details}
+
+
+@dataclass
+class Account:
+    """What is there, and every request that came (`asked`), in order."""
+
+    devices: dict[str, Device] = field(default_factory=dict)
+    things: dict[str, str] = field(default_factory=dict)  # name to ARN
+    groups: dict[str, list[str]] = field(default_factory=dict)
+    deployments: list[dict[str, Any]] = field(default_factory=list)  # oldest first
+    components: dict[str, dict[str, str]] = field(default_factory=dict)  # ARN to tags
+    repositories: dict[str, dict[str, str]] = field(default_factory=dict)  # name to tags
+    images: set[tuple[str, str]] = field(default_factory=set)
+    buckets: dict[str, dict[str, str]] = field(default_factory=dict)
+    objects: dict[str, list[str]] = field(default_factory=dict)
+    foreign_buckets: set[str] = field(default_factory=set)
+    denied: set[str] = field(default_factory=set)  # operations that the caller has no right to
+    asked: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    killed_at: int | None = None  # how many requests are answered before the program is killed
+
+    @property
+    def changes(self) -> list[str]:
+        """The operations that changed something."""
+        changing = ("Create", "Delete", "Cancel", "BatchDelete")
+        return [operation for operation, _ in self.asked if operation.startswith(changing)]
+
+    def session(self) -> boto3.Session:
+        session = boto3.Session(
+            region_name=REGION, aws_access_key_id="nobody", aws_secret_access_key="nothing"
+        )
+        session.events.register("before-parameter-build", _remember)
+        answer: Any = self._answer  # botocore takes what it returns, its stubs don't know
+        session.events.register("before-call", answer)
+        return session
+
+    def deploy(self, target: str, name: str, components: dict[str, Any]) -> str:
+        """Record a deployment, as CreateDeployment does: it replaces the target's latest."""
+        for one in self.deployments:
+            if one["targetArn"] == target:
+                one["isLatestForTarget"] = False
+                if one["deploymentStatus"] == "ACTIVE":
+                    one["deploymentStatus"] = "CANCELED"
+        found = f"{len(self.deployments) + 1:08d}-of-{name.replace('/', '-').replace(' ', '-')}"
+        self.deployments.append(
+            {
+                "deploymentId": found,
+                "targetArn": target,
+                "deploymentName": name,
+                "components": components,
+                "deploymentStatus": "ACTIVE",
+                "isLatestForTarget": True,
+            }
+        )
+        return found
+
+    def _answer(self, model: Any, context: dict[str, Any], **_: Any) -> tuple[Any, dict[str, Any]]:
+        if self.killed_at is not None and len(self.asked) >= self.killed_at:
+            raise Killed
+        asked = context["asked"]
+        self.asked.append((model.name, asked))
+        try:
+            if model.name in self.denied:
+                raise Refused("AccessDeniedException")  # noqa: TRY301  # an answer as any other
+            name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", model.name).lower()
+            return SimpleNamespace(status_code=200), getattr(self, f"_{name}")(**asked)
+        except Refused as error:
+            return SimpleNamespace(status_code=400), {
+                "Error": {"Code": str(error), "Message": f"{model.name} {asked}"}
+            }
+
+    # greengrassv2
+
+    def _device(self, name: str) -> Device:
+        if name not in self.devices:
+            raise Refused("ResourceNotFoundException")
+        return self.devices[name]
+
+    def _deployment(self, found: str) -> dict[str, Any]:
+        for one in self.deployments:
+            if one["deploymentId"] == found:
+                return one
+        raise Refused("ResourceNotFoundException")
+
+    def _get_core_device(self, *, coreDeviceThingName: str) -> dict[str, Any]:
+        return {
+            "coreDeviceThingName": coreDeviceThingName,
+            "status": self._device(coreDeviceThingName).status,
+            "lastStatusUpdateTimestamp": "2026-11-23 07:00",
+        }
+
+    def _list_installed_components(
+        self, *, coreDeviceThingName: str, nextToken: str = ""
+    ) -> dict[str, Any]:
+        """One component a page: whoever reads only the first page is found out."""
+        everything = [
+            {"componentName": name, "componentVersion": version, "lifecycleState": state}
+            for name, (version, state) in self._device(coreDeviceThingName).installed.items()
+        ]
+        return _page("installedComponents", everything, nextToken)
+
+    def _list_effective_deployments(
+        self, *, coreDeviceThingName: str, nextToken: str = ""
+    ) -> dict[str, Any]:
+        everything = [
+            {"deploymentId": found, **details}
+            for found, details in self._device(coreDeviceThingName).executions.items()
+        ]
+        return _page("effectiveDeployments", everything, nextToken)
+
+    def _list_deployments(
+        self, *, targetArn: str, historyFilter: str, nextToken: str = ""
+    ) -> dict[str, Any]:
+        everything = [
+            one
+            for one in reversed(self.deployments)
+            if one["targetArn"] == targetArn
+            and (one["isLatestForTarget"] or historyFilter == "ALL")
+        ]
+        return _page("deployments", everything, nextToken)
+
+    def _get_deployment(self, *, deploymentId: str) -> dict[str, Any]:
+        return self._deployment(deploymentId)
+
+    def _create_deployment(
+        self, *, targetArn: str, deploymentName: str, components: dict[str, Any]
+    ) -> dict[str, Any]:
+        return {"deploymentId": self.deploy(targetArn, deploymentName, components)}
+
+    def _cancel_deployment(self, *, deploymentId: str) -> dict[str, Any]:
+        self._deployment(deploymentId)["deploymentStatus"] = "CANCELED"
+        return {}
+
+    def _delete_deployment(self, *, deploymentId: str) -> dict[str, Any]:
+        found = self._deployment(deploymentId)
+        if found["deploymentStatus"] not in ("CANCELED", "INACTIVE"):
+            raise Refused("ConflictException")  # "should be cancelled before deleted"
+        self.deployments.remove(found)
+        return {}
+
+    def _get_component(self, *, arn: str) -> dict[str, Any]:
+        if arn not in self.components:
+            raise Refused("ResourceNotFoundException")
+        return {"recipe": b"{}", "tags": self.components[arn]}
+
+    def _delete_component(self, *, arn: str) -> dict[str, Any]:
+        del self.components[arn]
+        return {}
+
+    def _list_component_versions(self, *, arn: str, nextToken: str = "") -> dict[str, Any]:
+        everything = [{"arn": one} for one in self.components if one.startswith(f"{arn}:")]
+        if not everything:
+            raise Refused("ResourceNotFoundException")
+        return _page("componentVersions", everything, nextToken)
+
+    # iot
+
+    def _describe_thing(self, *, thingName: str) -> dict[str, Any]:
+        if thingName not in self.things:
+            raise Refused("ResourceNotFoundException")
+        return {"thingArn": self.things[thingName]}
+
+    def _describe_thing_group(self, *, thingGroupName: str) -> dict[str, Any]:
+        if thingGroupName not in self.groups:
+            raise Refused("ResourceNotFoundException")
+        return {"thingGroupArn": f"arn:aws:iot:{REGION}:{ACCOUNT}:thinggroup/{thingGroupName}"}
+
+    def _list_things_in_thing_group(
+        self, *, thingGroupName: str, recursive: bool, nextToken: str = ""
+    ) -> dict[str, Any]:
+        assert recursive, "a deployment reaches the groups inside of a group too"
+        return _page("things", self.groups[thingGroupName], nextToken)
+
+    # ecr
+
+    def _describe_repositories(self, *, repositoryNames: list[str]) -> dict[str, Any]:
+        [name] = repositoryNames
+        if name not in self.repositories:
+            raise Refused("RepositoryNotFoundException")
+        arn = f"arn:aws:ecr:{REGION}:{ACCOUNT}:repository/{name}"
+        return {"repositories": [{"repositoryName": name, "repositoryArn": arn}]}
+
+    def _list_tags_for_resource(self, *, resourceArn: str) -> dict[str, Any]:
+        return {"tags": _tag_list(self.repositories[resourceArn.partition(":repository/")[2]])}
+
+    def _delete_repository(self, *, repositoryName: str, force: bool) -> dict[str, Any]:
+        inside = {image for image in self.images if image[0] == repositoryName}
+        if inside and not force:
+            raise Refused("RepositoryNotEmptyException")
+        self.images -= inside
+        del self.repositories[repositoryName]
+        return {}
+
+    def _batch_delete_image(
+        self, *, repositoryName: str, imageIds: list[dict[str, str]]
+    ) -> dict[str, Any]:
+        if repositoryName not in self.repositories:
+            raise Refused("RepositoryNotFoundException")
+        self.images -= {(repositoryName, image["imageTag"]) for image in imageIds}
+        return {"imageIds": [], "failures": []}  # of an image that isn't there it says no error
+
+    # s3
+
+    def _head_bucket(self, *, Bucket: str, ExpectedBucketOwner: str) -> dict[str, Any]:
+        if Bucket in self.foreign_buckets:
+            raise Refused("403")
+        if Bucket not in self.buckets:
+            raise Refused("404")
+        assert ExpectedBucketOwner == ACCOUNT
+        return {}
+
+    def _get_bucket_tagging(self, *, Bucket: str) -> dict[str, Any]:
+        if not self.buckets[Bucket]:
+            raise Refused("NoSuchTagSet")
+        return {"TagSet": _tag_list(self.buckets[Bucket])}
+
+    def _list_objects_v2(self, *, Bucket: str, EncodingType: str) -> dict[str, Any]:
+        assert EncodingType == "url"  # boto3's own addition
+        keys = self.objects.get(Bucket, [])
+        return {"Contents": [{"Key": key} for key in keys]} if keys else {}
+
+    def _delete_object(self, *, Bucket: str, Key: str) -> dict[str, Any]:
+        self.objects[Bucket].remove(Key)
+        return {}
+
+    def _delete_bucket(self, *, Bucket: str) -> dict[str, Any]:
+        if self.objects.get(Bucket):
+            raise Refused("BucketNotEmpty")
+        del self.buckets[Bucket]
+        return {}
+
+
+class Time:
+    """A clock that nobody waits for: each pause runs the next thing that happens in the world."""
+
+    def __init__(self, *events: Callable[[], object]) -> None:
+        self.passed = 0.0
+        self._events: Iterator[Callable[[], object]] = iter(events)
+
+    def now(self) -> float:
+        return self.passed
+
+    def pause(self, seconds: float) -> None:
+        self.passed += seconds
+        next(self._events, lambda: None)()
+
+
+def component_arn(name: str, version: str) -> str:
+    return f"{_GREENGRASS}:components:{name}:versions:{version}"
+
+
+def spec(version: str, **details: Any) -> dict[str, Any]:
+    """A component of a deployment, in the API's shape."""
+    return {"componentVersion": version, **details}
+
+
+def _remember(params: dict[str, Any], context: dict[str, Any], **_: Any) -> None:
+    context["asked"] = dict(params)
+
+
+def _page(key: str, everything: list[Any], token: str) -> dict[str, Any]:
+    start = int(token or 0)
+    more = {"nextToken": str(start + 1)} if start + 1 < len(everything) else {}
+    return {key: everything[start : start + 1], **more}
+
+
+def _tag_list(tags: dict[str, str]) -> list[dict[str, str]]:
+    return [{"Key": key, "Value": value} for key, value in tags.items()]

@@ -1,0 +1,186 @@
+"""Only what has exactly our name and our tags is cleared; a stranger's meets the provider."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import pulumi
+import pytest
+from botocore.exceptions import ClientError
+
+from infra.clients import Clients
+from infra.leftovers import (
+    before_build,
+    before_create,
+    clear_bucket,
+    clear_component_version,
+    clear_image,
+    clear_repository,
+)
+from infra.recipe import RECIPES
+from infra.release import sweep
+from tests.infra.engine import Engine
+from tests.infra.fakes import ACCOUNT, Account, component_arn
+
+OURS = {"edge-inference:project": "edge-inference", "edge-inference:stack": "dev"}
+MORE_OF_OURS = OURS | {"cost-centre": "7"}  # put on by an account's own rules
+THEIRS = {"edge-inference:project": "edge-inference", "edge-inference:stack": "press-2"}
+HALF = {"edge-inference:stack": "dev"}
+NOT_OURS = pytest.mark.parametrize("tags", [THEIRS, HALF, {}], ids=["theirs", "half", "none"])
+BUCKET, REPOSITORY = "edge-inference-dev", "edge-inference/dev"
+KEPT = component_arn("com.ml.check", "1.2.3")
+
+
+@pytest.mark.parametrize("tags", [OURS, MORE_OF_OURS])
+def test_our_kept_component_version_makes_way(
+    account: Account, clients: Clients, tags: dict[str, str]
+) -> None:
+    other = component_arn("com.ml.check", "1.2.33")
+    account.components = {KEPT: tags, other: OURS}
+    assert clear_component_version(clients, KEPT, OURS)
+    assert account.components == {other: OURS}, "the one of that version, and no other"
+
+
+@NOT_OURS
+def test_somebody_else_s_component_version_stays(
+    account: Account, clients: Clients, tags: dict[str, str]
+) -> None:
+    account.components = {KEPT: tags}
+    assert not clear_component_version(clients, KEPT, OURS)
+    assert account.components == {KEPT: tags}, "devices of theirs may run it"
+
+
+def test_where_nothing_is_left_nothing_is_touched(account: Account, clients: Clients) -> None:
+    clear_component_version(clients, KEPT, OURS)
+    clear_repository(clients, REPOSITORY, OURS)
+    clear_image(clients, REPOSITORY, "amd64-1")
+    clear_bucket(clients, BUCKET, ACCOUNT, OURS)
+    assert account.changes == ["BatchDeleteImage"], "a first `up` finds an empty account"
+
+
+def test_only_the_tag_that_is_about_to_be_pushed_is_taken_out(
+    account: Account, clients: Clients
+) -> None:
+    account.repositories = {REPOSITORY: OURS}
+    account.images = {
+        (REPOSITORY, "amd64-1"),
+        (REPOSITORY, "amd64-12"),
+        ("edge-inference/press-2", "amd64-1"),
+    }
+    clear_image(clients, REPOSITORY, "amd64-1")
+    assert account.images == {
+        (REPOSITORY, "amd64-12"),
+        ("edge-inference/press-2", "amd64-1"),
+    }
+
+
+def test_our_repository_goes_with_what_an_interrupted_push_left_in_it(
+    account: Account, clients: Clients
+) -> None:
+    account.repositories = {REPOSITORY: OURS, "edge-inference/press-2": THEIRS}
+    account.images = {(REPOSITORY, "amd64-1")}
+    clear_repository(clients, REPOSITORY, OURS)
+    assert account.repositories == {"edge-inference/press-2": THEIRS}
+    assert not account.images
+
+
+@NOT_OURS
+def test_somebody_else_s_repository_stays(
+    account: Account, clients: Clients, tags: dict[str, str]
+) -> None:
+    account.repositories = {REPOSITORY: tags}
+    clear_repository(clients, REPOSITORY, OURS)
+    assert account.changes == []
+
+
+def test_our_bucket_goes_with_the_files_in_it(account: Account, clients: Clients) -> None:
+    account.buckets = {BUCKET: MORE_OF_OURS, "other": OURS}
+    account.objects = {BUCKET: ["1/model.json", "2/golden.json"], "other": ["3/model.json"]}
+    clear_bucket(clients, BUCKET, ACCOUNT, OURS)
+    assert account.buckets == {"other": OURS}
+    assert account.objects["other"] == ["3/model.json"]
+
+
+def test_a_bucket_from_an_up_that_was_killed_before_it_could_tag_it_goes(
+    account: Account, clients: Clients
+) -> None:
+    account.buckets = {BUCKET: {}}
+    clear_bucket(clients, BUCKET, ACCOUNT, OURS)
+    assert account.buckets == {}, "S3 tags a bucket after it has made it"
+
+
+@pytest.mark.parametrize(
+    ("tags", "keys"),
+    [(THEIRS, []), (THEIRS, ["a"]), (HALF, []), ({}, ["somebody's only copy"])],
+)
+def test_a_bucket_that_may_be_somebody_else_s_keeps_every_file(
+    account: Account, clients: Clients, tags: dict[str, str], keys: list[str]
+) -> None:
+    account.buckets, account.objects = {BUCKET: tags}, {BUCKET: list(keys)}
+    clear_bucket(clients, BUCKET, ACCOUNT, OURS)
+    assert (account.buckets, account.objects) == ({BUCKET: tags}, {BUCKET: keys})
+    assert account.changes == []
+
+
+def test_another_account_s_bucket_of_that_name_is_left_for_s3_to_refuse(
+    account: Account, clients: Clients
+) -> None:
+    account.foreign_buckets = {BUCKET}
+    clear_bucket(clients, BUCKET, ACCOUNT, OURS)
+    assert account.changes == []
+
+
+def test_an_answer_that_is_withheld_is_not_taken_for_an_absence(
+    account: Account, clients: Clients
+) -> None:
+    account.buckets, account.repositories = {BUCKET: OURS}, {REPOSITORY: OURS}
+    account.components = {KEPT: OURS}
+    account.denied = {
+        "GetComponent",
+        "DescribeRepositories",
+        "BatchDeleteImage",
+        "GetBucketTagging",
+    }
+    for clear in (
+        lambda: clear_component_version(clients, KEPT, OURS),
+        lambda: clear_repository(clients, REPOSITORY, OURS),
+        lambda: clear_image(clients, REPOSITORY, "amd64-1"),
+        lambda: clear_bucket(clients, BUCKET, ACCOUNT, OURS),
+    ):
+        with pytest.raises(ClientError, match="AccessDenied"):
+            clear()
+
+
+def test_a_destroy_sweeps_every_version_that_was_kept_and_no_stranger_s(
+    account: Account, clients: Clients
+) -> None:
+    mine = [component_arn(name, f"1.{n}.0") for name in RECIPES for n in range(3)]
+    near = component_arn("com.ml.check.more", "1.0.0")
+    theirs = component_arn("com.ml.check", "9.9.9")
+    account.components = {**dict.fromkeys(mine, OURS), near: OURS, theirs: THEIRS}
+    said: list[str] = []
+    for name in RECIPES:
+        component = component_arn(name, "").removesuffix(":versions:")
+        sweep(clients, component, OURS, said.append)
+        sweep(clients, component, OURS, said.append)  # as after an interruption
+    assert account.components == {near: OURS, theirs: THEIRS}
+    assert said == [f"removed {arn}" for arn in mine], "each is named once"
+
+
+def test_an_image_is_cleared_before_an_update_too() -> None:
+    done: list[str] = []
+
+    async def program() -> None:
+        made = before_create("version", lambda: done.append("version"))
+        built = before_build("image", lambda: done.append("image"))
+        assert made.before_create
+        assert built.before_create
+        assert not made.before_update, "an update of a version's tags must not delete it"
+        assert built.before_create == built.before_update, "a new tag only updates the image"
+        assert done == [], "to register a hook is not to run it"
+        for [hook] in (made.before_create, built.before_create):
+            assert isinstance(hook, pulumi.ResourceHook)
+            await cast(Any, hook.callback)(None)  # which of its arguments say what, it doesn't ask
+        assert done == ["version", "image"]
+
+    Engine().run(program)
