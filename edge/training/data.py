@@ -41,7 +41,8 @@ def load(folder: Path) -> pd.DataFrame:
 
 def _table(folder: Path, color: str) -> pd.DataFrame:
     path = table_path(folder, color)
-    way_out = f"Download it from {CITATION}, and name its folder: --data FOLDER"
+    files = " and ".join(table_path(folder, name).name for name in SHA256)
+    way_out = f"Download {files} from {CITATION}, and name their folder: --data FOLDER"
     try:
         content = path.read_bytes()
     except OSError as exc:
