@@ -16,7 +16,7 @@ from typing import Any
 import yaml
 
 from greenhouse import account, report, toolchain
-from greenhouse.home import PROJECT_DIR, Home, Ports, shell_environment
+from greenhouse.home import PROJECT_DIR, Home, Ports, aws_environment, shell_environment
 from greenhouse.machine import start_greenhouse, stop_greenhouse
 from greenhouse.processes import Processes
 
@@ -81,6 +81,14 @@ class Place:
     def stop(self) -> None:
         stop_greenhouse(self.home)
 
+    def add_device(self, thing: str, *, group: str) -> None:
+        """One more core device, the only one of a new thing group."""
+        start_greenhouse(self.home, self.env, [thing])
+        endpoint = aws_environment(self.ports)["AWS_ENDPOINT_URL"]
+        iot = account.session(self.ports).client("iot", endpoint_url=endpoint)
+        iot.create_thing_group(thingGroupName=group)
+        iot.add_thing_to_thing_group(thingGroupName=group, thingName=thing)
+
     def stop_device(self) -> None:
         """As if somebody had switched it off, cleanly."""
         Processes(run=self.home.run, logs=self.home.logs).stop(f"device-{self.thing}")
@@ -119,11 +127,11 @@ class Place:
         outputs: dict[str, Any] = json.loads(shown)
         return outputs
 
-    def states(self) -> dict[str, tuple[str, str]]:
+    def states(self, thing: str | None = None) -> dict[str, tuple[str, str]]:
         """Component name to version and state, as the device last reported."""
         client = account.greengrass(self.ports)
         listed = client.list_installed_components(
-            coreDeviceThingName=self.thing, topologyFilter="ALL"
+            coreDeviceThingName=thing or self.thing, topologyFilter="ALL"
         )["installedComponents"]
         return {
             component["componentName"]: (

@@ -18,10 +18,11 @@ from typing import Any, Literal
 import numpy as np
 import pytest
 import xgboost
+import yaml
 from place import STACK, Place, copy_tree, wait_until
 
 from greenhouse import account, report
-from greenhouse.home import Ports, aws_environment
+from greenhouse.home import REGION, Ports, aws_environment
 
 pytestmark = pytest.mark.whole
 
@@ -220,6 +221,29 @@ def test_a_wrong_config_value_is_one_clear_message_before_anything_changes(
     assert says in seen
     assert "Traceback" not in seen, seen
     assert place.outputs() == before
+
+
+def test_a_group_follows_the_release_of_another_stack_and_builds_nothing(place: Place) -> None:
+    second = f"{place.thing}-2"
+    place.add_device(second, group="presses")
+    follower = {
+        "aws:region": REGION,
+        "edge-inference:thing-group": "presses",
+        "edge-inference:release-from": STACK,
+        "edge-inference:rollout-timeout": 120,
+    }
+    (place.tree / "Pulumi.follower.yaml").write_text(yaml.safe_dump({"config": follower}))
+    place.pulumi("stack", "select", "follower", "--create")
+    seen = place.pulumi("up", "--stack", "follower", "--yes", "--skip-preview")
+    assert "docker:index:Image" not in seen
+    assert "greengrassv2:ComponentVersion" not in seen
+    published = place.outputs()["components"]
+    there = place.states(second)
+    assert {name: there[name][0] for name in OURS} == published
+    place.pulumi("preview", "--stack", "follower", "--expect-no-changes")
+    place.pulumi("destroy", "--stack", "follower", "--yes", "--skip-preview")
+    assert not set(OURS) & set(place.states(second))
+    assert place.states()["com.ml.xgboost"] == (published["com.ml.xgboost"], "RUNNING")
 
 
 def test_a_device_that_is_off_is_named_and_the_up_after_it_came_back_is_green(place: Place) -> None:
