@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from infra.clients import Clients
 from tests.infra.fakes import REGION, THING_ARN, Account, Device
+
+
+@pytest.fixture(autouse=True)
+def _in_the_program_s_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pulumi runs a program where its Pulumi.yaml is; the paths in its config count on that."""
+    monkeypatch.chdir(Path(__file__).resolve().parents[2])
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -14,6 +14,7 @@ from pulumi.runtime.mocks import MockMonitor
 
 from tests.infra.fakes import ACCOUNT, REGION
 
+PROJECT = "edge-inference"
 DIGEST = f"sha256:{'d' * 64}"
 AS_REGISTERED = "9{version}9"  # only the engine knows it, so whoever has it waited for it
 
@@ -67,12 +68,19 @@ class Engine(MockMonitor):
         [found] = self.of_type(suffix)
         return found
 
-    def run(self, program: Callable[[], object]) -> None:
+    def run(
+        self,
+        program: Callable[[], object],
+        *,
+        stack: str = "dev",
+        config: Mapping[str, str] | None = None,
+    ) -> None:
         """Run a program and everything that it left to wait for."""
         asyncio.get_event_loop_policy().set_event_loop(asyncio.new_event_loop())
         pulumi.runtime.set_mocks(
-            self.mocks, project="edge-inference", stack="dev", preview=False, monitor=self
+            self.mocks, project=PROJECT, stack=stack, preview=False, monitor=self
         )
+        pulumi.runtime.set_all_config(dict(config or {}))
         try:
             cast(Any, pulumi.runtime.test)(program)()
         finally:

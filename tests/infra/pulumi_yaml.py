@@ -1,0 +1,35 @@
+"""Pulumi.yaml and the stacks' files, as the CLI hands them to the program."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tests.infra.engine import PROJECT
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def declared() -> dict[str, dict[str, Any]]:
+    """The config keys that Pulumi.yaml declares."""
+    found = yaml.safe_load((ROOT / "Pulumi.yaml").read_text())["config"]
+    assert isinstance(found, dict)
+    return found
+
+
+def config_of(stack: Path | None = None, /, **values: object) -> dict[str, str]:
+    """Defaults, a stack's own file over them, then `values` (an underscore for a hyphen)."""
+    config = {f"{PROJECT}:{key}": _text(key_["default"]) for key, key_ in declared().items()}
+    if stack:
+        own = yaml.safe_load(stack.read_text())["config"]
+        config |= {key: _text(value) for key, value in own.items()}
+    return config | {
+        f"{PROJECT}:{key.replace('_', '-')}": _text(value) for key, value in values.items()
+    }
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value)

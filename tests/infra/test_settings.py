@@ -1,0 +1,142 @@
+"""What a stack's config may say; what is refused comes with what to type."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pulumi
+import pytest
+
+from infra.settings import KEYS, Misconfigured, Place, Settings
+from tests.infra.engine import PROJECT, Engine
+from tests.infra.pulumi_yaml import ROOT, config_of, declared
+
+STACKS = sorted(ROOT.glob("Pulumi.*.yaml"))
+WORDS = {"string": str, "integer": int, "boolean": bool, "array": list}
+
+
+def load(config: dict[str, str], stack: str = "dev") -> Settings:
+    loaded: list[Settings] = []
+    Engine().run(lambda: loaded.append(Settings.load(pulumi.Config())), stack=stack, config=config)
+    return loaded[0]
+
+
+def test_the_program_knows_the_keys_that_pulumi_yaml_declares() -> None:
+    assert set(declared()) == KEYS, "one would be refused as unknown, or read and never found"
+
+
+@pytest.mark.parametrize("key", sorted(KEYS))
+def test_each_key_has_a_default_of_its_type_and_says_what_it_is(key: str) -> None:
+    said = declared()[key]
+    assert type(said["default"]) is WORDS[said["type"]], "Pulumi refuses the whole project file"
+    assert len(said["description"]) > 15
+
+
+def test_the_defaults_are_a_stack_that_publishes() -> None:
+    settings = load(config_of())
+    assert (settings.thing, settings.thing_group, settings.release_from) == ("", "", "")
+    assert settings.model.is_file(), "the shipped model"
+    assert settings.samples.is_file()
+    assert settings.architectures == ("amd64",)
+    assert settings.keep_components, "what others run on a device is theirs"
+
+
+@pytest.mark.parametrize("stack", STACKS, ids=lambda path: path.name)
+def test_every_stack_in_the_repository_loads(stack: Path) -> None:
+    settings = load(config_of(stack), stack=stack.name.split(".")[1])
+    assert settings.thing or settings.thing_group or not settings.release_from, (
+        "a stack that follows another and deploys nowhere does nothing"
+    )
+
+
+@pytest.mark.parametrize("stack", STACKS, ids=lambda path: path.name)
+def test_a_stack_that_follows_another_names_one_that_publishes(stack: Path) -> None:
+    followed = load(config_of(stack), stack=stack.name.split(".")[1]).release_from
+    if followed:
+        publisher = load(config_of(ROOT / f"Pulumi.{followed}.yaml"), stack=followed)
+        assert not publisher.release_from, "it would find no release there"
+
+
+@pytest.mark.parametrize(
+    ("values", "found", "typed"),
+    [
+        ({"thing": "a", "thing_group": "b"}, "'a'.*'b'", "pulumi config rm thing"),
+        ({"thing": "a:b"}, "'a:b' has a colon", "pulumi config set thing NAME"),
+        ({"architectures": []}, "empty", "'architectures[0]' amd64"),
+        ({"architectures": ["arm64"]}, "arm64.*knows amd64 and aarch64", "'architectures[0]'"),
+        ({"architectures": "amd64"}, "'amd64', not a list", "--path 'architectures[0]' VALUE"),
+        ({"architectures": [1]}, "not a list", "--path 'architectures[0]' VALUE"),
+        ({"major": "one"}, "'one', not a whole number", "pulumi config set major NUMBER"),
+        ({"major": "1.0"}, "'1.0', not a whole number", "pulumi config set major NUMBER"),
+        ({"major": -1}, "major is -1, not between 0 and 999999", "config set major NUMBER"),
+        ({"major": 1_000_000}, "not between 0 and 999999", "config set major NUMBER"),
+        ({"keep_releases": 0}, "keep-releases is 0", "config set keep-releases NUMBER"),
+        ({"rollout_timeout": 9}, "rollout-timeout is 9", "config set rollout-timeout NUMBER"),
+        ({"check_timeout": 0}, "check-timeout is 0", "config set check-timeout NUMBER"),
+        ({"memory": 5}, "memory is 5, not between 6", "config set memory NUMBER"),
+        ({"consumer_interval": 0}, "consumer-interval is 0", "set consumer-interval NUMBER"),
+        ({"keep_components": "yes"}, "'yes', not true or false", "set keep-components true"),
+        ({"model": "none.json"}, r"model 'none\.json' is not a file", "config rm model"),
+        ({"samples": "edge"}, "samples 'edge' is not a file", "config rm samples"),
+        ({"release_from": "dev"}, "names this very stack", "config rm release-from"),
+    ],
+)
+def test_what_is_refused_comes_with_what_was_found_and_what_to_type(
+    values: dict[str, object], found: str, typed: str
+) -> None:
+    with pytest.raises(Misconfigured) as refused:
+        load(config_of(None, **values))
+    assert re.search(found, str(refused.value))
+    assert typed in str(refused.value)
+
+
+@pytest.mark.parametrize("stack", ["Dev", "a_b", "-dev", "a" * 21, "dev.eu"])
+def test_a_stack_whose_name_no_bucket_can_carry_is_refused(stack: str) -> None:
+    with pytest.raises(Misconfigured, match="pulumi stack init NAME") as refused:
+        load(config_of(), stack=stack)
+    assert f"'{stack}'" in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("thingg", "thing"),
+        ("thing_group", "thing-group"),
+        ("architecture", "architectures"),
+        ("rolout-timeout", "rollout-timeout"),
+        ("Model", "model"),
+    ],
+)
+def test_a_misspelt_key_is_refused_with_the_nearest(typed: str, meant: str) -> None:
+    with pytest.raises(Misconfigured, match=f"'{typed}' is unknown; the nearest is") as refused:
+        load(config_of() | {f"{PROJECT}:{typed}": "x"})
+    assert f"pulumi config set {meant} VALUE" in str(refused.value), (
+        "ignored, it would leave the default in force without a word"
+    )
+
+
+def test_other_programs_keys_are_none_of_ours() -> None:
+    load(config_of() | {"aws:region": "eu-west-1", "aws-native:region": "eu-west-1"})
+
+
+def test_a_follower_needs_no_model_of_its_own() -> None:
+    settings = load(config_of(release_from="dev", model="not-here.json"), stack="press-2")
+    assert settings.release_from == "dev"
+
+
+def test_two_stacks_never_share_a_bucket_or_a_repository() -> None:
+    regions = ("eu-west-1", "ap-southeast-1", "us-gov-east-1")
+    stacks = ("dev", "dev-2", "a" * 20, "a" * 19)
+    places = [
+        Place(account="123456789012", region=region, partition="aws", profile=None)
+        for region in regions
+    ]
+    loaded = [load(config_of(), stack=stack) for stack in stacks]
+    buckets = [settings.bucket(place) for settings in loaded for place in places]
+    assert len(set(buckets)) == len(buckets), "cut to S3's length they would be one"
+    assert all(re.fullmatch(r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]", bucket) for bucket in buckets)
+    assert len({settings.repository for settings in loaded}) == len(stacks)
+    assert len({frozenset(settings.tags.items()) for settings in loaded}) == len(stacks), (
+        "one stack would clear the other's leftovers"
+    )
