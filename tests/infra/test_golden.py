@@ -1,0 +1,126 @@
+"""The golden answers are XGBoost's own, and a device could give them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import xgboost
+
+from inference import files, forest
+from infra.golden import golden
+from infra.settings import Misconfigured
+from infra.versions import canonical
+
+MODEL, SAMPLES = Path("edge/models/wine-quality.json"), Path("edge/consumer/samples.json")
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model whose features stand in another order than the alphabet's."""
+    random = np.random.default_rng(7)
+    rows = random.normal(size=(200, 3)).astype(np.float32)
+    matrix = xgboost.DMatrix(
+        rows, label=rows[:, 0] * 3 - rows[:, 2], feature_names=["width", "age", "mass"]
+    )
+    path = tmp_path_factory.mktemp("model") / "model.json"
+    xgboost.train({"max_depth": 3, "nthread": 1}, matrix, num_boost_round=5).save_model(path)
+    return path
+
+
+def written(folder: Path, content: Any) -> Path:
+    path = folder / "samples.json"
+    path.write_text(content if isinstance(content, str) else json.dumps(content))
+    return path
+
+
+def test_the_answers_are_xgboost_s_bit_for_bit(trained: Path, tmp_path: Path) -> None:
+    rows = [(0.1, -2.5, 3.0), (1e-3, 0.0, -1.0), (7.0, 8.0, 9.0)]
+    records = [{"mass": mass, "width": width, "age": age} for width, age, mass in rows]
+    answers = golden(trained, written(tmp_path, records))
+    matrix = xgboost.DMatrix(
+        np.array(rows, dtype=np.float32), feature_names=["width", "age", "mass"]
+    )
+    expected = xgboost.Booster(model_file=trained).predict(matrix)
+    assert np.array(answers.predictions, dtype=np.float32).tobytes() == expected.tobytes(), (
+        "by name, in the model's order, whatever order a record has"
+    )
+    assert answers.predictions == [float(np.float32(one)) for one in answers.predictions], (
+        "the float64 of a float32: JSON brings it back to the very bits"
+    )
+
+
+def test_the_shipped_model_and_samples_are_golden() -> None:
+    answers = golden(MODEL, SAMPLES)
+    assert len(answers.predictions) == len(answers.samples) > 0
+    assert answers.model == hashlib.sha256(MODEL.read_bytes()).hexdigest()[:12]
+
+
+def test_what_is_stored_is_what_the_device_s_check_reads(tmp_path: Path) -> None:
+    answers = golden(MODEL, SAMPLES)
+    document = tmp_path / "golden.json"
+    document.write_bytes(canonical(answers.document()))
+    assert files.read_golden(document) == files.Golden(
+        model=answers.model, predictions=answers.predictions
+    )
+    assert forest.read(MODEL.read_bytes()).id == answers.model, (
+        "the check waits for answers from this very model"
+    )
+    stored = tmp_path / "samples.json"
+    stored.write_bytes(canonical(answers.samples))
+    read = [record for batch in files.read_samples(stored) for record in batch]
+    assert read == answers.samples, "row by row, or the golden answers belong to other questions"
+
+
+GOOD = {"width": 1, "age": 2, "mass": 3.5}
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("[{", "is not JSON"),
+        ("\x00", "is not JSON"),
+        ({}, "is not a list of at least one record"),
+        ([], "is not a list of at least one record"),
+        ([GOOD, 3], "row 1: not a record but 3"),
+        ([GOOD, GOOD, {"width": 1, "age": 2}], r"row 2: .*missing: \['mass'\]; .*: none"),
+        ([GOOD | {"colour": 1}], r"row 0: .*missing: none; not in the model: \['colour'\]"),
+        ([GOOD, GOOD | {"age": "old"}], "row 1: age is 'old', not a number"),
+        ([GOOD, GOOD | {"age": None}], "row 1: age is None, not a number"),
+        ([GOOD | {"mass": True}], "row 0: mass is True, not a number"),
+    ],
+)
+def test_samples_that_nobody_could_answer_are_refused_by_file_row_and_feature(
+    trained: Path, tmp_path: Path, content: Any, said: str
+) -> None:
+    path = written(tmp_path, content)
+    with pytest.raises(Misconfigured, match=said) as refused:
+        golden(trained, path)
+    assert f"'{path}'" in str(refused.value)
+
+
+def test_a_model_that_the_device_would_refuse_is_refused_in_its_words(
+    trained: Path, tmp_path: Path
+) -> None:
+    document = json.loads(trained.read_text())
+    document["learner"]["gradient_booster"]["name"] = "gblinear"
+    model = tmp_path / "model.json"
+    model.write_text(json.dumps(document))
+    with pytest.raises(forest.ModelRefused) as device:
+        forest.read(model.read_bytes())
+    with pytest.raises(Misconfigured) as refused:
+        golden(model, SAMPLES)
+    assert str(device.value) in str(refused.value), "the reason and the way out are the reader's"
+    assert f"'{model}'" in str(refused.value)
+
+
+def test_a_file_that_is_no_model_is_refused_before_xgboost_is_asked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(xgboost, "Booster", None)
+    with pytest.raises(Misconfigured, match="the device would refuse model"):
+        golden(SAMPLES, SAMPLES)
