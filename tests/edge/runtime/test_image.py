@@ -1,0 +1,195 @@
+"""The image as a component runs it: built for real, with every restriction of the recipe."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from greenhouse.toolchain import Toolchain
+
+pytestmark = pytest.mark.docker
+
+EDGE = Path(__file__).parents[3] / "edge"
+MODEL = EDGE / "models/wine-quality.json"
+SAMPLES = EDGE / "consumer/samples.json"
+CONSUMER = EDGE / "consumer/consumer.py"
+RESTRICTIONS = (
+    *("--network=none", "--read-only", "--cap-drop=ALL", "--security-opt=no-new-privileges"),
+    *("--user=65532:65532", "--memory=64m", "--pids-limit=64"),
+)
+IPC = ("SVCUID", "AWS_GG_NUCLEUS_DOMAIN_SOCKET_FILEPATH_FOR_COMPONENT", "AWS_IOT_THING_NAME")
+ELF_MACHINES = {"amd64": 62, "arm64": 183}
+
+
+def docker(*arguments: object, check: bool = True, **environment: str) -> str:
+    done = subprocess.run(
+        ["docker", *map(str, arguments)],
+        env={**os.environ, "DOCKER_BUILDKIT": "1", **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert not check or done.returncode == 0, done.stdout + done.stderr
+    return done.stdout.strip() or done.stderr.strip()
+
+
+def build(architecture: str, context: Path = EDGE, runtime: str = "scratch") -> str:
+    """An image without a tag, which nobody else's clean-up can take away by name."""
+    bases = {"BUILD_IMAGE": "greenhouse/build:bookworm", "RUNTIME_IMAGE": runtime}
+    arguments = [f"--build-arg={name}={value}" for name, value in bases.items()]
+    return docker("build", "-q", f"--platform=linux/{architecture}", *arguments, context)
+
+
+@pytest.fixture(scope="module")
+def image(tools: Toolchain) -> Iterator[str]:
+    assert tools.path
+    built = build("amd64", runtime="greenhouse/runtime:bookworm")
+    yield built
+    docker("image", "rm", built, check=False)  # refused where a stack still has it: then it stays
+
+
+class Containers:
+    """Containers with the restrictions of the recipe, each on its component's token."""
+
+    def __init__(self, image: str, nucleus: Any) -> None:
+        self._image = image
+        self._nucleus = nucleus
+        self.names: list[str] = []
+
+    def run(self, component: str, command: list[str], files: list[Path], *options: str) -> str:
+        name = f"{component}.{uuid4().hex[:8]}"
+        self.names.append(name)
+        socket = self._nucleus.socket
+        mounts = [f"--volume={socket}:{socket}"]
+        mounts += [f"--volume={file}:/artifacts/{file.name}:ro" for file in files]
+        passed = [f"--env={variable}" for variable in IPC]
+        docker(
+            *("run", "--detach", "--init", "--name", name, *RESTRICTIONS, *mounts, *passed),
+            *(*options, self._image, *command),
+            **self._nucleus.environment(component),
+        )
+        return name
+
+    def exit_code(self, name: str) -> int:
+        return int(docker("wait", name))
+
+    def events(self, name: str) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in docker("logs", name).splitlines() if line]
+
+    def until(self, name: str, event: str) -> dict[str, Any]:
+        """The first such event; pytest's time limit ends the wait for one that never comes."""
+        with subprocess.Popen(
+            ["docker", "logs", "--follow", name], stdout=subprocess.PIPE, text=True
+        ) as log:
+            assert log.stdout
+            for line in log.stdout:
+                said: dict[str, Any] = json.loads(line)
+                if said["event"] == event:
+                    log.kill()
+                    return said
+        pytest.fail(f"{name} ended without {event!r}: {self.events(name)}")
+
+
+@pytest.fixture
+def containers(image: str, nucleus: Any) -> Iterator[Containers]:
+    running = Containers(image, nucleus)
+    yield running
+    for name in running.names:
+        docker("rm", "--force", name)
+
+
+def test_service_check_and_consumer_meet_in_containers_of_one_image(
+    containers: Containers, golden: Path
+) -> None:
+    wanted = json.loads(golden.read_text())
+    serve = ["serve", "--model", f"/artifacts/{MODEL.name}"]
+    service = containers.run("com.ml.xgboost", serve, [MODEL])
+    assert containers.until(service, "ready")["model"] == wanted["model"]
+
+    command = ["check", "--samples", "/artifacts/samples.json"]
+    command += ["--golden", "/artifacts/golden.json", "--timeout", "20"]
+    check = containers.run("com.ml.check", command, [SAMPLES, golden])
+    assert containers.exit_code(check) == 0, containers.events(check)
+
+    command = ["/artifacts/consumer.py", "--samples", "/artifacts/samples.json"]
+    consumer = containers.run(
+        "com.ml.consumer",
+        [*command, "--interval", "0.1"],
+        [CONSUMER, SAMPLES],
+        "--entrypoint=/usr/bin/python3",
+    )
+    answer = containers.until(consumer, "answer")
+    assert (answer["model"], answer["predictions"]) == (wanted["model"], wanted["predictions"])
+
+    for name in (service, consumer):
+        docker("stop", "--time", 10, name)
+        assert containers.exit_code(name) == 0, "137 would be SIGKILL: SIGTERM was not heard"
+
+
+def test_nothing_but_python_can_be_run(image: str) -> None:
+    for program in ("sh", "/bin/sh", "bash", "dash", "apt-get", "dpkg"):
+        said = docker("run", "--rm", "--entrypoint", program, image, check=False)
+        assert "executable file not found" in said or "no such file" in said, program
+    assert docker("inspect", "--format", "{{.Config.User}}", image) == "65532:65532"
+
+
+def test_the_image_says_what_is_in_it(image: str) -> None:
+    script = "print(open('/app/requirements.txt').read())"
+    said = docker("run", "--rm", "--entrypoint", "/usr/bin/python3", image, "-c", script)
+    assert said == (EDGE / "requirements.txt").read_text().strip()
+
+
+@pytest.mark.parametrize("architecture", ["amd64", "arm64"])
+def test_the_layer_is_built_for_its_architecture_without_emulation(
+    tools: Toolchain, tmp_path: Path, architecture: str
+) -> None:
+    assert tools.path
+    image = build(architecture)
+    try:
+        assert docker("inspect", "--format", "{{.Architecture}}", image) == architecture
+        assert int(docker("inspect", "--format", "{{.Size}}", image)) < 10_000_000, "stripped?"
+        container = docker("create", f"--platform=linux/{architecture}", image)
+        try:
+            docker("cp", f"{container}:/app", tmp_path)
+        finally:
+            docker("rm", container)
+    finally:
+        docker("image", "rm", image)
+    for library in ("_awscrt.abi3.so", "inference/libforest.so"):
+        header = (tmp_path / "app" / library).read_bytes()[:20]
+        assert int.from_bytes(header[18:20], "little") == ELF_MACHINES[architecture], library
+
+
+def test_the_same_sources_make_the_same_layer_wherever_they_lie(
+    tools: Toolchain, tmp_path: Path
+) -> None:
+    assert tools.path
+    copy = tmp_path / "elsewhere"
+    shutil.copytree(EDGE, copy, copy_function=shutil.copy)
+    for path in (copy / "inference").iterdir():
+        path.chmod(0o700)
+        os.utime(path, (0, 0))
+    layers = []
+    for context in (EDGE, copy):
+        image = build("amd64", context)
+        layers.append(docker("inspect", "--format", "{{.RootFS.Layers}}", image))
+        docker("image", "rm", image, check=False)
+    assert layers[0] == layers[1]
+
+
+def test_an_architecture_without_pinned_wheels_is_refused_by_name(tools: Toolchain) -> None:
+    assert tools.path
+    bases = [
+        "--build-arg=BUILD_IMAGE=greenhouse/build:bookworm",
+        "--build-arg=RUNTIME_IMAGE=scratch",
+    ]
+    said = docker("build", "--platform=linux/riscv64", *bases, EDGE, check=False)
+    assert "not for riscv64" in said
