@@ -31,6 +31,23 @@ ENDS = np.array(
 )
 Rows = NDArray[np.float32]
 Evaluate = Callable[[bytes, Rows], Rows]
+PARAMETERS: dict[str, st.SearchStrategy[Any]] = {
+    "max_depth": st.integers(1, 9),
+    "tree_method": st.sampled_from(["hist", "exact", "approx"]),
+    "num_parallel_tree": st.integers(1, 4),
+    "subsample": st.sampled_from([0.5, 1.0]),
+    "gamma": st.sampled_from([0.0, 1.0, 30.0]),
+    "min_child_weight": st.sampled_from([0, 1, 1_000]),
+    "objective": st.sampled_from(
+        [
+            "reg:squarederror",
+            "reg:squaredlogerror",
+            "reg:absoluteerror",
+            "reg:pseudohubererror",
+        ]
+    ),
+}
+OPTIONAL: dict[str, st.SearchStrategy[Any]] = {"base_score": st.floats(0.0, 1e6, width=32)}
 few = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 
 
@@ -121,25 +138,7 @@ def test_the_shipped_model_equals_xgboost_without_a_matrix_too(evaluate: Evaluat
     rounds=st.integers(1, 12),
     width=st.integers(1, 6),
     missing=st.sampled_from([0.0, 0.2, 0.9]),
-    parameters=st.fixed_dictionaries(
-        {
-            "max_depth": st.integers(1, 9),
-            "tree_method": st.sampled_from(["hist", "exact", "approx"]),
-            "num_parallel_tree": st.integers(1, 4),
-            "subsample": st.sampled_from([0.5, 1.0]),
-            "gamma": st.sampled_from([0.0, 1.0, 30.0]),
-            "min_child_weight": st.sampled_from([0, 1, 1_000]),
-            "objective": st.sampled_from(
-                [
-                    "reg:squarederror",
-                    "reg:squaredlogerror",
-                    "reg:absoluteerror",
-                    "reg:pseudohubererror",
-                ]
-            ),
-        },
-        optional={"base_score": st.floats(0.0, 1e6, width=32)},
-    ),
+    parameters=st.fixed_dictionaries(PARAMETERS, optional=OPTIONAL),
 )
 def test_any_model_equals_xgboost(
     evaluate: Evaluate,
