@@ -1,0 +1,62 @@
+"""What the edge runtime is measured by: python -m tests.bench, from the root of the checkout.
+
+It makes a virtualenv of its own, .venv-bench: the peers it compares with, ONNX Runtime and Treelite
+among them, shall not hold back the packages that the project itself stands on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+REQUIREMENTS = ROOT / "requirements-bench.txt"
+ENVIRONMENT = ROOT / ".venv-bench"
+NAMES = (
+    "evaluator", "bits", "json", "idle", "throughput", "memory", "start", "size", "download",
+    "fuzz", "soak",
+)  # fmt: skip
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
+    parser.add_argument(
+        "--only", action="append", choices=NAMES, metavar="NAME", help=f"one of {', '.join(NAMES)};"
+        " may be repeated. The document is written by a whole run only",
+    )  # fmt: skip
+    parser.add_argument(
+        "--soak", type=int, default=30_000, metavar="N", help="requests (%(default)s)"
+    )
+    parser.add_argument(
+        "--fuzz", type=int, default=100_000, metavar="N", help="malformed requests (%(default)s)"
+    )
+    options = parser.parse_args()
+    if Path(sys.prefix) != ENVIRONMENT:
+        _prepare()
+        python = ENVIRONMENT / "bin" / "python"
+        os.chdir(ROOT)
+        os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), str(ROOT / "edge")])
+        os.execv(python, [str(python), "-m", "tests.bench", *sys.argv[1:]])  # noqa: S606  # ourselves
+    from tests.bench.run import run  # noqa: PLC0415  # needs the virtualenv
+
+    return run(options.only or NAMES, soak=options.soak, fuzz=options.fuzz)
+
+
+def _prepare() -> None:
+    """Have the virtualenv as requirements-bench.txt says."""
+    stamp, wanted = ENVIRONMENT / ".installed", REQUIREMENTS.read_text()
+    if stamp.is_file() and stamp.read_text() == wanted:
+        return
+    sys.stderr.write("Python packages into .venv-bench (half a minute the first time) …\n")
+    venv.create(ENVIRONMENT, with_pip=True, clear=True)
+    pip = [str(ENVIRONMENT / "bin" / "python"), "-m", "pip", "--disable-pip-version-check"]
+    subprocess.run([*pip, "install", "--quiet", "-r", str(REQUIREMENTS)], check=True)
+    stamp.write_text(wanted)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,54 @@
+"""From the bytes of a request to the bytes of its answer, against the way that examples show."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator
+
+import pandas as pd
+import xgboost
+
+from inference.protocol import decode, encode_answer, encode_request
+from tests.bench import model
+from tests.bench.interleave import interleaved
+from tests.bench.table import Row, microseconds
+
+OURS, COMMON = "ours", "pandas.read_json → XGBRegressor.predict → json"
+
+
+def rows() -> Iterator[Row]:
+    forest, evaluator = model.model(), model.evaluator()
+    columns = list(forest.feature_names)
+    values = model.ordinary_rows(512).astype(float).tolist()
+    records = [dict(zip(columns, row, strict=True)) for row in values]
+    requests = [encode_request("bench-1", records[at : at + 2]) for at in range(0, 512, 2)]
+    regressor = xgboost.XGBRegressor(n_jobs=1)  # as fast as it gets here: one thread
+    regressor.load_model(model.MODEL)
+
+    def ours(number: int) -> bytes:
+        request = decode(
+            requests[number % 256], forest.feature_names, missing_allowed=forest.missing_allowed
+        )
+        return encode_answer(request.id, evaluator.predict(request.rows), forest.id)
+
+    def common(number: int) -> bytes:
+        event = json.loads(requests[number % 256])
+        frame = pd.read_json(io.StringIO(event["body"]))
+        predictions = regressor.predict(frame[columns]).tolist()
+        return json.dumps({"id": event["id"], "predictions": predictions}).encode()
+
+    for number in range(256):
+        mine, theirs = json.loads(ours(number)), json.loads(common(number))
+        if mine["predictions"] != theirs["predictions"]:
+            raise AssertionError(f"{mine} instead of {theirs}")
+    times = interleaved({OURS: ours, COMMON: common}, rounds=100)
+    faster = times.times_faster(OURS, COMMON)
+    yield Row(
+        what="JSON to JSON, 2 rows",
+        ours=microseconds(times.median(OURS)),
+        reference=f"{COMMON}: {microseconds(times.median(COMMON))}",
+        relation=f"1/{faster:.1f}",
+        bound="at most 1/25",
+        met=faster >= 25,
+    )

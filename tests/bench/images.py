@@ -1,0 +1,204 @@
+"""The image as a release builds it, for both architectures, and what of it a device downloads.
+
+A registry stores layers compressed and a device fetches those it lacks, so downloads are sums over
+layers that another build doesn't share. Sizes are decimal megabytes, compressed is `gzip -9`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import gzip
+import hashlib
+import io
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tarfile
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from unittest import mock
+
+from greenhouse.toolchain import bases, debian
+from infra import recipe, versions
+from tests.bench import model
+from tests.bench.table import Row, kilobytes, megabytes
+
+ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
+HERE = ARCHITECTURES[platform.machine()]
+TAG = "edge-inference/bench"
+
+
+@dataclasses.dataclass(frozen=True)
+class Layer:
+    """One layer of an image, by the digest of its tar."""
+
+    digest: str
+    unpacked: int
+    compressed: int
+
+
+@cache
+def built(architecture: str = HERE, *, context: Path | None = None, base: str = "") -> str:
+    """The image's name, once it has been built from this tree (or another context)."""
+    base = base or bases.RUNTIME.tag
+    name = f"{TAG}:{architecture}-{'changed' if context else 'tree'}"
+    docker(
+        "build",
+        "--quiet",
+        f"--platform=linux/{architecture}",
+        f"--build-arg=BUILD_IMAGE={bases.BUILD.tag}",
+        f"--build-arg=RUNTIME_IMAGE={base}",
+        f"--tag={name}",
+        str(context or model.ROOT / "edge"),
+    )
+    return name
+
+
+def docker(*arguments: str) -> bytes:
+    environment = {**os.environ, "DOCKER_BUILDKIT": "1"}
+    return subprocess.run(
+        ["docker", *arguments], env=environment, check=True, stdout=subprocess.PIPE
+    ).stdout
+
+
+def sizes() -> Iterator[Row]:
+    for architecture in ARCHITECTURES.values():
+        layers = image_layers(architecture)
+        unpacked = sum(layer.unpacked for layer in layers)
+        compressed = sum(layer.compressed for layer in layers)
+        yield Row(
+            what=f"image, {architecture}, unpacked",
+            ours=megabytes(unpacked),
+            reference=f"its base: {megabytes(layers[0].unpacked)}",
+            bound="at most 40 MB",
+            met=unpacked <= 40e6,
+        )
+        yield Row(
+            what=f"image, {architecture}, compressed",
+            ours=megabytes(compressed),
+            reference=f"its base: {megabytes(layers[0].compressed)}",
+            bound="at most 14 MB",
+            met=compressed <= 14e6,
+        )
+
+
+def downloads() -> Iterator[Row]:
+    """Of an existing device, by what is new. Recipes and manifests count, TLS and HTTP don't."""
+    layers = image_layers(HERE)
+    model_bytes = model.MODEL.read_bytes()
+    bound = len(gzip.compress(model_bytes, 9)) + 10_000
+    around = _recipes(recipe.SERVICE, recipe.CHECK) + _golden_bytes()
+    new_model = len(model_bytes) + around
+    yield Row(
+        what="a new model: bytes to the device",
+        ours=f"{kilobytes(new_model)} (of it golden answers, 2 recipes: {kilobytes(around)})",
+        reference=f"the model, gzip -9: {kilobytes(bound - 10_000)}",
+        relation=f"+{kilobytes(new_model - bound + 10_000)}",
+        bound="compressed model + 10 kB",
+        met=new_model <= bound,
+    )
+    known = {layer.digest for layer in layers}
+    changed = [layer for layer in _with_changed_code() if layer.digest not in known]
+    yield Row(
+        what="new code: bytes to the device",
+        ours=kilobytes(sum(layer.compressed for layer in changed) + _recipes(*recipe.RECIPES)),
+        reference=f"the whole image: {kilobytes(sum(layer.compressed for layer in layers))}",
+    )
+    yield Row(
+        what="a new base: bytes to the device",
+        ours=kilobytes(layers[0].compressed + _recipes(*recipe.RECIPES)),
+        reference=f"the whole image: {kilobytes(sum(layer.compressed for layer in layers))}",
+    )
+
+
+@cache
+def image_layers(architecture: str) -> list[Layer]:
+    """The image's layers, its base first."""
+    if architecture == HERE:
+        return _saved(built())
+    # An engine keeps images of its own architecture only. So the layers on top of the base are
+    # built on nothing, and the base is made here as the toolchain makes the other one.
+    return [_layer(_foreign_base(architecture)), *_saved(built(architecture, base="scratch"))]
+
+
+def _with_changed_code() -> list[Layer]:
+    context = model.scratch() / "changed"
+    shutil.copytree(model.ROOT / "edge", context, ignore=shutil.ignore_patterns("__pycache__"))
+    changed = context / "inference" / "service.py"
+    changed.write_text(changed.read_text() + "\nCHANGED = True\n")
+    return _saved(built(context=context))
+
+
+def _saved(name: str) -> list[Layer]:
+    with tarfile.open(fileobj=io.BytesIO(docker("save", name))) as archive:
+
+        def content(path: str) -> bytes:
+            member = archive.extractfile(path)
+            assert member is not None, f"{path} of {name} is no file"
+            return member.read()
+
+        (manifest,) = json.loads(content("manifest.json"))
+        return [_layer(content(path)) for path in manifest["Layers"]]
+
+
+_LAYERS: dict[str, Layer] = {}
+
+
+def _layer(tar: bytes) -> Layer:
+    """A layer is compressed once a run: most belong to several images."""
+    digest = hashlib.sha256(tar).hexdigest()
+    if digest not in _LAYERS:
+        with tarfile.open(fileobj=io.BytesIO(tar)) as archive:
+            unpacked = sum(member.size for member in archive if member.isfile())
+        _LAYERS[digest] = Layer(digest, unpacked, len(gzip.compress(tar, 9)))
+    return _LAYERS[digest]
+
+
+def _foreign_base(architecture: str) -> bytes:
+    """The runtime base of another architecture, from the same packages by the same steps."""
+    apt = model.scratch() / "apt.conf"
+    apt.write_text(f'APT::Architecture "{architecture}";\nAPT::Architectures "{architecture}";\n')
+    draft = model.scratch() / architecture
+    draft.mkdir()
+
+    def compile_here(root: Path, *, log: Path) -> None:
+        # its own Python doesn't run here; byte code of a version is the same everywhere
+        library = root / "usr/lib/python3.11"
+        with log.open("a") as output:
+            subprocess.run(
+                [sys.executable, "-m", "compileall", "-qq", "--invalidation-mode=unchecked-hash",
+                 "-s", root, library],
+                check=False, stdout=output, stderr=output,
+            )  # fmt: skip
+
+    with (
+        mock.patch.dict(os.environ, APT_CONFIG=str(apt)),
+        mock.patch.object(debian, "compile_library", compile_here),
+    ):
+        bases._root_archive(bases.RUNTIME, draft)
+    return (draft / "root.tar").read_bytes()
+
+
+def _recipes(*names: str) -> int:
+    """Bytes of recipes as they are registered, with names as long as real ones."""
+    image = f"123456789012.dkr.ecr.eu-west-1.amazonaws.com/edge-inference/dev@sha256:{'0' * 64}"
+    bucket = "s3://edge-inference-dev-123456789012-eu-west-1"
+    files = ("model.json", "samples.json", "golden.json", "consumer.py")
+    content = recipe.Content(
+        images={"amd64": image},
+        files=recipe.Files(uris={file: f"{bucket}/{'0' * 64}/{file}" for file in files}),
+        memory=64,
+        check_timeout=110,
+        consumer_interval=5,
+    )
+    version = versions.component_version(1, "bench")
+    return sum(len(recipe.serialise(recipe.RECIPES[name](version, content))) for name in names)
+
+
+def _golden_bytes() -> int:
+    document = {"model": model.model().id, "predictions": model.expected(model.samples())}
+    return len(versions.canonical(document))

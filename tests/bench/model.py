@@ -1,0 +1,111 @@
+"""The shipped model as each of the evaluators wants it, and rows to ask it about."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xgboost
+
+from inference import forest
+
+ROOT = Path(__file__).parents[2]
+MODEL = ROOT / "edge" / "models" / "wine-quality.json"
+SAMPLES = ROOT / "edge" / "consumer" / "samples.json"
+INFERENCE = ROOT / "edge" / "inference"
+
+Rows = np.ndarray[Any, np.dtype[np.float32]]
+
+
+@cache
+def scratch() -> Path:
+    """A folder for this run's files; the operating system's temporary one outlives nobody."""
+    return Path(tempfile.mkdtemp(prefix="edge-inference-bench-"))
+
+
+@cache
+def model() -> forest.Model:
+    return forest.read(MODEL.read_bytes())
+
+
+@cache
+def evaluator() -> forest.Evaluator:
+    """Ours, compiled with the image's flags."""
+    library = scratch() / "libforest.so"
+    flags = (INFERENCE / "forest.flags").read_text().split()
+    compile_c([*flags, "-o", library, INFERENCE / "forest.c"])
+    return forest.Evaluator(model(), library)
+
+
+def compile_c(arguments: list[str | Path]) -> None:
+    subprocess.run([sys.executable, "-m", "ziglang", "cc", *arguments], check=True)
+
+
+def booster(threads: int | None = None) -> xgboost.Booster:
+    loaded = xgboost.Booster(model_file=str(MODEL))
+    if threads:
+        loaded.set_param({"nthread": threads})
+    return loaded
+
+
+def samples() -> list[dict[str, float]]:
+    found: list[dict[str, float]] = json.loads(SAMPLES.read_text())
+    return found
+
+
+def expected(records: list[dict[str, float]]) -> list[float]:
+    """XGBoost's own answers, as the float64 of each float32."""
+    rows = [[record[name] for name in model().feature_names] for record in records]
+    predicted: list[float] = booster().inplace_predict(np.array(rows, dtype="f4")).tolist()
+    return predicted
+
+
+def ordinary_rows(count: int, seed: int = 1) -> Rows:
+    """Rows between the model's own thresholds, so that they take every way through the trees."""
+    return _drawn(_thresholds(), count, np.random.default_rng(seed))
+
+
+def hard_rows(count: int, seed: int = 2) -> Rows:
+    """Thresholds and their neighbours, NaN, both zeros, denormals, the largest and infinities."""
+    special = np.array(
+        [np.nan, 0.0, -0.0, 1e-45, -1e-45, 1e-39, forest.FLOAT32_MAX, -forest.FLOAT32_MAX],
+        dtype="f4",
+    )
+    infinities = np.array([np.inf, -np.inf], dtype="f4")
+    pools = [
+        np.concatenate(
+            [
+                each,
+                np.nextafter(each, infinities[0]),
+                np.nextafter(each, infinities[1]),
+                np.repeat(special, max(1, len(each) // 16)),
+                infinities,
+            ]
+        )
+        for each in _thresholds()
+    ]
+    return _drawn(pools, count, np.random.default_rng(seed))
+
+
+def _thresholds() -> list[Rows]:
+    """By feature; the float32 that XGBoost compares with."""
+    found: list[list[float]] = [[0.5] for _ in model().feature_names]
+    trees = json.loads(MODEL.read_bytes())["learner"]["gradient_booster"]["model"]["trees"]
+    for tree in trees:
+        for left, feature, value in zip(
+            tree["left_children"], tree["split_indices"], tree["split_conditions"], strict=True
+        ):
+            if left != -1:
+                found[feature].append(value)
+    return [np.array(values, dtype="f4") for values in found]
+
+
+def _drawn(pools: list[Rows], count: int, random: np.random.Generator) -> Rows:
+    columns = [random.choice(pool, count) for pool in pools]
+    return np.ascontiguousarray(np.stack(columns, axis=1))

@@ -1,0 +1,94 @@
+"""greenhouse's IPC broker in a process of its own: python -m tests.bench.nucleus FOLDER.
+
+Prints one line of JSON, `{"socket": …, "tokens": {component: token}}`, then does what the lines on
+stdin say: `drop` closes every connection, as a nucleus does that gives up on them; the end of the
+input is the end. The socket itself stays, since a container has it mounted as a file.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from greenhouse.device.ipc.broker import Broker, _Wire
+from infra import recipe
+
+ECHO, CLIENT = "bench.echo", "bench.client"
+ECHO_REQUESTS, ECHO_ANSWERS = "bench/echo", "bench/echoed"
+
+
+class Host:
+    """A device with the service's own rights, and an echo with as many."""
+
+    def __init__(self) -> None:
+        made = recipe.service(
+            "1.0.0",
+            recipe.Content(
+                images={},
+                files=recipe.Files(uris={}),
+                memory=0,
+                check_timeout=0,
+                consumer_interval=0,
+            ),
+        )
+        rights: dict[str, Any] = made["ComponentConfiguration"]["DefaultConfiguration"]
+        as_text = json.dumps(rights)
+        for topic, instead in (
+            (recipe.REQUEST_TOPIC, ECHO_REQUESTS),
+            (recipe.ANSWER_TOPIC, ECHO_ANSWERS),
+        ):
+            as_text = as_text.replace(topic, instead)
+        everything = {"everything": {"operations": ["*"], "resources": ["*"]}}
+        self._configurations: dict[str, Mapping[str, Any]] = {
+            recipe.SERVICE: rights,
+            ECHO: json.loads(as_text),
+            CLIENT: {"accessControl": {"aws.greengrass.ipc.pubsub": everything}},
+        }
+
+    def configuration(self, component: str) -> Mapping[str, Any] | None:
+        return self._configurations.get(component)
+
+    def merge_configuration(self, *_: object) -> None:
+        raise AssertionError("nobody here configures anything")
+
+    def report_state(self, *_: object) -> None:
+        raise AssertionError("nobody here reports a state")
+
+
+class Dropping(Broker):
+    """A broker that closes its connections on demand."""
+
+    def __init__(self, root: Path, host: Host) -> None:
+        super().__init__(root, host)
+        self._wires: set[_Wire] = set()
+
+    def opened(self, wire: _Wire) -> None:
+        super().opened(wire)
+        self._wires.add(wire)
+
+    def lost(self, wire: _Wire) -> None:
+        super().lost(wire)
+        self._wires.discard(wire)
+
+    def drop(self) -> None:
+        for wire in list(self._wires):
+            wire.abort()
+
+
+async def main(root: Path) -> None:
+    broker = Dropping(root, Host())
+    await broker.start()
+    tokens = {name: broker.token(name) for name in (recipe.SERVICE, ECHO, CLIENT)}
+    sys.stdout.write(json.dumps({"socket": str(broker.path), "tokens": tokens}) + "\n")
+    sys.stdout.flush()
+    while await asyncio.to_thread(sys.stdin.readline):
+        broker.drop()
+    await broker.stop()
+
+
+if __name__ == "__main__":
+    asyncio.run(main(Path(sys.argv[1])))

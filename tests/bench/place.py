@@ -1,0 +1,197 @@
+"""A device's IPC with the service on it: started by its own recipe, from the image of this tree."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import shutil
+import string
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import IO
+
+from greenhouse.toolchain.bases import RUNTIME
+from inference.protocol import REQUEST_TOPIC, encode_request
+from infra import recipe
+from tests.bench import images, model
+from tests.bench.client import Client
+from tests.bench.nucleus import CLIENT, ECHO, ECHO_ANSWERS, ECHO_REQUESTS
+
+THING = f"bench-{os.getpid()}"
+PATIENCE = 30.0  # seconds until something that starts has answered
+
+
+class Nucleus:
+    """The broker's process, and the tokens it gave."""
+
+    def __init__(self, root: Path) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.bench.nucleus", root],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert self._process.stdout
+        told = json.loads(self._process.stdout.readline())
+        self.socket = Path(told["socket"])
+        self._tokens: dict[str, str] = told["tokens"]
+
+    def drop(self) -> None:
+        """Have every connection closed."""
+        stdin = self._stdin()
+        stdin.write("drop\n")
+        stdin.flush()
+
+    def close(self) -> None:
+        self._stdin().close()
+        self._process.wait(PATIENCE)
+
+    def client(self, *topics: str) -> Client:
+        return Client(self.socket, self._tokens[CLIENT], *topics)
+
+    def environment(self, component: str) -> dict[str, str]:
+        return {
+            "SVCUID": self._tokens[component],
+            "AWS_GG_NUCLEUS_DOMAIN_SOCKET_FILEPATH_FOR_COMPONENT": str(self.socket),
+            "AWS_IOT_THING_NAME": THING,
+        }
+
+    def _stdin(self) -> IO[str]:
+        assert self._process.stdin
+        return self._process.stdin
+
+
+class Container:
+    """A container from outside; `docker run` in the foreground, as the nucleus has it."""
+
+    def __init__(self, argv: Sequence[str], environment: dict[str, str], log: Path) -> None:
+        self.name = argv[argv.index("--name") + 1]
+        self._log = log.open("wb")
+        self._process = subprocess.Popen(
+            argv, env={**os.environ, **environment}, stdout=self._log, stderr=self._log
+        )
+
+    def process(self) -> int:
+        """The id of Python itself, below the container's init."""
+        init = images.docker("inspect", "--format", "{{.State.Pid}}", self.name).decode().strip()
+        return int(Path(f"/proc/{init}/task/{init}/children").read_text().split()[0])
+
+    def memory(self, what: str) -> int:
+        """A line of /proc/…/status in bytes: VmHWM is the peak, VmRSS is now."""
+        for line in Path(f"/proc/{self.process()}/status").read_text().splitlines():
+            if line.startswith(f"{what}:"):
+                return int(line.split()[1]) * 1024
+        raise AssertionError(f"no {what} in /proc")
+
+    def remove(self) -> None:
+        images.docker("rm", "--force", self.name)
+        self._process.wait(PATIENCE)
+        self._log.close()
+
+
+class Place:
+    """One broker, and what runs against it."""
+
+    def __init__(self, nucleus: Nucleus, artifacts: Path, stack: ExitStack) -> None:
+        self.nucleus = nucleus
+        self._artifacts = artifacts
+        self._stack = stack
+
+    def client(self, *topics: str) -> Client:
+        client = self.nucleus.client(*topics)
+        self._stack.callback(client.close)
+        return client
+
+    def service(self) -> Container:
+        """The service, running once this returns and answering soon after."""
+        return self._started(self.service_argv(), recipe.SERVICE)
+
+    def echo(self) -> Container:
+        argv = self._instead(
+            images.built(),
+            f"--volume={Path(__file__).with_name('echo.py')}:/artifacts/echo.py:ro",
+            command=("/artifacts/echo.py", ECHO_REQUESTS, ECHO_ANSWERS),
+        )
+        return self._started(argv, ECHO)
+
+    def service_argv(self) -> list[str]:
+        """The recipe's own `docker run`, with what the nucleus would have put in."""
+        content = recipe.Content(
+            images={"any": images.built()},
+            files=recipe.Files(uris={"model.json": "s3://bench/model.json"}),
+            memory=64,
+            check_timeout=110,
+            consumer_interval=5,
+        )
+        (manifest,) = recipe.service("1.0.0", content)["Manifests"]
+        _, _, run = manifest["Lifecycle"]["run"]["Script"].partition(" exec ")
+        variables = self.nucleus.environment(recipe.SERVICE)
+        run = run.replace("{artifacts:path}", str(self._artifacts))
+        return shlex.split(string.Template(run).substitute(variables))
+
+    def seconds_to_bare_python(self) -> float:
+        """The same container of the runtime's base, until its Python says that it is up."""
+        argv = self._instead(RUNTIME.tag, command=("-c", "print('up', flush=True)"))
+        began = time.perf_counter()
+        with subprocess.Popen(
+            argv,
+            env={**os.environ, **self.nucleus.environment(ECHO)},
+            stdout=subprocess.PIPE,
+        ) as running:
+            assert running.stdout
+            running.stdout.readline()
+            return time.perf_counter() - began
+
+    def seconds_to_first_answer(self, client: Client) -> float:
+        began = time.perf_counter()
+        self.service()
+        ask_until_answered(client, REQUEST_TOPIC)
+        return time.perf_counter() - began
+
+    def _instead(self, image: str, *options: str, command: tuple[str, ...]) -> list[str]:
+        argv = self.service_argv()
+        before = argv[: argv.index(images.built())]
+        before[before.index("--name") + 1] = f"bench.{THING}"
+        return [*before, *options, "--entrypoint=/usr/bin/python3", image, *command]
+
+    def _started(self, argv: Sequence[str], component: str) -> Container:
+        log = self._artifacts / f"{component}.log"
+        container = Container(argv, self.nucleus.environment(component), log)
+        self._stack.callback(container.remove)
+        return container
+
+
+@contextmanager
+def place() -> Iterator[Place]:
+    """A broker of its own; what was started on it is gone afterwards."""
+    with tempfile.TemporaryDirectory(prefix="bench-") as folder, ExitStack() as stack:
+        artifacts = Path(folder)
+        artifacts.chmod(0o755)  # the container's user must reach the files
+        shutil.copy(model.MODEL, artifacts / "model.json")
+        nucleus = Nucleus(artifacts / "nucleus")
+        stack.callback(nucleus.close)
+        yield Place(nucleus, artifacts, stack)
+
+
+def ask_until_answered(client: Client, topic: str) -> None:
+    """Messages that nobody hears yet are lost, so it is asked again every other millisecond."""
+    probe = encode_request("probe", model.samples()[:1])
+    deadline = time.monotonic() + PATIENCE
+    client.publish(topic, probe)
+    while not client.received_within(0.002):
+        if time.monotonic() > deadline:
+            raise AssertionError(f"nobody answers on {topic} within {PATIENCE:.0f} s")
+        client.publish(topic, probe)
+
+
+def wait_until_it_answers(client: Client, topic: str) -> None:
+    """As above, and hear the answers to all that was asked meanwhile."""
+    ask_until_answered(client, topic)
+    while client.received_within(0.3):
+        pass

@@ -1,0 +1,164 @@
+"""Whether every request gets its own answer: under wrong requests, and while connections break.
+
+What may happen to a request: it is answered, it is refused, or the connection that it was written
+to is closed before, which its client sees. Anything else is a failure here: silence, two answers,
+or somebody else's.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+
+from inference.protocol import ANSWER_TOPIC, REQUEST_TOPIC, encode_request
+from tests.bench import fuzz, model
+from tests.bench.client import Client, Closed
+from tests.bench.place import Place, place, wait_until_it_answers
+from tests.bench.table import Row, kilobytes, megabytes
+
+FUZZ_SEED = 4
+BATCH = 50
+DEPTH = 64
+# The service gives a link up that breaks seven times, each within 10 s of the last (exit 69, and
+# the nucleus starts it anew): short runs break it five times, long ones every 50,000 requests.
+QUICK_RECONNECTS, RECONNECTS, STEADY_REQUESTS = 5, 20, 50_000
+FLAT = 2**20  # bytes that the process may grow by, from a tenth of the requests to the last
+
+
+def malformed(count: int) -> Iterator[Row]:
+    """Wrong requests in batches, each with a right one behind it that says where it ends."""
+    wrong = islice(fuzz.requests(FUZZ_SEED), count)
+    outcomes: Counter[str] = Counter()
+    sent = unmatched = 0
+    with place() as here:
+        service = here.service()
+        client = here.client(ANSWER_TOPIC)
+        wait_until_it_answers(client, REQUEST_TOPIC)
+        process = service.process()
+        while batch := list(islice(wrong, BATCH)):
+            fence = f"fence-{sent}"
+            client.publish(REQUEST_TOPIC, *batch, encode_request(fence, model.samples()[:1]))
+            heard: list[bytes] = []
+            while len(heard) <= len(batch):
+                try:
+                    heard += client.received()
+                except (TimeoutError, Closed):
+                    break
+            kinds = [_kind(message) for message in heard]
+            sent += len(batch)
+            unmatched += abs(len(batch) + 1 - len(heard)) + abs(kinds.count(fence) - 1)
+            outcomes.update(kind for kind in kinds if kind != fence)
+            if unmatched:
+                break
+        unmatched += len(client.received_within(1.0))
+        crashes = int(service.process() != process) + outcomes["internal"]
+    common = ", ".join(f"{kind} {number:,}" for kind, number in outcomes.most_common(3))
+    yield Row(
+        what=f"{sent:,} malformed requests",
+        ours=f"{crashes} crashes, {unmatched} without exactly one answer ({common}, …)",
+        bound="0 and 0",
+        met=sent == count and not crashes and not unmatched,
+    )
+
+
+def _kind(message: bytes) -> str:
+    """The refusal's code, or the id of the answer."""
+    reply = json.loads(message)
+    if isinstance(reply, dict) and "error" in reply:
+        return str(reply["error"]["code"])
+    return str(reply.get("id", "answered")) if isinstance(reply, dict) else "answered"
+
+
+@dataclass
+class Ledger:
+    """What became of every request; `waiting` and `closed` hold the sample asked about, by id."""
+
+    expected: list[float]
+    waiting: dict[str, int] = field(default_factory=dict)
+    closed: dict[str, int] = field(default_factory=dict)
+    counts: Counter[str] = field(default_factory=Counter)
+
+    def asked(self, number: int) -> bytes:
+        sample = number % len(self.expected)
+        identity = f"soak-{number}"
+        self.waiting[identity] = sample
+        return encode_request(identity, model.samples()[sample : sample + 1])
+
+    def heard(self, message: bytes) -> None:
+        reply = json.loads(message)
+        identity = reply.get("id")
+        if identity == "probe":
+            return
+        if identity in self.waiting:
+            sample, fate = self.waiting.pop(identity), "answered"
+        elif identity in self.closed:
+            sample, fate = self.closed.pop(identity), "answered late"
+        else:
+            self.counts["mixed up"] += 1
+            return
+        if "error" in reply:
+            self.counts["refused"] += 1
+        elif reply["predictions"] == [self.expected[sample]]:
+            self.counts[fate] += 1
+        else:
+            self.counts["mixed up"] += 1
+
+    def connection_closed(self) -> None:
+        self.counts["closed"] += len(self.waiting)
+        self.closed |= self.waiting
+        self.waiting.clear()
+
+
+def soak(count: int) -> Iterator[Row]:
+    """Requests without a pause, over a broker that drops every connection now and then."""
+    ledger = Ledger(model.expected(model.samples()))
+    reconnects = min(RECONNECTS, max(QUICK_RECONNECTS, count // STEADY_REQUESTS))
+    drops = [count * (number + 1) // (reconnects + 1) for number in range(reconnects)]
+    with place() as here:
+        service = here.service()
+        client = _connected(here)
+        process, early, asked = service.process(), 0, 0
+        while asked < count or ledger.waiting:
+            until = min(count, asked + DEPTH - len(ledger.waiting))
+            requests = [ledger.asked(number) for number in range(asked, until)]
+            asked = until
+            try:
+                client.publish(REQUEST_TOPIC, *requests)
+                if drops and asked >= drops[0]:
+                    del drops[0]
+                    here.nucleus.drop()
+                for message in client.received():
+                    ledger.heard(message)
+            except Closed:
+                ledger.connection_closed()
+                client = _connected(here)
+            except TimeoutError:
+                break
+            if not early and asked >= count // 10:
+                early = service.memory("VmRSS")
+        grown = service.memory("VmRSS") - early
+        crashed = service.process() != process
+    counts, lost = ledger.counts, len(ledger.waiting)
+    yield Row(
+        what=f"{asked:,} requests, {reconnects - len(drops)} reconnects of the broker",
+        ours=f"{lost + crashed} lost, {counts['mixed up']} mixed up"
+        f" ({counts['answered']:,} answered, {counts['refused']} refused, {counts['closed']} by a"
+        f" connection closed: of those {counts['answered late']} answered all the same)",
+        bound="0 and 0",
+        met=asked == count and not drops and not lost + crashed + counts["mixed up"],
+    )
+    yield Row(
+        what="growth of the service's memory meanwhile",
+        ours=f"{kilobytes(grown)} on {megabytes(early)}",
+        bound=f"at most {kilobytes(FLAT)}",
+        met=grown <= FLAT,
+    )
+
+
+def _connected(here: Place) -> Client:
+    client = here.client(ANSWER_TOPIC)
+    wait_until_it_answers(client, REQUEST_TOPIC)
+    return client
