@@ -41,11 +41,12 @@ async def consume(samples: Path, interval: float, nucleus: Nucleus) -> Exit:
 
 
 async def ask_forever(client: Client, batches: Sequence[Sequence[Record]], interval: float) -> None:
+    """Ask for all samples every interval; they are more than one request where they are many."""
     unanswered = 0
-    for records in itertools.cycle(batches):
+    while True:
         asked = time.monotonic()
         try:
-            answer = await client.ask(records, seconds=ANSWER_SECONDS)
+            answers = [await client.ask(records, seconds=ANSWER_SECONDS) for records in batches]
         except Refused as exc:
             refusal = exc.refusal
             log.event(
@@ -60,13 +61,17 @@ async def ask_forever(client: Client, batches: Sequence[Sequence[Record]], inter
             unanswered += 1
             log.event("silence", unanswered=unanswered, reason=str(exc) or "no answer in time")
         else:
-            log.event(
-                "answer",
-                rows=len(records),
-                predictions=answer.predictions,
-                model=answer.model,
-                ms=round((time.monotonic() - asked) * 1000, 2),
-            )
+            took = time.monotonic() - asked
+            # two models in one turn while a release takes over from another
+            for model, group in itertools.groupby(answers, key=lambda answer: answer.model):
+                predictions = [number for answer in group for number in answer.predictions]
+                log.event(
+                    "answer",
+                    rows=len(predictions),
+                    predictions=predictions,
+                    model=model,
+                    ms=round(took * 1000, 2),
+                )
             unanswered = 0
         await asyncio.sleep(max(0.0, asked + interval - time.monotonic()))
 

@@ -97,8 +97,8 @@ def checking(start: Start, golden: Path, timeout: float = 20) -> Program:
     return start("com.ml.check", "-m", "inference", "check", *files, "--timeout", timeout)
 
 
-def consuming(start: Start) -> Program:
-    return start("com.ml.consumer", CONSUMER, "--samples", SAMPLES, "--interval", "0.05")
+def consuming(start: Start, samples: Path = SAMPLES) -> Program:
+    return start("com.ml.consumer", CONSUMER, "--samples", samples, "--interval", "0.05")
 
 
 def test_the_service_says_what_it_serves_and_passes_its_check(start: Start, golden: Path) -> None:
@@ -154,6 +154,17 @@ def test_the_consumer_logs_answers_notices_silence_and_hears_the_next_service(
     serving(start)
     consumer.until("answer", times=answers + 1)
     assert consumer.terminate() == 0
+
+
+def test_samples_that_need_many_requests_are_one_answer_of_the_consumers(
+    start: Start, tmp_path: Path, golden: Path
+) -> None:
+    samples = tmp_path / "samples.json"
+    samples.write_text(json.dumps(json.loads(SAMPLES.read_text()) * 20))
+    serving(start)
+    answer = consuming(start, samples).until("answer")
+    assert answer["predictions"] == json.loads(golden.read_text())["predictions"] * 20
+    assert answer["rows"] == 120
 
 
 def test_the_service_outlives_a_nucleus_that_closes_its_socket(
