@@ -10,6 +10,7 @@ but the tags is a change that needs a new resource.
 from __future__ import annotations
 
 import time
+from abc import abstractmethod
 from importlib import metadata
 from typing import Any
 
@@ -56,9 +57,9 @@ class NativeResource(Resource):
             greengrass.tag_resource(resourceArn=arn, tags=added)
         return {}
 
+    @abstractmethod
     def arn(self, call: Call, id_: str) -> str:
         """What tags are put on."""
-        raise NotImplementedError
 
 
 class ComponentVersion(NativeResource):

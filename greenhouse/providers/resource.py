@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -68,7 +69,7 @@ class Diff:
     opaque: bool = False
 
 
-class Resource:
+class Resource(ABC):
     """One resource type. Values are plain Python: secrets are opened before and closed after."""
 
     kind: ClassVar[str]
@@ -146,21 +147,21 @@ class Resource:
             return {**dict.fromkeys(self.computed, UNKNOWN), **news}
         return {**olds, **dict.fromkeys(self.renewed, UNKNOWN), **news}
 
+    @abstractmethod
     def create(self, call: Call, inputs: Properties) -> tuple[str, Properties]:
         """Make it; its id and what only the account knows."""
-        raise NotImplementedError
 
+    @abstractmethod
     def read(self, call: Call, id_: str, olds: Properties) -> Properties | None:
         """Its properties as they are now, None when it is gone."""
-        raise NotImplementedError
 
+    @abstractmethod
     def update(self, call: Call, id_: str, olds: Properties, news: Properties) -> Properties:
         """Change it in place; what only the account knows."""
-        raise NotImplementedError
 
+    @abstractmethod
     def delete(self, call: Call, id_: str, olds: Properties) -> None:
         """Remove it; one that is gone already is fine."""
-        raise NotImplementedError
 
 
 def document(kind: type, value: Any, name: str) -> tuple[Any, list[Failure]]:
@@ -179,7 +180,7 @@ def document(kind: type, value: Any, name: str) -> tuple[Any, list[Failure]]:
     return json.dumps(content, separators=(",", ":"), sort_keys=True), found
 
 
-class Function:
+class Function(ABC):
     """A function of a package: reads, and makes nothing."""
 
     kind: ClassVar[str]
@@ -187,5 +188,5 @@ class Function:
     arguments: ClassVar[frozenset[str]] = frozenset()
     required: ClassVar[frozenset[str]] = frozenset()
 
-    def call(self, call: Call, arguments: Properties) -> Properties:
-        raise NotImplementedError
+    @abstractmethod
+    def call(self, call: Call, arguments: Properties) -> Properties: ...

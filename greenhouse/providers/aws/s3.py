@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from abc import abstractmethod
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from botocore.exceptions import ClientError
@@ -151,14 +152,14 @@ class OnBucket(AwsResource):
     gone_as: str
     """S3's name for 'this bucket has none'."""
 
-    def put(self, s3: S3Client, inputs: Properties) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def put(self, s3: S3Client, inputs: Properties) -> None: ...
 
-    def get(self, s3: S3Client, name: str) -> Properties:
-        raise NotImplementedError
+    @abstractmethod
+    def get(self, s3: S3Client, name: str) -> Properties: ...
 
-    def remove(self, s3: S3Client, name: str) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def remove(self, s3: S3Client, name: str) -> None: ...
 
     def create(self, call: Call, inputs: Properties) -> tuple[str, Properties]:
         region = self.region(call, inputs)
