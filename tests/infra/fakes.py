@@ -15,9 +15,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import boto3
+import botocore.session
+from botocore.exceptions import EndpointConnectionError
+from botocore.loaders import Loader
 
 ACCOUNT, REGION = "123456789012", "eu-west-1"
 THING_ARN = f"arn:aws:iot:{REGION}:{ACCOUNT}:thing/press-1"
+_MODELS = Loader()  # read once for all tests: each takes a quarter of a second
 _GREENGRASS = f"arn:aws:greengrass:{REGION}:{ACCOUNT}"
 
 
@@ -55,6 +59,7 @@ class Account:
     buckets: dict[str, dict[str, str]] = field(default_factory=dict)
     objects: dict[str, list[str]] = field(default_factory=dict)
     foreign_buckets: set[str] = field(default_factory=set)
+    reachable: bool = True
     denied: set[str] = field(default_factory=set)  # operations that the caller has no right to
     asked: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     killed_at: int | None = None  # how many requests are answered before the program is killed
@@ -66,8 +71,13 @@ class Account:
         return [operation for operation, _ in self.asked if operation.startswith(changing)]
 
     def session(self) -> boto3.Session:
+        core = botocore.session.get_session()
+        core.register_component("data_loader", _MODELS)
         session = boto3.Session(
-            region_name=REGION, aws_access_key_id="nobody", aws_secret_access_key="nothing"
+            botocore_session=core,
+            region_name=REGION,
+            aws_access_key_id="nobody",
+            aws_secret_access_key="nothing",
         )
         session.events.register("before-parameter-build", _remember)
         answer: Any = self._answer  # botocore takes what it returns, its stubs don't know
@@ -97,6 +107,8 @@ class Account:
     def _answer(self, model: Any, context: dict[str, Any], **_: Any) -> tuple[Any, dict[str, Any]]:
         if self.killed_at is not None and len(self.asked) >= self.killed_at:
             raise Killed
+        if not self.reachable:
+            raise EndpointConnectionError(endpoint_url=f"https://{REGION}")
         asked = context["asked"]
         self.asked.append((model.name, asked))
         try:
@@ -163,8 +175,9 @@ class Account:
         return self._deployment(deploymentId)
 
     def _create_deployment(
-        self, *, targetArn: str, deploymentName: str, components: dict[str, Any]
+        self, *, targetArn: str, deploymentName: str, components: dict[str, Any], clientToken: str
     ) -> dict[str, Any]:
+        assert clientToken  # boto3's own addition
         return {"deploymentId": self.deploy(targetArn, deploymentName, components)}
 
     def _cancel_deployment(self, *, deploymentId: str) -> dict[str, Any]:

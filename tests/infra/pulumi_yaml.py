@@ -6,9 +6,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pulumi
 import yaml
 
-from tests.infra.engine import PROJECT
+from infra.settings import Settings
+from tests.infra.engine import PROJECT, Engine
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -29,6 +31,13 @@ def config_of(stack: Path | None = None, /, **values: object) -> dict[str, str]:
     return config | {
         f"{PROJECT}:{key.replace('_', '-')}": _text(value) for key, value in values.items()
     }
+
+
+def load(config: dict[str, str], stack: str = "dev") -> Settings:
+    """The settings that the program makes of it."""
+    loaded: list[Settings] = []
+    Engine().run(lambda: loaded.append(Settings.load(pulumi.Config())), stack=stack, config=config)
+    return loaded[0]
 
 
 def _text(value: object) -> str:

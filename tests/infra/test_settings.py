@@ -5,21 +5,14 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import pulumi
 import pytest
 
-from infra.settings import KEYS, Misconfigured, Place, Settings
-from tests.infra.engine import PROJECT, Engine
-from tests.infra.pulumi_yaml import ROOT, config_of, declared
+from infra.settings import KEYS, Misconfigured, Place
+from tests.infra.engine import PROJECT
+from tests.infra.pulumi_yaml import ROOT, config_of, declared, load
 
 STACKS = sorted(ROOT.glob("Pulumi.*.yaml"))
 WORDS = {"string": str, "integer": int, "boolean": bool, "array": list}
-
-
-def load(config: dict[str, str], stack: str = "dev") -> Settings:
-    loaded: list[Settings] = []
-    Engine().run(lambda: loaded.append(Settings.load(pulumi.Config())), stack=stack, config=config)
-    return loaded[0]
 
 
 def test_the_program_knows_the_keys_that_pulumi_yaml_declares() -> None:

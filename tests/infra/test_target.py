@@ -1,0 +1,214 @@
+"""The look-up before anything is made: what is there, what runs there, and what is not known."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from infra.clients import Clients
+from infra.recipe import RECIPES
+from infra.settings import Misconfigured
+from infra.target import FAILED, Target, latest_deployment
+from tests.infra.fakes import ACCOUNT, REGION, THING_ARN, Account, Device, spec
+from tests.infra.pulumi_yaml import config_of, load
+
+WANTED = "edge-inference/dev"
+GROUP_ARN = f"arn:aws:iot:{REGION}:{ACCOUNT}:thinggroup/presses"
+OURS = {name: spec("1.2.3") for name in RECIPES}
+
+
+def find(clients: Clients, **values: str) -> Target | None:
+    return Target.find(load(config_of(None, **values)), clients)
+
+
+def found(clients: Clients, **values: str) -> Target:
+    target = find(clients, **values)
+    assert target
+    return target
+
+
+def refusal(clients: Clients, **values: str) -> str:
+    with pytest.raises(Misconfigured) as refused:
+        find(clients, **values)
+    return str(refused.value)
+
+
+def test_a_stack_that_only_publishes_asks_for_no_device(account: Account, clients: Clients) -> None:
+    assert find(clients) is None
+    assert account.asked == [], "a publisher may have no right to ask"
+
+
+def test_a_new_device_has_nothing_that_would_be_replaced(clients: Clients) -> None:
+    target = found(clients, thing="press-1")
+    assert (target.arn, target.devices, target.latest) == (THING_ARN, ("press-1",), None)
+    assert target.deployment_name(WANTED) == WANTED
+
+
+def test_a_group_is_every_core_device_in_it_and_in_its_groups(
+    account: Account, clients: Clients
+) -> None:
+    account.groups = {"presses": ["press-3", "a-sensor", "press-2"]}
+    account.devices |= {"press-2": Device(), "press-3": Device()}
+    target = found(clients, thing_group="presses")
+    assert target.arn == GROUP_ARN
+    assert target.devices == ("press-2", "press-3"), (
+        "a thing without Greengrass would be waited for until the time is over"
+    )
+
+
+@pytest.mark.parametrize("key", ["thing", "thing_group"])
+def test_a_name_that_is_not_there_is_refused_with_a_way_to_find_one(
+    clients: Clients, key: str
+) -> None:
+    said = refusal(clients, **{key: "pres-1"})
+    assert "'pres-1' does not exist in eu-west-1" in said
+    assert f"pulumi config set {key.replace('_', '-')} NAME" in said
+    assert "(aws " in said, "the command that lists the right names"
+
+
+@pytest.mark.parametrize("key", ["thing", "thing_group"])
+def test_things_without_greengrass_are_no_target(
+    account: Account, clients: Clients, key: str
+) -> None:
+    account.things = {"lamp": "arn:aws:iot:eu-west-1:123456789012:thing/lamp"}
+    account.groups = {"lamp": ["lamp-1", "lamp-2"]}
+    said = refusal(clients, **{key: "lamp"})
+    assert "has no Greengrass core device" in said
+    assert "lamp" in said
+    assert f"pulumi config set {key.replace('_', '-')} NAME" in said
+
+
+@pytest.mark.parametrize(
+    "operation", ["DescribeThing", "GetCoreDevice", "ListDeployments", "GetDeployment"]
+)
+def test_a_withheld_answer_is_not_taken_for_an_empty_device(
+    account: Account, clients: Clients, operation: str
+) -> None:
+    account.deploy(THING_ARN, "by hand", {"com.other": spec("1.0.0")})
+    account.denied = {operation}
+    said = refusal(clients, thing="press-1")
+    assert "AccessDenied" in said
+    assert "could remove what others deployed" in said
+
+
+def test_without_a_network_the_refusal_names_the_region(account: Account, clients: Clients) -> None:
+    account.reachable = False
+    assert "AWS can't be reached in eu-west-1" in refusal(clients, thing="press-1")
+
+
+# What others run there
+
+
+def test_what_others_deployed_is_theirs_with_its_configuration(
+    account: Account, clients: Clients
+) -> None:
+    theirs: dict[str, Any] = {
+        "aws.greengrass.Nucleus": spec("2.18.0", configurationUpdate={"merge": '{"a":1}'}),
+        "com.other": spec("1.0.0", runWith={"posixUser": "someone"}),
+    }
+    account.deploy(THING_ARN, WANTED, {**OURS, **theirs})
+    latest = found(clients, thing="press-1").latest
+    assert latest
+    assert latest.others(RECIPES) == theirs, "a device uninstalls what a deployment doesn't name"
+
+
+def test_only_the_latest_deployment_of_this_very_target_counts(
+    account: Account, clients: Clients
+) -> None:
+    account.deploy(THING_ARN, "first", {"com.gone": spec("1.0.0")})
+    second = account.deploy(THING_ARN, "second", {"com.other": spec("1.0.0")})
+    account.deploy(GROUP_ARN, "the group's", {"com.elsewhere": spec("1.0.0")})
+    latest = found(clients, thing="press-1").latest
+    assert latest
+    assert latest.id == second
+    assert set(latest.others(RECIPES)) == {"com.other"}, "what was removed must not come back"
+
+
+# A name that changes exactly when something has to be done
+
+
+def deployed(account: Account, name: str, status: str = "COMPLETED") -> str:
+    deployment = account.deploy(THING_ARN, name, OURS)
+    account.devices["press-1"].deploys(deployment, status)
+    account.deployments[-1]["deploymentStatus"] = status
+    return deployment
+
+
+def name_of(clients: Clients) -> str:
+    return found(clients, thing="press-1").deployment_name(WANTED)
+
+
+def test_a_good_deployment_of_ours_keeps_its_name(account: Account, clients: Clients) -> None:
+    deployed(account, WANTED)
+    assert name_of(clients) == WANTED, "an `up` of an unchanged tree would deploy again"
+
+
+@pytest.mark.parametrize("status", sorted(FAILED & {"FAILED", "CANCELED"}))
+def test_after_a_red_one_the_same_release_is_deployed_again(
+    account: Account, clients: Clients, status: str
+) -> None:
+    red = deployed(account, WANTED, status)
+    assert name_of(clients) == f"{WANTED} (after {red[:8]})", (
+        "all of a deployment is create-only: with the same name Pulumi would see no change"
+    )
+
+
+def test_after_somebody_else_s_the_release_comes_back(account: Account, clients: Clients) -> None:
+    deployed(account, WANTED)
+    by_hand = deployed(account, "by hand")
+    assert name_of(clients) == f"{WANTED} (after {by_hand[:8]})"
+
+
+def test_after_our_own_uninstall_the_release_comes_back(account: Account, clients: Clients) -> None:
+    leaving = deployed(account, f"without {WANTED}")
+    assert name_of(clients) == f"{WANTED} (after {leaving[:8]})"
+
+
+def test_a_name_from_after_a_red_one_stays_as_long_as_it_is_good(
+    account: Account, clients: Clients
+) -> None:
+    deployed(account, WANTED, "FAILED")
+    second = name_of(clients)
+    deployed(account, second)
+    assert name_of(clients) == second, "or every `up` from then on would deploy again"
+
+
+def test_names_do_not_grow_with_every_red_one(account: Account, clients: Clients) -> None:
+    for _ in range(30):
+        deployed(account, name_of(clients), "FAILED")
+    assert len(name_of(clients)) < 256, "Greengrass takes no longer name"
+    assert len({one["deploymentName"] for one in account.deployments}) == 30
+
+
+@pytest.mark.parametrize("status", sorted(FAILED))
+def test_a_group_s_deployment_is_red_when_one_device_says_so(
+    account: Account, clients: Clients, status: str
+) -> None:
+    account.groups = {"presses": ["press-1", "press-2"]}
+    account.devices["press-2"] = Device()
+    deployment = account.deploy(GROUP_ARN, WANTED, OURS)
+    account.devices["press-1"].deploys(deployment, "SUCCEEDED")
+    account.devices["press-2"].deploys("an-older-one", "SUCCEEDED")
+    account.devices["press-2"].deploys(deployment, status)
+    target = found(clients, thing_group="presses")
+    assert target.deployment_name(WANTED) != WANTED, (
+        "the group's own status stays ACTIVE whatever its devices do"
+    )
+
+
+def test_a_device_s_older_failure_is_not_this_deployment_s(
+    account: Account, clients: Clients
+) -> None:
+    account.devices["press-1"].deploys("an-older-one", "FAILED")
+    deployed(account, WANTED)
+    latest = latest_deployment(clients.greengrass, THING_ARN, ["press-1"])
+    assert latest
+    assert not latest.failed
+
+
+def test_a_device_that_has_not_heard_of_it_yet_is_no_failure(
+    account: Account, clients: Clients
+) -> None:
+    account.deploy(THING_ARN, WANTED, OURS)
+    assert name_of(clients) == WANTED, "a device that is off keeps its deployment waiting"
