@@ -110,6 +110,7 @@ def test_the_service_says_what_it_serves_and_passes_its_check(start: Start, gold
     assert service.terminate() == 0, "a stop that Greengrass asked for is not an error"
     assert service.events[-1]["event"] == "stopped"
     assert service.events[-1]["answered"] == 1
+    assert "answers-left-behind" not in [said["event"] for said in service.events]
 
 
 def test_a_check_that_starts_first_waits_for_the_service(start: Start, golden: Path) -> None:
