@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import secrets
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from greenhouse import toolchain
 from greenhouse.home import Home
-
-sys.path.insert(0, str(Path(__file__).parent))  # importlib mode adds no folder of tests
-
-from place import Place, copy_tree
+from tests.whole.place import Place, copy_tree
 
 
 @pytest.fixture(scope="module")

@@ -19,10 +19,10 @@ import numpy as np
 import pytest
 import xgboost
 import yaml
-from place import STACK, Place, copy_tree, wait_until
 
 from greenhouse import account, report
 from greenhouse.home import REGION, Ports, aws_environment
+from tests.whole.place import STACK, Place, copy_tree, wait_until
 
 pytestmark = pytest.mark.whole
 
