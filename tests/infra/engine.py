@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -76,23 +77,47 @@ class Engine(MockMonitor):
         config: Mapping[str, str] | None = None,
     ) -> None:
         """Run a program and everything that it left to wait for."""
-        asyncio.get_event_loop_policy().set_event_loop(asyncio.new_event_loop())
-        pulumi.runtime.set_mocks(
-            self.mocks, project=PROJECT, stack=stack, preview=False, monitor=self
-        )
-        pulumi.runtime.set_all_config(dict(config or {}))
-        try:
+        with _own_loops():
+            pulumi.runtime.set_mocks(
+                self.mocks, project=PROJECT, stack=stack, preview=False, monitor=self
+            )
+            pulumi.runtime.set_all_config(dict(config or {}))
             cast(Any, pulumi.runtime.test)(program)()
-        finally:
-            asyncio.get_event_loop().close()
-            asyncio.set_event_loop(None)
+
+
+class _Loops(asyncio.DefaultEventLoopPolicy):
+    """Remembers every loop: the mock monitor makes one in each thread and closes none."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.made: list[asyncio.AbstractEventLoop] = []
+
+    def new_event_loop(self) -> asyncio.AbstractEventLoop:
+        self.made.append(super().new_event_loop())
+        return self.made[-1]
+
+
+@contextmanager
+def _own_loops() -> Iterator[None]:
+    """Loops that no other test takes away: asyncio.run() leaves its thread without one."""
+    before, loops = asyncio.get_event_loop_policy(), _Loops()
+    asyncio.set_event_loop_policy(loops)
+    asyncio.set_event_loop(asyncio.new_event_loop())
+    try:
+        yield
+    finally:
+        for loop in loops.made:
+            loop.close()
+        asyncio.set_event_loop_policy(before)
 
 
 class _Answers(pulumi.runtime.Mocks):
     def __init__(self, upstream: dict[str, Any]) -> None:
         self._upstream = upstream
 
-    def call(self, args: pulumi.runtime.MockCallArgs) -> tuple[dict[str, Any], None]:
+    def call(
+        self, args: pulumi.runtime.MockCallArgs
+    ) -> tuple[dict[str, Any], list[tuple[str, str]]]:
         answers: dict[str, dict[str, Any]] = {
             "aws:index/getCallerIdentity:getCallerIdentity": {"accountId": ACCOUNT},
             "aws:index/getRegion:getRegion": {"region": REGION},
@@ -102,7 +127,7 @@ class _Answers(pulumi.runtime.Mocks):
                 "password": "made-up",
             },
         }
-        return answers[args.token], None
+        return answers[args.token], []
 
     def new_resource(
         self, args: pulumi.runtime.MockResourceArgs

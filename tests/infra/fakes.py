@@ -16,8 +16,11 @@ from typing import Any
 
 import boto3
 import botocore.session
+import pytest
 from botocore.exceptions import EndpointConnectionError
 from botocore.loaders import Loader
+
+from infra.clients import Clients
 
 ACCOUNT, REGION = "123456789012", "eu-west-1"
 THING_ARN = f"arn:aws:iot:{REGION}:{ACCOUNT}:thing/press-1"
@@ -63,6 +66,17 @@ class Account:
     denied: set[str] = field(default_factory=set)  # operations that the caller has no right to
     asked: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     killed_at: int | None = None  # how many requests are answered before the program is killed
+
+    @classmethod
+    def with_a_device(cls, monkeypatch: pytest.MonkeyPatch) -> Account:
+        """One thing, press-1, that is a core device with nothing on it; every client asks here."""
+        account = cls(devices={"press-1": Device()}, things={"press-1": THING_ARN})
+        session = account.session()
+        monkeypatch.setattr(Clients, "_session", property(lambda _: session))
+        # and any other way to AWS leads nowhere
+        monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
+        monkeypatch.setenv("AWS_ENDPOINT_URL_GREENGRASSV2", "http://127.0.0.1:1")
+        return account
 
     @property
     def changes(self) -> list[str]:

@@ -1,0 +1,470 @@
+"""The whole program under a mock of the engine: what it registers, and what waits for what."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import runpy
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pulumi
+import pytest
+
+from infra.recipe import CHECK, CONSUMER, RECIPES, SERVICE
+from infra.settings import Misconfigured
+from tests.infra.engine import AS_REGISTERED, DIGEST, Engine, Registered
+from tests.infra.fakes import ACCOUNT, REGION, THING_ARN, Account, spec
+from tests.infra.pulumi_yaml import ROOT, config_of
+
+BOTH = ["amd64", "aarch64"]
+UPSTREAM: dict[str, Any] = {
+    "release": "cafe0123",
+    "model": "abc",
+    "components": {name: f"1.{number}.7" for number, name in enumerate(RECIPES)},
+    "objects": ["arn:aws:s3:::edge-inference-dev/1/model.json"],
+    "repository_arn": "arn:aws:ecr:eu-west-1:123456789012:repository/edge-inference/dev",
+    "repository": "edge-inference/dev",
+    "bucket": "edge-inference-dev",
+    "image": {"amd64": f"somewhere@{DIGEST}"},
+    "samples": "s3://edge-inference-dev/2/samples.json",
+    "golden": "s3://edge-inference-dev/3/golden.json",
+}
+
+
+class Program:
+    """One run of __main__.py: what it registered and exported."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._monkeypatch = monkeypatch
+        self.engine = Engine(upstream=UPSTREAM)
+        self.exported: dict[str, Any] = {}
+
+    def run(self, stack: str = "dev", **values: object) -> Engine:
+        self.engine, self.exported = Engine(upstream=UPSTREAM), {}
+
+        def export(name: str, value: object) -> None:
+            pulumi.Output.from_input(value).apply(
+                lambda known: self.exported.__setitem__(name, known)
+            )
+
+        self._monkeypatch.setattr(pulumi, "export", export)
+        self.engine.run(
+            lambda: runpy.run_path("__main__.py") and None,
+            stack=stack,
+            config=config_of(None, **values) | {"aws:region": REGION},
+        )
+        return self.engine
+
+
+@pytest.fixture
+def program(account: Account, monkeypatch: pytest.MonkeyPatch) -> Program:
+    assert account.devices, "the program asks its test's account"
+    return Program(monkeypatch)
+
+
+@pytest.fixture(scope="module")
+def deployed() -> Iterator[Engine]:
+    """One run that the tests below only look at."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.chdir(ROOT)
+        Account.with_a_device(monkeypatch)
+        yield Program(monkeypatch).run(thing="press-1", architectures=BOTH)
+
+
+def by_urn(engine: Engine) -> dict[str, Registered]:
+    return {one.urn: one for one in engine.registered}
+
+
+def waits_for(engine: Engine, later: Registered, earlier: Registered) -> bool:
+    """Whether `later` is made only once `earlier` is there, over however many steps."""
+    everything, seen, open_ = by_urn(engine), set(), [later.urn]
+    while open_:
+        urn = open_.pop()
+        if urn not in seen:
+            seen.add(urn)
+            open_.extend(everything[urn].depends_on & everything.keys())
+    return earlier.urn in seen
+
+
+def recipes(engine: Engine) -> dict[str, dict[str, Any]]:
+    return {
+        one.name: json.loads(one.inputs["inlineRecipe"])
+        for one in engine.of_type("greengrassv2:ComponentVersion")
+    }
+
+
+def content(one: Registered) -> bytes:
+    asset = one.inputs["source"]
+    return (
+        Path(asset.path).read_bytes()
+        if isinstance(asset, pulumi.FileAsset)
+        else asset.text.encode()
+    )
+
+
+# The tree of resources
+
+
+def test_everything_belongs_to_a_component(deployed: Engine) -> None:
+    strays = [
+        one.name
+        for one in deployed.registered
+        if one.parent not in by_urn(deployed) and not one.type.startswith("edge:")
+    ]
+    assert strays == [], "without parent=self it stands beside its component"
+
+
+def test_components_make_only_what_they_are_named_for(deployed: Engine) -> None:
+    for one in deployed.registered:
+        if not one.type.startswith("edge:"):
+            parent = by_urn(deployed)[one.parent]
+            where = one.type.partition(":")[2].split("/")[0].split(":")[0]
+            allowed = {
+                "edge:registry:Registry": {"ecr", "index"},
+                "edge:artifacts:Artifacts": {"s3"},
+                "edge:release:Components": {"greengrassv2", "dynamic"},
+                "edge:rollout:Rollout": {"greengrassv2", "iam", "dynamic"},
+            }[parent.type]
+            assert where in allowed, f"{one.name} in {parent.type}"
+
+
+def test_nothing_looked_up_is_changed_by_looking(account: Account, program: Program) -> None:
+    program.run(thing="press-1")
+    assert account.changes == [], "a preview runs the same lines"
+
+
+def test_the_same_tree_registers_the_same_twice(program: Program) -> None:
+    def shown(engine: Engine) -> dict[str, Any]:
+        return {
+            one.urn: json.dumps(one.inputs, sort_keys=True, default=vars)
+            for one in engine.registered
+        }
+
+    assert shown(program.run(thing="press-1")) == shown(program.run(thing="press-1")), (
+        "an unchanged tree would show changes"
+    )
+
+
+@pytest.mark.parametrize(
+    "values", [{"thing": "nobody"}, {"thing": "press-1", "samples": "edge/consumer/consumer.py"}]
+)
+def test_a_refusal_comes_before_the_first_resource(program: Program, values: Any) -> None:
+    with pytest.raises(Misconfigured):
+        program.run(**values)
+    assert program.engine.registered == [], "an `up` would stop half-way"
+
+
+# The release
+
+
+def test_objects_lie_under_a_key_made_from_their_content_and_are_kept(deployed: Engine) -> None:
+    objects = deployed.of_type("BucketObjectv2")
+    assert {one.inputs["key"].partition("/")[2] for one in objects} == {
+        "model.json",
+        "samples.json",
+        "golden.json",
+        "consumer.py",
+    }
+    for one in objects:
+        assert one.inputs["key"].startswith(f"{hashlib.sha256(content(one)).hexdigest()}/"), (
+            "a device refuses an object that was overwritten since its version was made"
+        )
+        assert one.retained, "devices may still come from an older release"
+        assert not one.deletes_first
+
+
+def test_recipes_name_the_objects_and_images_that_were_made(deployed: Engine) -> None:
+    stored = {
+        f"s3://{one.inputs['bucket']}/{one.inputs['key']}"
+        for one in deployed.of_type("BucketObjectv2")
+    }
+    images = {
+        f"docker:{one.inputs['imageName'].rpartition(':')[0]}@{DIGEST}"
+        for one in deployed.of_type(":Image")
+    }
+    named = {
+        artifact["Uri"]
+        for recipe in recipes(deployed).values()
+        for manifest in recipe["Manifests"]
+        for artifact in manifest["Artifacts"]
+    }
+    assert named == stored | images, "by digest, as pushed: a tag could come to mean another image"
+
+
+def test_a_component_version_waits_for_the_files_and_images_that_its_recipe_names(
+    deployed: Engine,
+) -> None:
+    for version in deployed.of_type("greengrassv2:ComponentVersion"):
+        for needed in [*deployed.of_type(":Image"), *deployed.of_type("BucketObjectv2")]:
+            assert waits_for(deployed, version, needed), (
+                f"the cloud reads the artifacts when it makes the version: {needed.name}"
+            )
+
+
+def test_component_versions_are_kept_and_never_deleted_first(deployed: Engine) -> None:
+    versions = deployed.of_type("greengrassv2:ComponentVersion")
+    assert {one.name for one in versions} == set(RECIPES)
+    for one in versions:
+        assert one.retained, "a rollback and a follower need the older ones"
+        assert not one.deletes_first, "the running deployment refers to it"
+
+
+def test_a_destroy_removes_the_kept_versions_only_after_the_devices_were_cleared(
+    deployed: Engine,
+) -> None:
+    answering, kept = deployed.one("edge:Answering"), deployed.one("edge:KeptVersions")
+    assert waits_for(deployed, answering, kept), "what is made first is destroyed last"
+    tags = deployed.one("s3/bucket:Bucket").inputs["tags"]
+    assert kept.inputs["tags"] == tags, "or it would sweep nothing, or too much"
+
+
+def test_what_can_be_met_as_a_leftover_is_cleared_before_it_is_made(deployed: Engine) -> None:
+    immutable = ("ComponentVersion", "ecr/repository:Repository", "s3/bucket:Bucket", ":Image")
+    for suffix in immutable:
+        for one in deployed.of_type(suffix):
+            assert one.before_create, f"a killed `up` before it blocks {one.name} for ever"
+    hooks = [hook for one in deployed.registered for hook in one.before_create]
+    assert len(set(hooks)) == len(hooks), "one name for each: the engine knows hooks by name"
+    for image in deployed.of_type(":Image"):
+        assert image.before_update == image.before_create, "a new tag is an update"
+
+
+def test_an_image_for_each_architecture_under_a_tag_that_the_lifecycle_counts(
+    deployed: Engine,
+) -> None:
+    images = {one.inputs["build"]["platform"]: one for one in deployed.of_type(":Image")}
+    assert set(images) == {"linux/amd64", "linux/arm64"}
+    tags = {
+        platform: one.inputs["imageName"].rpartition(":")[2] for platform, one in images.items()
+    }
+    assert tags["linux/amd64"].startswith("amd64-")
+    assert tags["linux/arm64"].startswith("aarch64-")
+    rules = json.loads(deployed.one("LifecyclePolicy").inputs["policy"])["rules"]
+    counted = [prefix for rule in rules for prefix in rule["selection"].get("tagPrefixList", [])]
+    assert all(any(tag.startswith(prefix) for prefix in counted) for tag in tags.values())
+    assert deployed.one("ecr/repository:Repository").inputs["imageTagMutability"] == "IMMUTABLE"
+
+
+def test_the_state_is_the_same_in_every_checkout(deployed: Engine) -> None:
+    here = str(Path.cwd())
+    for one in deployed.registered:
+        assert here not in json.dumps(one.inputs, default=vars), (
+            f"{one.name}: a path of this machine would be a change on the next"
+        )
+
+
+def test_the_bucket_is_private_encrypted_and_tls_only(deployed: Engine) -> None:
+    bucket = deployed.one("s3/bucket:Bucket").inputs["bucket"]
+    around = [
+        deployed.one(kind)
+        for kind in (
+            "BucketPublicAccessBlock",
+            "BucketOwnershipControls",
+            "BucketServerSideEncryptionConfiguration",
+            "BucketPolicy",
+        )
+    ]
+    assert {one.inputs["bucket"] for one in around} == {bucket}
+    private, _, _, policy = around
+    assert [value for key, value in private.inputs.items() if key != "bucket"] == [True] * 4
+    [statement] = json.loads(policy.inputs["policy"])["Statement"]
+    assert f"arn:aws:s3:::{bucket}/*" in statement["Resource"]
+    assert waits_for(deployed, policy, private), "S3 answers one of two at a time with 409"
+
+
+def test_a_destroy_takes_what_was_kept_along(deployed: Engine) -> None:
+    assert deployed.one("s3/bucket:Bucket").inputs["forceDestroy"]
+    assert deployed.one("ecr/repository:Repository").inputs["forceDelete"]
+
+
+@pytest.mark.parametrize(
+    ("change", "moves"),
+    [
+        ({"memory": 128}, {SERVICE, CONSUMER, CHECK}),
+        ({"build_image": "python:3.11.9"}, {SERVICE, CONSUMER, CHECK}),
+        ({"consumer_interval": 60}, {CONSUMER}),
+        ({"check_timeout": 60}, {CHECK}),
+        ({"rollout_timeout": 60}, set()),
+        ({"keep_releases": 7}, set()),
+    ],
+)
+def test_a_component_gets_a_new_version_exactly_when_its_content_changed(
+    program: Program, change: Any, moves: set[str]
+) -> None:
+    program.run()
+    before = program.exported["components"]
+    program.run(**change)
+    after = program.exported["components"]
+    assert {name for name in RECIPES if before[name] != after[name]} == moves, (
+        "what hasn't changed isn't restarted on the device"
+    )
+
+
+def test_a_changed_question_changes_the_check_and_the_consumer_alone(
+    program: Program, tmp_path: Path
+) -> None:
+    program.run()
+    before = program.exported["components"]
+    samples = json.loads(Path("edge/consumer/samples.json").read_text())[:-1]
+    other = tmp_path / "samples.json"
+    other.write_text(json.dumps(samples))
+    program.run(samples=str(other))
+    after = program.exported["components"]
+    assert {name for name in RECIPES if before[name] != after[name]} == {CHECK, CONSUMER}
+
+
+# The rollout
+
+
+def test_the_devices_are_asked_for_the_versions_that_were_registered(deployed: Engine) -> None:
+    asked = deployed.one("greengrassv2:Deployment").inputs["components"]
+    assert {name: one["componentVersion"] for name, one in asked.items()} == {
+        name: AS_REGISTERED.format(version=recipe["ComponentVersion"])
+        for name, recipe in recipes(deployed).items()
+    }, "taken from our own argument, the deployment would not wait for the registration"
+    for version in deployed.of_type("greengrassv2:ComponentVersion"):
+        assert waits_for(deployed, deployed.one("greengrassv2:Deployment"), version)
+
+
+def test_the_versions_that_are_exported_are_those_in_the_recipes(program: Program) -> None:
+    engine = program.run(thing="press-1")
+    assert program.exported["components"] == {
+        name: recipe["ComponentVersion"] for name, recipe in recipes(engine).items()
+    }, "a preview names them"
+
+
+def test_the_device_may_read_before_it_is_told_to(deployed: Engine) -> None:
+    rights, deployment = deployed.one("RolePolicy"), deployed.one("greengrassv2:Deployment")
+    assert rights.urn in deployment.depends_on, "the first download would be refused"
+    allowed = json.dumps(rights.inputs["policy"])
+    for one in deployed.of_type("BucketObjectv2"):
+        assert f"arn:aws:s3:::{one.inputs['bucket']}/{one.inputs['key']}" in allowed
+    assert f"arn:aws:ecr:{REGION}:{ACCOUNT}:repository/edge-inference/dev" in allowed
+    assert rights.inputs["role"] == "GreengrassV2TokenExchangeRole"
+
+
+def test_no_right_outlives_the_release_it_was_for(deployed: Engine) -> None:
+    statements = json.loads(deployed.one("RolePolicy").inputs["policy"])["Statement"]
+    readable = {arn for one in statements if one["Sid"] == "Artifacts" for arn in one["Resource"]}
+    assert len(readable) == len(deployed.of_type("BucketObjectv2")), "these objects, no others"
+
+
+def test_a_device_forgets_an_older_version_s_rights(deployed: Engine) -> None:
+    asked = deployed.one("greengrassv2:Deployment").inputs["components"]
+    for name in RECIPES:
+        assert asked[name]["configurationUpdate"]["reset"] == ["/accessControl"], (
+            "Java keeps what a component once had over a recipe's new defaults"
+        )
+
+
+OTHERS: dict[str, Any] = {
+    "aws.greengrass.Nucleus": spec(
+        "2.18.0", configurationUpdate={"merge": '{"a":1}', "reset": ["/b"]}
+    ),
+    "com.other": spec(
+        "1.0.0",
+        runWith={"posixUser": "someone", "systemResourceLimits": {"cpus": 0.5, "memory": 1024}},
+    ),
+    "com.plain": spec("3.0.0"),
+}
+
+
+def test_what_others_run_there_is_carried_on_as_it_was(account: Account, program: Program) -> None:
+    account.deploy(THING_ARN, "by hand", OTHERS | {SERVICE: spec("0.0.1")})
+    asked = program.run(thing="press-1").one("greengrassv2:Deployment").inputs["components"]
+    assert {name: one for name, one in asked.items() if name not in RECIPES} == OTHERS, (
+        "a device uninstalls what a deployment doesn't name, and forgets what it doesn't say"
+    )
+    assert asked[SERVICE]["componentVersion"] != "0.0.1", "ours is the new one"
+
+
+def test_others_go_only_where_the_stack_says_so(account: Account, program: Program) -> None:
+    account.deploy(THING_ARN, "by hand", OTHERS)
+    engine = program.run(thing="press-1", keep_components=False)
+    assert set(engine.one("greengrassv2:Deployment").inputs["components"]) == set(RECIPES)
+
+
+def test_the_wait_is_for_the_deployment_that_was_made_on_every_device(
+    account: Account, program: Program
+) -> None:
+    account.groups = {"presses": ["press-1", "press-2"]}
+    account.devices["press-2"] = account.devices["press-1"]
+    engine = program.run(thing_group="presses", rollout_timeout=60)
+    deployment, answering = engine.one("greengrassv2:Deployment"), engine.one("edge:Answering")
+    waited = answering.inputs
+    assert waited["deployment"] == "deployment-as-created"
+    assert waited["target"] == deployment.inputs["targetArn"]
+    assert waited["devices"] == ["press-1", "press-2"]
+    assert waited["components"] == {
+        name: one["componentVersion"] for name, one in deployment.inputs["components"].items()
+    }
+    assert waited["timeout"] == 60
+    assert program.exported["devices"] == ["press-1", "press-2"]
+    assert program.exported["deployment"] == "deployment-as-created"
+
+
+def test_a_device_is_never_without_a_deployment(deployed: Engine) -> None:
+    assert not deployed.one("greengrassv2:Deployment").deletes_first
+
+
+def test_everything_of_ours_can_be_told_by_its_tags(deployed: Engine) -> None:
+    for suffix in ("Bucket", "Repository", "ComponentVersion", "Deployment"):
+        for one in deployed.of_type(f":{suffix}"):
+            assert one.inputs["tags"] == {
+                "edge-inference:project": "edge-inference",
+                "edge-inference:stack": "dev",
+            }, f"{one.name} would be taken for somebody else's and block the next `up`"
+
+
+def test_no_credential_is_stored(deployed: Engine) -> None:
+    for kind in ("edge:Answering", "edge:KeptVersions"):
+        assert set(deployed.one(kind).inputs) & {"password", "token", "secret"} == set()
+    stored = json.dumps([one.inputs for one in deployed.of_type("pulumi-python")], default=vars)
+    assert "nobody" not in stored, "the made-up access key of this test's account"
+
+
+# Other stacks
+
+
+def test_a_stack_without_a_target_publishes_and_deploys_nothing(program: Program) -> None:
+    engine = program.run()
+    assert len(engine.of_type("greengrassv2:ComponentVersion")) == 3
+    for kind in ("greengrassv2:Deployment", "RolePolicy", "edge:Answering", "edge:rollout:Rollout"):
+        assert engine.of_type(kind) == []
+    assert "deployment" not in program.exported
+
+
+def test_a_follower_builds_nothing_and_deploys_what_was_published(program: Program) -> None:
+    engine = program.run(stack="press-2", thing="press-1", release_from="dev")
+    assert {one.type for one in engine.registered} == {
+        "edge:rollout:Rollout",
+        "aws:iam/rolePolicy:RolePolicy",
+        "aws-native:greengrassv2:Deployment",
+        "pulumi-python:dynamic/edge:Answering",
+    }, "no image, no bucket, no version of its own"
+    asked = engine.one("greengrassv2:Deployment").inputs["components"]
+    assert {name: one["componentVersion"] for name, one in asked.items()} == UPSTREAM["components"]
+    allowed = json.dumps(engine.one("RolePolicy").inputs["policy"])
+    for arn in (*UPSTREAM["objects"], UPSTREAM["repository_arn"]):
+        assert arn in allowed, "its device reads the publisher's files"
+
+
+def test_a_publisher_exports_what_a_follower_reads(program: Program) -> None:
+    program.run(stack="press-2", thing="press-1", release_from="dev")
+    handed_on = dict(program.exported)
+    program.run()
+    assert set(program.exported) == set(UPSTREAM)
+    assert set(handed_on) - {"deployment", "devices"} == set(UPSTREAM), (
+        "a follower can be followed: both have the same outputs"
+    )
+    assert {name: type(value) for name, value in program.exported.items()} == {
+        name: type(value) for name, value in UPSTREAM.items()
+    }, "or the tests of a follower would be about another publisher"
+
+
+@pytest.mark.parametrize("stack", ["dev", "press-2"])
+def test_two_stacks_on_one_role_have_a_policy_each(program: Program, stack: str) -> None:
+    rights = program.run(stack=stack, thing="press-1").one("RolePolicy")
+    assert rights.inputs["name"] == f"edge-inference-{stack}", "or one would overwrite the other's"
