@@ -71,7 +71,7 @@ class Container:
     """A container from outside; `docker run` in the foreground, as the nucleus has it."""
 
     def __init__(self, argv: Sequence[str], environment: dict[str, str], log: Path) -> None:
-        self.name = argv[argv.index("--name") + 1]
+        self.name = _name(argv)
         self._log = log.open("wb")
         self._process = subprocess.Popen(
             argv, env={**os.environ, **environment}, stdout=self._log, stderr=self._log
@@ -139,20 +139,27 @@ class Place:
         """The same container of the runtime's base, until its Python says that it is up."""
         argv = self._instead(RUNTIME.tag, command=("-c", "print('up', flush=True)"))
         began = time.perf_counter()
-        with subprocess.Popen(
-            argv,
-            env={**os.environ, **self.nucleus.environment(ECHO)},
-            stdout=subprocess.PIPE,
-        ) as running:
-            assert running.stdout
-            running.stdout.readline()
+        with self._spoken(argv, ECHO):
             return time.perf_counter() - began
 
     def seconds_to_first_answer(self, client: Client) -> float:
-        began = time.perf_counter()
-        self.service()
-        ask_until_answered(client, REQUEST_TOPIC)
-        return time.perf_counter() - began
+        """Asked once it says that it is ready: asking all the while would slow the start."""
+        argv, began = self.service_argv(), time.perf_counter()
+        with self._spoken(argv, recipe.SERVICE):
+            client.publish(REQUEST_TOPIC, probe())
+            client.received()
+            seconds = time.perf_counter() - began
+            images.docker("rm", "--force", _name(argv))
+            return seconds
+
+    @contextmanager
+    def _spoken(self, argv: Sequence[str], component: str) -> Iterator[None]:
+        """A container that has printed its first line; ends when it has ended."""
+        environment = {**os.environ, **self.nucleus.environment(component)}
+        with subprocess.Popen(argv, env=environment, stdout=subprocess.PIPE) as running:
+            assert running.stdout
+            running.stdout.readline()
+            yield
 
     def _instead(self, image: str, *options: str, command: tuple[str, ...]) -> list[str]:
         argv = self.service_argv()
@@ -179,19 +186,21 @@ def place() -> Iterator[Place]:
         yield Place(nucleus, artifacts, stack)
 
 
-def ask_until_answered(client: Client, topic: str) -> None:
-    """Messages that nobody hears yet are lost, so it is asked again every other millisecond."""
-    probe = encode_request("probe", model.samples()[:1])
-    deadline = time.monotonic() + PATIENCE
-    client.publish(topic, probe)
-    while not client.received_within(0.002):
-        if time.monotonic() > deadline:
-            raise AssertionError(f"nobody answers on {topic} within {PATIENCE:.0f} s")
-        client.publish(topic, probe)
+def _name(argv: Sequence[str]) -> str:
+    return argv[argv.index("--name") + 1]
+
+
+def probe() -> bytes:
+    return encode_request("probe", model.samples()[:1])
 
 
 def wait_until_it_answers(client: Client, topic: str) -> None:
-    """As above, and hear the answers to all that was asked meanwhile."""
-    ask_until_answered(client, topic)
+    """Ask again and again, as what nobody hears yet is lost; then hear the answers out."""
+    deadline = time.monotonic() + PATIENCE
+    client.publish(topic, probe())
+    while not client.received_within(0.02):
+        if time.monotonic() > deadline:
+            raise AssertionError(f"nobody answers on {topic} within {PATIENCE:.0f} s")
+        client.publish(topic, probe())
     while client.received_within(0.3):
         pass

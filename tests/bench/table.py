@@ -41,7 +41,7 @@ def markdown(rows: Sequence[Row]) -> str:
 
 
 def microseconds(seconds: float) -> str:
-    return f"{seconds * 1e6:.3g} µs"
+    return f"{seconds * 1e6:,.{0 if seconds > 1e-4 else 2 if seconds < 1e-5 else 1}f} µs"
 
 
 def megabytes(size: float) -> str:
