@@ -74,11 +74,16 @@ def _kind(message: bytes) -> str:
 
 @dataclass
 class Ledger:
-    """What became of every request; `waiting` and `closed` hold the sample asked about, by id."""
+    """What became of every request: the sample that it asked about, by its id.
+
+    Answers keep the requests' order, so a request that a later one overtakes is lost. Without that,
+    the next closed connection would excuse it.
+    """
 
     expected: list[float]
     waiting: dict[str, int] = field(default_factory=dict)
     closed: dict[str, int] = field(default_factory=dict)
+    overtaken: dict[str, int] = field(default_factory=dict)
     counts: Counter[str] = field(default_factory=Counter)
 
     def asked(self, number: int) -> bytes:
@@ -93,6 +98,8 @@ class Ledger:
         if identity == "probe":
             return
         if identity in self.waiting:
+            while (oldest := next(iter(self.waiting))) != identity:
+                self.overtaken[oldest] = self.waiting.pop(oldest)
             sample, fate = self.waiting.pop(identity), "answered"
         elif identity in self.closed:
             sample, fate = self.closed.pop(identity), "answered late"
@@ -141,7 +148,7 @@ def soak(count: int) -> Iterator[Row]:
                 early = service.memory("VmRSS")
         grown = service.memory("VmRSS") - early
         crashed = service.process() != process
-    counts, lost = ledger.counts, len(ledger.waiting)
+    counts, lost = ledger.counts, len(ledger.waiting) + len(ledger.overtaken)
     yield Row(
         what=f"{asked:,} requests, {reconnects - len(drops)} reconnects of the broker",
         ours=f"{lost + crashed} lost, {counts['mixed up']} mixed up"
