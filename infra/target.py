@@ -78,9 +78,14 @@ class Target:
         """
         if self.latest is None:
             return wanted
-        if self.latest.name.startswith(wanted) and not self.latest.failed:
+        if is_named_for(wanted, self.latest.name) and not self.latest.failed:
             return self.latest.name
         return f"{wanted} (after {self.latest.id[:8]})"
+
+
+def is_named_for(wanted: str, name: str) -> bool:
+    """Whether `deployment_name` made this name; that of stack `dev2` is none of stack `dev`."""
+    return name == wanted or name.startswith(f"{wanted} (after ")
 
 
 def _thing(clients: Clients, name: str) -> tuple[str, list[str]]:

@@ -160,6 +160,13 @@ def test_after_somebody_else_s_the_release_comes_back(account: Account, clients:
     assert name_of(clients) == f"{WANTED} (after {by_hand[:8]})"
 
 
+def test_a_stack_whose_name_begins_like_ours_is_somebody_else(
+    account: Account, clients: Clients
+) -> None:
+    theirs = deployed(account, f"{WANTED}2")
+    assert name_of(clients) == f"{WANTED} (after {theirs[:8]})"
+
+
 def test_after_our_own_uninstall_the_release_comes_back(account: Account, clients: Clients) -> None:
     leaving = deployed(account, f"without {WANTED}")
     assert name_of(clients) == f"{WANTED} (after {leaving[:8]})"

@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
+from infra.answering import Answering, Clock, RolloutFailed, uninstall, wait
+from infra.answering import _AnsweringProvider as Provider
 from infra.clients import Clients
 from infra.recipe import CHECK, CONSUMER, SERVICE
-from infra.rollout import Answering, Clock, RolloutFailed, uninstall, wait
-from infra.rollout import _AnsweringProvider as Provider
 from infra.target import FAILED
 from tests.infra.fakes import THING_ARN, Account, Device, Killed, Time, spec
 
@@ -349,6 +349,15 @@ def test_ours_go_although_somebody_else_s_deployment_came_after(
     destroy.run()
     assert account.devices["press-1"].installed == OTHER
     assert "by hand, later" in left(account), "theirs is in their hands"
+
+
+def test_the_deployments_of_a_stack_whose_name_begins_like_ours_stay(
+    account: Account, destroy: Destroy
+) -> None:
+    account.deploy(THING_ARN, f"{NAME}2", OTHERS)
+    released(account, destroy, {})
+    destroy.run()
+    assert f"{NAME}2" in left(account)
 
 
 def test_a_device_that_does_not_obey_is_named_with_what_to_type(

@@ -1,0 +1,301 @@
+"""Devices that answer, or a red update; devices that are clean, before a destroy goes on.
+
+AWS calls a deployment created when it is recorded. `Answering` waits for the devices themselves:
+the deployment succeeded on each, and each of our components runs in the wanted version,
+com.ml.check among them, which only golden answers let start. Nucleus Lite calls a deployment
+successful too easily, hence both. On destroy it takes our components off the devices before
+anything else goes: deleting a deployment leaves devices as they are.
+
+Both belong to one dynamic resource: its delete runs under a bare `pulumi destroy`, its failing
+create or update leaves the old state, so the next `up` waits again.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pulumi
+from pulumi import dynamic
+
+from infra.clients import Clients
+from infra.recipe import RECIPES
+from infra.target import FAILED, execution, is_core_device, is_named_for, latest_deployment
+
+if TYPE_CHECKING:
+    from mypy_boto3_greengrassv2 import GreengrassV2Client
+
+SUCCEEDED = frozenset({"SUCCEEDED", "COMPLETED"})  # a group's word and a thing's
+UP = frozenset({"RUNNING", "FINISHED"})
+_PAUSE_SECONDS = 1.0
+_OURS = frozenset(RECIPES)
+
+
+class RolloutFailed(Exception):
+    """The devices don't run what was asked; the message says which, why, and what to do."""
+
+
+class _AnsweringProvider(dynamic.ResourceProvider):
+    """Thin: the work is in `wait` and `uninstall`."""
+
+    serialize_as_secret_always = False
+
+    def create(self, props: dict[str, Any]) -> dynamic.CreateResult:
+        with _plain_failure():
+            _wait(props)
+        return dynamic.CreateResult(id_=props["target"], outs=props)
+
+    def diff(self, _id: str, olds: dict[str, Any], news: dict[str, Any]) -> dynamic.DiffResult:
+        # without __provider: how this class is stored says nothing about the devices
+        changed = [key for key in news if key != "__provider" and olds.get(key) != news[key]]
+        return dynamic.DiffResult(
+            changes=bool(changed),
+            replaces=["target"] if "target" in changed else [],
+            delete_before_replace=False,
+        )
+
+    def update(self, _id: str, _olds: dict[str, Any], news: dict[str, Any]) -> dynamic.UpdateResult:
+        with _plain_failure():
+            _wait(news)
+        return dynamic.UpdateResult(outs=news)
+
+    def delete(self, _id: str, props: dict[str, Any]) -> None:
+        with _plain_failure():
+            uninstall(
+                _greengrass(props),
+                target=props["target"],
+                devices=props["devices"],
+                name=props["name"],
+                keep=props["deployment"],
+                clock=Clock(seconds=props["timeout"]),
+            )
+
+
+class Answering(dynamic.Resource, module="edge", name="Answering"):
+    """The devices of a target, answering."""
+
+    deployment: pulumi.Output[str]
+
+    def __init__(
+        self, name: str, props: dict[str, Any], *, opts: pulumi.ResourceOptions | None = None
+    ) -> None:
+        super().__init__(_AnsweringProvider(), name, props, opts)
+
+
+@contextmanager
+def _plain_failure() -> Iterator[None]:
+    """Pulumi's host of dynamic providers prints a traceback, which would bury the message."""
+    try:
+        yield
+    except RolloutFailed:
+        sys.tracebacklimit = 0
+        raise
+
+
+def _greengrass(props: Mapping[str, Any]) -> GreengrassV2Client:
+    return Clients(region=props["region"], profile=props.get("profile")).greengrass
+
+
+def _wait(props: Mapping[str, Any]) -> None:
+    wait(
+        _greengrass(props),
+        deployment=props["deployment"],
+        components=props["components"],
+        devices=props["devices"],
+        clock=Clock(seconds=props["timeout"]),
+    )
+
+
+@dataclass(kw_only=True)
+class Clock:
+    """How long to wait, and how to pass the time; AWS has no event to wait for instead."""
+
+    seconds: float
+    now: Callable[[], float] = time.monotonic
+    pause: Callable[[float], None] = time.sleep
+
+    def __post_init__(self) -> None:
+        self._end = self.now() + self.seconds
+
+    def tick(self) -> bool:
+        """Pass a moment; False once the time is over."""
+        if self.now() >= self._end:
+            return False
+        self.pause(_PAUSE_SECONDS)
+        return True
+
+
+def wait(
+    client: GreengrassV2Client,
+    *,
+    deployment: str,
+    components: Mapping[str, str],
+    devices: Sequence[str],
+    clock: Clock,
+    say: Callable[[str], None] = print,
+) -> None:
+    """Return once every device runs these versions by this deployment.
+
+    One line for each change on a device. Raises RolloutFailed when a device failed, when another
+    deployment took this one's place, and when the time is over.
+    """
+    said: dict[str, str] = {}
+    while True:
+        seen = [look(client, device, deployment, components) for device in devices]
+        for one in seen:
+            if said.get(one.device) != one.summary:
+                said[one.device] = one.summary
+                say(f"{one.device}: {one.summary}")
+        if failed := [one for one in seen if one.failed]:
+            raise RolloutFailed("\n".join(one.explain(client) for one in failed))
+        if all(one.answers for one in seen):
+            return
+        if not client.get_deployment(deploymentId=deployment)["isLatestForTarget"]:
+            raise RolloutFailed(
+                f"deployment {deployment} was replaced by another one on the same target while we"
+                " waited. See who: aws greengrassv2 list-deployments; then pulumi up again"
+            )
+        if not clock.tick():
+            late = "\n".join(one.explain(client) for one in seen if not one.answers)
+            raise RolloutFailed(
+                f"{late}\nnot within {clock.seconds:.0f} s. The deployment goes on waiting for a"
+                " device that is off: start it, then pulumi up again; for more patience: pulumi"
+                " config set rollout-timeout SECONDS"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seen:
+    """One device, as the API shows it now."""
+
+    device: str
+    status: str  # of the deployment on this device
+    reason: str
+    errors: tuple[str, ...]
+    wanted: Mapping[str, str]
+    installed: Mapping[str, tuple[str, str]]  # component to version and state
+
+    @property
+    def failed(self) -> bool:
+        broken = any(
+            self.installed.get(name) == (version, "BROKEN") for name, version in self.wanted.items()
+        )
+        return self.status in FAILED or (self.status in SUCCEEDED and broken)
+
+    @property
+    def answers(self) -> bool:
+        return self.status in SUCCEEDED and all(
+            self.installed.get(name, ("", ""))[0] == version and self.installed[name][1] in UP
+            for name, version in self.wanted.items()
+        )
+
+    @property
+    def summary(self) -> str:
+        states = ", ".join(
+            f"{name} {self.installed[name][1]}"
+            for name, version in self.wanted.items()
+            if self.installed.get(name, ("", ""))[0] == version
+        )
+        return f"{self.status}{f' ({states})' if states else ''}"
+
+    def explain(self, client: GreengrassV2Client) -> str:
+        """Why this device doesn't answer, what it runs now, where its own words are."""
+        core = client.get_core_device(coreDeviceThingName=self.device)
+        heard = core.get("lastStatusUpdateTimestamp")
+        runs = ", ".join(
+            f"{name} {version} {state}" for name, (version, state) in sorted(self.installed.items())
+        )
+        suspects = [name for name in self.wanted if name in self.reason] or list(self.wanted)
+        lines = [
+            f"{self.device}: deployment {self.status}{f': {self.reason}' if self.reason else ''}",
+            f"  runs now: {runs or 'nothing'}",
+            f"  {core.get('status', 'of unknown health')}, last heard of {heard}",
+            f"  its own words: /greengrass/v2/logs/{suspects[0]}.log on the device",
+        ]
+        if self.errors:
+            lines.insert(1, f"  {' > '.join(self.errors)}")
+        return "\n".join(lines)
+
+
+def look(
+    client: GreengrassV2Client, device: str, deployment: str, wanted: Mapping[str, str]
+) -> Seen:
+    """How far a device is with a deployment."""
+    status, reason, errors = execution(client, device, deployment)
+    return Seen(
+        device=device,
+        status=status,
+        reason=reason,
+        errors=errors,
+        wanted=wanted,
+        installed=installed(client, device),
+    )
+
+
+def installed(client: GreengrassV2Client, device: str) -> dict[str, tuple[str, str]]:
+    """The device's root components: version and state by name."""
+    pages = client.get_paginator("list_installed_components").paginate(coreDeviceThingName=device)
+    return {
+        component["componentName"]: (
+            component["componentVersion"],
+            component.get("lifecycleState", ""),
+        )
+        for page in pages
+        for component in page["installedComponents"]
+    }
+
+
+def uninstall(
+    client: GreengrassV2Client,
+    *,
+    target: str,
+    devices: Sequence[str],
+    name: str,
+    keep: str,
+    clock: Clock,
+    say: Callable[[str], None] = print,
+) -> None:
+    """Take our components off the devices, leave the others', and wait until that is so.
+
+    `keep` is the deployment that Pulumi itself deletes next. What earlier, killed updates left
+    under this stack's name goes here. A device whose record was deleted is gone for good. May be
+    run again after it was interrupted.
+    """
+    devices = [device for device in devices if is_core_device(client, device)]
+    latest = latest_deployment(client, target, devices)
+    others = latest.others(_OURS) if latest else {}
+    ours_there = latest is not None and len(others) < len(latest.components)
+    if ours_there or any(_OURS & installed(client, device).keys() for device in devices):
+        leaving = client.create_deployment(
+            targetArn=target, deploymentName=f"without {name}", components=others
+        )["deploymentId"]
+    else:
+        leaving = latest.id if latest else ""
+    said: dict[str, str] = {}
+    while True:
+        left = {device: _OURS & installed(client, device).keys() for device in devices}
+        for device, components in left.items():
+            now = f"still has {', '.join(sorted(components))}" if components else "is clean"
+            if said.get(device) != now:
+                said[device] = now
+                say(f"{device} {now}")
+        if not any(left.values()):
+            break
+        if not clock.tick():
+            stuck = ", ".join(device for device, components in left.items() if components)
+            raise RolloutFailed(
+                f"{stuck} did not uninstall within {clock.seconds:.0f} s. Start the device, then"
+                " pulumi destroy again. If it is gone for good: aws greengrassv2"
+                " delete-core-device --core-device-thing-name NAME, then pulumi destroy again"
+            )
+    pages = client.get_paginator("list_deployments").paginate(targetArn=target, historyFilter="ALL")
+    for deployment in [one for page in pages for one in page["deployments"]]:
+        found, called = deployment["deploymentId"], deployment.get("deploymentName", "")
+        of_ours = is_named_for(name, called) or called == f"without {name}"
+        if of_ours and found != keep and not (found == leaving and others):
+            client.cancel_deployment(deploymentId=found)
+            client.delete_deployment(deploymentId=found)
