@@ -5,7 +5,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: help up down start status logs env preview check test test-quick train clean
+.PHONY: help up down start status logs env preview check test test-quick bench train clean
 
 help:  ## print this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {gsub(/\$$\$$/, "$$", $$2); printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,6 +39,9 @@ test: $(STAMP)  ## every test but the live ones: pure, greenhouse, and the whole
 
 test-quick: $(STAMP)  ## the tests that need neither a Docker engine nor the Pulumi CLI
 	@$(BIN)/python -m pytest -m "not live and not docker and not whole"
+
+bench: $(STAMP)  ## the figures of docs/benchmarks.md: make bench [ARGS="--only NAME"]
+	@$(BIN)/python -m tests.bench $(ARGS)
 
 train: $(STAMP)  ## train the model again from the wine tables: make train DATA=folder
 	@$(BIN)/python -m edge.training $(if $(DATA),--data $(DATA))
