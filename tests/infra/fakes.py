@@ -179,7 +179,7 @@ class Account:
     ) -> dict[str, Any]:
         everything = [
             one
-            for one in reversed(self.deployments)
+            for one in self.deployments  # the API promises no order
             if one["targetArn"] == targetArn
             and (one["isLatestForTarget"] or historyFilter == "ALL")
         ]

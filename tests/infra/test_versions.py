@@ -84,7 +84,7 @@ def test_a_checkout_s_place_modes_times_and_order_make_no_new_image(tmp_path: Pa
 def test_every_byte_name_and_argument_makes_a_new_image(tmp_path: Path) -> None:
     trees = {
         "as it was": tree(tmp_path / "a", Dockerfile="FROM scratch", service="answer()"),
-        "a byte": tree(tmp_path / "b", Dockerfile="FROM scratch", service="answer() "),
+        "a byte": tree(tmp_path / "b", Dockerfile="FROM scratch", service="answer);"),
         "a name": tree(tmp_path / "c", Dockerfile="FROM scratch", server="answer()"),
         "a folder": tree(tmp_path / "d", Dockerfile="FROM scratch", inference__service="answer()"),
         "one file more": tree(tmp_path / "e", Dockerfile="FROM scratch", service="answer()", x=""),
