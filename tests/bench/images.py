@@ -32,6 +32,9 @@ HERE = ARCHITECTURES[platform.machine()]
 TAG = "edge-inference/bench"
 
 
+_BUILT: list[str] = []
+
+
 @dataclasses.dataclass(frozen=True)
 class Layer:
     """One layer of an image, by the digest of its tar."""
@@ -55,7 +58,14 @@ def built(architecture: str = HERE, *, context: Path | None = None, base: str = 
         f"--tag={name}",
         str(context or model.ROOT / "edge"),
     )
+    _BUILT.append(name)
     return name
+
+
+def remove() -> None:
+    """The names given by this run; the engine's build cache keeps what makes the next one fast."""
+    if _BUILT:
+        docker("image", "rm", "--force", *_BUILT)
 
 
 def docker(*arguments: str) -> bytes:

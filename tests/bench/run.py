@@ -41,6 +41,7 @@ def run(names: Sequence[str], *, soak: int, fuzz: int) -> int:
                     rows += measure()
     finally:
         shutil.rmtree(model.scratch())
+        images.remove()
     seconds = time.monotonic() - began
     output = Console(width=None if sys.stdout.isatty() else WIDTH)
     table.show(rows, output)
