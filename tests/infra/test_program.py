@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import runpy
@@ -423,6 +424,16 @@ def test_no_credential_is_stored(deployed: Engine) -> None:
         assert set(deployed.one(kind).inputs) & {"password", "token", "secret"} == set()
     stored = json.dumps([one.inputs for one in deployed.of_type("pulumi-python")], default=vars)
     assert "nobody" not in stored, "the made-up access key of this test's account"
+
+
+def test_a_destroy_finds_the_code_that_an_older_up_has_named_in_the_state(deployed: Engine) -> None:
+    homes = {"edge:Answering": b"infra.answering", "edge:KeptVersions": b"infra.release"}
+    for kind, home in homes.items():
+        stored = base64.b64decode(deployed.one(kind).inputs["__provider"])
+        assert home in stored, (
+            "a destroy imports the class by the name in the state; moved, it would not be found"
+        )
+        assert len(stored) < 100, "a reference: pickled by value, every edit would be a change"
 
 
 # Other stacks
