@@ -32,7 +32,7 @@ HERE = ARCHITECTURES[platform.machine()]
 TAG = "edge-inference/bench"
 
 
-_BUILT: list[str] = []
+_BUILT: set[str] = set()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Layer:
 def built(architecture: str = HERE, *, context: Path | None = None, base: str = "") -> str:
     """The image's name, once it has been built from this tree (or another context)."""
     base = base or bases.RUNTIME.tag
-    name = f"{TAG}:{architecture}-{'changed' if context else 'tree'}"
+    name = f"{TAG}:{architecture}-{'changed' if context else 'tree'}-{os.getpid()}"
     docker(
         "build",
         "--quiet",
@@ -58,14 +58,14 @@ def built(architecture: str = HERE, *, context: Path | None = None, base: str = 
         f"--tag={name}",
         str(context or model.ROOT / "edge"),
     )
-    _BUILT.append(name)
+    _BUILT.add(name)
     return name
 
 
 def remove() -> None:
     """The names given by this run; the engine's build cache keeps what makes the next one fast."""
     if _BUILT:
-        docker("image", "rm", "--force", *_BUILT)
+        docker("image", "rm", *_BUILT)
 
 
 def docker(*arguments: str) -> bytes:
