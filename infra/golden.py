@@ -73,8 +73,10 @@ def _records(path: Path, features: tuple[str, ...]) -> list[dict[str, float]]:
                 f" (missing: {missing or 'none'}; not in the model: {strange or 'none'})"
             )
         for name, value in record.items():
-            if isinstance(value, bool) or not isinstance(value, int | float):
+            number_like = isinstance(value, int | float) and not isinstance(value, bool)
+            if not number_like or not abs(value) <= forest.FLOAT32_MAX:  # NaN is no number either
                 raise Misconfigured(
-                    f"samples '{path}', row {number}: {name} is {value!r}, not a number"
+                    f"samples '{path}', row {number}: {name} is {value!r}, not a number that a"
+                    " float32 can hold"
                 )
     return records

@@ -92,6 +92,10 @@ GOOD = {"width": 1, "age": 2, "mass": 3.5}
         ([GOOD, GOOD | {"age": "old"}], "row 1: age is 'old', not a number"),
         ([GOOD, GOOD | {"age": None}], "row 1: age is None, not a number"),
         ([GOOD | {"mass": True}], "row 0: mass is True, not a number"),
+        ([GOOD | {"mass": float("nan")}], "row 0: mass is nan, not a number"),
+        ([GOOD | {"mass": float("-inf")}], "row 0: mass is -inf, not a number"),
+        ([GOOD, GOOD | {"mass": 1e39}], r"row 1: mass is 1e\+39, not a number"),
+        ([GOOD | {"mass": 10**400}], "row 0: mass is 10+, not a number"),
     ],
 )
 def test_samples_that_nobody_could_answer_are_refused_by_file_row_and_feature(
