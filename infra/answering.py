@@ -263,13 +263,15 @@ def uninstall(
 
     `keep` is the deployment that Pulumi itself deletes next. What earlier, killed updates left
     under this stack's name goes here. A device whose record was deleted is gone for good. May be
-    run again after it was interrupted.
+    run again after it was interrupted. Where another stack of this program has taken the target
+    over, the components there are that stack's, and stay.
     """
     devices = [device for device in devices if is_core_device(client, device)]
     latest = latest_deployment(client, target, devices)
-    others = latest.others(_OURS) if latest else {}
+    ours = frozenset() if latest and _another_stacks(latest.name, name) else _OURS
+    others = latest.others(ours) if latest else {}
     ours_there = latest is not None and len(others) < len(latest.components)
-    if ours_there or any(_OURS & installed(client, device).keys() for device in devices):
+    if ours_there or any(ours & installed(client, device).keys() for device in devices):
         leaving = client.create_deployment(
             targetArn=target, deploymentName=f"without {name}", components=others
         )["deploymentId"]
@@ -277,7 +279,7 @@ def uninstall(
         leaving = latest.id if latest else ""
     said: dict[str, str] = {}
     while True:
-        left = {device: _OURS & installed(client, device).keys() for device in devices}
+        left = {device: ours & installed(client, device).keys() for device in devices}
         for device, components in left.items():
             now = f"still has {', '.join(sorted(components))}" if components else "is clean"
             if said.get(device) != now:
@@ -299,3 +301,8 @@ def uninstall(
         if of_ours and found != keep and not (found == leaving and others):
             client.cancel_deployment(deploymentId=found)
             client.delete_deployment(deploymentId=found)
+
+
+def _another_stacks(deployment: str, name: str) -> bool:
+    project = name.partition("/")[0]
+    return deployment.startswith(f"{project}/") and not is_named_for(name, deployment)

@@ -360,6 +360,22 @@ def test_the_deployments_of_a_stack_whose_name_begins_like_ours_stay(
     assert f"{NAME}2" in left(account)
 
 
+def test_a_stack_that_has_taken_the_device_over_keeps_its_release_there(
+    account: Account, destroy: Destroy
+) -> None:
+    released(account, destroy, {})
+    ours = {name: spec("2.0.0") for name in WANTED}
+    account.deploy(THING_ARN, "edge-inference/press-1", ours)
+    installed = dict.fromkeys(WANTED, ("2.0.0", "RUNNING"))
+    account.devices["press-1"].installed = dict(installed)
+    destroy.run()
+    assert account.devices["press-1"].installed == installed, (
+        "the device was moved to another stack, whose users are being answered"
+    )
+    assert "edge-inference/press-1" in left(account)
+    assert "CreateDeployment" not in account.changes
+
+
 def test_a_device_that_does_not_obey_is_named_with_what_to_type(
     account: Account, destroy: Destroy
 ) -> None:
