@@ -114,7 +114,7 @@ def check(version: str, content: Content) -> dict[str, Any]:
                 " || exit 1",
                 "Timeout": content.check_timeout + _CHECK_MARGIN,
             },
-            "shutdown": _shutdown(CHECK),
+            **_leave(CHECK),
         },
     )
 
@@ -195,7 +195,7 @@ def _runs(
 ) -> dict[str, Any]:
     """A long-running container: `exec`, so that a signal reaches the docker client itself."""
     run = _docker_run(name, content, image, files, command, entrypoint)
-    return {"run": {"Script": f"{_clear(name)} exec {run}"}, "shutdown": _shutdown(name)}
+    return {"run": {"Script": f"{_clear(name)} exec {run}"}, **_leave(name)}
 
 
 def _container(name: str) -> str:
@@ -208,9 +208,20 @@ def _clear(name: str) -> str:
     return f"docker rm -f {_container(name)} >/dev/null 2>&1 || true;"
 
 
-def _shutdown(name: str) -> dict[str, Any]:
-    # Lite has no shutdown: there SIGTERM reaches the container through the docker client
-    return {"Script": f"docker stop -t {_STOP_SECONDS} {_container(name)} >/dev/null 2>&1 || true"}
+def _leave(name: str) -> dict[str, Any]:
+    """The way out; Lite has none of it: SIGTERM reaches the container through the docker client.
+
+    A client that is killed while it starts a container leaves that behind, created or running:
+    `uninstall` (Java nucleus 2.17) comes when the client is gone, and gives the engine a second to
+    finish what it was asked for.
+    """
+    container = _container(name)
+    return {
+        "shutdown": {
+            "Script": f"docker stop -t {_STOP_SECONDS} {container} >/dev/null 2>&1 || true"
+        },
+        "uninstall": {"Script": f"sleep 1; docker rm -f {container} >/dev/null 2>&1 || true"},
+    }
 
 
 def _docker_run(

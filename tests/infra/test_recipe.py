@@ -44,7 +44,7 @@ NUCLEUS = {
     "AWS_GG_NUCLEUS_DOMAIN_SOCKET_FILEPATH_FOR_COMPONENT": "/greengrass/v2/ipc.socket",
     "AWS_IOT_THING_NAME": "press-1",
 }
-FIRST_AND_LAST = ("install", "run", "startup", "shutdown")  # steps that both halves may have
+FIRST_AND_LAST = ("install", "run", "startup", "shutdown", "uninstall")  # steps that both halves may have
 
 every_component = pytest.mark.parametrize("name", RECIPES)
 
@@ -80,6 +80,7 @@ class Shell:
             "echo No such container >&2; exit 1\n"
         )
         docker.chmod(0o755)
+        (folder / "sleep").symlink_to("/bin/true")
         self.asked: list[list[str]] = []
 
     def run(self, script: str, *, ends: int) -> subprocess.CompletedProcess[str]:
@@ -259,6 +260,8 @@ def test_what_is_started_is_what_is_cleared_before_and_stopped_after(
     shell.run(lifecycle(name)["shutdown"]["Script"], ends=0)
     [stop] = shell.asked
     assert (stop[0], stop[-1]) == ("stop", container)
+    shell.run(lifecycle(name)["uninstall"]["Script"], ends=0)
+    assert shell.asked == [["rm", "-f", container]], "a client killed in mid-start left it behind"
 
 
 @every_component
