@@ -44,7 +44,7 @@ NUCLEUS = {
     "AWS_GG_NUCLEUS_DOMAIN_SOCKET_FILEPATH_FOR_COMPONENT": "/greengrass/v2/ipc.socket",
     "AWS_IOT_THING_NAME": "press-1",
 }
-FIRST_AND_LAST = ("install", "run", "startup", "shutdown", "uninstall")  # steps that both halves may have
+STEPS = ("install", "run", "startup", "shutdown", "uninstall")
 
 every_component = pytest.mark.parametrize("name", RECIPES)
 
@@ -151,7 +151,7 @@ def test_lite_finds_a_manifest_for_each_architecture_it_was_published_for(name: 
 @every_component
 def test_words_are_spelt_as_lite_reads_them(name: str) -> None:
     for manifest in recipe_of(name)["Manifests"]:
-        assert set(manifest["Lifecycle"]) <= set(FIRST_AND_LAST), "steps in lower case"
+        assert set(manifest["Lifecycle"]) <= set(STEPS), "steps in lower case"
         for step in manifest["Lifecycle"].values():
             assert set(step) <= {"Script", "Timeout"}, "their keys are not"
         for artifact in manifest["Artifacts"]:
