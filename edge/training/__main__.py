@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from . import card, data, model, samples
+from . import card, data, model, plots, samples
 
 EDGE = Path(__file__).resolve().parents[1]
 
@@ -25,7 +25,7 @@ def main() -> int:
         type=Path,
         default=EDGE,
         metavar="FOLDER",
-        help="gets models/wine-quality.json, its card and consumer/samples.json"
+        help="gets models/wine-quality.json, its card and picture, and consumer/samples.json"
         " (default: %(default)s)",
     )
     options = parser.parse_args()
@@ -34,11 +34,13 @@ def main() -> int:
     except data.TableRefused as exc:
         sys.stderr.write(f"{exc}\n")
         return 1
-    ours, mean = model.cross_validate(table)
-    trained = model.save(model.train(table))
+    ours, mean, predicted = model.cross_validate(table)
+    booster = model.train(table)
+    trained = model.save(booster)
     files = {
         "models/wine-quality.json": trained,
         "models/wine-quality.md": card.write(table, trained, ours, mean).encode(),
+        "models/wine-quality.svg": plots.draw(table, booster, predicted),
         "consumer/samples.json": samples.as_text(samples.choose(table)).encode(),
     }
     for name, content in files.items():

@@ -55,8 +55,10 @@ def save(booster: xgboost.Booster) -> bytes:
     return bytes(booster.save_raw("json"))
 
 
-def cross_validate(table: pd.DataFrame) -> tuple[Score, Score]:
-    """The model's score and that of predicting the training rows' mean.
+def cross_validate(table: pd.DataFrame) -> tuple[Score, Score, np.ndarray]:
+    """The model's score, that of predicting the training rows' mean, and the model's predictions.
+
+    The predictions, float32 of shape (rows,), are of the fold's model, which hadn't seen the row.
 
     Rows with the same features are kept in one fold: the tables hold 1,177 duplicates, and a row
     seen in training flatters.
@@ -65,12 +67,14 @@ def cross_validate(table: pd.DataFrame) -> tuple[Score, Score]:
     fold_of_group = np.random.default_rng(SEED).permutation(group.max() + 1) % FOLDS
     fold = fold_of_group[group]
     ours, mean = [], []
+    predicted = np.empty(len(table), dtype=np.float32)
     for held_out in range(FOLDS):
         known, unseen = table[fold != held_out], table[fold == held_out]
         truth = unseen[TARGET].to_numpy()
-        ours.append(train(known).predict(_matrix(unseen)) - truth)
+        predicted[fold == held_out] = train(known).predict(_matrix(unseen))
+        ours.append(predicted[fold == held_out] - truth)
         mean.append(known[TARGET].mean() - truth)
-    return _score(ours), _score(mean)
+    return _score(ours), _score(mean), predicted
 
 
 def _matrix(table: pd.DataFrame) -> xgboost.DMatrix:
