@@ -33,7 +33,7 @@ async def hold(thing: str, root: Path) -> asyncio.Server:
         owner = await asyncio.to_thread(_ask, address)
         raise Taken(
             f"a device '{thing}' runs on this machine already, with the root folder {owner}."
-            f" Stop that one, or give this one another name with --thing."
+            f" Stop that one (make down, in its checkout), or give this one another name: --thing."
         ) from error
 
 
