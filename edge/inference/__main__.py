@@ -11,8 +11,8 @@ from functools import partial
 from . import log
 from .check import Verdict, check
 from .client import Client
-from .files import read_golden, read_model, read_samples
-from .forest import Evaluator
+from .engine import load
+from .files import read_golden, read_samples
 from .ipc import Line
 from .program import first, run, sigterm
 from .protocol import ANSWER_TOPIC, REQUEST_TOPIC
@@ -24,7 +24,8 @@ LAST_ANSWERS_SECONDS = 1.5  # of the 5 s that Java leaves between SIGTERM and SI
 
 async def serve_main(options: Serve, nucleus: Nucleus) -> Exit:
     stop = sigterm()
-    model = read_model(options.model)
+    evaluator = load(options.model)
+    model = evaluator.model
 
     def ready() -> None:
         log.event(
@@ -43,7 +44,7 @@ async def serve_main(options: Serve, nucleus: Nucleus) -> Exit:
     )
     service = Service(
         model=model,
-        predict=Evaluator(model).predict,
+        predict=evaluator.predict,
         send=partial(line.publish, ANSWER_TOPIC),
     )
 

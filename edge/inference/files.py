@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from . import forest
 from .protocol import Record, batches
 
 
@@ -21,13 +20,6 @@ class Golden:
 
     model: str
     predictions: list[float]
-
-
-def read_model(path: Path) -> forest.Model:
-    try:
-        return forest.read(_content(path))
-    except forest.ModelRefused as exc:
-        raise UnusableFile(f"{path}: {exc}") from exc
 
 
 def read_samples(path: Path) -> list[list[Record]]:
@@ -61,12 +53,13 @@ def read_golden(path: Path) -> Golden:
 
 def _parsed(path: Path) -> Any:
     try:
-        return json.loads(_content(path))
+        return json.loads(content(path))
     except (ValueError, RecursionError) as exc:
         raise UnusableFile(f"{path} is not JSON: {exc}") from exc
 
 
-def _content(path: Path) -> bytes:
+def content(path: Path) -> bytes:
+    """The file's bytes; raises UnusableFile."""
     try:
         return path.read_bytes()
     except OSError as exc:

@@ -299,6 +299,7 @@ class Evaluator:
     """Rows in, float32 sums out. One thread at a time: the slots are shared between calls."""
 
     def __init__(self, model: Model, library: Path = LIBRARY) -> None:
+        self.model = model
         # PyDLL keeps the GIL, which is cheaper than giving it away for some microseconds
         functions = ctypes.PyDLL(str(library))
         functions.forest_slots.restype = ctypes.c_int64

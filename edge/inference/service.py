@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from . import log
-from .forest import Model
+from .engine import Model
 from .protocol import BadRequest, Code, decode, encode_answer, encode_refusal, identity
 
 Predict = Callable[[Sequence[Sequence[float]]], list[float]]
