@@ -231,6 +231,48 @@ def test_a_row_of_another_width_is_refused_even_if_its_neighbour_makes_up_for_it
         evaluator.predict([[1.0] * 3, [1.0] * 5])
 
 
+@pytest.mark.parametrize("value", [1e39, -1e39, 3.4028235677973366e38, 1e-46, True, 7, 2**127])
+def test_a_row_alone_rounds_every_number_as_rows_in_company_do(library: Path, value: float) -> None:
+    evaluator = forest.Evaluator(forest.read(train()), library)
+    for place in range(4):
+        row = [0.25] * 4
+        row[place] = value
+        assert evaluator.predict([row]) == evaluator.predict([row, row])[:1]
+
+
+@pytest.mark.parametrize(
+    ("row", "error"),
+    [
+        ([1.0] * 3, ValueError),
+        ([1.0] * 5, ValueError),
+        ([1.0, 2.0, 3.0, None], TypeError),
+        ([1.0, 2.0, 3.0, "4"], TypeError),
+        ([1.0, 2.0, 3.0, 10**400], OverflowError),
+    ],
+    ids=["short", "long", "nothing", "text", "an integer without a float"],
+)
+def test_a_row_alone_is_refused_as_rows_in_company_are(
+    library: Path, row: list[Any], error: type[Exception]
+) -> None:
+    evaluator = forest.Evaluator(forest.read(train()), library)
+    good = [0.25] * 4
+    (before,) = evaluator.predict([good])
+    with pytest.raises(error) as alone:
+        evaluator.predict([row])
+    with pytest.raises(error) as in_company:
+        evaluator.predict([row, good])
+    assert str(alone.value) == str(in_company.value)
+    assert evaluator.predict([good]) == [before], "what a refused row left behind counts for nobody"
+
+
+def test_a_long_walk_leaves_the_other_threads_running(library: Path) -> None:
+    evaluator = forest.Evaluator(forest.read(SHIPPED.read_bytes()), library)
+    rows = [[1.0] * 13] * 1_000
+    assert evaluator._walk(1) is evaluator._brief, "giving the GIL away would cost most calls more"
+    assert evaluator._walk(len(rows)) is evaluator._long
+    assert evaluator.predict(rows) == evaluator.predict(rows[:1]) * 1_000
+
+
 def test_a_tree_may_be_deeper_than_python_recurses(library: Path) -> None:
     document = json.loads(train(rounds=1, width=1, max_depth=1))
     tree = document["learner"]["gradient_booster"]["model"]["trees"][0]
