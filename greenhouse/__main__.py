@@ -21,7 +21,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from greenhouse import account, report, toolchain
+from greenhouse import account, faults, report, toolchain
 from greenhouse.home import PROJECT_DIR, Home, shell_environment
 from greenhouse.machine import start_greenhouse, stop_greenhouse
 from greenhouse.processes import Processes, ProcessFailed
@@ -30,6 +30,7 @@ STACK = "local"
 THING = "greenhouse"  # the device of Pulumi.local.yaml
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__.splitlines()[0])
+app.add_typer(faults.commands, name="fault")
 console = Console()
 if not console.is_terminal:
     console.width = 160  # piped: a log has no 80 columns

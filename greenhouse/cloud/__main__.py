@@ -18,6 +18,7 @@ from greenhouse.cloud.api import Api
 from greenhouse.cloud.model import ServiceShapes
 from greenhouse.cloud.server import Cloud
 from greenhouse.cloud.store import Store, StoreUnusable
+from greenhouse.faults import Faults
 
 log = logging.getLogger("greenhouse.cloud")
 
@@ -59,7 +60,7 @@ def serve(
         raise typer.Exit(1) from error
     shapes = ServiceShapes()
     api = Api(opened, Account(), shapes)
-    cloud = Cloud(api, shapes, closing=lambda: server.should_exit)
+    cloud = Cloud(api, shapes, faults=Faults(store.parent), closing=lambda: server.should_exit)
     config = uvicorn.Config(
         cloud.app(), log_config=None, access_log=False, lifespan="off", server_header=False
     )

@@ -29,9 +29,11 @@ from starlette.routing import Route
 from greenhouse.cloud.api import Api
 from greenhouse.cloud.errors import ApiError, InternalServerException, ValidationException
 from greenhouse.cloud.model import ServiceShapes
+from greenhouse.faults import Faults
 
 log = logging.getLogger(__name__)
 
+_DEVICES_OWN = "ResolveComponentCandidates"  # signed by the device's certificate, which lasts
 LOOK_AGAIN_SECONDS = 1.0  # group membership changes in AWS IoT, which doesn't tell us
 MAX_WAIT_SECONDS = 60.0
 
@@ -57,8 +59,10 @@ class Changes:
 class Cloud:
     """The endpoints; `closing` says that the server wants its connections back."""
 
-    def __init__(self, api: Api, shapes: ServiceShapes, *, closing: Callable[[], bool]) -> None:
-        self._api, self._shapes, self._closing = api, shapes, closing
+    def __init__(
+        self, api: Api, shapes: ServiceShapes, *, faults: Faults, closing: Callable[[], bool]
+    ) -> None:
+        self._api, self._shapes, self._faults, self._closing = api, shapes, faults, closing
         self._changes = Changes()
 
     def app(self) -> Starlette:
@@ -107,6 +111,13 @@ class Cloud:
                 headers={"x-amzn-errortype": "UnknownOperationException"},
             )
         operation, labels = routed
+        if operation != _DEVICES_OWN and self._faults.detail("expired-credentials") is not None:
+            return JSONResponse(
+                {"message": "The security token included in the request is expired"},
+                status_code=403,
+                headers={"x-amzn-errortype": "ExpiredTokenException"},
+            )
+        self._faults.crash("crash-before", operation)
         given = self._shapes.read(
             operation,
             labels=labels,
@@ -114,6 +125,7 @@ class Cloud:
             body=await request.body(),
         )
         result = await run_in_threadpool(self._api.answer, operation, given)
+        self._faults.crash("crash-after", operation)
         if request.method != "GET":
             self._changes.announce()
         status, body = self._shapes.write(operation, result)

@@ -17,6 +17,7 @@ from greenhouse.device.cloud import AccountCloud, Cloud
 from greenhouse.device.folders import Folders
 from greenhouse.device.lock import Taken, hold
 from greenhouse.device.nucleus import Nucleus, Settings
+from greenhouse.faults import Faults
 from greenhouse.home import DEVICE_ROLE
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ def main(
         endpoint=endpoint,
         greengrass=session.client("greengrassv2"),
         iot=session.client("iot"),
+        faults=Faults(folders.root),
     )
     try:
         asyncio.run(_run(settings, cloud, iam=session.client("iam"), s3=session.client("s3")))

@@ -1,8 +1,9 @@
 """What a component needs on the device's disk and engine before anything is stopped.
 
 An S3 object is taken only if its SHA-256 is the one that the cloud computed when the component
-version was created; one that is there already isn't fetched again. Clean-up removes what belongs to
-versions that the device neither runs nor could roll back to.
+version was created; one that is there already isn't fetched again. With less than 20 MB left on the
+disk nothing is fetched (nucleus: ComponentManager). Clean-up removes what belongs to versions that
+the device neither runs nor could roll back to.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ import hashlib
 import json
 import logging
 import shutil
+import threading
+import time
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,12 +25,16 @@ from greenhouse.device.errors import AWS_ERRORS, DeploymentFailed, ErrorCode, aw
 from greenhouse.device.folders import Folders
 from greenhouse.device.recipes import Artifact, Recipe, read
 from greenhouse.device.role import Role
+from greenhouse.faults import Faults
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 log = logging.getLogger(__name__)
 
+MIN_DISK_BYTES = 20_000_000  # DEFAULT_MIN_DISK_AVAIL_BYTES
+
+_LOOK_SECONDS = 0.1
 _MANAGER = "aws.greengrass.DockerApplicationManager"
 _EXCHANGE = "aws.greengrass.TokenExchangeService"
 
@@ -53,11 +60,18 @@ def check_dependencies(recipes: Mapping[str, Recipe]) -> None:
         )
 
 
+class Ended(Exception):
+    """The device ends; nobody waits for what it was fetching."""
+
+
 class Packages:
     """The recipes and artifacts of one device."""
 
-    def __init__(self, folders: Folders, s3: S3Client) -> None:
+    def __init__(
+        self, folders: Folders, s3: S3Client, *, faults: Faults, ending: threading.Event
+    ) -> None:
         self._folders, self._s3 = folders, s3
+        self._faults, self._ending = faults, ending
 
     def keep_recipe(self, document: Mapping[str, Any]) -> None:
         path = self._folders.recipe(document["ComponentName"], document["ComponentVersion"])
@@ -77,8 +91,14 @@ class Packages:
                 folder(recipe.name, recipe.version).mkdir(parents=True, exist_ok=True)
             for artifact in recipe.artifacts:
                 if artifact.scheme == "docker":
-                    image = docker.Image.parse(artifact.uri)
-                    docker.fetch(image, component=f"{recipe.name}-{recipe.version}", role=role)
+                    self._hold_up()
+                    docker.fetch(
+                        docker.Image.parse(artifact.uri),
+                        component=f"{recipe.name}-{recipe.version}",
+                        role=role,
+                        faults=self._faults,
+                        pause=self._pause,
+                    )
                 else:
                     self._fetch_object(recipe, artifact, role)
         except OSError as error:
@@ -89,10 +109,33 @@ class Packages:
                 ErrorCode.IO_WRITE_ERROR,
             ) from error
 
+    def _pause(self, seconds: float) -> None:
+        if self._ending.wait(seconds):
+            raise Ended
+
+    def _hold_up(self) -> None:
+        """What the fault `slow` does, for as long as it is there."""
+        until = time.monotonic() + float(self._faults.detail("slow") or 0)
+        while self._faults.detail("slow") and time.monotonic() < until:
+            self._pause(_LOOK_SECONDS)
+
+    def _need_room(self) -> None:
+        full = self._faults.detail("disk-full") is not None
+        usable = 0 if full else shutil.disk_usage(self._folders.root).free
+        if usable < MIN_DISK_BYTES:
+            raise DeploymentFailed(
+                f"Disk space critical: {usable} bytes usable, {MIN_DISK_BYTES} bytes minimum"
+                " allowed",
+                ErrorCode.COMPONENT_PACKAGE_LOADING_ERROR,
+                ErrorCode.DISK_SPACE_CRITICAL,
+            )
+
     def _fetch_object(self, recipe: Recipe, artifact: Artifact, role: Role) -> None:
         bucket, _, key = artifact.uri.removeprefix("s3://").partition("/")
         path = self._folders.artifacts(recipe.name, recipe.version) / Path(key).name
         if not path.exists() or _digest(path) != artifact.digest:
+            self._need_room()
+            self._hold_up()
             self._download(bucket, key, path, recipe, artifact, role)
         path.chmod(_mode(artifact))
         if artifact.unzip:
@@ -131,6 +174,9 @@ class Packages:
                 code = ErrorCode.S3_GET_OBJECT_RESOURCE_NOT_FOUND
                 raise failed(f"S3 has no such object: {error}", ErrorCode.S3_ERROR, code) from error
             raise failed(str(error), ErrorCode.S3_ERROR) from error
+        if self._faults.detail("digest-mismatch") is not None:
+            with draft.open("ab") as file:
+                file.write(b"\0")
         if _digest(draft) != artifact.digest:
             draft.unlink()
             raise failed(

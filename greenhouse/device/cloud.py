@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
+import ssl
 import threading
 import urllib.error
 import urllib.parse
@@ -20,6 +21,7 @@ from botocore.exceptions import ClientError
 
 from greenhouse.device.errors import AWS_ERRORS, DeploymentFailed, ErrorCode
 from greenhouse.device.resolve import Requirements
+from greenhouse.faults import Faults
 
 if TYPE_CHECKING:
     from mypy_boto3_greengrassv2 import GreengrassV2Client
@@ -58,8 +60,15 @@ class AccountCloud:
     """One thing's cloud, as the environment names it."""
 
     def __init__(
-        self, *, thing: str, endpoint: str, greengrass: GreengrassV2Client, iot: IoTClient
+        self,
+        *,
+        thing: str,
+        endpoint: str,
+        greengrass: GreengrassV2Client,
+        iot: IoTClient,
+        faults: Faults,
     ) -> None:
+        self._faults = faults
         self._thing, self._greengrass, self._iot = thing, greengrass, iot
         self._base = f"{endpoint.rstrip('/')}/device/{urllib.parse.quote(thing, safe='')}"
 
@@ -99,13 +108,20 @@ class AccountCloud:
             raise
 
     def _call(self, path: str, wait: float, body: Mapping[str, Any] | None = None) -> Any:
+        self._check_clock()
         request = urllib.request.Request(  # noqa: S310  # the endpoint is our environment's
             f"{self._base}/{path}",
             data=None if body is None else json.dumps(body).encode(),
             headers={"content-type": "application/json"},
         )
         with urllib.request.urlopen(request, timeout=wait + TIMEOUT_SECONDS) as response:  # noqa: S310
-            return json.load(response)
+            answer = json.load(response)
+        self._check_clock()  # what came meanwhile over an open connection doesn't count either
+        return answer
+
+    def _check_clock(self) -> None:
+        if self._faults.detail("clock") is not None:
+            raise ssl.SSLCertVerificationError("certificate verify failed: not yet valid")
 
     def choose(
         self, component: str, requirements: Requirements, attributes: Mapping[str, str]

@@ -17,7 +17,7 @@ class Components:
     """The components that there are now."""
 
     def __init__(
-        self, *, processes: Callable[[str], Processes], changed: Callable[[], None]
+        self, *, processes: Callable[[str], Processes], changed: Callable[[Component], None]
     ) -> None:
         self._processes, self._changed = processes, changed
         self._all: dict[str, Component] = {}
@@ -55,12 +55,12 @@ class Components:
                     await ended[other].wait()
             await ending[name].end(remove=remove)
             self._all.pop(name, None)  # two ends of one component may meet
+            self._changed(ending[name])
             ended[name].set()
 
         async with asyncio.TaskGroup() as group:
             for name in ending:
                 group.create_task(end(name), name=f"end {name}")
-        self._changed()
 
     def _state_of(self, name: str) -> State | None:
         component = self._all.get(name)
@@ -70,4 +70,4 @@ class Components:
         for component in self._all.values():
             if component is not changed:
                 component.neighbours_changed()
-        self._changed()
+        self._changed(changed)

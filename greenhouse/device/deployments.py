@@ -30,6 +30,7 @@ from greenhouse.device.recipes import Recipe, read
 from greenhouse.device.resolve import Requirements, Sources, resolve
 from greenhouse.device.role import Role
 from greenhouse.device.state import DeviceState, Installed, Outcome, Target
+from greenhouse.faults import Faults, Step
 
 if TYPE_CHECKING:
     from mypy_boto3_iam import IAMClient
@@ -44,6 +45,7 @@ class Device(Protocol):
 
     state: DeviceState
     components: Components
+    faults: Faults
 
     def keep(self, state: DeviceState) -> None:
         """Make this the device's state."""
@@ -85,6 +87,7 @@ class Deployer:
         deployment_id, target = deployment["deploymentId"], deployment["targetArn"]
         log.info("deployment %s to %s begins", deployment_id, target)
         self._tell(Outcome(deployment_id, "IN_PROGRESS"))
+        self._reached(Step.RECEIVED)
         before = self._device.state
         try:
             prepared = await asyncio.to_thread(self._prepare, deployment, before)
@@ -96,7 +99,9 @@ class Deployer:
         except DeploymentFailed as failure:
             await self._undo(deployment, failure, before, prepared)
             return
+        self._reached(Step.ACTIVATED)
         await self._remove_all_but(prepared.installed)
+        self._reached(Step.REMOVED)
         status = "SUCCEEDED" if ":thinggroup/" in target else "COMPLETED"
         self._done(deployment, Outcome(deployment_id, status, "SUCCESSFUL"), prepared)
         await asyncio.to_thread(self._clean_up, prepared.installed)
@@ -134,9 +139,11 @@ class Deployer:
             Sources(cloud=self._choose, local=lambda name: self._local(name, before)),
         )
         check_dependencies(recipes)
+        self._reached(Step.RESOLVED)
         role = Role(self._iam, self._role)  # what it may do is asked anew for each deployment
         for recipe in recipes.values():
             self._packages.fetch(recipe, role)
+        self._reached(Step.DOWNLOADED)
         try:
             installed = {
                 name: self._install(recipe, asked.get(name), before, deployment["deploymentId"])
@@ -277,6 +284,10 @@ class Deployer:
                 outcomes=(*_others(state, outcome), outcome),
             )
         )
+        self._reached(Step.RECORDED)
+
+    def _reached(self, step: Step) -> None:
+        self._device.faults.crash("crash-at", step)
 
     def _tell(self, outcome: Outcome) -> None:
         state = self._device.state

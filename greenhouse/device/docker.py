@@ -2,7 +2,9 @@
 
 Tag and digest together are refused: the nucleus' parser takes one of them only. `latest` is pulled
 for every deployment, anything else only if the engine doesn't have it (nucleus 2.10.0 and later);
-on clean-up the image is removed.
+on clean-up the image is removed. A registry that can't be reached is asked again for as long as it
+takes, after 1, 2, 4 … 64 minutes; one that refuses fails the deployment (DefaultDockerClient,
+DockerImageDownloader).
 
 A repository at a loopback address stands for a private ECR one (decision 4), with all that the
 nucleus asks of those: TokenExchangeService in the deployment, ECR rights of the device's role.
@@ -13,20 +15,41 @@ from __future__ import annotations
 import logging
 import re
 import subprocess
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from greenhouse.device.errors import DeploymentFailed, ErrorCode
 from greenhouse.device.role import Role
+from greenhouse.faults import Faults
 from greenhouse.home import ACCOUNT, REGION
 
 log = logging.getLogger(__name__)
 
 RMI_TRIES = 5
+FIRST_RETRY_SECONDS, LAST_RETRY_SECONDS = 60.0, 64 * 60.0
 
 _PATH = re.compile(r"[a-z0-9]+(?:[._/-]+[a-z0-9]+)*")
 _TAG = re.compile(r"[\w][\w.-]{0,127}")
 _DIGEST = re.compile(r"[A-Za-z][A-Za-z0-9]*:[0-9a-fA-F]{32,}")
 _PRIVATE = re.compile(r"\d{12}\.dkr\.ecr\.[a-z0-9-]+\.amazonaws\.com|(127\.0\.0\.1|localhost):\d+")
+
+# Go's words for a network that failed, as the nucleus looks for them in what docker says
+_UNREACHABLE = re.compile(
+    r"(dial|read|write) tcp|connection (reset by peer|refused|aborted)|broken pipe|unexpected eof"
+    r"|(network|host) is (unreachable|down)|no route to host|net/http|timeout|request canceled"
+    r"|context deadline exceeded|no such host|temporary failure in name resolution",
+    re.IGNORECASE,
+)
+_FAULTY = {
+    "denied": (
+        "Error response from daemon: pull access denied for {0}, repository does not exist or may"
+        " require 'docker login': denied: requested access to the resource is denied"
+    ),
+    "timeout": (
+        'Error response from daemon: Get "https://{0}": net/http: request canceled while waiting'
+        " for connection (Client.Timeout exceeded while awaiting headers)"
+    ),
+}
 
 
 @dataclass(frozen=True)
@@ -68,25 +91,40 @@ class Image:
         )
 
 
-def fetch(image: Image, *, component: str, role: Role) -> None:
-    """Have the image on the engine; raises DeploymentFailed."""
-    if not image.floating and present(image.reference):
+def fetch(
+    image: Image, *, component: str, role: Role, faults: Faults, pause: Callable[[float], None]
+) -> None:
+    """Have the image on the engine; raises DeploymentFailed, and whatever `pause` does."""
+    there = not image.floating and present(image.reference)
+    if there and faults.detail("pull-fails") is None:
         return
     if image.private:
         _authorize(image, component, role)
-    log.info("docker pull %s", image.reference)
-    done = _docker("pull", "--quiet", image.reference)
-    if done.returncode:
-        code = ErrorCode.DOCKER_PULL_ERROR
-        if "Cannot connect to the Docker daemon" in done.stderr:
-            code = ErrorCode.DOCKER_SERVICE_UNAVAILABLE
-        raise DeploymentFailed(
-            f"Failed to download artifact name: 'docker:{image.reference}' for component"
-            f" {component}, reason: {done.stderr.strip()}",
-            ErrorCode.ARTIFACT_DOWNLOAD_ERROR,
-            ErrorCode.DOCKER_ERROR,
-            code,
-        )
+    retry = FIRST_RETRY_SECONDS
+    while trouble := _pull(image.reference, faults):
+        if not _UNREACHABLE.search(trouble):
+            code = ErrorCode.DOCKER_PULL_ERROR
+            if "Cannot connect to the Docker daemon" in trouble:
+                code = ErrorCode.DOCKER_SERVICE_UNAVAILABLE
+            raise DeploymentFailed(
+                f"Failed to download artifact name: 'docker:{image.reference}' for component"
+                f" {component}, reason: {trouble}",
+                ErrorCode.ARTIFACT_DOWNLOAD_ERROR,
+                ErrorCode.DOCKER_ERROR,
+                code,
+            )
+        log.warning("docker pull %s, again in %.0f s: %s", image.reference, retry, trouble)
+        pause(retry)
+        retry = min(2 * retry, LAST_RETRY_SECONDS)
+
+
+def _pull(reference: str, faults: Faults) -> str | None:
+    """What docker complains about; None when it has the image."""
+    if fault := faults.detail("pull-fails"):
+        return _FAULTY[fault].format(reference)
+    log.info("docker pull %s", reference)
+    done = _docker("pull", "--quiet", reference)
+    return done.stderr.strip() if done.returncode else None
 
 
 def present(reference: str) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -17,11 +18,12 @@ from greenhouse.device.configuration import merged
 from greenhouse.device.deployments import Deployer
 from greenhouse.device.folders import Folders
 from greenhouse.device.ipc.broker import Broker
-from greenhouse.device.lifecycle import State
+from greenhouse.device.lifecycle import Component, State
 from greenhouse.device.recipes import NUCLEUS_VERSION, platform_attributes
 from greenhouse.device.reports import Reporter
 from greenhouse.device.scripts import Processes, end_leftovers
 from greenhouse.device.state import DeviceState, Installed, Outcome, load, save
+from greenhouse.faults import Faults, Step
 
 if TYPE_CHECKING:
     from mypy_boto3_iam import IAMClient
@@ -30,6 +32,13 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _SHELLS_OWN = ("AWS_", "PULUMI_")  # of whoever started greenhouse: no device has them
+
+_STEPS = {
+    State.STOPPING: Step.STOPPING,
+    State.NEW: Step.STOPPED,
+    State.STARTING: Step.STARTING,
+    State.RUNNING: Step.RUNNING,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,8 +61,10 @@ class Nucleus:
         self._running: Mapping[str, Installed] = self.state.components
         self._listed: Sequence[Mapping[str, Any]] = ()
         self._news = asyncio.Event()
+        self._ending = threading.Event()
+        self.faults = Faults(folders.root)
         self._broker = Broker(folders.root, self)
-        self.components = Components(processes=self._processes, changed=self._changed)
+        self.components = Components(processes=self._processes, changed=self._component_changed)
         self._cloud = cloud
         attributes = platform_attributes()
         self._deployer = Deployer(
@@ -62,7 +73,7 @@ class Nucleus:
             role=settings.role,
             cloud=cloud,
             iam=iam,
-            packages=Packages(folders, s3),
+            packages=Packages(folders, s3, faults=self.faults, ending=self._ending),
             folders=folders,
             attributes=attributes,
         )
@@ -89,6 +100,7 @@ class Nucleus:
         ]
         log.info("%s is up, IPC on %s", self._settings.thing, self._broker.path)
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        self._ending.set()
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -123,7 +135,9 @@ class Nucleus:
             else:
                 await self._news.wait()
 
-    def _changed(self) -> None:
+    def _component_changed(self, component: Component) -> None:
+        if component.state in _STEPS:
+            self.faults.crash("crash-at", _STEPS[component.state])
         self._reporter.changed()
 
     def keep(self, state: DeviceState) -> None:
@@ -136,6 +150,8 @@ class Nucleus:
 
     def _delivered(self, outcomes: Sequence[Outcome]) -> None:
         if outcomes:
+            if any(one.status != "IN_PROGRESS" for one in outcomes):
+                self.faults.crash("crash-at", Step.REPORTED)
             left = tuple(one for one in self.state.outcomes if one not in outcomes)
             self.keep(replace(self.state, outcomes=left))
 
@@ -173,6 +189,8 @@ class Nucleus:
 
     def configuration(self, component: str) -> Mapping[str, Any] | None:
         installed = self._running.get(component)
+        if installed and self.faults.detail("ipc-denied") is not None:
+            return {k: v for k, v in installed.configuration.items() if k != "accessControl"}
         return installed.configuration if installed else None
 
     def merge_configuration(

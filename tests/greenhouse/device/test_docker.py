@@ -6,6 +6,8 @@ import asyncio
 import secrets
 import subprocess
 from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,12 +16,14 @@ from greenhouse import toolchain
 from greenhouse.device import docker
 from greenhouse.device.errors import DeploymentFailed
 from greenhouse.device.role import Role
+from greenhouse.faults import Faults
 from tests.greenhouse.device.bench import THING, Bench, FakeIam, recipe
 
 pytestmark = pytest.mark.docker
 
 BASE = "greenhouse/runtime:bookworm"
 MANAGER = "aws.greengrass.DockerApplicationManager"
+ALLOW_ALL = {"Effect": "Allow", "Action": "*", "Resource": "*"}
 
 # A component in a container: it connects over the mounted socket with the token from its
 # environment, says how that went, and stays until it is asked to end.
@@ -59,14 +63,51 @@ def role(*statements: dict[str, Any]) -> Role:
     return Role(FakeIam(*statements), "role")  # type: ignore[arg-type]  # a fake of few calls
 
 
-def test_an_image_that_is_there_is_not_pulled_and_goes_with_its_version(image: str) -> None:
-    docker.fetch(docker.Image.parse(f"docker:{image}"), component="app-1.0.0", role=role())
-    docker.remove(image)
-    assert not docker.present(image)
+class GaveUp(Exception):
+    """Raised by a test's pause: the device would go on."""
+
+
+def fetch(image: str, *statements: dict[str, Any], faults: Faults, tries: int = 1) -> list[float]:
+    """Pull it by the device's hand; returns the pauses between the tries."""
+    pauses: list[float] = []
+
+    def pause(seconds: float) -> None:
+        pauses.append(seconds)
+        if len(pauses) == tries:
+            raise GaveUp
+
+    wanted = docker.Image.parse(f"docker:{image}")
+    with suppress(GaveUp):
+        docker.fetch(
+            wanted, component="app-1.0.0", role=role(*statements), faults=faults, pause=pause
+        )
+    return pauses
+
+
+def test_an_image_that_is_there_is_not_pulled_and_goes_with_its_version(
+    image: str, tmp_path: Path
+) -> None:
+    faults = Faults(tmp_path)
+    assert fetch(image, faults=faults) == []
+    faults.set("pull-fails:denied")
     with pytest.raises(DeploymentFailed) as failure:
-        docker.fetch(docker.Image.parse(f"docker:{image}"), component="app-1.0.0", role=role())
+        fetch(image, faults=faults)
     assert failure.value.stack[-1] == "DOCKER_PULL_ERROR"
     assert f"'docker:{image}' for component app-1.0.0, reason: " in str(failure.value)
+    assert "requested access to the resource is denied" in str(failure.value)
+    docker.remove(image)
+    assert not docker.present(image)
+
+
+def test_a_registry_that_cannot_be_reached_is_asked_again_and_again(
+    image: str, tmp_path: Path
+) -> None:
+    """A device on a bad line finishes its deployment; whoever waits for it needs the time-out."""
+    faults = Faults(tmp_path)
+    nobody = "127.0.0.1:9/project/app:1"
+    assert fetch(nobody, ALLOW_ALL, faults=faults, tries=3) == [60, 120, 240]
+    faults.set("pull-fails:timeout")
+    assert fetch(image, faults=faults, tries=8)[-1] == 64 * 60
 
 
 @pytest.mark.parametrize(
@@ -78,13 +119,17 @@ def test_an_image_that_is_there_is_not_pulled_and_goes_with_its_version(image: s
     ],
 )
 def test_a_pull_from_a_private_repository_takes_the_roles_rights(
-    tools: toolchain.Toolchain, granted: tuple[str, ...], missing: str, kind: str
+    tools: toolchain.Toolchain,
+    tmp_path: Path,
+    granted: tuple[str, ...],
+    missing: str,
+    kind: str,
 ) -> None:
     assert tools.path, "docker comes from the toolchain"
-    wanted = docker.Image.parse(f"docker:127.0.0.1:9/project/app@sha256:{'0' * 64}")
+    wanted = f"127.0.0.1:9/project/app@sha256:{'0' * 64}"
     allowed = {"Effect": "Allow", "Action": list(granted), "Resource": "*"}
     with pytest.raises(DeploymentFailed, match=missing) as failure:
-        docker.fetch(wanted, component="app-1.0.0", role=role(allowed))
+        fetch(wanted, allowed, faults=Faults(tmp_path))
     assert failure.value.types[-1] == kind, "a login that is refused, or a pull that fails"
 
 
