@@ -24,7 +24,7 @@ class Artifacts(pulumi.ComponentResource):
     """A private, encrypted, TLS-only bucket with one release's files."""
 
     bucket: pulumi.Output[str]
-    objects: dict[str, pulumi.Output[str]]  # file name to the object's ARN
+    objects: dict[str, str]  # file name to the object's ARN, known at preview
     uris: dict[str, pulumi.Output[str]]  # file name to s3://…, known once the object is stored
     planned: dict[str, str]  # file name to the same URI, known at preview
 
@@ -94,7 +94,7 @@ class Artifacts(pulumi.ComponentResource):
                     parent=self, retain_on_delete=True, delete_before_replace=False
                 ),
             )
-            self.objects[file] = stored.arn
+            self.objects[file] = f"arn:{place.partition}:s3:::{bucket_name}/{key}"
             self.uris[file] = pulumi.Output.concat("s3://", stored.bucket, "/", stored.key)
             self.planned[file] = f"s3://{bucket_name}/{key}"
         self.register_outputs({})

@@ -25,7 +25,6 @@ _PLATFORMS = {"amd64": "linux/amd64", "aarch64": "linux/arm64"}  # Greengrass's 
 class Registry(pulumi.ComponentResource):
     """An ECR repository with immutable tags, and this tree's image in it."""
 
-    arn: pulumi.Output[str]
     images: dict[str, pulumi.Output[str]]  # architecture to repository@digest
     tags: dict[str, str]  # architecture to what a preview knows of its image: repository:tag
 
@@ -68,7 +67,6 @@ class Registry(pulumi.ComponentResource):
         }
         content = versions.build_tag(_build_files(), CONTEXT, arguments)
         token = aws.ecr.get_authorization_token_output()
-        self.arn = repository.arn
         self.images, self.tags = {}, {}
         for architecture in settings.architectures:
             tag = f"{architecture}-{content}"

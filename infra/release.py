@@ -36,7 +36,7 @@ class Release:
     release: pulumi.Input[str]  # a short name for the three versions
     model: pulumi.Input[str]
     components: pulumi.Input[dict[str, str]]  # the same versions, known at preview
-    objects: pulumi.Input[list[str]]  # ARNs that a device must read
+    objects: pulumi.Input[list[str]]  # ARNs that a device must read, known at preview
     repository_arn: pulumi.Input[str]
     repository: pulumi.Input[str]
     bucket: pulumi.Input[str]
@@ -97,8 +97,11 @@ def _published(settings: Settings, place: Place, clients: Clients) -> Release:
         model=answers.model,
         registered=components.versions,
         components=components.planned,
-        objects=pulumi.Output.all(*artifacts.objects.values()),
-        repository_arn=registry.arn,
+        objects=list(artifacts.objects.values()),
+        repository_arn=(
+            f"arn:{place.partition}:ecr:{place.region}:{place.account}"
+            f":repository/{settings.repository}"
+        ),
         repository=settings.repository,
         bucket=artifacts.bucket,
         image=pulumi.Output.all(**registry.images),

@@ -81,7 +81,7 @@ class Rollout(pulumi.ComponentResource):
                 "target": target.arn,
                 "devices": list(target.devices),
                 "deployment": deployment.deployment_id,
-                "components": release.registered,
+                "components": release.components,  # known at preview, as the registered ones aren't
                 "name": f"{settings.project}/{settings.stack}",
                 "timeout": settings.rollout_timeout,
             },
