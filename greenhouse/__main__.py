@@ -118,7 +118,6 @@ def up() -> None:
         start_greenhouse(home, env, [THING])
         account.settle_tenant(home.ports(), THING)
     with steps.step(f"pulumi up --stack {STACK}"):
-        home.stacks.mkdir(exist_ok=True)
         pulumi(env, "stack", "select", STACK, "--create", "--non-interactive")
         pulumi(env, "up", "--stack", STACK, "--yes", "--non-interactive")
     outputs = pulumi_json(env, "stack", "output", "--stack", STACK)
@@ -142,7 +141,7 @@ def down() -> None:
     os.environ.update(env)
     with steps.step("Greenhouse: cloud, providers, device"):
         start_greenhouse(home, env, home.things() or [THING])
-    stacks = pulumi_json(env, "stack", "ls") if home.stacks.is_dir() else []
+    stacks = pulumi_json(env, "stack", "ls")
     if STACK in {stack["name"] for stack in stacks}:
         with steps.step(f"pulumi destroy --stack {STACK}"):
             pulumi(env, "destroy", "--stack", STACK, "--yes", "--non-interactive")
@@ -150,7 +149,7 @@ def down() -> None:
         state = report.tenant_state(home.ports(), THING)
         console.print(f"  {account.TENANT}, there before us: {state}")
         account.retire_tenant(home.ports())
-        left = report.residue(home.ports())
+        left = report.residue(home)
         report.show_residue(console, left)
     with steps.step("Stop"):
         stop_greenhouse(home)
@@ -177,7 +176,7 @@ def env() -> None:
 
 @app.command()
 def status() -> None:
-    """Which processes run, and what the devices run."""
+    """Which processes of greenhouse run, and where each writes its log."""
     home = Home.find()
     if not home.exists():
         console.print("no greenhouse here: make up")

@@ -41,6 +41,7 @@ def start_greenhouse(home: Home, env: dict[str, str], things: list[str]) -> None
     python = sys.executable
     ministack = home.root / "ministack"
     (ministack / "tmp").mkdir(parents=True, exist_ok=True)
+    home.stacks.mkdir(exist_ok=True)
     processes.start(
         "ministack",
         [python, "-m", "ministack"],

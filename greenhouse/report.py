@@ -152,8 +152,9 @@ def tenant_state(ports: Ports, device: str) -> str:
     return "gone"
 
 
-def residue(ports: Ports) -> Residue:
-    """Everything in the account and on the engine that isn't the tenant's."""
+def residue(home: Home) -> Residue:
+    """Everything in this account, and of its devices on the engine, that isn't the tenant's."""
+    ports = home.ports()
     endpoint = aws_environment(ports)["AWS_ENDPOINT_URL"]
     session: boto3.Session = account.session(ports)
     s3 = session.client("s3", endpoint_url=endpoint)
@@ -164,7 +165,7 @@ def residue(ports: Ports) -> Residue:
     deployments = greengrass.list_deployments(historyFilter="ALL")["deployments"]
     return Residue(
         {
-            "containers": _docker("ps", "-a", "--filter", "name=com.ml.", "--format", "{{.Names}}"),
+            "containers": _containers(home.things()),
             "buckets": [bucket["Name"] for bucket in s3.list_buckets()["Buckets"]],
             "repositories": [
                 repository["repositoryName"]
@@ -178,6 +179,12 @@ def residue(ports: Ports) -> Residue:
             ],
         }
     )
+
+
+def _containers(things: list[str]) -> list[str]:
+    """Containers end in their device's name; another greenhouse's devices have other names."""
+    names = _docker("ps", "-a", "--format", "{{.Names}}")
+    return [name for name in names if name.endswith(tuple(f".{thing}" for thing in things))]
 
 
 def _docker(*arguments: str) -> list[str]:

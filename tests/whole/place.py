@@ -74,7 +74,6 @@ class Place:
     def start(self) -> None:
         start_greenhouse(self.home, self.env, [self.thing])
         account.settle_tenant(self.ports, self.thing)
-        self.home.stacks.mkdir(exist_ok=True)
         self.configure(thing=self.thing)
         self.pulumi("stack", "select", STACK, "--create")
 

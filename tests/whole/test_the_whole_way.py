@@ -95,11 +95,10 @@ def assert_nothing_of_ours(place: Place) -> None:
     states = place.states()
     assert states[account.TENANT] == ("1.0.0", "RUNNING")
     assert not set(OURS) & set(states)
-    left = report.residue(place.ports).found
+    left = report.residue(place.home).found
     assert left["components"] == [account.TENANT]
     assert not [name for name in left["deployments"] if name.startswith("edge-inference/")]
-    assert not [name for name in left["containers"] if place.thing in name]
-    for kind in ("buckets", "repositories", "role policies"):
+    for kind in ("containers", "buckets", "repositories", "role policies"):
         assert not left[kind], kind
 
 
