@@ -12,7 +12,7 @@ import threading
 import time
 from base64 import b64encode
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from urllib.parse import parse_qs, urlsplit
 import psutil
 import pytest
 
+from greenhouse.faults import Faults, Step
 from greenhouse.home import PROJECT_DIR
 from tests.greenhouse.device.bench import FakeCloud, recipe
 
@@ -213,6 +214,47 @@ def test_a_deployment_cut_short_is_done_again(server: Server, thing: str, tmp_pa
         )
         process.send_signal(signal.SIGTERM)
         process.communicate(timeout=SECONDS)
+
+
+def test_a_device_killed_at_any_step_of_a_deployment_ends_it_when_it_is_back(
+    server: Server, thing: str, tmp_path: Path
+) -> None:
+    """Every step once: nothing that one life has left behind stands in the next one's way."""
+
+    def deploy(version: str) -> str:
+        run = {"run": f"echo {version} $$; exec sleep 1000"}
+        server.cloud.publish(recipe("app", version, lifecycle=run))
+        return server.cloud.create_deployment({"app": version})
+
+    def printed() -> list[str]:
+        lines = log(tmp_path, "app").splitlines()
+        return [one.split("stdout. ")[1] for one in lines if "stdout. " in one]
+
+    def there(deployment: str, version: str) -> bool:
+        known = server.cloud.executions.get(deployment, {})
+        return (
+            known.get("coreDeviceExecutionStatus") == "COMPLETED"
+            and server.cloud.installed().get("app") == (version, "RUNNING")
+            and printed()[-1].startswith(version)
+        )
+
+    made = deploy("1.0.0")
+    with ExitStack() as lives:
+        process = lives.enter_context(device(server, thing, tmp_path))
+        until(lambda: there(made, "1.0.0"), "the first release runs")
+        for number, step in enumerate(Step):
+            Faults(tmp_path).set(f"crash-at:{step}")
+            made, version = deploy(f"2.0.{number}"), f"2.0.{number}"
+            process.communicate(timeout=SECONDS)
+            assert process.returncode == -signal.SIGKILL, f"killed when {step}"
+            server.cloud.reports.append({"components": []})  # what was said before counts no more
+            process = lives.enter_context(device(server, thing, tmp_path))
+            until(
+                lambda made=made, version=version: there(made, version),  # type: ignore[misc]  # per turn
+                f"killed when {step}, the next release runs",
+            )
+            left = [one for one in printed() if alive(int(one.split()[1]))]
+            assert left == printed()[-1:], f"killed when {step}: one process runs, the last one"
 
 
 def test_a_second_device_of_a_thing_is_told_where_the_first_one_lives(
