@@ -23,6 +23,12 @@ SERVICE = "com.ml.xgboost"
 CONSUMER = "com.ml.consumer"
 CHECK = "com.ml.check"
 
+FILES = {  # a component's artifacts beside the image, as a device names them
+    SERVICE: ("model.json",),
+    CONSUMER: ("consumer.py", "samples.json"),
+    CHECK: ("samples.json", "golden.json"),
+}
+
 REQUEST_TOPIC = "local/inference"
 ANSWER_TOPIC = "local/result"
 
@@ -64,16 +70,14 @@ def service(version: str, content: Content) -> dict[str, Any]:
         description="Answers wine-quality requests with an XGBoost model",
         listens=REQUEST_TOPIC,
         speaks=ANSWER_TOPIC,
-        files=("model.json",),
         lifecycle=lambda image: _runs(
-            SERVICE, content, image, ("model.json",), "serve --model /artifacts/model.json"
+            SERVICE, content, image, "serve --model /artifacts/model.json"
         ),
     )
 
 
 def consumer(version: str, content: Content) -> dict[str, Any]:
     """The component that asks, as an application on the device would."""
-    files = ("consumer.py", "samples.json")
     command = (
         "/artifacts/consumer.py --samples /artifacts/samples.json"
         f" --interval {content.consumer_interval}"
@@ -85,16 +89,14 @@ def consumer(version: str, content: Content) -> dict[str, Any]:
         description="Asks the model at an interval and logs what came back",
         listens=ANSWER_TOPIC,
         speaks=REQUEST_TOPIC,
-        files=files,
         lifecycle=lambda image: _runs(
-            CONSUMER, content, image, files, command, entrypoint="/usr/bin/python3"
+            CONSUMER, content, image, command, entrypoint="/usr/bin/python3"
         ),
     )
 
 
 def check(version: str, content: Content) -> dict[str, Any]:
     """The component whose startup succeeds only on golden answers; it runs again at every boot."""
-    files = ("samples.json", "golden.json")
     command = (
         "check --samples /artifacts/samples.json --golden /artifacts/golden.json"
         f" --timeout {content.check_timeout}"
@@ -106,11 +108,10 @@ def check(version: str, content: Content) -> dict[str, Any]:
         description="Succeeds only when this release's golden answers come back, bit for bit",
         listens=ANSWER_TOPIC,
         speaks=REQUEST_TOPIC,
-        files=files,
         lifecycle=lambda image: {
             "startup": {
                 # Lite appends its own line and loses the last exit code, hence the explicit exit
-                "Script": f"{_clear(CHECK)} {_docker_run(CHECK, content, image, files, command)}"
+                "Script": f"{_clear(CHECK)} {_docker_run(CHECK, content, image, command)}"
                 " || exit 1",
                 "Timeout": content.check_timeout + _CHECK_MARGIN,
             },
@@ -144,7 +145,6 @@ def _recipe(
     description: str,
     listens: str,
     speaks: str,
-    files: tuple[str, ...],
     lifecycle: Any,
 ) -> dict[str, Any]:
     rights = {
@@ -178,7 +178,7 @@ def _recipe(
                 # Lite skips a manifest without runtime; "*" is right on both
                 "Platform": {"os": "linux", "architecture": architecture, "runtime": "*"},
                 "Lifecycle": lifecycle(image),
-                "Artifacts": [{"Uri": f"docker:{image}"}, *content.files.artifacts(*files)],
+                "Artifacts": [{"Uri": f"docker:{image}"}, *content.files.artifacts(*FILES[name])],
             }
             for architecture, image in sorted(content.images.items())
         ],
@@ -189,12 +189,11 @@ def _runs(
     name: str,
     content: Content,
     image: str,
-    files: tuple[str, ...],
     command: str,
     entrypoint: str | None = None,
 ) -> dict[str, Any]:
     """A long-running container: `exec`, so that a signal reaches the docker client itself."""
-    run = _docker_run(name, content, image, files, command, entrypoint)
+    run = _docker_run(name, content, image, command, entrypoint)
     return {"run": {"Script": f"{_clear(name)} exec {run}"}, **_leave(name)}
 
 
@@ -228,13 +227,12 @@ def _docker_run(
     name: str,
     content: Content,
     image: str,
-    files: tuple[str, ...],
     command: str,
     entrypoint: str | None = None,
 ) -> str:
     """No network, no rights, no writable file; `-e NAME` keeps the token out of argv."""
     socket = "$AWS_GG_NUCLEUS_DOMAIN_SOCKET_FILEPATH_FOR_COMPONENT"
-    mounts = [f"-v {{artifacts:path}}/{file}:/artifacts/{file}:ro" for file in files]
+    mounts = [f"-v {{artifacts:path}}/{file}:/artifacts/{file}:ro" for file in FILES[name]]
     options = [
         "--rm --init",
         f"--name {_container(name)}",
