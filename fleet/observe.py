@@ -110,8 +110,8 @@ class Target:
     """A thing or a thing group that a stack of this project has deployed to."""
 
     arn: str
-    stack: str  # which stack deployed there
-    latest: Deployment
+    stack: str  # which stack deploys there
+    latest: Deployment | None  # None where nothing was ever deployed, which `observe` leaves out
     devices: tuple[Device, ...]
     strangers: tuple[str, ...]  # things of the group that have never reported as core devices
     drift: tuple[str, ...]
@@ -160,8 +160,16 @@ def observe(clients: Clients, project: str, stack: str | None = None) -> Fleet:
         project=project,
         region=clients.region,
         seen=datetime.now(UTC),
-        targets=tuple(_target(clients, project, name, latest[arn]) for name, arn in sorted(ours)),
+        targets=tuple(
+            _target(clients, project, name, arn, latest[arn]) for name, arn in sorted(ours)
+        ),
     )
+
+
+def observe_target(clients: Clients, project: str, stack: str, arn: str) -> Target:
+    """Look at one target, whatever was deployed there and by whom."""
+    listed = clients.greengrass.list_deployments(targetArn=arn, historyFilter="LATEST_ONLY")
+    return _target(clients, project, stack, arn, next(iter(listed["deployments"]), None))
 
 
 def stack_of(project: str, deployment: str) -> str:
@@ -175,19 +183,11 @@ def release_name(components: Mapping[str, str]) -> str:
     return versions.digest(dict(components))[:8] if set(components) == set(RECIPES) else ""
 
 
-def _target(clients: Clients, project: str, stack: str, listed: DeploymentTypeDef) -> Target:
-    greengrass, arn = clients.greengrass, listed["targetArn"]
-    found = greengrass.get_deployment(deploymentId=listed["deploymentId"])
-    latest = Deployment(
-        id=found["deploymentId"],
-        name=found.get("deploymentName", ""),
-        stack=stack_of(project, found.get("deploymentName", "")),
-        status=found["deploymentStatus"],
-        created=found["creationTimestamp"],
-        components={
-            name: spec["componentVersion"] for name, spec in found.get("components", {}).items()
-        },
-    )
+def _target(
+    clients: Clients, project: str, stack: str, arn: str, listed: DeploymentTypeDef | None
+) -> Target:
+    greengrass = clients.greengrass
+    latest = _deployment(greengrass, project, listed["deploymentId"]) if listed else None
     things = _things(clients, arn)
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         devices = list(pool.map(lambda thing: _device(greengrass, project, thing, latest), things))
@@ -199,7 +199,21 @@ def _target(clients: Clients, project: str, stack: str, listed: DeploymentTypeDe
         strangers=tuple(
             thing for thing, device in zip(things, devices, strict=True) if device is None
         ),
-        drift=_target_drift(stack, latest),
+        drift=_target_drift(stack, latest) if latest else (),
+    )
+
+
+def _deployment(greengrass: GreengrassV2Client, project: str, deployment: str) -> Deployment:
+    found = greengrass.get_deployment(deploymentId=deployment)
+    return Deployment(
+        id=found["deploymentId"],
+        name=found.get("deploymentName", ""),
+        stack=stack_of(project, found.get("deploymentName", "")),
+        status=found["deploymentStatus"],
+        created=found["creationTimestamp"],
+        components={
+            name: spec["componentVersion"] for name, spec in found.get("components", {}).items()
+        },
     )
 
 
@@ -214,7 +228,7 @@ def _things(clients: Clients, arn: str) -> list[str]:
 
 
 def _device(
-    greengrass: GreengrassV2Client, project: str, thing: str, latest: Deployment
+    greengrass: GreengrassV2Client, project: str, thing: str, latest: Deployment | None
 ) -> Device | None:
     try:
         core = greengrass.get_core_device(coreDeviceThingName=thing)
@@ -234,8 +248,9 @@ def _device(
         )
         for one in page["effectiveDeployments"]
     ]
+    wanted = latest.components if latest else {}
     components = tuple(
-        sorted((_component(one, latest) for one in installed), key=lambda one: one.name)
+        sorted((_component(one, wanted) for one in installed), key=lambda one: one.name)
     )
     timeline = tuple(
         sorted(
@@ -256,14 +271,14 @@ def _device(
     )
 
 
-def _component(one: InstalledComponentTypeDef, latest: Deployment) -> Component:
+def _component(one: InstalledComponentTypeDef, wanted: Mapping[str, str]) -> Component:
     return Component(
         name=one["componentName"],
         version=one["componentVersion"],
         state=one.get("lifecycleState", ""),
         reason=one.get("lifecycleStateDetails", ""),
         source=one.get("lastInstallationSource", ""),
-        wanted=latest.components.get(one["componentName"], ""),
+        wanted=wanted.get(one["componentName"], ""),
         ours=one["componentName"] in RECIPES,
     )
 
@@ -290,7 +305,7 @@ def _target_drift(stack: str, latest: Deployment) -> tuple[str, ...]:
 
 
 def _device_drift(
-    components: Sequence[Component], timeline: Sequence[Execution], latest: Deployment
+    components: Sequence[Component], timeline: Sequence[Execution], latest: Deployment | None
 ) -> tuple[str, ...]:
     """What differs from the latest deployment; only once the device says that it is through."""
     local = [
@@ -298,7 +313,9 @@ def _device_drift(
         for one in components
         if one.source == LOCAL
     ]
-    if not any(one.deployment == latest.id and one.status in DONE for one in timeline):
+    if latest is None or not any(
+        one.deployment == latest.id and one.status in DONE for one in timeline
+    ):
         return tuple(local)
     there = {one.name for one in components}
     return (
