@@ -1,0 +1,127 @@
+"""What a recipe's script does, as far as one can tell without running it.
+
+Not a shell: it splits a script into its simple commands and reads `docker run` the way docker does.
+What it can't follow (quoted scripts inside scripts, functions) it leaves alone.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+_OPERATORS = ";|&()\n"
+_JOINED = re.compile(r"\d*[<>]&\d")  # 2>&1
+_INTRODUCTIONS = frozenset({"if", "then", "else", "elif", "while", "until", "do", "!", "exec"})
+
+# https://docs.docker.com/reference/cli/docker/container/run/: options without a value
+_FLAGS = frozenset(
+    {
+        *("--detach", "--disable-content-trust", "--help", "--init", "--interactive"),
+        *("--no-healthcheck", "--oom-kill-disable", "--privileged", "--publish-all", "--quiet"),
+        *("--read-only", "--rm", "--sig-proxy", "--tty", "--use-api-socket"),
+    }
+)
+_SHORT_FLAGS = "ditPq"
+_LONG = {"-d": "--detach", "-e": "--env", "-u": "--user", "-v": "--volume"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Command:
+    """A simple command: its words, without what introduces it, and the operator before it."""
+
+    words: tuple[str, ...]
+    after: str  # "" for the first, "\n", ";", "&&", "||", "|", …
+    replaces_shell: bool  # exec
+
+    @property
+    def name(self) -> str:
+        return PurePosixPath(self.words[0]).name if self.words else ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DockerRun:
+    """`docker run OPTIONS IMAGE ARGUMENTS`; short options under their long names."""
+
+    options: tuple[tuple[str, str], ...]  # ("--env", "SVCUID"), ("--rm", "")
+    image: str  # "" where there is none
+    arguments: tuple[str, ...]
+
+    def has(self, option: str) -> bool:
+        return any(name == option for name, _ in self.options)
+
+    def values(self, *options: str) -> list[str]:
+        return [value for name, value in self.options if name in options]
+
+
+def commands(script: str) -> list[Command]:
+    """The simple commands of a script, in order."""
+    found: list[Command] = []
+    for operator, words in _groups(script):
+        own = list(words)
+        while own and (own[0] in _INTRODUCTIONS or re.fullmatch(r"\w+=.*", own[0])):
+            own.pop(0)
+        if own:
+            replaces = "exec" in words[: -len(own)]
+            found.append(Command(words=tuple(own), after=operator, replaces_shell=replaces))
+    return found
+
+
+def docker_runs(script: str) -> list[DockerRun]:
+    """Every `docker run` in a script, also behind sudo."""
+    return [
+        _docker_run(list(command.words[at + 2 :]))
+        for command in commands(script)
+        for at in range(len(command.words) - 1)
+        if PurePosixPath(command.words[at]).name == "docker" and command.words[at + 1] == "run"
+    ]
+
+
+def _groups(script: str) -> Iterator[tuple[str, list[str]]]:
+    """Words between operators, with the operator before them."""
+    operator, comment = "", False
+    words: list[str] = []
+    for token in _tokens(_JOINED.sub(" ", script.replace("\\\n", " "))):
+        is_operator = bool(token) and set(token) <= set(_OPERATORS)
+        comment = not (is_operator and "\n" in token) and (comment or token.startswith("#"))
+        if comment:
+            continue
+        if is_operator:
+            if words:
+                yield operator, words
+                operator, words = "", []
+            operator = (operator + token).strip() or "\n"
+        elif not re.match(r"\d*[<>]", token):  # a redirection
+            words.append(token)
+    if words:
+        yield operator, words
+
+
+def _tokens(script: str) -> list[str]:
+    lexer = shlex.shlex(script, posix=True, punctuation_chars=_OPERATORS)
+    lexer.whitespace, lexer.whitespace_split, lexer.commenters = " \t\r", True, ""
+    try:
+        return list(lexer)
+    except ValueError:  # an unclosed quote: the shell would refuse it too
+        return script.split()
+
+
+def _docker_run(words: list[str]) -> DockerRun:
+    options: list[tuple[str, str]] = []
+    while words and words[0].startswith("-"):
+        word = words.pop(0)
+        if word.startswith("--"):
+            name, given, value = word.partition("=")
+            if not given and name not in _FLAGS and words:
+                value = words.pop(0)
+            options.append((name, value))
+        elif set(word[1:]) <= set(_SHORT_FLAGS):
+            options += [(_LONG.get(f"-{letter}", f"-{letter}"), "") for letter in word[1:]]
+        else:
+            value = word[2:] or (words.pop(0) if words else "")
+            options.append((_LONG.get(word[:2], word[:2]), value))
+    return DockerRun(
+        options=tuple(options), image=words[0] if words else "", arguments=tuple(words[1:])
+    )
