@@ -97,7 +97,10 @@ def start(thing: Things = None) -> None:
     home = Home.find()
     tools = toolchain.prepare(console)
     env = environment(tools, home)
-    start_greenhouse(home, env, thing or home.things() or [THING])
+    things = thing or home.things() or [THING]
+    start_greenhouse(home, env, things)
+    for name in things:
+        account.settle_tenant(home.ports(), name)
 
 
 @app.command()
