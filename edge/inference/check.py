@@ -10,11 +10,16 @@ from __future__ import annotations
 import asyncio
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import partial
 
+from . import log
 from .client import Client, Refused
-from .files import Golden
-from .protocol import Record
+from .files import Golden, read_golden, read_samples
+from .ipc import Line
+from .program import first
+from .protocol import ANSWER_TOPIC, REQUEST_TOPIC, Record
+from .settings import Check, Exit, Nucleus
 
 ANSWER_SECONDS = 0.5  # an answer takes milliseconds; the question may have met nobody: ask again
 PAUSE_SECONDS = 0.25
@@ -22,10 +27,11 @@ PAUSE_SECONDS = 0.25
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """`message` says it all; the rest is set where numbers differ, and is the first such row's."""
+    """`message` says it all; `model` is who answered; the rest is the first differing row's."""
 
     passed: bool
     message: str
+    model: str | None = None
     row: int | None = None
     expected: float | None = None
     got: float | None = None
@@ -37,6 +43,7 @@ def compare(golden: Golden, predictions: Sequence[float]) -> Verdict:
     if len(predictions) != len(golden.predictions):
         return Verdict(
             passed=False,
+            model=golden.model,
             message=f"{len(predictions)} answers came to {len(golden.predictions)} rows",
         )
     pairs = zip(golden.predictions, predictions, strict=True)
@@ -44,11 +51,13 @@ def compare(golden: Golden, predictions: Sequence[float]) -> Verdict:
     if not differing:
         return Verdict(
             passed=True,
+            model=golden.model,
             message=f"model {golden.model} gave the golden answers to {len(predictions)} rows",
         )
     row, expected, got = differing[0]
     return Verdict(
         passed=False,
+        model=golden.model,
         message=f"row {row}: XGBoost says {expected!r}, the device {got!r};"
         f" {len(differing)} of {len(predictions)} rows differ",
         row=row,
@@ -62,28 +71,48 @@ def _same(expected: float, got: float) -> bool:
     return struct.pack("d", expected) == struct.pack("d", got)
 
 
-async def check(
+async def judge(
     client: Client, samples: Sequence[Sequence[Record]], golden: Golden, *, seconds: float
 ) -> Verdict:
     """Ask until the golden answers' model has answered every batch, or time is up."""
-    seen = "nobody was reached"
+    seen, model = "nobody was reached", None
     try:
         async with asyncio.timeout(seconds):
             while True:
                 try:
                     answers = [await client.ask(rows, seconds=ANSWER_SECONDS) for rows in samples]
                 except TimeoutError:
-                    seen = f"no answer within {ANSWER_SECONDS} s"
+                    seen, model = f"no answer within {ANSWER_SECONDS} s", None
                 except (Refused, ConnectionError) as exc:
-                    seen = str(exc)
+                    seen, model = str(exc), None
                 else:
                     strangers = {answer.model for answer in answers} - {golden.model}
                     if not strangers:
                         return compare(golden, [p for a in answers for p in a.predictions])
-                    seen = f"model {', '.join(sorted(strangers))} answered"
+                    model = ", ".join(sorted(strangers))
+                    seen = f"model {model} answered"
                 await asyncio.sleep(PAUSE_SECONDS)
     except TimeoutError:
         return Verdict(
             passed=False,
+            model=model,
             message=f"model {golden.model} did not answer within {seconds:.0f} s; last: {seen}",
         )
+
+
+async def check(options: Check, nucleus: Nucleus) -> Exit:
+    """The program: its exit code is the verdict, its last line says why."""
+    samples, golden = read_samples(options.samples), read_golden(options.golden)
+    line = Line(
+        nucleus,
+        topic=ANSWER_TOPIC,
+        received=lambda payload: client.received(payload),
+        opened=lambda: log.event("asking", model=golden.model, seconds=options.timeout),
+    )
+    client = Client(name=f"check-{nucleus.thing}", send=partial(line.publish, REQUEST_TOPIC))
+    verdict: Verdict = await first(
+        judge(client, samples, golden, seconds=options.timeout), line.run()
+    )
+    told = asdict(verdict)
+    log.event("passed" if told.pop("passed") else "failed", **told)
+    return Exit.DONE if verdict.passed else Exit.FAILED

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from itertools import count
 
 from .protocol import Answer, Record, Refusal, decode_reply, encode_request
@@ -27,6 +28,7 @@ class Client:
     """Asks over `send`; whatever comes back is handed to `received`."""
 
     def __init__(self, *, name: str, send: Send) -> None:
+        self._loop = asyncio.get_running_loop()
         # a restarted client must not take the answer to its predecessor's question
         self._ids = (f"{name[:64]}-{secrets.token_hex(4)}-{number}" for number in count())
         self._send = send
@@ -48,7 +50,12 @@ class Client:
         return answered
 
     def received(self, payload: bytes) -> None:
-        """Take a message from the answers' topic; called on the loop."""
+        """Take a message from the answers' topic; on any thread."""
         reply = decode_reply(payload)
-        if reply is not None and (asked := self._asked.get(reply.id)) and not asked.done():
+        if reply is not None and reply.id in self._asked:
+            with suppress(RuntimeError):  # the loop has ended, and with it whoever asked
+                self._loop.call_soon_threadsafe(self._answered, reply)
+
+    def _answered(self, reply: Answer | Refusal) -> None:
+        if (asked := self._asked.get(reply.id)) and not asked.done():
             asked.set_result(reply)

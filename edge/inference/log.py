@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import logging
 import sys
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
 
 def event(name: str, **fields: Any) -> None:
     time = datetime.now(UTC).isoformat(timespec="milliseconds")
-    sys.stdout.write(json.dumps({"time": time, "event": name, **fields}) + "\n")
-    sys.stdout.flush()
+    with suppress(OSError):  # a log that nobody takes any more is no reason to stop answering
+        sys.stdout.write(json.dumps({"time": time, "event": name, **fields}) + "\n")
+        sys.stdout.flush()
 
 
 class _Lines(logging.Handler):

@@ -4,6 +4,8 @@
     answer    [6.57, 4.86]      or, with an id,  {"id", "predictions": [6.57, 4.86], "model"}
     refusal   {"error": {…}}    or               {"id", "error": {…}}
     error     {"code", "message", "row", "field"}
+    request   {"stats": true, "id": "<optional>"}            what the service has done so far
+    answer    {"stats": {…}}    or, with an id,  {"id", "stats": {…}}
 
 A record has the model's features by name. Rows count from 0; `row` and `field` are null where a
 refusal isn't about one. A number is printed as the float64 of the float32 that the forest summed
@@ -16,7 +18,7 @@ import base64
 import binascii
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -80,6 +82,13 @@ class Request:
 
 
 @dataclass(frozen=True, kw_only=True)
+class StatsRequest:
+    """Asks how the service is doing."""
+
+    id: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Answer:
     """What a client gets for a request with an id."""
 
@@ -99,10 +108,14 @@ class Refusal:
     field: str | None
 
 
-def decode(payload: bytes, features: Sequence[str], *, missing_allowed: bool) -> Request:
+def decode(
+    payload: bytes, features: Sequence[str], *, missing_allowed: bool
+) -> Request | StatsRequest:
     """A request for a model with these features; raises BadRequest."""
     envelope = _envelope(payload)
     identity = _identity(envelope)
+    if "body" not in envelope and envelope.get("stats") is True:
+        return StatsRequest(id=identity)
     try:
         return Request(id=identity, rows=_rows(_records(envelope), features, missing_allowed))
     except BadRequest as bad:
@@ -142,6 +155,11 @@ def encode_refusal(bad: BadRequest) -> bytes:
     error = {"code": bad.code, "message": bad.message, "row": bad.row, "field": bad.field}
     addressed = {} if bad.id is None else {"id": bad.id}
     return json.dumps({**addressed, "error": error}).encode()
+
+
+def encode_stats(request_id: str | None, stats: Mapping[str, Any]) -> bytes:
+    addressed = {} if request_id is None else {"id": request_id}
+    return json.dumps({**addressed, "stats": stats}).encode()
 
 
 def encode_request(request_id: str, records: Sequence[Record]) -> bytes:

@@ -1,102 +1,163 @@
 """Every request gets exactly one answer, in the requests' order; the transport is somebody else's.
 
-A prediction takes microseconds and is made on the loop itself: a thread would cost more, and a call
-for several requests would save nothing that one could measure beside `send`'s 0.3 ms. So `send` is
-what runs concurrently, at most WINDOW at once. While sending is slower than asking, requests wait
-in a bounded queue. When that is full, a request is refused as `busy`, and only its refusal waits
-for its turn. Those are bounded, too: where 20,000 of them can't leave, requests are dropped and
-counted, as holding up the nucleus would hurt every other component.
+A prediction takes microseconds, a change of threads a hundred: a request is answered on the thread
+that brings it, the SDK's, and a reply to an answer makes room for the next one there. Sending goes
+on meanwhile, for at most WINDOW answers at once; what comes on top waits in a bounded queue. When
+that is full, a request is refused as `busy`, and only its refusal waits for its turn. Those are
+bounded, too: where 20,000 of them can't leave, requests are dropped and counted, as holding up the
+nucleus would hurt every other component.
+
+The SDK reads nothing while its thread is busy, and a nucleus that can't write holds up others. So
+what will take longer than HOLD_SECONDS, judged by its size and by how long others took lately, is
+answered on a thread of its own, and everything behind it waits in the queue, where it is counted,
+bounded and shed.
 """
 
 from __future__ import annotations
 
-import asyncio
+import threading
 import traceback
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
+from functools import partial
+from time import perf_counter
+from typing import Any, NamedTuple
 
 from . import log
-from .engine import Model
-from .protocol import BadRequest, Code, decode, encode_answer, encode_refusal, identity
+from .engine import Evaluator
+from .protocol import (
+    BadRequest,
+    Code,
+    StatsRequest,
+    decode,
+    encode_answer,
+    encode_refusal,
+    encode_stats,
+    identity,
+)
+from .stats import Stats
 
-Predict = Callable[[Sequence[Sequence[float]]], list[float]]
-Send = Callable[[bytes], Awaitable[None]]  # raises ConnectionError when the answer is lost
+Sent = Callable[[ConnectionError | None], None]
+Send = Callable[[bytes, Sent], None]  # tells later what became of the answer
 
 WINDOW = 64
 BACKLOG = 1024  # requests; at 2,000 a second the last one waits half a second
 BACKLOG_BYTES = 4 * 2**20  # of requests: the container has 64 MiB
 REFUSAL_BYTES = 4 * 2**20  # of waiting refusals, some 200 bytes each
+HOLD_SECONDS = 0.005  # of the SDK's thread: ten requests arrive meanwhile, and fit into its socket
+OVERHEAD_BYTES = 500  # what a request costs beside its length, in bytes of a longer one
 
 
-@dataclass(kw_only=True)
-class Counts:
-    """What became of the requests so far."""
-
-    answered: int = 0
-    refused: int = 0
-    shed: int = 0  # refused as busy
-    dropped: int = 0  # no answer: the refusals couldn't leave either
-    lost: int = 0  # no answer: the connection was lost under it
-
-
-@dataclass(frozen=True)
-class _Waiting:
+class _Waiting(NamedTuple):
     """A request, or the refusal that has taken its place."""
 
     payload: bytes
     refused: bool
+    arrived: float
 
 
 class Service:
-    """Requests in by `received`, answers out by `send`."""
+    """Requests in by `received`, answers out by `send`, both on whatever thread."""
 
-    def __init__(self, *, model: Model, predict: Predict, send: Send) -> None:
-        self.counts = Counts()
-        self._model = model
-        self._predict = predict
+    def __init__(self, evaluator: Evaluator, send: Send) -> None:
+        self.stats = Stats()
+        self._evaluator = evaluator
+        self._model = evaluator.model
         self._send = send
-        self._waiting: asyncio.Queue[_Waiting | None] = asyncio.Queue()
+        self._pace = 0.0  # seconds a byte, lately
+        self._finished: Future[None] = Future()
+        self._lock = threading.Lock()  # of what follows
+        self._waiting: deque[_Waiting] = deque()
         self._requests = 0
         self._request_bytes = 0
         self._refusal_bytes = 0
-        self._window = asyncio.Semaphore(WINDOW)
+        self._sending = 0
+        self._working = False  # a thread is in _work
+        self._stopping = False
 
     def received(self, payload: bytes) -> None:
-        """Take a request; called on the loop, never waits, never raises."""
-        if self._requests < BACKLOG and self._request_bytes + len(payload) <= BACKLOG_BYTES:
-            self._requests += 1
-            self._request_bytes += len(payload)
-            self._waiting.put_nowait(_Waiting(payload, refused=False))
-        else:
-            self._shed(payload)
+        """Take a request; never waits, never raises."""
+        with self._lock:
+            if self._requests < BACKLOG and self._request_bytes + len(payload) <= BACKLOG_BYTES:
+                self._requests += 1
+                self._request_bytes += len(payload)
+                self._waiting.append(_Waiting(payload, False, perf_counter()))
+            else:
+                self._shed(payload)
+        self._work()
 
-    async def run(self) -> None:
-        """Answer until `stop`, then what has been taken before it."""
-        async with asyncio.TaskGroup() as sending:
-            while (waiting := await self._waiting.get()) is not None:
-                answer = self._taken(waiting)
-                await self._window.acquire()
-                sending.create_task(self._deliver(answer)).add_done_callback(
-                    lambda _: self._window.release()
-                )
+    def finish(self) -> Future[None]:
+        """Done once all that has been taken is answered; nothing may be received any more."""
+        self._stopping = True
+        self._work()
+        return self._finished
 
-    def stop(self) -> None:
-        self._waiting.put_nowait(None)
+    def _work(self) -> None:
+        """Answer what waits, as far as the window reaches, unless another thread is at it."""
+        with self._lock:
+            if self._working:
+                return
+            self._working = True
+        while (waiting := self._next()) is not None:
+            if self._pace * (OVERHEAD_BYTES + len(waiting.payload)) > HOLD_SECONDS:
+                threading.Thread(target=self._long, args=(waiting,), daemon=True).start()
+                return
+            self._answer_one(waiting)
 
-    def _taken(self, waiting: _Waiting) -> bytes:
-        if waiting.refused:
-            self._refusal_bytes -= len(waiting.payload)
-            return waiting.payload
-        self._requests -= 1
-        self._request_bytes -= len(waiting.payload)
-        return self._answer(waiting.payload)
+    def _long(self, waiting: _Waiting) -> None:
+        """Go on where _work left."""
+        self._answer_one(waiting)
+        self._working = False
+        self._work()
+
+    def _next(self) -> _Waiting | None:
+        with self._lock:
+            if not self._waiting or self._sending >= WINDOW:
+                self._working = False
+                if self._stopping and not self._waiting and not self._sending:
+                    self._stopping = False
+                    self._finished.set_result(None)
+                return None
+            self._sending += 1
+            waiting = self._waiting.popleft()
+            if waiting.refused:
+                self._refusal_bytes -= len(waiting.payload)
+            else:
+                self._requests -= 1
+                self._request_bytes -= len(waiting.payload)
+            return waiting
+
+    def _answer_one(self, waiting: _Waiting) -> None:
+        answer = waiting.payload
+        if not waiting.refused:
+            began = perf_counter()
+            answer = self._answer(waiting.payload)
+            pace = (perf_counter() - began) / (OVERHEAD_BYTES + len(waiting.payload))
+            self._pace += (pace - self._pace) / 8
+        self._send(answer, partial(self._sent, waiting.arrived))
+
+    def _sent(self, arrived: float, error: ConnectionError | None) -> None:
+        if error:
+            log.event("answer-lost", reason=str(error))
+        with self._lock:
+            self._sending -= 1
+            if error:
+                self.stats.lost += 1
+            else:
+                self.stats.latencies.add(perf_counter() - arrived)
+        self._work()
 
     def _answer(self, payload: bytes) -> bytes:
         try:
             request = decode(
                 payload, self._model.feature_names, missing_allowed=self._model.missing_allowed
             )
-            answer = encode_answer(request.id, self._predict(request.rows), self._model.id)
+            if isinstance(request, StatsRequest):
+                return encode_stats(request.id, self.summary())
+            answer = encode_answer(
+                request.id, self._evaluator.predict(request.rows), self._model.id
+            )
         except BadRequest as bad:
             return self._refuse(bad)
         except Exception:  # ours, not the peer's: it gets its one answer all the same
@@ -104,11 +165,15 @@ class Service:
             ours = BadRequest(Code.INTERNAL, "the service failed on this request; see its log")
             ours.id = identity(payload)
             return self._refuse(ours)
-        self.counts.answered += 1
+        self.stats.answered += 1
         return answer
 
+    def summary(self) -> dict[str, Any]:
+        """The stats, of which model, and how many requests wait at this moment."""
+        return {"model": self._model.id, **self.stats.summary(), "waiting": self._requests}
+
     def _refuse(self, bad: BadRequest) -> bytes:
-        self.counts.refused += 1
+        self.stats.refused[bad.code] += 1
         log.event("refused", code=bad.code, message=bad.message, row=bad.row, field=bad.field)
         return encode_refusal(bad)
 
@@ -117,17 +182,10 @@ class Service:
         busy.id = identity(payload)
         refusal = encode_refusal(busy)
         if self._refusal_bytes + len(refusal) > REFUSAL_BYTES:
-            if not self.counts.dropped:
-                log.event("dropping", waiting=self._waiting.qsize())
-            self.counts.dropped += 1
+            if not self.stats.dropped:
+                log.event("dropping", waiting=len(self._waiting))
+            self.stats.dropped += 1
             return
-        self.counts.shed += 1
+        self.stats.shed += 1
         self._refusal_bytes += len(refusal)
-        self._waiting.put_nowait(_Waiting(refusal, refused=True))
-
-    async def _deliver(self, answer: bytes) -> None:
-        try:
-            await self._send(answer)
-        except ConnectionError as exc:
-            self.counts.lost += 1
-            log.event("answer-lost", reason=str(exc))
+        self._waiting.append(_Waiting(refusal, True, perf_counter()))

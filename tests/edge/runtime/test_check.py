@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from inference import check as timing
-from inference.check import Verdict, check, compare
+from inference.check import Verdict, compare, judge
 from inference.client import Client, Refused
 from inference.files import Golden
 
@@ -51,7 +51,7 @@ def judged(*script: Reply, seconds: float = 5.0) -> Verdict:
                 client.received(json.dumps({"id": request["id"], **said}).encode())
 
         client = Client(name="check", send=send)
-        return await check(client, SAMPLES, GOLDEN, seconds=seconds)
+        return await judge(client, SAMPLES, GOLDEN, seconds=seconds)
 
     return asyncio.run(story())
 

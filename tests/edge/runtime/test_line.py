@@ -20,11 +20,12 @@ class Heard:
     def __init__(self) -> None:
         self.payloads: list[bytes] = []
         self.opened = 0
+        self._loop = asyncio.get_running_loop()
         self._news = asyncio.Event()
 
     def message(self, payload: bytes) -> None:
         self.payloads.append(payload)
-        self._news.set()
+        self._loop.call_soon_threadsafe(self._news.set)  # the SDK calls on a thread of its own
 
     def open(self) -> None:
         self.opened += 1

@@ -21,6 +21,7 @@ from inference.protocol import (
     Code,
     Refusal,
     Request,
+    StatsRequest,
     batches,
     decode,
     decode_reply,
@@ -120,6 +121,16 @@ def test_a_refusal_carries_the_id_so_that_its_asker_stops_waiting() -> None:
     assert set(json.loads(encode_refusal(refused(asking([{}]))))) == {"error"}
 
 
+def test_a_request_without_a_body_may_ask_for_the_stats() -> None:
+    for payload, request_id in ((b'{"stats": true}', None), (b'{"id": "a", "stats": true}', "a")):
+        read = decode(payload, FEATURES, missing_allowed=False)
+        assert read == StatsRequest(id=request_id)
+    both = decode(asking([ROW], stats=True), FEATURES, missing_allowed=False)
+    assert isinstance(both, Request), "a request that the old system answered means what it did"
+    for said in (b'{"stats": 1}', b'{"stats": "yes"}', b'{"stats": false}'):
+        assert refused(said).code is Code.NOT_A_REQUEST
+
+
 def test_missing_values_pass_only_where_the_model_was_trained_with_them() -> None:
     for record in ({"alcohol": 11}, {"alcohol": 11, "pH": None}):
         ((ph, alcohol),) = decode(asking([record]), FEATURES, missing_allowed=True).rows
@@ -164,7 +175,7 @@ ENVELOPES = st.fixed_dictionaries(
 def test_any_bytes_are_either_a_request_or_one_refusal_that_fits(
     payload: bytes, missing_allowed: bool
 ) -> None:
-    seen: Request | BadRequest
+    seen: Request | StatsRequest | BadRequest
     try:
         seen = decode(payload, FEATURES, missing_allowed=missing_allowed)
     except BadRequest as bad:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
+import threading
 from array import array
+from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 
 from inference import service as limits
 from inference.forest import Model
-from inference.service import Service
+from inference.service import Sent, Service
 
 MODEL = Model(
     id="0123456789ab",
@@ -25,148 +26,216 @@ MODEL = Model(
 )
 
 
+class Doubles:
+    """A model whose answers are known without one."""
+
+    model = MODEL
+
+    def predict(self, rows: Sequence[Sequence[float]]) -> list[float]:
+        return [2 * value for (value,) in rows]
+
+
 class Peer:
-    """Remembers what was sent; takes nothing while it is closed."""
+    """A nucleus: remembers what was sent, and confirms it at once, later, or never."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, confirms: bool = True) -> None:
         self.sent: list[Any] = []
-        self.open = asyncio.Event()
-        self.open.set()
-        self.broken = False
+        self._confirms = confirms
+        self._unconfirmed: deque[Sent] = deque()
 
-    async def send(self, payload: bytes) -> None:
-        await self.open.wait()
-        if self.broken:
-            raise ConnectionError("the nucleus closed the connection")
+    def send(self, payload: bytes, sent: Sent) -> None:
         self.sent.append(json.loads(payload))
+        if self._confirms:
+            sent(None)
+        else:
+            self._unconfirmed.append(sent)
+
+    def confirm(self, error: ConnectionError | None = None) -> None:
+        """Confirm what has been sent, and all that this makes room for."""
+        while self._unconfirmed:
+            self._unconfirmed.popleft()(error)
 
 
-def doubled(rows: Sequence[Sequence[float]]) -> list[float]:
-    return [2 * value for (value,) in rows]
-
-
-def request(number: int) -> bytes:
+def request(number: float) -> bytes:
     return json.dumps({"id": str(number), "body": json.dumps([{"pH": number}])}).encode()
 
 
-async def answered(service: Service, *payloads: bytes) -> None:
-    for payload in payloads:
-        service.received(payload)
-    service.stop()
-    async with asyncio.timeout(10):
-        await service.run()
-
-
 def test_every_request_gets_its_own_answer_in_order() -> None:
-    async def story() -> Peer:
-        peer = Peer()
-        service = Service(model=MODEL, predict=doubled, send=peer.send)
-        await answered(service, request(1), b"nonsense", b'{"body": "[{\\"pH\\": 4}]"}')
-        assert (service.counts.answered, service.counts.refused) == (2, 1)
-        return peer
-
-    first, refusal, bare = asyncio.run(story()).sent
+    peer = Peer()
+    service = Service(Doubles(), peer.send)
+    for payload in (request(1), b"nonsense", b'{"body": "[{\\"pH\\": 4}]"}'):
+        service.received(payload)
+    first, refusal, bare = peer.sent
     assert first == {"id": "1", "predictions": [2], "model": MODEL.id}
     assert refusal["error"]["code"] == "not-json"
     assert bare == [8], "who asks without an id gets the old system's bare list"
+    assert (service.stats.answered, service.stats.refused) == (2, {"not-json": 1})
 
 
 def test_a_failure_of_ours_is_still_an_answer_to_its_asker_and_to_the_next() -> None:
-    def broken(rows: Sequence[Sequence[float]]) -> list[float]:
-        if rows == [[1]]:
-            raise OSError("libforest.so is gone")
-        return doubled(rows)
+    class Broken(Doubles):
+        def predict(self, rows: Sequence[Sequence[float]]) -> list[float]:
+            if rows == [[1]]:
+                raise OSError("libforest.so is gone")
+            return super().predict(rows)
 
-    async def story() -> list[Any]:
-        peer = Peer()
-        await answered(Service(model=MODEL, predict=broken, send=peer.send), request(1), request(2))
-        return peer.sent
-
-    failed, fine = asyncio.run(story())
+    peer = Peer()
+    service = Service(Broken(), peer.send)
+    service.received(request(1))
+    service.received(request(2))
+    failed, fine = peer.sent
     assert (failed["id"], failed["error"]["code"]) == ("1", "internal")
     assert fine["predictions"] == [4]
+
+
+def test_no_more_than_a_window_of_answers_is_unconfirmed() -> None:
+    peer = Peer(confirms=False)
+    service = Service(Doubles(), peer.send)
+    for number in range(3 * limits.WINDOW):
+        service.received(request(number))
+    assert len(peer.sent) == limits.WINDOW, "the rest would wait in the SDK, where nobody counts it"
+    peer.confirm()
+    assert [said["id"] for said in peer.sent] == [str(n) for n in range(3 * limits.WINDOW)]
 
 
 def test_a_flood_is_refused_in_its_turn_and_nobody_is_left_without_an_answer(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(limits, "WINDOW", 1)
     monkeypatch.setattr(limits, "BACKLOG", 3)
-
-    async def story() -> tuple[Peer, Service]:
-        peer = Peer()
-        service = Service(model=MODEL, predict=doubled, send=peer.send)
-        await answered(service, *map(request, range(10)))
-        return peer, service
-
-    peer, service = asyncio.run(story())
-    assert [said["id"] for said in peer.sent] == [str(number) for number in range(10)]
-    assert [said.get("error", {}).get("code") for said in peer.sent] == [None] * 3 + ["busy"] * 7
-    assert (service.counts.answered, service.counts.shed) == (3, 7)
+    peer = Peer(confirms=False)
+    service = Service(Doubles(), peer.send)
+    for number in range(11):
+        service.received(request(number))
+    peer.confirm()
+    assert [said["id"] for said in peer.sent] == [str(number) for number in range(11)]
+    assert [said.get("error", {}).get("code") for said in peer.sent] == [None] * 4 + ["busy"] * 7
+    assert (service.stats.answered, service.stats.shed) == (4, 7)
 
 
 def test_after_a_flood_there_is_room_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "WINDOW", 1)
     monkeypatch.setattr(limits, "BACKLOG", 1)
     monkeypatch.setattr(limits, "BACKLOG_BYTES", 100)
-
-    async def story() -> list[Any]:
-        peer = Peer()
-        service = Service(model=MODEL, predict=doubled, send=peer.send)
-        running = asyncio.create_task(service.run())
+    peer = Peer(confirms=False)
+    service = Service(Doubles(), peer.send)
+    for _ in range(3):
         for number in range(3):
             service.received(request(number))
-            while len(peer.sent) <= number:
-                await asyncio.sleep(0)
-        service.stop()
-        await running
-        return peer.sent
-
-    assert all("predictions" in said for said in asyncio.run(story()))
+        peer.confirm()
+    assert ["error" in said for said in peer.sent] == [False, False, True] * 3
 
 
 def test_memory_is_bounded_where_not_even_refusals_can_leave(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    monkeypatch.setattr(limits, "WINDOW", 1)
     monkeypatch.setattr(limits, "BACKLOG", 1)
     monkeypatch.setattr(limits, "REFUSAL_BYTES", 300)
-
-    async def story() -> Service:
-        peer = Peer()
-        service = Service(model=MODEL, predict=doubled, send=peer.send)
-        await answered(service, *map(request, range(100)))
-        assert len(peer.sent) == 100 - service.counts.dropped
-        return service
-
-    assert asyncio.run(story()).counts.dropped > 90
+    peer = Peer(confirms=False)
+    service = Service(Doubles(), peer.send)
+    for number in range(100):
+        service.received(request(number))
+    peer.confirm()
+    assert len(peer.sent) == 100 - service.stats.dropped
+    assert service.stats.dropped > 90
     assert capsys.readouterr().out.count('"dropping"') == 1, "a flood must not flood the log, too"
 
 
-def test_stopping_answers_what_was_taken() -> None:
-    async def story() -> list[Any]:
-        peer = Peer()
-        peer.open.clear()
-        service = Service(model=MODEL, predict=doubled, send=peer.send)
-        running = asyncio.create_task(service.run())
-        for number in range(200):
-            service.received(request(number))
-        service.stop()
-        await asyncio.sleep(0)
-        assert not running.done()
-        peer.open.set()
-        await asyncio.wait_for(running, 10)
-        return peer.sent
+def test_the_end_waits_until_what_was_taken_is_answered_and_confirmed() -> None:
+    peer = Peer(confirms=False)
+    service = Service(Doubles(), peer.send)
+    for number in range(200):
+        service.received(request(number))
+    finished = service.finish()
+    assert not finished.done()
+    peer.confirm()
+    assert finished.done()
+    assert len(peer.sent) == 200
 
-    assert len(asyncio.run(story())) == 200
+
+def test_the_end_of_an_idle_service_is_at_once() -> None:
+    assert Service(Doubles(), Peer().send).finish().done()
 
 
 def test_an_answer_lost_with_its_connection_is_counted_and_the_service_goes_on(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    async def story() -> Service:
-        peer = Peer()
-        peer.broken = True
-        service = Service(model=MODEL, predict=doubled, send=peer.send)
-        await answered(service, request(1), request(2))
-        return service
-
-    assert asyncio.run(story()).counts.lost == 2
+    peer = Peer(confirms=False)
+    service = Service(Doubles(), peer.send)
+    service.received(request(1))
+    service.received(request(2))
+    peer.confirm(ConnectionError("the nucleus closed the connection"))
+    service.received(request(3))
+    peer.confirm()
+    assert service.stats.lost == 2
+    assert peer.sent[-1]["predictions"] == [6]
     assert capsys.readouterr().out.count('"answer-lost"') == 2
+
+
+class Slow(Doubles):
+    """Predicts for as long as it is told to; knows on which threads it did."""
+
+    def __init__(self) -> None:
+        self.began = threading.Semaphore(0)
+        self.go_on = threading.Event()
+        self.threads: list[threading.Thread] = []
+
+    def predict(self, rows: Sequence[Sequence[float]]) -> list[float]:
+        self.threads.append(threading.current_thread())
+        self.began.release()
+        assert self.go_on.wait(10)
+        return super().predict(rows)
+
+
+def test_what_takes_long_holds_up_neither_the_thread_that_brings_requests_nor_their_order(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(limits, "BACKLOG", 2)
+    peer, slow = Peer(), Slow()
+    service = Service(slow, peer.send)
+    service._pace = 1.0  # as after requests that took a second a byte
+    service.received(request(0))
+    assert slow.began.acquire(timeout=10)
+    for number in range(1, 5):  # comes back although request 0 is still being answered
+        service.received(request(number))
+    finished = service.finish()
+    slow.go_on.set()
+    finished.result(10)
+    assert [said["id"] for said in peer.sent] == ["0", "1", "2", "3", "4"]
+    codes = [said.get("error", {}).get("code") for said in peer.sent]
+    assert codes == [None, None, None, "busy", "busy"], "behind a slow answer the queue is bounded"
+    assert threading.current_thread() not in slow.threads
+
+
+def test_requests_return_to_the_thread_that_brings_them_once_they_are_quick_again() -> None:
+    model, answered = Slow(), threading.Semaphore(0)
+    model.go_on.set()
+
+    def send(_payload: bytes, sent: Sent) -> None:
+        sent(None)
+        answered.release()
+
+    service = Service(model, send)
+    service._pace = 1e-3
+    for number in range(60):  # each is quick, which the estimate learns
+        service.received(request(number))
+        assert answered.acquire(timeout=10)
+    assert model.threads[0] is not threading.current_thread()
+    assert model.threads[-1] is threading.current_thread()
+
+
+def test_whoever_asks_for_the_stats_gets_them_in_its_turn() -> None:
+    peer = Peer()
+    service = Service(Doubles(), peer.send)
+    for payload in (request(1), b"nonsense", b"[]", b"{}", b'{"stats": true, "id": "a"}'):
+        service.received(payload)
+    told = peer.sent[-1]
+    assert told["id"] == "a"
+    stats = told["stats"]
+    assert (stats["model"], stats["requests"], stats["answered"]) == (MODEL.id, 4, 1)
+    assert stats["refused"] == {"not-json": 1, "not-a-request": 2}
+    assert (stats["shed"], stats["dropped"], stats["lost"], stats["waiting"]) == (0, 0, 0, 0)
+    assert 0 < stats["p50_ms"] <= stats["p99_ms"]
+    service.received(b'{"stats": true}')
+    assert peer.sent[-1]["stats"]["requests"] == 4, "asking for the stats is not one of them"
