@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pandas as pd
 import xgboost
 
-from inference.protocol import decode, encode_answer, encode_request
+from inference.protocol import Request, decode, encode_answer, encode_request
 from tests.bench import model
 from tests.bench.interleave import interleaved
 from tests.bench.table import Row, microseconds
@@ -30,6 +30,7 @@ def rows() -> Iterator[Row]:
         request = decode(
             requests[number % 256], forest.feature_names, missing_allowed=forest.missing_allowed
         )
+        assert isinstance(request, Request)
         return encode_answer(request.id, evaluator.predict(request.rows), forest.id)
 
     def common(number: int) -> bytes:
