@@ -19,6 +19,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from infra import portable
+from infra.findings import Severity
+
 SERVICE = "com.ml.xgboost"
 CONSUMER = "com.ml.consumer"
 CHECK = "com.ml.check"
@@ -32,8 +35,6 @@ FILES = {  # a component's artifacts beside the image, as a device names them
 REQUEST_TOPIC = "local/inference"
 ANSWER_TOPIC = "local/result"
 
-# Nucleus Lite reads recipes into buffers of 8,196 and 8,192 bytes (recipe.c, docker clean-up)
-MAX_RECIPE_BYTES = 8_000
 _STOP_SECONDS = 5  # the service ends in under 2 s; Greengrass gives `shutdown` 15
 _CHECK_MARGIN = 30  # for docker to start and stop around the check's own time-out
 _SUBSCRIBE, _PUBLISH = "aws.greengrass#SubscribeToTopic", "aws.greengrass#PublishToTopic"
@@ -126,14 +127,16 @@ RECIPES = {SERVICE: service, CONSUMER: consumer, CHECK: check}
 def serialise(recipe: Mapping[str, Any]) -> str:
     """The recipe's bytes, the same for the same recipe; JSON, as the cloud tells by the first byte.
 
-    Raises ValueError above `MAX_RECIPE_BYTES`.
+    Raises ValueError for a recipe that one of the runtimes would not run as it is meant.
     """
     text = json.dumps(recipe, separators=(",", ":"))
-    if len(text.encode()) > MAX_RECIPE_BYTES:
-        raise ValueError(
-            f"the recipe of {recipe['ComponentName']} has {len(text.encode())} bytes, but Nucleus"
-            f" Lite reads {MAX_RECIPE_BYTES}: publish fewer architectures in one stack"
-        )
+    broken = [
+        finding.line
+        for finding in portable.findings(recipe, size=len(text.encode()))
+        if finding.rule.severity is Severity.ERROR
+    ]
+    if broken:
+        raise ValueError(f"the recipe of {recipe['ComponentName']}: {'; '.join(broken)}")
     return text
 
 

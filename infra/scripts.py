@@ -14,6 +14,7 @@ from pathlib import PurePosixPath
 
 _OPERATORS = ";|&()\n"
 _JOINED = re.compile(r"\d*[<>]&\d")  # 2>&1
+_SPACED = re.compile(r"(?<=[<>])[ \t]+")  # > file
 _INTRODUCTIONS = frozenset({"if", "then", "else", "elif", "while", "until", "do", "!", "exec"})
 
 # https://docs.docker.com/reference/cli/docker/container/run/: options without a value
@@ -83,7 +84,7 @@ def _groups(script: str) -> Iterator[tuple[str, list[str]]]:
     """Words between operators, with the operator before them."""
     operator, comment = "", False
     words: list[str] = []
-    for token in _tokens(_JOINED.sub(" ", script.replace("\\\n", " "))):
+    for token in _tokens(_SPACED.sub("", _JOINED.sub(" ", script.replace("\\\n", " ")))):
         is_operator = bool(token) and set(token) <= set(_OPERATORS)
         comment = not (is_operator and "\n" in token) and (comment or token.startswith("#"))
         if comment:
