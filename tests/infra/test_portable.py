@@ -1,0 +1,494 @@
+"""Every rule of the linter is broken once here, and our own recipes break none that matters."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from infra import portable, scripts
+from infra.findings import Finding, Severity
+from infra.recipe import RECIPES
+from tests.infra.test_recipe import recipe_of
+
+SOCKET = "$AWS_GG_NUCLEUS_DOMAIN_SOCKET_FILEPATH_FOR_COMPONENT"
+IMAGE = f"123456789012.dkr.ecr.eu-west-1.amazonaws.com/wine@sha256:{'a' * 64}"
+RUN = f"exec docker run --rm --init --name wine {IMAGE} serve"
+
+
+def recipe(**changes: Any) -> dict[str, Any]:
+    """A recipe without a finding, with other top-level keys."""
+    return {
+        "RecipeFormatVersion": "2020-01-25",
+        "ComponentName": "com.example.wine",
+        "ComponentVersion": "1.0.0",
+        "Manifests": [manifest()],
+        **changes,
+    }
+
+
+def manifest(**changes: Any) -> dict[str, Any]:
+    return {
+        "Platform": {"os": "linux", "runtime": "*"},
+        "Lifecycle": {"run": "python3 {artifacts:path}/main.py"},
+        "Artifacts": [{"Uri": "s3://bucket/main.py"}],
+        **changes,
+    }
+
+
+def platform(**attributes: str) -> dict[str, Any]:
+    return recipe(Manifests=[manifest(Platform=attributes)])
+
+
+def lifecycle(**steps: Any) -> dict[str, Any]:
+    return recipe(Manifests=[manifest(Lifecycle=steps)])
+
+
+def docker(script: str, *uris: str, user_files: Any = None) -> dict[str, Any]:
+    """A component that runs a container, with all that belongs to it."""
+    images = [{"Uri": f"docker:{uri}"} for uri in uris or [IMAGE]]
+    files = [user_files] if user_files else []
+    return recipe(
+        ComponentDependencies={
+            f"aws.greengrass.{name}": {"VersionRequirement": "^2.0.0"}
+            for name in ("DockerApplicationManager", "TokenExchangeService")
+        },
+        Manifests=[manifest(Lifecycle={"run": script}, Artifacts=[*images, *files])],
+    )
+
+
+def rights(*resources: str, name: str = "com.example.wine:pubsub:1") -> dict[str, Any]:
+    policy = {"operations": ["aws.greengrass#PublishToTopic"], "resources": list(resources)}
+    access = {"aws.greengrass.ipc.pubsub": {name: policy}}
+    return recipe(ComponentConfiguration={"DefaultConfiguration": {"accessControl": access}})
+
+
+def without(key: str) -> dict[str, Any]:
+    return {name: value for name, value in recipe().items() if name != key}
+
+
+# rule, a recipe that breaks it and no other rule, where, and a part of the fix
+BROKEN: list[tuple[str, dict[str, Any], str, str]] = [
+    ("required-keys", without("ComponentVersion"), "ComponentVersion", "add ComponentVersion"),
+    ("required-keys", recipe(Manifests=[]), "Manifests", "at least one"),
+    ("required-keys", recipe(RecipeFormatVersion="2021-01-25"), "RecipeFormatVersion", "2020"),
+    ("component-name", recipe(ComponentName="wine model"), "ComponentName", "'wine model'"),
+    ("version-format", recipe(ComponentVersion="1.0"), "ComponentVersion", "1.0.0"),
+    ("version-format", recipe(ComponentVersion="1.0.1234567"), "ComponentVersion", "1.0.0"),
+    ("version-format", recipe(ComponentVersion="1.02.3"), "ComponentVersion", "1.0.0"),
+    ("version-digits", recipe(ComponentVersion="1.0.0-rc.1"), "ComponentVersion", ": 1.0.0"),
+    ("recipe-size", recipe(ComponentDescription="x" * 8_000), "recipe", "8000 fit"),
+    ("step-case", lifecycle(Run="true"), "Manifests[0].Lifecycle.Run", "write run"),
+    ("key-case", lifecycle(run={"script": "true"}), "Manifests[0].Lifecycle.run.script", "Script"),
+    (
+        "key-case",
+        recipe(Manifests=[manifest(Artifacts=[{"URI": "s3://bucket/a"}])]),
+        "Manifests[0].Artifacts[0].URI",
+        "write Uri",
+    ),
+    ("unknown-key", recipe(Manifest=[]), "Manifest", "write Manifests"),
+    ("unknown-key", lifecycle(start="true"), "Manifests[0].Lifecycle.start", "startup"),
+    ("unknown-key", recipe(Zzz=1), "Zzz", "remove it"),
+    ("runtime-missing", platform(os="linux"), "Manifests[0].Platform", 'runtime: "*"'),
+    (
+        "runtime-lite-only",
+        platform(os="linux", runtime="aws_nucleus_lite"),
+        "Manifests[0].Platform.runtime",
+        '"*"',
+    ),
+    ("platform-os", platform(runtime="*"), "Manifests[0].Platform", "os: linux"),
+    ("platform-legacy", platform(os="all", runtime="*"), "Manifests[0].Platform.os", "linux"),
+    (
+        "architecture-name",
+        platform(os="linux", runtime="*", architecture="arm64"),
+        "Manifests[0].Platform.architecture",
+        "write aarch64",
+    ),
+    (
+        "platform-regex",
+        platform(os="/linux|darwin/", runtime="*"),
+        "Manifests[0].Platform.os",
+        "each value",
+    ),
+    (
+        "manifest-shadowed",
+        recipe(
+            Manifests=[
+                manifest(),
+                manifest(Platform={"os": "linux", "runtime": "*", "architecture": "amd64"}),
+            ]
+        ),
+        "Manifests[1]",
+        "before Manifests[0]",
+    ),
+    (
+        "artifacts-key",
+        recipe(Manifests=[{k: v for k, v in manifest().items() if k != "Artifacts"}]),
+        "Manifests[0]",
+        "Artifacts: []",
+    ),
+    ("global-lifecycle", recipe(Lifecycle={"run": "true"}), "Lifecycle", "manifest's own"),
+    (
+        "startup-or-run",
+        lifecycle(run="true", startup="check || exit 1"),
+        "Manifests[0].Lifecycle",
+        "keep one",
+    ),
+    ("component-type", recipe(ComponentType="aws.greengrass.lambda"), "ComponentType", "generic"),
+    (
+        "lite-has-none",
+        lifecycle(run="true", shutdown="true"),
+        "Manifests[0].Lifecycle.shutdown",
+        "SIGTERM",
+    ),
+    (
+        "lite-has-none",
+        lifecycle(run={"Script": "true", "Skipif": "onpath git"}),
+        "Manifests[0].Lifecycle.run.Skipif",
+        "the script itself",
+    ),
+    (
+        "startup-leaves-early",
+        lifecycle(startup="set -e; check; exit 0"),
+        "Manifests[0].Lifecycle.startup",
+        "fall through",
+    ),
+    (
+        "startup-leaves-early",
+        lifecycle(startup="exec check || exit 1"),
+        "Manifests[0].Lifecycle.startup",
+        "fall through",
+    ),
+    ("startup-gate", lifecycle(startup="check"), "Manifests[0].Lifecycle.startup", "|| exit 1"),
+    (
+        "startup-gate",
+        lifecycle(startup="check || exit 1\nready"),
+        "Manifests[0].Lifecycle.startup",
+        "|| exit 1",
+    ),
+    (
+        "install-timeout",
+        lifecycle(install="apt-get install -y git", run="true"),
+        "Manifests[0].Lifecycle.install",
+        "Timeout",
+    ),
+    (
+        "pip-unpinned",
+        lifecycle(install={"Script": "pip3 install -q pandas awsiotsdk==1.31.0", "Timeout": 600}),
+        "Manifests[0].Lifecycle.install",
+        "pandas==VERSION",
+    ),
+    ("sudo", lifecycle(run="sudo systemctl start x"), "Manifests[0].Lifecycle.run", "Privilege"),
+    ("script-brace", lifecycle(run="echo ${HOME}"), "Manifests[0].Lifecycle.run", "${HOME}"),
+    (
+        "script-brace",
+        lifecycle(run="docker ps --format '{{.ID}}'"),
+        "Manifests[0].Lifecycle.run",
+        "{",
+    ),
+    (
+        "script-brace",
+        lifecycle(run={"Script": "true", "Setenv": {"A": "${HOME}"}}),
+        "Manifests[0].Lifecycle.run.Setenv.A",
+        "${HOME}",
+    ),
+    (
+        "script-brace",
+        lifecycle(run="true", Setenv={"A": "${HOME}"}),
+        "Manifests[0].Lifecycle.Setenv.A",
+        "${HOME}",
+    ),
+    (
+        "variable-of-another",
+        lifecycle(run="{com.other:artifacts:path}/run.sh"),
+        "Manifests[0].Lifecycle.run",
+        "{com.other:artifacts:path}",
+    ),
+    (
+        "variable-pointer",
+        lifecycle(run={"Script": "true", "Setenv": {"A": "{configuration:rate}"}}),
+        "Manifests[0].Lifecycle.run.Setenv.A",
+        "{configuration:/rate}",
+    ),
+    (
+        "variable-quoting",
+        lifecycle(run="x {configuration:/a}"),
+        "Manifests[0].Lifecycle.run",
+        "Set",
+    ),
+    (
+        "variable-in-default",
+        recipe(ComponentConfiguration={"DefaultConfiguration": {"topic": "{iot:thingName}/a"}}),
+        "DefaultConfiguration.topic",
+        "in the script",
+    ),
+    (
+        "artifact-uri",
+        recipe(Manifests=[manifest(Artifacts=[{"Uri": "https://example.com/a"}])]),
+        "Manifests[0].Artifacts[0]",
+        "s3://",
+    ),
+    (
+        "artifact-digest",
+        recipe(Manifests=[manifest(Artifacts=[{"Uri": "s3://bucket/a", "Digest": "abc"}])]),
+        "Manifests[0].Artifacts[0].Digest",
+        "remove",
+    ),
+    (
+        "artifact-owner",
+        docker(
+            f"exec docker run --rm --init --name w -u 1000 -v {{artifacts:path}}:/a {IMAGE}",
+            user_files={"Uri": "s3://bucket/model.json"},
+        ),
+        "Manifests[0].Artifacts[1]",
+        "{Read: ALL}",
+    ),
+    (
+        "image-tag-and-digest",
+        docker("true", f"wine:1@sha256:{'a' * 64}"),
+        "Manifests[0].Artifacts[0]",
+        "docker:wine@sha256",
+    ),
+    ("image-latest", docker("true", "wine:latest"), "Manifests[0].Artifacts[0]", "docker:wine@sha"),
+    ("image-latest", docker("true", "host:5000/wine"), "Manifests[0].Artifacts[0]", "@sha256"),
+    ("image-tag", docker("true", "wine:1.2"), "Manifests[0].Artifacts[0]", "digest"),
+    (
+        "image-not-declared",
+        docker("exec docker run --rm --init --name w wine:2"),
+        "Manifests[0].Lifecycle.run",
+        "docker:wine:2",
+    ),
+    (
+        "docker-dependency",
+        recipe(Manifests=[manifest(Artifacts=[{"Uri": f"docker:wine@sha256:{'a' * 64}"}])]),
+        "ComponentDependencies",
+        "DockerApplicationManager",
+    ),
+    (
+        "ecr-dependency",
+        docker(RUN) | {"ComponentDependencies": {"aws.greengrass.DockerApplicationManager": {}}},
+        "ComponentDependencies",
+        "TokenExchangeService",
+    ),
+    (
+        "credentials-dependency",
+        lifecycle(run="curl $AWS_CONTAINER_CREDENTIALS_FULL_URI"),
+        "ComponentDependencies",
+        "TokenExchangeService",
+    ),
+    (
+        "docker-option-late",
+        docker(f"{RUN} --network=host"),
+        "Manifests[0].Lifecycle.run",
+        "move --network=host before",
+    ),
+    (
+        "docker-secret-in-argv",
+        docker(f"exec docker run --rm --init --name w -e SVCUID=$SVCUID {IMAGE}"),
+        "Manifests[0].Lifecycle.run",
+        "-e SVCUID:",
+    ),
+    (
+        "docker-network-host",
+        docker(f"exec docker run --rm --init --name w --network host {IMAGE}"),
+        "Manifests[0].Lifecycle.run",
+        "--network none",
+    ),
+    (
+        "docker-detached",
+        docker(f"docker run -d --rm --init --name w {IMAGE}"),
+        "Manifests[0].Lifecycle.run",
+        "foreground",
+    ),
+    (
+        "docker-rm",
+        docker(f"exec docker run --init --name w {IMAGE}"),
+        "Manifests[0].Lifecycle.run",
+        "--rm",
+    ),
+    (
+        "docker-name",
+        docker(f"exec docker run --rm --init {IMAGE}"),
+        "Manifests[0].Lifecycle.run",
+        "--name",
+    ),
+    (
+        "docker-init",
+        docker(f"exec docker run --rm --name w {IMAGE}"),
+        "Manifests[0].Lifecycle.run",
+        "--init",
+    ),
+    (
+        "socket-path",
+        lifecycle(run="ls /greengrass/v2/ipc.socket"),
+        "Manifests[0].Lifecycle.run",
+        SOCKET,
+    ),
+    (
+        "secret-in-recipe",
+        lifecycle(run="AWS_ACCESS_KEY_ID=AKIA" + "Q" * 16 + " aws s3 ls"),
+        "Manifests[0].Lifecycle.run",
+        "revoke",
+    ),
+    (
+        "hard-dependency",
+        recipe(ComponentDependencies={"com.example.bus": {"VersionRequirement": ">=1.0.0"}}),
+        "ComponentDependencies.com.example.bus",
+        "SOFT",
+    ),
+    (
+        "dependency-range",
+        recipe(
+            ComponentDependencies={
+                "com.example.bus": {"VersionRequirement": "~1.0.0", "DependencyType": "SOFT"}
+            }
+        ),
+        "ComponentDependencies.com.example.bus",
+        ">=A <B",
+    ),
+    (
+        "rights-mqtt-wildcard",
+        rights("local/#"),
+        "accessControl.com.example.wine:pubsub:1.resources",
+        "local/*",
+    ),
+    (
+        "rights-question-mark",
+        rights("local/?"),
+        "accessControl.com.example.wine:pubsub:1.resources",
+        "${?}",
+    ),
+    (
+        "rights-any-topic",
+        rights("*"),
+        "accessControl.com.example.wine:pubsub:1.resources",
+        "name the topics",
+    ),
+    (
+        "rights-policy-id",
+        rights("local/a", name="publisher"),
+        "accessControl.publisher",
+        "com.example.wine:",
+    ),
+    (
+        "rights-size",
+        rights(*(f"local/{number:04}" for number in range(400))),
+        "accessControl.aws.greengrass.ipc.pubsub",
+        "one *",
+    ),
+]
+
+
+def lines(found: list[Finding]) -> list[str]:
+    return [finding.line for finding in found]
+
+
+@pytest.mark.parametrize(
+    "fine",
+    [
+        recipe(),
+        docker(RUN),
+        rights("local/*", "local/${?}"),
+        lifecycle(startup="check >/dev/null 2>&1 || exit 1"),
+        lifecycle(startup="set -eu\ncheck"),
+        lifecycle(run={"Script": "pip install -r {artifacts:path}/requirements.txt"}),
+        lifecycle(run="true", install={"Script": "pip install 'pandas==2.3.3'", "Timeout": 600}),
+    ],
+)
+def test_a_recipe_that_both_runtimes_run_has_no_finding(fine: dict[str, Any]) -> None:
+    assert lines(portable.findings(fine)) == []
+
+
+@pytest.mark.parametrize(("rule", "broken", "where", "fix"), BROKEN)
+def test_a_broken_rule_is_named_with_its_place_and_what_to_write(
+    rule: str, broken: dict[str, Any], where: str, fix: str
+) -> None:
+    found = portable.findings(broken)
+    assert [one.rule.name for one in found] == [rule], lines(found)
+    assert found[0].where == where
+    assert fix in found[0].fix
+
+
+def test_every_rule_was_broken() -> None:
+    assert {rule for rule, *_ in BROKEN} == {rule.name for rule in portable.RULES}, (
+        "a rule that nothing breaks may be one that nothing can break"
+    )
+
+
+def test_a_rule_has_a_name_of_its_own_a_reason_and_a_source() -> None:
+    names = [rule.name for rule in portable.RULES]
+    assert len(set(names)) == len(names)
+    for rule in portable.RULES:
+        assert rule.reason, rule.name
+        assert rule.source, rule.name
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_our_own_recipes_have_nothing_to_correct(name: str) -> None:
+    found = portable.findings(recipe_of(name))
+    assert [one.line for one in found if one.rule.severity is not Severity.INFO] == []
+    assert {one.rule.name for one in found} == {"lite-has-none"}, (
+        "the way out for Java; on Lite the programs end by SIGTERM"
+    )
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        {},
+        {"Manifests": "none"},
+        {"Manifests": [None, 1, {"Lifecycle": "run", "Artifacts": {"Uri": 1}, "Platform": []}]},
+        {"ComponentDependencies": ["a"], "ComponentConfiguration": {"DefaultConfiguration": 3}},
+        {"Manifests": [{"Lifecycle": {"run": {"Script": 7}, "startup": None}}], "Lifecycle": []},
+        {"Manifests": [{"Lifecycle": {"run": "echo 'unclosed"}}]},
+    ],
+)
+def test_a_recipe_of_any_shape_is_found_wanting_and_not_fatal(broken: dict[str, Any]) -> None:
+    assert any(one.rule.name == "required-keys" for one in portable.findings(broken))
+
+
+def test_a_known_size_counts_instead_of_the_compact_one() -> None:
+    assert [one.rule.name for one in portable.findings(recipe(), size=8_001)] == ["recipe-size"], (
+        "Lite reads the text as it is, spaces included"
+    )
+
+
+# Scripts
+
+
+@pytest.mark.parametrize(
+    ("script", "image", "arguments"),
+    [
+        ("docker run wine serve", "wine", ("serve",)),
+        ("docker run -it --rm -p8000:80 wine", "wine", ()),
+        ("docker run -e A=b --env C --memory=64m wine --verbose", "wine", ("--verbose",)),
+        ("docker run \\\n  --rm \\\n  wine", "wine", ()),
+        ("sudo /usr/bin/docker run --gpus all wine", "wine", ()),
+        ('docker run --label "a b" wine "c d"', "wine", ("c d",)),
+        ("docker run --rm wine > /tmp/log 2>&1", "wine", ()),
+        ("docker run --rm", "", ()),
+    ],
+)
+def test_docker_run_is_read_as_docker_reads_it(
+    script: str, image: str, arguments: tuple[str, ...]
+) -> None:
+    [run] = scripts.docker_runs(script)
+    assert (run.image, run.arguments) == (image, arguments)
+
+
+def test_a_script_is_its_commands_with_what_stands_before_them() -> None:
+    script = "A=1 first x 2>&1 # and a comment; not a command\nif second; then exec third || exit 1"
+    assert [(one.words, one.after, one.replaces_shell) for one in scripts.commands(script)] == [
+        (("first", "x"), "", False),
+        (("second",), "\n", False),
+        (("third",), ";", True),
+        (("exit", "1"), "||", False),
+    ]
+
+
+def test_a_recipe_survives_being_read_as_json() -> None:
+    given = docker(RUN)
+    before = json.dumps(given)
+    portable.findings(given)
+    assert json.dumps(given) == before, "what is published is what was written"
