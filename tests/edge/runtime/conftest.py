@@ -8,6 +8,7 @@ import shutil
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -60,6 +61,18 @@ class Nucleus:
     def stop(self) -> None:
         self._wait(self._broker.stop())
 
+    @contextmanager
+    def hanging(self, *, then_drops: bool = False) -> Iterator[None]:
+        """Alive, but reading nothing; at the end it reads on, or closes every connection first."""
+        go_on = threading.Event()
+        self._loop.call_soon_threadsafe(go_on.wait, 20)
+        try:
+            yield
+        finally:
+            if then_drops:
+                self._loop.call_soon_threadsafe(self._drop)
+            go_on.set()
+
     def close(self) -> None:
         self.stop()
         self._loop.call_soon_threadsafe(self._loop.stop)
@@ -73,6 +86,10 @@ class Nucleus:
             "AWS_GG_NUCLEUS_DOMAIN_SOCKET_FILEPATH_FOR_COMPONENT": str(self.socket),
             "AWS_IOT_THING_NAME": "bench-1",
         }
+
+    def _drop(self) -> None:
+        for wire in list(self._broker._open):
+            wire.abort()
 
     def _wait(self, work: Any) -> None:
         asyncio.run_coroutine_threadsafe(work, self._loop).result(10)

@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 
+from greenhouse.device.ipc import broker
 from inference import ipc
 from inference.ipc import Line
 from inference.program import first
+from inference.protocol import MAX_MESSAGE
 from inference.settings import Nucleus, Unreachable
 
 
@@ -104,6 +106,68 @@ def test_after_unsubscribing_nothing_is_heard_but_something_can_be_said(nucleus:
         await line.unsubscribe()
         await line.publish("local/result", b"last words")
         assert heard.payloads == []
+
+    on_the_line(nucleus.environment("com.ml.test"), story)
+
+
+def test_a_nucleus_that_owes_a_reply_for_long_is_left_for_the_next(
+    nucleus: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ipc, "REPLY_SECONDS", 0.1)
+    monkeypatch.setattr(ipc, "PAUSES", (0.2,) * 20)
+
+    async def story(line: Line, heard: Heard) -> None:
+        await heard.until(lambda: heard.opened == 1)
+        with nucleus.hanging(), pytest.raises(ConnectionError, match="publishing on"):
+            await line.publish("local/result", b"unheard")
+        await heard.until(lambda: heard.opened == 2)
+        await line.publish("local/result", b"heard")
+        await heard.until(lambda: heard.payloads[-1:] == [b"heard"])
+
+    on_the_line(nucleus.environment("com.ml.test"), story)
+
+
+def test_what_was_under_way_when_the_connection_broke_is_told_to_be_lost_at_once(
+    nucleus: Any,
+) -> None:
+    async def story(line: Line, heard: Heard) -> None:
+        await heard.until(lambda: heard.opened == 1)
+        with nucleus.hanging(then_drops=True):
+            saying = [
+                asyncio.create_task(line.publish("local/result", b"%d" % number))
+                for number in range(5)
+            ]
+            await asyncio.sleep(0)  # they are written now
+        async with asyncio.timeout(ipc.REPLY_SECONDS / 2):
+            lost = await asyncio.gather(*saying, return_exceptions=True)
+        assert [type(error) for error in lost] == [ConnectionError] * 5
+        await line.publish("local/result", b"again")
+        await heard.until(lambda: heard.payloads == [b"again"])
+
+    on_the_line(nucleus.environment("com.ml.test"), story)
+
+
+def test_a_nucleus_that_closes_the_connection_on_a_message_too_large_is_heard_again(
+    nucleus: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As Nucleus Lite 2.6.0 does above 10,000 bytes, base64 included, without a word."""
+    taken = broker._Wire.data_received
+
+    def as_lite(wire: Any, data: bytes) -> None:
+        if len(data) > 10_000:
+            wire.abort()
+        else:
+            taken(wire, data)
+
+    monkeypatch.setattr(broker._Wire, "data_received", as_lite)
+
+    async def story(line: Line, heard: Heard) -> None:
+        await line.publish("local/result", b"x" * MAX_MESSAGE)
+        with pytest.raises(ConnectionError, match="publishing on"):
+            await line.publish("local/result", b"x" * 7_500)
+        await line.publish("local/result", b"small")
+        await heard.until(lambda: heard.payloads[-1:] == [b"small"])
+        assert heard.opened == 2, "the subscription went with the connection"
 
     on_the_line(nucleus.environment("com.ml.test"), story)
 

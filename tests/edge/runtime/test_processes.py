@@ -13,6 +13,9 @@ from typing import Any
 
 import pytest
 
+from inference.protocol import ANSWER_TOPIC, REQUEST_TOPIC, encode_request
+from tests.bench.client import Client
+
 EDGE = Path(__file__).parents[3] / "edge"
 MODEL = EDGE / "models/wine-quality.json"
 SAMPLES = EDGE / "consumer/samples.json"
@@ -177,6 +180,24 @@ def test_the_service_outlives_a_nucleus_that_closes_its_socket(
     nucleus.start()
     service.until("ready", times=2)
     assert checking(start, golden).ends() == 0
+
+
+def test_sigterm_amid_requests_answers_all_that_were_taken(start: Start, nucleus: Any) -> None:
+    service = serving(start)
+    service.until("ready")
+    token = nucleus.environment("com.ml.asker")["SVCUID"]
+    client = Client(nucleus.socket, token, ANSWER_TOPIC)
+    sample = json.loads(SAMPLES.read_text())[:1]
+    client.publish(REQUEST_TOPIC, *(encode_request(str(n), sample) for n in range(1_000)))
+    heard = client.received()
+    assert service.terminate() == 0
+    stopped = service.events[-1]
+    while len(heard) < stopped["answered"]:
+        heard += client.received()
+    client.close()
+    assert [json.loads(answer)["id"] for answer in heard] == [str(n) for n in range(len(heard))]
+    assert (stopped["event"], stopped["lost"], stopped["waiting"]) == ("stopped", 0, 0)
+    assert "answers-left-behind" not in [said["event"] for said in service.events]
 
 
 @pytest.mark.parametrize("when", ["before it has a connection", "after its connection was lost"])
