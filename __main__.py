@@ -2,6 +2,7 @@
 
 import pulumi
 
+from infra import preflight
 from infra.clients import Clients
 from infra.release import Release
 from infra.rollout import Rollout
@@ -13,6 +14,7 @@ place = Place.find()
 clients = Clients(region=place.region, profile=place.profile)
 
 target = Target.find(settings, clients)
+preflight.check(settings, place, clients, target)
 release = Release.of(settings, place, clients)
 for name, value in release.outputs().items():
     pulumi.export(name, value)

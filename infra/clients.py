@@ -14,6 +14,7 @@ from botocore.config import Config
 if TYPE_CHECKING:
     from mypy_boto3_ecr import ECRClient
     from mypy_boto3_greengrassv2 import GreengrassV2Client
+    from mypy_boto3_iam import IAMClient
     from mypy_boto3_iot import IoTClient
     from mypy_boto3_s3 import S3Client
 
@@ -38,6 +39,10 @@ class Clients:
     @property
     def iot(self) -> IoTClient:
         return self._session.client("iot", config=_PATIENT)
+
+    @property
+    def iam(self) -> IAMClient:
+        return self._session.client("iam", config=_PATIENT)
 
     @property
     def ecr(self) -> ECRClient:

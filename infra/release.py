@@ -136,10 +136,10 @@ class Components(pulumi.ComponentResource):
             | {"partition": place.partition, "tags": settings.tags},
             opts=pulumi.ResourceOptions(parent=self),
         )
-        content = _content(settings, registry.tags, artifacts.planned)
+        planned = content(settings, registry.tags, artifacts.planned)
         real = pulumi.Output.all(images=registry.images, uris=artifacts.uris)
         self.planned = {
-            component: versions.component_version(settings.major, write("", content))
+            component: versions.component_version(settings.major, write("", planned))
             for component, write in recipe.RECIPES.items()
         }
         self.release, self.versions = versions.digest(self.planned)[:8], {}
@@ -175,12 +175,13 @@ def _recipe(
     version: str,
     known: Mapping[str, Mapping[str, str]],
 ) -> str:
-    return recipe.serialise(write(version, _content(settings, known["images"], known["uris"])))
+    return recipe.serialise(write(version, content(settings, known["images"], known["uris"])))
 
 
-def _content(
+def content(
     settings: Settings, images: Mapping[str, str], uris: Mapping[str, str]
 ) -> recipe.Content:
+    """What the recipes are made of: `repository@digest` by architecture, `s3://…` by file."""
     return recipe.Content(
         images=images,
         files=recipe.Files(uris=uris),

@@ -126,6 +126,7 @@ class _Answers(pulumi.runtime.Mocks):
                 "userName": "AWS",
                 "password": "made-up",
             },
+            "pulumi:pulumi:readStackOutputs": {"outputs": self._upstream},
         }
         return answers[args.token], []
 

@@ -8,6 +8,7 @@ paged and errors have their modelled classes; only the request is answered here,
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -26,6 +27,16 @@ ACCOUNT, REGION = "123456789012", "eu-west-1"
 THING_ARN = f"arn:aws:iot:{REGION}:{ACCOUNT}:thing/press-1"
 _MODELS = Loader()  # read once for all tests: each takes a quarter of a second
 _GREENGRASS = f"arn:aws:greengrass:{REGION}:{ACCOUNT}"
+DEVICE_ROLE = "GreengrassV2TokenExchangeRole"
+TRUST: dict[str, Any] = {
+    "Statement": [
+        {
+            "Effect": "Allow",
+            "Principal": {"Service": "credentials.iot.amazonaws.com"},
+            "Action": "sts:AssumeRole",
+        }
+    ]
+}
 
 
 class Killed(BaseException):
@@ -43,6 +54,9 @@ class Device:
     installed: dict[str, tuple[str, str]] = field(default_factory=dict)
     executions: dict[str, dict[str, Any]] = field(default_factory=dict)
     status: str = "HEALTHY"
+    architecture: str = "amd64"
+    runtime: str = "aws_nucleus_classic"
+    version: str = "2.18.0"
 
     def deploys(self, deployment: str, status: str, **details: Any) -> None:
         self.executions[deployment] = {"coreDeviceExecutionStatus": status, **details}
@@ -62,6 +76,8 @@ class Account:
     buckets: dict[str, dict[str, str]] = field(default_factory=dict)
     objects: dict[str, list[str]] = field(default_factory=dict)
     foreign_buckets: set[str] = field(default_factory=set)
+    roles: dict[str, dict[str, Any]] = field(default_factory=lambda: {DEVICE_ROLE: TRUST})
+    decisions: dict[str, dict[str, Any]] = field(default_factory=dict)  # action to what IAM says
     reachable: bool = True
     denied: set[str] = field(default_factory=set)  # operations that the caller has no right to
     asked: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
@@ -149,11 +165,21 @@ class Account:
         raise Refused("ResourceNotFoundException")
 
     def _get_core_device(self, *, coreDeviceThingName: str) -> dict[str, Any]:
+        device = self._device(coreDeviceThingName)
         return {
             "coreDeviceThingName": coreDeviceThingName,
-            "status": self._device(coreDeviceThingName).status,
+            "status": device.status,
+            "architecture": device.architecture,
+            "runtime": device.runtime,
+            "coreVersion": device.version,
             "lastStatusUpdateTimestamp": "2026-11-23 07:00",
         }
+
+    def _list_core_devices(self, *, nextToken: str = "") -> dict[str, Any]:
+        everything = [self._get_core_device(coreDeviceThingName=name) for name in self.devices]
+        for one in everything:
+            del one["coreVersion"]  # which only GetCoreDevice tells
+        return _page("coreDevices", everything, nextToken)
 
     def _list_installed_components(
         self, *, coreDeviceThingName: str, nextToken: str = ""
@@ -237,6 +263,34 @@ class Account:
     ) -> dict[str, Any]:
         assert recursive, "a deployment reaches the groups inside of a group too"
         return _page("things", self.groups[thingGroupName], nextToken)
+
+    # iam
+
+    def _get_role(self, *, RoleName: str) -> dict[str, Any]:
+        if RoleName not in self.roles:
+            raise Refused("NoSuchEntity")
+        arn = f"arn:aws:iam::{ACCOUNT}:role/{RoleName}"
+        trust = json.dumps(self.roles[RoleName])  # which boto3 reads
+        return {"Role": {"Arn": arn, "AssumeRolePolicyDocument": trust}}
+
+    def _simulate_principal_policy(
+        self,
+        *,
+        PolicySourceArn: str,
+        ActionNames: list[str],
+        ResourceArns: list[str],
+        PolicyInputList: list[str],
+    ) -> dict[str, Any]:
+        assert PolicySourceArn.rpartition("/")[2] in self.roles
+        assert PolicyInputList, "the role's rights of today say nothing of those to come"
+        return {
+            "EvaluationResults": [
+                {"EvalActionName": action, "EvalResourceName": resource, "EvalDecision": "allowed"}
+                | self.decisions.get(action, {})
+                for action in ActionNames
+                for resource in ResourceArns
+            ]
+        }
 
     # ecr
 

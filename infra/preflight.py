@@ -1,0 +1,344 @@
+"""What would go wrong on the devices, said before anything is made.
+
+Everything else of this program finds out by doing; here is what can be read beforehand, all at
+once: whether the target's devices can run the release, whether their role may read it, whether the
+recipes are portable. An answer that AWS withholds is a warning, never a refusal: whoever may deploy
+needn't be allowed to read everything.
+
+That a device really uses `device-role` can't be read from its thing: the name of its role alias
+stands in the device's own configuration only. A role that isn't the device's shows itself when the
+device can't download.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pulumi
+from botocore.exceptions import ClientError
+
+from infra import policies, portable, recipe
+from infra.clients import Clients
+from infra.findings import Bites, Finding, Rule, Severity
+from infra.release import content
+from infra.settings import Misconfigured, Place, Settings
+from infra.target import Target
+
+if TYPE_CHECKING:
+    from mypy_boto3_greengrassv2 import GreengrassV2Client
+    from mypy_boto3_iam import IAMClient
+
+_ASKED_SINGLY = 20  # a larger group is read in pages of the account's devices, without versions
+_NEWEST_TOO_OLD = {"aws_nucleus_lite": (2, 3), "aws_nucleus_classic": (2, 1)}
+_SYNONYMS = {"x86_64": "amd64", "arm64": "aarch64"}
+_CREDENTIALS_SERVICE = "credentials.iot.amazonaws.com"
+_ALIAS = "the device's config.yaml names its iotRoleAlias; aws iot describe-role-alias its role"
+
+DEVICE_ARCHITECTURE = Rule(
+    name="device-architecture",
+    severity=Severity.ERROR,
+    bites=Bites.BOTH,
+    reason="no manifest of the release fits this device",
+    source="aws-greengrass-nucleus, manifest selection",
+)
+LITE_THING = Rule(
+    name="lite-thing",
+    severity=Severity.ERROR,
+    bites=Bites.LITE,
+    reason="a deployment to a thing never reaches Nucleus Lite, which listens to thing groups only",
+    source="aws-greengrass-lite docs/spec/executable/ggdeploymentd.md",
+)
+NUCLEUS_VERSION = Rule(
+    name="nucleus-version",
+    severity=Severity.ERROR,
+    bites=Bites.BOTH,
+    reason="images as artifacts need the Java nucleus 2.1, and `runtime` in a manifest Lite 2.3",
+    source="release notes of the Docker application manager and of Nucleus Lite",
+)
+ROLE_MISSING = Rule(
+    name="role-missing",
+    severity=Severity.ERROR,
+    bites=Bites.BOTH,
+    reason="the rights to read the release are given to a role that isn't there",
+    source="IAM GetRole",
+)
+ROLE_TRUST = Rule(
+    name="role-trust",
+    severity=Severity.ERROR,
+    bites=Bites.BOTH,
+    reason="no device gets credentials of a role that doesn't trust AWS IoT's credentials provider",
+    source="Greengrass developer guide, token exchange role",
+)
+ROLE_RIGHTS = Rule(
+    name="role-rights",
+    severity=Severity.ERROR,
+    bites=Bites.BOTH,
+    reason="the device couldn't download the release, even with the rights that this update adds",
+    source="IAM SimulatePrincipalPolicy",
+)
+NOT_READABLE = Rule(
+    name="not-readable",
+    severity=Severity.WARNING,
+    bites=Bites.BOTH,
+    reason="what can't be read isn't checked, and shows only when the device tries",
+    source="IAM, Greengrass",
+)
+RULES = (
+    *(DEVICE_ARCHITECTURE, LITE_THING, NUCLEUS_VERSION),
+    *(ROLE_MISSING, ROLE_TRUST, ROLE_RIGHTS, NOT_READABLE),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """What a device has to fit, and its role to read."""
+
+    architectures: tuple[str, ...]
+    objects: tuple[str, ...]  # ARNs
+    repository: str  # ARN
+    recipes: tuple[Mapping[str, Any], ...]  # none where another stack has published them
+
+    @classmethod
+    def of(cls, settings: Settings, place: Place) -> Wanted:
+        """This stack's release to come, or that of the stack it follows; Misconfigured without."""
+        return _upstream(settings) if settings.release_from else _own(settings, place)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CoreDevice:
+    """What a core device has said of itself; empty where it (or the listing) doesn't say."""
+
+    thing: str
+    architecture: str
+    runtime: str
+    version: str
+
+
+def check(settings: Settings, place: Place, clients: Clients, target: Target | None) -> None:
+    """Warn of what may go wrong; Misconfigured, with every error at once, for what will."""
+    found = findings(settings, place, clients, target)
+    for one in found:
+        if one.rule.severity is Severity.WARNING:
+            pulumi.log.warn(one.line)
+    if errors := [one.line for one in found if one.rule.severity is Severity.ERROR]:
+        raise Misconfigured("\n".join(["nothing was changed:", *errors]))
+
+
+def findings(
+    settings: Settings, place: Place, clients: Clients, target: Target | None
+) -> list[Finding]:
+    """Everything that can be known before anything is made; reads only."""
+    wanted = Wanted.of(settings, place)
+    found = [
+        Finding(rule=one.rule, where=f"{given['ComponentName']}: {one.where}", fix=one.fix)
+        for given in wanted.recipes
+        for one in portable.findings(given)
+    ]
+    if target:
+        found += _devices(settings, clients.greengrass, target, wanted)
+        found += _role(settings.device_role, clients.iam, wanted)
+    return found
+
+
+def _own(settings: Settings, place: Place) -> Wanted:
+    """The release to come: with a hash of zeros for each that isn't known yet, as long as it."""
+    bucket, zeros = settings.bucket(place), "0" * 64
+    registry = f"{place.account}.dkr.ecr.{place.region}.amazonaws.com"
+    planned = content(
+        settings,
+        dict.fromkeys(settings.architectures, f"{registry}/{settings.repository}@sha256:{zeros}"),
+        {
+            name: f"s3://{bucket}/{zeros}/{name}"
+            for files in recipe.FILES.values()
+            for name in files
+        },
+    )
+    version = f"{settings.major}.999999.999999"
+    return Wanted(
+        architectures=settings.architectures,
+        objects=(f"arn:{place.partition}:s3:::{bucket}/{zeros}/model.json",),
+        repository=(
+            f"arn:{place.partition}:ecr:{place.region}:{place.account}"
+            f":repository/{settings.repository}"
+        ),
+        recipes=tuple(write(version, planned) for write in recipe.RECIPES.values()),
+    )
+
+
+def _upstream(settings: Settings) -> Wanted:
+    """What the followed stack has published; asked for at once, as a StackReference isn't."""
+    stack = f"{pulumi.get_organization()}/{settings.project}/{settings.release_from}"
+    try:
+        read = pulumi.runtime.invoke("pulumi:pulumi:readStackOutputs", {"name": stack}).value
+        outputs = read["outputs"]
+        return Wanted(
+            architectures=tuple(sorted(outputs["image"])),
+            objects=tuple(outputs["objects"]),
+            repository=outputs["repository_arn"],
+            recipes=(),
+        )
+    except Exception as error:  # the SDK raises nothing narrower for a stack that isn't there
+        raise Misconfigured(
+            f"stack '{settings.release_from}' has published no release to follow ({error}):"
+            f" pulumi up --stack {settings.release_from}, or pulumi config set release-from STACK"
+        ) from error
+
+
+def _devices(
+    settings: Settings, client: GreengrassV2Client, target: Target, wanted: Wanted
+) -> Iterator[Finding]:
+    try:
+        devices = _core_devices(client, target.devices)
+    except ClientError as error:
+        yield _withheld(target.arn, error)
+        return
+    for device in devices:
+        architecture = _SYNONYMS.get(device.architecture, device.architecture)
+        if not architecture:
+            fix = f"compare uname -m there with the release's {_words(wanted)}"
+            yield Finding(rule=NOT_READABLE, where=f"{device.thing}'s architecture", fix=fix)
+        elif architecture not in wanted.architectures:
+            yield Finding(
+                rule=DEVICE_ARCHITECTURE,
+                where=f"{device.thing} ({architecture}; the release: {_words(wanted)})",
+                fix=_another_architecture(settings, architecture),
+            )
+        if device.runtime == "aws_nucleus_lite" and settings.thing:
+            yield Finding(
+                rule=LITE_THING,
+                where=device.thing,
+                fix=f"aws iot add-thing-to-thing-group --thing-name {device.thing}"
+                " --thing-group-name GROUP; pulumi config rm thing;"
+                " pulumi config set thing-group GROUP",
+            )
+        least = _NEWEST_TOO_OLD.get(device.runtime or "aws_nucleus_classic", (0, 0))
+        version = re.match(r"(\d+)\.(\d+)", device.version)
+        if version and (int(version[1]), int(version[2])) < least:
+            yield Finding(
+                rule=NUCLEUS_VERSION,
+                where=f"{device.thing} ({device.version})",
+                fix=f"update it to {least[0]}.{least[1]} or newer",
+            )
+
+
+def _words(wanted: Wanted) -> str:
+    return ", ".join(wanted.architectures)
+
+
+def _another_architecture(settings: Settings, architecture: str) -> str:
+    at = len(settings.architectures)
+    stack = f" --stack {settings.release_from}" if settings.release_from else ""
+    then = f"; pulumi up{stack}" if stack else ""
+    return f"pulumi config set{stack} --path 'architectures[{at}]' {architecture}{then}"
+
+
+def _core_devices(client: GreengrassV2Client, things: Sequence[str]) -> list[CoreDevice]:
+    if len(things) <= _ASKED_SINGLY:
+        said: list[Any] = [client.get_core_device(coreDeviceThingName=thing) for thing in things]
+    else:
+        pages = client.get_paginator("list_core_devices").paginate()
+        wanted = frozenset(things)
+        said = [
+            one
+            for page in pages
+            for one in page["coreDevices"]
+            if one["coreDeviceThingName"] in wanted
+        ]
+    return [
+        CoreDevice(
+            thing=one["coreDeviceThingName"],
+            architecture=one.get("architecture", ""),
+            runtime=one.get("runtime", ""),
+            version=one.get("coreVersion", ""),
+        )
+        for one in said
+    ]
+
+
+def _role(name: str, client: IAMClient, wanted: Wanted) -> Iterator[Finding]:
+    try:
+        role = client.get_role(RoleName=name)["Role"]
+    except client.exceptions.NoSuchEntityException:
+        yield Finding(
+            rule=ROLE_MISSING, where=name, fix=f"pulumi config set device-role ROLE ({_ALIAS})"
+        )
+        return
+    except ClientError as error:
+        yield _withheld(f"role {name}", error)
+        return
+    if not _trusts_credentials_service(role["AssumeRolePolicyDocument"]):
+        yield Finding(
+            rule=ROLE_TRUST,
+            where=name,
+            fix=f"let {_CREDENTIALS_SERVICE} do sts:AssumeRole in its trust policy, or pulumi"
+            f" config set device-role ROLE ({_ALIAS})",
+        )
+    try:
+        yield from _rights(name, role["Arn"], client, wanted)
+    except ClientError as error:
+        yield _withheld(f"the rights of role {name}", error)
+
+
+def _trusts_credentials_service(document: Any) -> bool:
+    """Whether a trust policy lets the credentials provider assume the role; conditions apart."""
+    return any(
+        statement["Effect"] == "Allow"
+        and {"sts:AssumeRole", "sts:*", "*"} & set(_several(statement.get("Action")))
+        and any(
+            str(service).startswith(_CREDENTIALS_SERVICE)
+            for service in _several(statement.get("Principal", {}).get("Service"))
+        )
+        for statement in _several(document["Statement"])
+        if isinstance(statement.get("Principal"), dict)
+    )
+
+
+def _several(value: Any) -> list[Any]:
+    """IAM writes a list of one as the one."""
+    return value if isinstance(value, list) else [] if value is None else [value]
+
+
+def _rights(name: str, arn: str, client: IAMClient, wanted: Wanted) -> Iterator[Finding]:
+    """Ask IAM what the role may do once it has our policy: boundaries and denials count."""
+    ours = policies.read_release(objects=wanted.objects, repository=wanted.repository)
+    simulator = client.get_paginator("simulate_principal_policy")
+    for statement in ours["Statement"]:
+        pages = simulator.paginate(
+            PolicySourceArn=arn,
+            ActionNames=_several(statement["Action"]),
+            ResourceArns=_several(statement["Resource"]),
+            PolicyInputList=[json.dumps(ours)],
+        )
+        for result in (one for page in pages for one in page["EvaluationResults"]):
+            if result["EvalDecision"] != "allowed":
+                yield Finding(
+                    rule=ROLE_RIGHTS,
+                    where=f"{name} ({result['EvalActionName']}: {result['EvalDecision']})",
+                    fix=_lift(result),
+                )
+
+
+def _lift(result: Mapping[str, Any]) -> str:
+    """Which kind of policy stands in the way."""
+    resource = result.get("EvalResourceName", "*")
+    if not result.get("PermissionsBoundaryDecisionDetail", {}).get(
+        "AllowedByPermissionsBoundary", True
+    ):
+        return f"allow it on {resource} in the role's permissions boundary"
+    if not result.get("OrganizationsDecisionDetail", {}).get("AllowedByOrganizations", True):
+        return f"ask who keeps the organization's policies to allow it on {resource}"
+    blockers = sorted({one["SourcePolicyId"] for one in result.get("MatchedStatements", [])})
+    return f"remove the denial of {resource} from {', '.join(blockers) or 'the role'}"
+
+
+def _withheld(where: str, error: ClientError) -> Finding:
+    code = error.response["Error"]["Code"]
+    return Finding(
+        rule=NOT_READABLE,
+        where=where,
+        fix=f"allow {error.operation_name} to whoever runs this, or ignore it ({code})",
+    )
