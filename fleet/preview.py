@@ -33,7 +33,7 @@ class Resource:
     name: str
     before: Mapping[str, Any]  # inputs
     after: Mapping[str, Any]
-    made: Mapping[str, Any]  # outputs that hold after the update, where a preview knows them
+    stood: Mapping[str, Any]  # outputs before
 
     @property
     def changes(self) -> bool:
@@ -98,7 +98,7 @@ def _resource(step: Mapping[str, Any]) -> Resource:
         name=step["urn"].split("::")[-1],
         before=_masked(before.get("inputs") or {}),
         after=_masked(after.get("inputs") or {}),
-        made=_masked((before if step["op"] == "same" else after).get("outputs") or {}),
+        stood=_masked(before.get("outputs") or {}),
     )
 
 
