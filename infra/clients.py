@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from mypy_boto3_greengrassv2 import GreengrassV2Client
     from mypy_boto3_iam import IAMClient
     from mypy_boto3_iot import IoTClient
+    from mypy_boto3_logs import CloudWatchLogsClient
     from mypy_boto3_s3 import S3Client
 
 _PATIENT = Config(retries={"mode": "adaptive", "max_attempts": 8})  # waits out throttling
@@ -43,6 +44,10 @@ class Clients:
     @property
     def iam(self) -> IAMClient:
         return self._session.client("iam", config=_PATIENT)
+
+    @property
+    def logs(self) -> CloudWatchLogsClient:
+        return self._session.client("logs", config=_PATIENT)
 
     @property
     def ecr(self) -> ECRClient:
