@@ -1,0 +1,393 @@
+"""What would go wrong on the devices is said before anything is made, with what to type."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from infra import portable, preflight
+from infra.clients import Clients
+from infra.findings import Finding, Severity
+from infra.settings import Misconfigured, Place
+from infra.target import Target
+from tests.infra.engine import DIGEST, Engine
+from tests.infra.fakes import ACCOUNT, DEVICE_ROLE, REGION, Account, Device
+from tests.infra.pulumi_yaml import config_of, load
+
+PLACE = Place(account=ACCOUNT, region=REGION, partition="aws", profile=None)
+UPSTREAM: dict[str, Any] = {
+    "image": {"aarch64": f"somewhere@{DIGEST}"},
+    "objects": ["arn:aws:s3:::theirs/1/model.json"],
+    "repository_arn": "arn:aws:ecr:eu-west-1:123456789012:repository/theirs",
+}
+LITE = "aws_nucleus_lite"
+
+
+def findings(
+    clients: Clients, *, stack: str = "dev", upstream: Any = None, **values: object
+) -> list[Finding]:
+    """What the preflight of a stack finds; info, which no `up` shows, left out."""
+    config = config_of(None, **{"thing": "press-1", **values})
+    settings = load(config, stack)
+    target = Target.find(settings, clients)
+    found: list[Finding] = []
+    Engine(upstream=upstream).run(
+        lambda: found.extend(preflight.findings(settings, PLACE, clients, target)), stack=stack
+    )
+    return [one for one in found if one.rule.severity is not Severity.INFO]
+
+
+def the_one(found: list[Finding]) -> Finding:
+    assert len(found) == 1, [one.line for one in found]
+    return found[0]
+
+
+def of_a_group(account: Account, *devices: Device) -> dict[str, str]:
+    """A group of these devices, press-1 apart."""
+    names = [f"press-{number}" for number in range(2, 2 + len(devices))]
+    account.devices |= dict(zip(names, devices, strict=True))
+    account.groups = {"presses": names}
+    return {"thing": "", "thing_group": "presses"}
+
+
+def test_a_device_that_fits_raises_nothing(account: Account, clients: Clients) -> None:
+    assert findings(clients) == []
+    assert account.changes == [], "it only looks"
+
+
+def test_a_stack_that_only_publishes_asks_for_no_device_and_no_role(
+    account: Account, clients: Clients
+) -> None:
+    assert findings(clients, thing="") == []
+    assert account.asked == [], "a publisher may have no right to ask"
+
+
+# Devices
+
+
+def test_a_device_of_another_architecture_is_named_with_the_command_that_adds_it(
+    account: Account, clients: Clients
+) -> None:
+    account.devices["press-1"].architecture = "aarch64"
+    found = the_one(findings(clients))
+    assert found.rule is preflight.DEVICE_ARCHITECTURE
+    assert found.where == "press-1 (aarch64; the release: amd64)"
+    assert found.fix == "pulumi config set --path 'architectures[1]' aarch64"
+
+
+@pytest.mark.parametrize(("said", "meant"), [("arm64", "aarch64"), ("x86_64", "amd64")])
+def test_an_architecture_may_have_its_other_name(
+    account: Account, clients: Clients, said: str, meant: str
+) -> None:
+    account.devices["press-1"].architecture = said
+    assert findings(clients, architectures=[meant]) == []
+
+
+def test_a_device_that_does_not_say_its_architecture_is_a_warning(
+    account: Account, clients: Clients
+) -> None:
+    account.devices["press-1"].architecture = ""
+    found = the_one(findings(clients))
+    assert found.rule is preflight.NOT_READABLE
+    assert "uname -m" in found.fix
+
+
+def test_lite_is_reached_by_a_group_and_never_by_its_thing(
+    account: Account, clients: Clients
+) -> None:
+    account.devices["press-1"] = Device(runtime=LITE, version="2.6.0")
+    found = the_one(findings(clients))
+    assert found.rule is preflight.LITE_THING
+    assert "aws iot add-thing-to-thing-group --thing-name press-1" in found.fix
+    assert "pulumi config set thing-group" in found.fix
+    group = of_a_group(account, Device(runtime=LITE, version="2.6.0"))
+    assert findings(clients, **group) == []
+
+
+@pytest.mark.parametrize(
+    ("runtime", "version", "least"),
+    [(LITE, "2.2.2", "2.3"), ("aws_nucleus_classic", "2.0.5", "2.1"), ("", "2.0.5", "2.1")],
+)
+def test_a_nucleus_that_is_too_old_is_named_with_the_version_it_needs(
+    account: Account, clients: Clients, runtime: str, version: str, least: str
+) -> None:
+    group = of_a_group(account, Device(runtime=runtime, version=version))
+    found = the_one(findings(clients, **group))
+    assert found.rule is preflight.NUCLEUS_VERSION
+    assert found.where == f"press-2 ({version})"
+    assert f"{least} or newer" in found.fix
+
+
+@pytest.mark.parametrize(
+    ("runtime", "version"),
+    [(LITE, "2.3.0"), (LITE, "2.10.0"), ("aws_nucleus_classic", "2.1.0"), ("", "")],
+)
+def test_a_nucleus_that_is_new_enough_or_does_not_say_is_let_be(
+    account: Account, clients: Clients, runtime: str, version: str
+) -> None:
+    group = of_a_group(account, Device(runtime=runtime, version=version))
+    assert findings(clients, **group) == []
+
+
+def test_every_device_of_a_group_is_looked_at(account: Account, clients: Clients) -> None:
+    group = of_a_group(account, Device(architecture="arm"), Device(), Device(architecture="x86"))
+    assert [one.where.split()[0] for one in findings(clients, **group)] == ["press-2", "press-4"]
+
+
+def test_a_large_group_is_read_in_pages_and_not_device_by_device(
+    account: Account, clients: Clients
+) -> None:
+    devices = [Device() for _ in range(29)] + [Device(architecture="aarch64")]
+    group = of_a_group(account, *devices)
+    account.devices["press-1"].architecture = "arm"  # not in the group
+    config = load(config_of(None, **group))
+    target = Target.find(config, clients)
+    assert target
+    account.asked.clear()
+    found = list(preflight.findings(config, PLACE, clients, target))
+    mattering = [one for one in found if one.rule.severity is Severity.ERROR]
+    assert the_one(mattering).where.startswith("press-31 ")
+    asked = [operation for operation, _ in account.asked]
+    assert "GetCoreDevice" not in asked, "a thousand devices would be a thousand requests"
+
+
+# The role
+
+
+def test_a_role_that_is_not_there_is_named_with_the_way_to_find_the_right_one(
+    clients: Clients,
+) -> None:
+    found = the_one(findings(clients, device_role="Nobody"))
+    assert (found.rule, found.where) == (preflight.ROLE_MISSING, "Nobody")
+    assert "pulumi config set device-role" in found.fix
+    assert "aws iot describe-role-alias" in found.fix
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        {"Effect": "Allow", "Principal": {"Service": "ec2.amazonaws.com"}},
+        {"Effect": "Deny", "Principal": {"Service": "credentials.iot.amazonaws.com"}},
+        {"Effect": "Allow", "Principal": {"AWS": "*"}},
+        {
+            "Effect": "Allow",
+            "Principal": {"Service": "credentials.iot.amazonaws.com"},
+            "Action": "sts:TagSession",
+        },
+        {"Effect": "Allow", "Principal": "*"},
+    ],
+)
+def test_a_role_that_no_device_can_assume_is_refused(
+    account: Account, clients: Clients, statement: dict[str, Any]
+) -> None:
+    account.roles[DEVICE_ROLE] = {"Statement": [{"Action": "sts:AssumeRole"} | statement]}
+    assert the_one(findings(clients)).rule is preflight.ROLE_TRUST
+
+
+@pytest.mark.parametrize(
+    "statements",
+    [
+        {
+            "Effect": "Allow",
+            "Principal": {"Service": ["ec2.amazonaws.com", "credentials.iot.amazonaws.com"]},
+            "Action": ["sts:TagSession", "sts:AssumeRole"],
+        },
+        [
+            {"Effect": "Deny", "Principal": "*", "Action": "sts:TagSession"},
+            {
+                "Effect": "Allow",
+                "Principal": {"Service": "credentials.iot.amazonaws.com"},
+                "Action": "sts:*",
+            },
+        ],
+    ],
+)
+def test_iam_s_short_forms_are_read_as_iam_reads_them(
+    account: Account, clients: Clients, statements: Any
+) -> None:
+    account.roles[DEVICE_ROLE] = {"Statement": statements}
+    assert findings(clients) == []
+
+
+@pytest.mark.parametrize(
+    ("decision", "fix"),
+    [
+        (
+            {
+                "EvalDecision": "implicitDeny",
+                "PermissionsBoundaryDecisionDetail": {"AllowedByPermissionsBoundary": False},
+            },
+            "permissions boundary",
+        ),
+        (
+            {
+                "EvalDecision": "explicitDeny",
+                "OrganizationsDecisionDetail": {"AllowedByOrganizations": False},
+            },
+            "organization's policies",
+        ),
+        (
+            {
+                "EvalDecision": "explicitDeny",
+                "MatchedStatements": [{"SourcePolicyId": "NoImages"}],
+            },
+            "from NoImages",
+        ),
+    ],
+)
+def test_what_would_still_stand_in_the_way_is_named_with_its_kind(
+    account: Account, clients: Clients, decision: dict[str, Any], fix: str
+) -> None:
+    account.decisions = {"ecr:BatchGetImage": decision}
+    found = the_one(findings(clients))
+    assert found.rule is preflight.ROLE_RIGHTS
+    assert "ecr:BatchGetImage" in found.where
+    assert fix in found.fix
+    assert "repository/edge-inference/dev" in found.fix
+
+
+def test_every_right_that_a_device_needs_is_asked_for(account: Account, clients: Clients) -> None:
+    findings(clients)
+    asked = {
+        action
+        for operation, request in account.asked
+        if operation == "SimulatePrincipalPolicy"
+        for action in request["ActionNames"]
+    }
+    assert asked == {
+        "s3:GetObject",
+        "ecr:BatchGetImage",
+        "ecr:GetDownloadUrlForLayer",
+        "ecr:GetAuthorizationToken",
+    }
+
+
+@pytest.mark.parametrize("operation", ["GetRole", "SimulatePrincipalPolicy"])
+def test_what_may_not_be_read_is_a_warning_and_no_refusal(
+    account: Account, clients: Clients, operation: str
+) -> None:
+    account.denied = {operation}
+    found = the_one(findings(clients))
+    assert (found.rule, found.rule.severity) == (preflight.NOT_READABLE, Severity.WARNING)
+    assert operation in found.fix
+
+
+def test_a_listing_that_is_withheld_is_a_warning_too(account: Account, clients: Clients) -> None:
+    group = of_a_group(account, *(Device() for _ in range(30)))
+    account.denied = {"ListCoreDevices"}
+    assert the_one(findings(clients, **group)).rule is preflight.NOT_READABLE
+
+
+# Followers
+
+
+def test_a_follower_s_device_has_to_fit_what_was_published(
+    account: Account, clients: Clients
+) -> None:
+    found = the_one(findings(clients, stack="press-2", release_from="dev", upstream=UPSTREAM))
+    assert found.where == "press-1 (amd64; the release: aarch64)"
+    assert "pulumi config set --stack dev" in found.fix, "it is the publisher that has to build it"
+    assert "pulumi up --stack dev" in found.fix
+    account.devices["press-1"].architecture = "aarch64"
+    assert findings(clients, stack="press-2", release_from="dev", upstream=UPSTREAM) == []
+
+
+def test_a_follower_s_role_has_to_read_what_was_published(
+    account: Account, clients: Clients
+) -> None:
+    findings(clients, stack="press-2", release_from="dev", upstream=UPSTREAM)
+    asked = {
+        resource
+        for operation, request in account.asked
+        if operation == "SimulatePrincipalPolicy"
+        for resource in request["ResourceArns"]
+    }
+    assert asked == {*UPSTREAM["objects"], UPSTREAM["repository_arn"], "*"}
+
+
+def test_a_follower_of_a_stack_without_a_release_is_told_to_publish_first(
+    clients: Clients,
+) -> None:
+    with pytest.raises(Misconfigured, match="'dev' has published no release") as refused:
+        findings(clients, stack="press-2", release_from="dev", upstream={})
+    assert "pulumi up --stack dev" in str(refused.value)
+
+
+# The recipes
+
+
+def test_a_recipe_that_would_grow_too_long_is_refused_before_its_image_is_built(
+    clients: Clients, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert findings(clients, architectures=["amd64", "aarch64"]) == []
+    monkeypatch.setattr(portable, "MAX_RECIPE_BYTES", 3_000)
+    found = findings(clients, architectures=["amd64", "aarch64"])
+    assert {one.rule.name for one in found} == {"recipe-size"}
+    assert found[0].where.startswith("com.ml.")
+
+
+def test_a_preview_measures_the_recipes_as_they_will_be_registered() -> None:
+    settings = load(config_of(None, thing="press-1"))
+    [first, *_] = preflight.Wanted.of(settings, PLACE).recipes
+    image = f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com/edge-inference/dev@{DIGEST}"
+    [manifest] = first["Manifests"]
+    assert len(manifest["Artifacts"][0]["Uri"]) == len(f"docker:{image}")
+
+
+# How it is said
+
+
+def test_every_error_is_said_at_once_and_every_warning_once(
+    account: Account, clients: Clients, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    account.devices["press-1"] = Device(architecture="arm", runtime=LITE, version="2.6.0")
+    account.denied = {"GetRole"}
+    settings = load(config_of(None, thing="press-1"))
+    target = Target.find(settings, clients)
+    warned: list[str] = []
+    monkeypatch.setattr("pulumi.log.warn", warned.append)
+    with pytest.raises(Misconfigured) as refused:
+        preflight.check(settings, PLACE, clients, target)
+    said = str(refused.value)
+    assert "nothing was changed" in said
+    for rule in (preflight.DEVICE_ARCHITECTURE, preflight.LITE_THING):
+        assert f"error {rule.name}: {rule.reason} → " in said, "fixing one to meet the next is slow"
+    [warning] = warned
+    assert "GetRole" in warning
+    assert "info" not in said
+
+
+def test_warnings_alone_do_not_stop_an_update(
+    account: Account, clients: Clients, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    account.denied = {"GetRole"}
+    warned: list[str] = []
+    monkeypatch.setattr("pulumi.log.warn", warned.append)
+    settings = load(config_of(None, thing="press-1"))
+    preflight.check(settings, PLACE, clients, Target.find(settings, clients))
+    assert len(warned) == 1
+
+
+def test_the_number_of_requests_does_not_grow_with_the_release(
+    account: Account, clients: Clients
+) -> None:
+    settings = load(config_of(None, thing="press-1", architectures=["amd64", "aarch64"]))
+    target = Target.find(settings, clients)
+    account.asked.clear()
+    preflight.findings(settings, PLACE, clients, target)
+    assert [operation for operation, _ in account.asked] == [
+        "GetCoreDevice",
+        "GetRole",
+        *["SimulatePrincipalPolicy"] * 3,  # objects, image, registry token
+    ]
+
+
+def test_the_rules_in_the_docs_are_those_in_the_code() -> None:
+    table = Path("docs/preflight.md").read_text()
+    rules = (*portable.RULES, *preflight.RULES)
+    for rule in rules:
+        row = f"| `{rule.name}` | {rule.severity} | {rule.bites} | {rule.reason} | {rule.source} |"
+        assert row in table, f"docs/preflight.md has no line\n{row}"
+    assert table.count("\n| `") == len(rules), "a rule that is gone still stands there"
