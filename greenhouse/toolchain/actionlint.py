@@ -1,0 +1,69 @@
+"""actionlint, which reads the workflows as GitHub will: found, else compiled from its Go module.
+
+python -m greenhouse.toolchain.actionlint [ARGUMENTS] runs it; without a shell linter on the
+machine it checks everything but the shell, of which the workflows have none: each step is one make
+target.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import sys
+from pathlib import Path
+
+from rich.console import Console
+
+from greenhouse.toolchain import cache
+from greenhouse.toolchain.commands import ToolchainFailed, log_file, run_logged
+from greenhouse.toolchain.progress import Progress
+
+MODULE = Path(__file__).with_name("actionlint")
+PACKAGE = "github.com/rhysd/actionlint/cmd/actionlint"
+
+
+def prepare_actionlint(progress: Progress) -> Path:
+    """The executable: the machine's, else the one compiled from what go.sum pins."""
+    if found := shutil.which("actionlint"):
+        return Path(found)
+    pinned = hashlib.sha256((MODULE / "go.sum").read_bytes()).hexdigest()[:12]
+    folder = cache.folder() / "actionlint" / pinned
+    cache.made_once(
+        folder,
+        lambda draft: _compile(draft, progress),
+        waiting=lambda: progress.note("another process compiles actionlint; waiting for it"),
+    )
+    return folder / "actionlint"
+
+
+def _compile(draft: Path, progress: Progress) -> None:
+    if shutil.which("go") is None:
+        raise ToolchainFailed(
+            "there is no actionlint on PATH, and without Go it can't be compiled. Install"
+            " actionlint (https://github.com/rhysd/actionlint) or Go 1.25 or newer (https://go.dev/dl/)"
+        )
+    log = log_file("actionlint")
+    with progress.step(f"compiling actionlint, once per user and version (go's output: {log})"):
+        run_logged(
+            [
+                "go",
+                "build",
+                "-mod=readonly",
+                "-buildvcs=false",
+                "-trimpath",
+                f"-o={draft}/",
+                PACKAGE,
+            ],
+            log=log,
+            cwd=MODULE,
+            env={"CGO_ENABLED": "0", "GOFLAGS": ""},
+        )
+
+
+if __name__ == "__main__":
+    try:
+        linter = prepare_actionlint(Progress(Console(stderr=True)))
+    except ToolchainFailed as error:
+        sys.exit(str(error))
+    os.execv(linter, [str(linter), *sys.argv[1:]])  # noqa: S606  # its exit code is ours
