@@ -6,23 +6,39 @@ environment for itself, so the commands are the same there.
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from botocore.exceptions import BotoCoreError, ClientError
-from rich.console import Console
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
 
-from fleet import holdings, page, preview
+from fleet import holdings, page, preview, stackfile
+from fleet.logs import Answer, NoLog, answered, tail
+from fleet.observe import Device, Fleet, observe
 from fleet.plan import Gate
 from fleet.plan import plan as plan_of
-from fleet.stacks import ROOT, NoStack, Stack
+from fleet.stacks import ROOT, NoStack, Stack, everywhere, project
+from fleet.status import show
+from infra.clients import Clients
+from infra.settings import Misconfigured
 
 GATE_CLOSED = 3  # beside 1, it could not be told, and Typer's 2, wrong usage
 
+_LOOK_AGAIN_SECONDS = 2.0
+
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__.splitlines()[0])
+
+console = Console()
+if not console.is_terminal:
+    console.width = 160  # piped: a log has no 80 columns
 
 StackName = Annotated[str, typer.Option("--stack", help="The stack: its file is Pulumi.NAME.yaml.")]
 
@@ -68,11 +84,109 @@ def _previewed(stack: str, *, destroy: bool) -> str:
     return done.stdout
 
 
+@app.command()
+def status(
+    stack: Annotated[str | None, typer.Option(help="Only this stack.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    watch: Annotated[bool, typer.Option(help="Look again and again; Ctrl-C ends it.")] = False,
+) -> None:
+    """Devices, health, releases, component states, last answers, and who deployed."""
+    if as_json:
+        shown = [
+            {**fleet.json(), "answers": {name: _plain(one) for name, one in answers.items()}}
+            for fleet, answers in _look(stack)
+        ]
+        sys.stdout.write(json.dumps(shown, indent=2) + "\n")
+    elif watch:
+        with Live(console=console, auto_refresh=False, screen=console.is_terminal) as live:
+            while True:
+                live.update(_status(stack), refresh=True)
+                time.sleep(_LOOK_AGAIN_SECONDS)
+    else:
+        console.print(_status(stack))
+
+
+def _look(stack: str | None) -> Iterator[tuple[Fleet, dict[str, Answer | str]]]:
+    for clients in (Stack.read(stack).clients(),) if stack else everywhere():
+        fleet = observe(clients, project(), stack)
+        devices = {one.name: one for target in fleet.targets for one in target.devices}
+        yield fleet, {name: answered(clients, one) for name, one in devices.items()}
+
+
+def _status(stack: str | None) -> RenderableType:
+    return Group(*(show(fleet, answers) for fleet, answers in _look(stack)))
+
+
+def _plain(answer: Answer | str) -> dict[str, Any]:
+    if isinstance(answer, str):
+        return {"unknown": answer}
+    return {**asdict(answer), "at": answer.at.isoformat()}
+
+
+@app.command()
+def logs(
+    device: Annotated[str, typer.Argument(help="The core device's thing name.")],
+    component: Annotated[str, typer.Option(help="Whose log.")] = "com.ml.xgboost",
+    lines: Annotated[int, typer.Option(help="How many of the last lines.")] = 200,
+) -> None:
+    """A component's log: from CloudWatch, or as FLEET_LOGS says; else where it lies."""
+    clients, found = _find_device(device)
+    for line in tail(clients, found, component, lines):
+        sys.stdout.write(f"{line}\n")
+
+
+def _find_device(name: str) -> tuple[Clients, Device]:
+    there = []
+    for clients in everywhere():
+        for target in observe(clients, project()).targets:
+            for device in target.devices:
+                there.append(device.name)
+                if device.name == name:
+                    return clients, device
+    raise NoStack(
+        f"no stack of this project deploys to a core device {name};"
+        f" there are: {', '.join(sorted(set(there))) or 'none'}"
+    )
+
+
+@app.command()
+def new_device(
+    name: Annotated[str, typer.Argument(help="The stack's name, and the thing's.")],
+    from_: Annotated[
+        str, typer.Option("--from", help="Follow this stack: deploy its release, build nothing.")
+    ] = "",
+    group: Annotated[
+        str, typer.Option(help="Deploy to this thing group in place of a thing.")
+    ] = "",
+    arch: Annotated[str, typer.Option(help="amd64 or aarch64, where it publishes.")] = "",
+    release: Annotated[str, typer.Option(help="Stay on this kept release.")] = "",
+    region: Annotated[str, typer.Option(help="The AWS region; else that of --from.")] = "",
+) -> None:
+    """Write the stack file of one more device, and say what to type next."""
+    path = stackfile.write(
+        name, group=group, follows=from_, architecture=arch, release=release, region=region
+    )
+    console.print(path.read_text(), markup=False, highlight=False, end="")
+    console.print(f"\n{path.name} is written. Next:", markup=False)
+    for command in (
+        f"pulumi stack init {name}",
+        f"make plan STACK={name}",
+        f"pulumi up --stack {name}",
+    ):
+        console.print(f"    {command}", markup=False, highlight=False)
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON schema of stack files, which Pulumi.schema.json keeps for editors."""
+    sys.stdout.write(json.dumps(stackfile.schema(), indent=2) + "\n")
+
+
 def main() -> int:
     """Run a command; what it can't do is one message, never a traceback."""
     try:
         app()
-    except (NoStack, preview.NoPreview) as error:
+    except (NoStack, NoLog, Misconfigured, preview.NoPreview) as error:
         Console(stderr=True).print(str(error), markup=False, soft_wrap=True)
     except (ClientError, BotoCoreError) as error:
         Console(stderr=True).print(f"AWS: {error}", markup=False, soft_wrap=True)

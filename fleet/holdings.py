@@ -130,6 +130,7 @@ def _wanted(preview: Preview) -> set[Version]:
 def _recipes(
     clients: Clients, targets: Sequence[Target], wanted: set[Version]
 ) -> tuple[dict[Version, Mapping[str, Any]], dict[Version, datetime]]:
+    greengrass = clients.greengrass
     recipes: dict[Version, Mapping[str, Any]] = {}
     published: dict[Version, datetime] = {}
     for target in targets:
@@ -140,8 +141,8 @@ def _recipes(
             prefix = target.arn.rpartition(":")[0].replace(":iot:", ":greengrass:")
             arn = f"{prefix}:components:{name}:versions:{version}"
             try:
-                found = clients.greengrass.get_component(arn=arn, recipeOutputFormat="JSON")
-                described = clients.greengrass.describe_component(arn=arn)
+                found = greengrass.get_component(arn=arn, recipeOutputFormat="JSON")
+                described = greengrass.describe_component(arn=arn)
             except ClientError as error:
                 if _code(error) not in _ABSENT:
                     raise
@@ -158,11 +159,11 @@ def _stored_objects(clients: Clients, recipes: Iterable[Mapping[str, Any]]) -> d
         for manifest in recipe.get("Manifests", [])
         for artifact in manifest.get("Artifacts", [])
     }
-    sizes = {}
+    s3, sizes = clients.s3, {}
     for uri in sorted(uri for uri in uris if uri.startswith("s3://")):
         bucket = uri.removeprefix("s3://").partition("/")[0]
         try:
-            head = clients.s3.head_object(Bucket=bucket, Key=object_key(uri))
+            head = s3.head_object(Bucket=bucket, Key=object_key(uri))
         except ClientError as error:
             if _code(error) not in _ABSENT | {"403"}:  # 403: another owner's, whose size stays open
                 raise

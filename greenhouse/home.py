@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import socket
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -132,4 +133,9 @@ def shell_environment(
         **({"DOCKER_HOST": docker_host} if docker_host else {}),
         **aws_environment(ports),
         **pulumi_environment(home, ports),
+        # the way to a device's disk, which on a real one is ssh
+        "FLEET_LOGS": (
+            f"tail -n {{lines}} {shlex.quote(str(home.root))}/devices/{{device}}"
+            "/logs/{component}.log"
+        ),
     }

@@ -1,0 +1,148 @@
+"""A component's log, wherever it can be read from.
+
+A device writes its logs to its own disk. They are in CloudWatch only where the component
+aws.greengrass.LogManager runs, which uploads them. Else somebody has to reach the device:
+`FLEET_LOGS` says how, as a command for one device and component. Where there is neither, this says
+where the log lies.
+
+    export FLEET_LOGS='ssh {device} sudo tail -n {lines} /greengrass/v2/logs/{component}.log'
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import subprocess
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from fleet.observe import Device
+from infra.clients import Clients
+from infra.recipe import CONSUMER
+
+COMMAND = "FLEET_LOGS"
+LOG_MANAGER = "aws.greengrass.LogManager"
+_PATIENCE_SECONDS = 20
+_UPLOADED = timedelta(days=2)  # how far back CloudWatch is read
+
+
+class NoLog(Exception):
+    """The log can't be read from here; the message says where it is and how to get it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """The last answer that a device's consumer logged."""
+
+    at: datetime
+    rows: int
+    milliseconds: float
+    model: str
+
+
+def tail(clients: Clients, device: Device, component: str, lines: int) -> list[str]:
+    """The last lines of the log, oldest first; raises NoLog."""
+    if command := os.environ.get(COMMAND):
+        return _run(command, device.name, component, lines)
+    if any(one.name == LOG_MANAGER for one in device.components):
+        return _uploaded(clients, device.name, component, lines)
+    raise NoLog(
+        f"{device.name} doesn't upload its logs: {LOG_MANAGER} isn't among its components."
+        f" {_where(device, component)} To have it here: add {LOG_MANAGER} to the device, or say how"
+        f" to reach it: export {COMMAND}='ssh {{device}} sudo tail -n {{lines}}"
+        " /greengrass/v2/logs/{component}.log'"
+    )
+
+
+def last_answer(lines: Iterable[str]) -> Answer | None:
+    """What the consumer's log says of its last answer."""
+    found = None
+    for line in lines:
+        event = _event(line)
+        if event.get("event") == "answer":
+            found = event
+    if found is None:
+        return None
+    return Answer(
+        at=datetime.fromisoformat(found["time"]),
+        rows=found["rows"],
+        milliseconds=found["ms"],
+        model=found["model"],
+    )
+
+
+def answered(clients: Clients, device: Device) -> Answer | str:
+    """The device's last answer, or why it isn't known."""
+    if not any(one.name == CONSUMER for one in device.components):
+        return f"{CONSUMER} isn't there"
+    try:
+        return last_answer(tail(clients, device, CONSUMER, 200)) or "no answer in its log"
+    except NoLog:
+        return "its log can't be read from here (make logs DEVICE=… says why)"
+
+
+def _event(line: str) -> dict[str, Any]:
+    """The JSON object that a line of a component ends in, else nothing."""
+    try:
+        event = json.loads(line[line.index("{") :])
+    except ValueError:
+        return {}
+    return event if isinstance(event, dict) else {}
+
+
+def _run(command: str, device: str, component: str, lines: int) -> list[str]:
+    words = [
+        word.format(device=device, component=component, lines=lines)
+        for word in shlex.split(command)
+    ]
+    try:
+        done = subprocess.run(
+            words, capture_output=True, text=True, check=False, timeout=_PATIENCE_SECONDS
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise NoLog(f"{shlex.join(words)}: {error} (from {COMMAND})") from error
+    if done.returncode:
+        raise NoLog(f"{shlex.join(words)}: {done.stderr.strip()} (from {COMMAND})")
+    return done.stdout.splitlines()
+
+
+def _uploaded(clients: Clients, thing: str, component: str, lines: int) -> list[str]:
+    """From the group and stream that LogManager writes (developer guide, Log manager component)."""
+    group = f"/aws/greengrass/UserComponent/{clients.region}/{component}"
+    now = datetime.now(UTC)
+    found: list[tuple[int, str]] = []
+    try:
+        for ago in range(_UPLOADED.days + 1):
+            stream = f"/{now - timedelta(days=ago):%Y/%m/%d}/thing/{thing.replace(':', '+')}"
+            pages = clients.logs.get_paginator("filter_log_events").paginate(
+                logGroupName=group, logStreamNamePrefix=stream
+            )
+            found += [
+                (event["timestamp"], event["message"])
+                for page in pages
+                for event in page["events"]
+                if event["logStreamName"] == stream
+            ]
+            if len(found) >= lines:
+                break
+    except ClientError as error:
+        if error.response["Error"]["Code"] != "ResourceNotFoundException":
+            raise
+    if not found:
+        raise NoLog(
+            f"{LOG_MANAGER} runs on {thing}, but has uploaded nothing of {component} in the last"
+            f" {_UPLOADED.days} days (log group {group}): is the component in its"
+            " componentLogsConfigurationMap, and may the device's role write logs?"
+        )
+    return [message.rstrip("\n") for _, message in sorted(found)[-lines:]]
+
+
+def _where(device: Device, component: str) -> str:
+    if device.runtime == "aws_nucleus_lite":
+        return f"On the device: sudo journalctl -u ggl.{component}.service"
+    return f"On the device: sudo tail /greengrass/v2/logs/{component}.log"

@@ -1,0 +1,114 @@
+"""Stack files: writing one for a new device, and the schema by which editors check them.
+
+A new file is checked by the very code that reads it in the program, so what is written here is what
+`pulumi up` takes. The schema is made from Pulumi.yaml and kept as Pulumi.schema.json.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pulumi
+import yaml
+from pulumi.runtime.settings import Settings as Engine
+from pulumi.runtime.settings import configure
+
+from fleet.stacks import ROOT, NoStack, Stack, project
+from infra.settings import Settings
+
+SCHEMA = "Pulumi.schema.json"
+_HINT = f"# yaml-language-server: $schema={SCHEMA}\n"
+
+# YAML has types, `pulumi config set` writes text: the program takes both
+_WORDS: Mapping[str, list[dict[str, Any]]] = {
+    "string": [{"type": "string"}],
+    "integer": [{"type": "integer"}, {"type": "string", "pattern": "^[0-9]+$"}],
+    "boolean": [{"type": "boolean"}, {"enum": ["true", "false"]}],
+    "array": [{"type": "array"}, {"type": "string", "pattern": r"^\["}],
+}
+
+
+def write(
+    name: str,
+    *,
+    group: str,
+    follows: str,
+    architecture: str,
+    release: str,
+    region: str,
+    root: Path = ROOT,
+) -> Path:
+    """Write `Pulumi.<name>.yaml`; raises NoStack or infra's Misconfigured, and writes nothing."""
+    path, this = root / f"Pulumi.{name}.yaml", project(root)
+    if path.exists():
+        raise NoStack(f"{path.name} is there already; edit it, or remove it first: rm {path.name}")
+    if follows and architecture:
+        raise NoStack(
+            f"{name} follows {follows}, whose images it takes: set architectures there"
+            f" (pulumi config set --stack {follows} --path 'architectures[1]' {architecture})"
+        )
+    above = Stack.read(follows, root).config if follows else {}
+    config: dict[str, Any] = {"aws:region": region or above.get("aws:region", "")}
+    if not config["aws:region"]:
+        raise NoStack(f"which region is {name} in? Say so: REGION=eu-west-1")
+    if "aws:profile" in above:
+        config["aws:profile"] = above["aws:profile"]
+    config[f"{this}:thing-group" if group else f"{this}:thing"] = group or name
+    for key, value in (("release-from", follows), ("release", release)):
+        if value:
+            config[f"{this}:{key}"] = value
+    if architecture:
+        config[f"{this}:architectures"] = [architecture]
+    check(name, config, root)
+    path.write_text(_HINT + yaml.safe_dump({"config": config}, sort_keys=False))
+    return path
+
+
+def check(stack: str, config: Mapping[str, Any], root: Path = ROOT) -> Settings:
+    """The settings that the program makes of this config; raises Misconfigured."""
+    this = project(root)
+    values = {f"{this}:{key}": said["default"] for key, said in _declared(root).items()}
+    configure(Engine(project=this, stack=stack, root_directory=str(root)))
+    pulumi.runtime.set_all_config(
+        {
+            key: value if isinstance(value, str) else json.dumps(value)
+            for key, value in {**values, **config}.items()
+        }
+    )
+    return Settings.load(pulumi.Config(this))
+
+
+def schema(root: Path = ROOT) -> dict[str, Any]:
+    """The JSON schema of a stack file."""
+    this = project(root)
+    keys = {
+        f"{this}:{key}": {
+            "description": f"{said['description']} (default: {json.dumps(said['default'])})",
+            "anyOf": [
+                {**word, "items": said["items"]} if word == {"type": "array"} else word
+                for word in _WORDS[said["type"]]
+            ],
+        }
+        for key, said in _declared(root).items()
+    }
+    return {
+        "$schema": "http://json-schema.org/draft-07/schema#",
+        "title": f"A stack of {this}",
+        "type": "object",
+        "properties": {
+            "config": {
+                "type": "object",
+                "properties": keys,
+                "patternProperties": {f"^(?!{this}:)[^:]+:": {}},  # other namespaces, as aws:
+                "additionalProperties": False,
+            }
+        },
+    }
+
+
+def _declared(root: Path) -> dict[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = yaml.safe_load((root / "Pulumi.yaml").read_text())["config"]
+    return found

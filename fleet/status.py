@@ -1,0 +1,86 @@
+"""The fleet for an operator's eyes: who is well, what runs, since when, and who deployed it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from fleet.logs import Answer
+from fleet.observe import Fleet, Target
+
+_GOOD = {"HEALTHY", "RUNNING", "FINISHED", "COMPLETED", "SUCCEEDED", "ACTIVE"}
+_BAD = {"UNHEALTHY", "BROKEN", "ERRORED", "FAILED", "REJECTED", "TIMED_OUT", "CANCELED"}
+
+
+def show(fleet: Fleet, answers: Mapping[str, Answer | str]) -> RenderableType:
+    """Everything, a table for each target; `answers` by device."""
+    if not fleet.targets:
+        return Text(f"{fleet.region}: no stack of {fleet.project} has deployed anything here")
+    parts: list[RenderableType] = []
+    for target in fleet.targets:
+        parts += [_heading(target), *_drift(target), _table(target, fleet.seen)]
+        parts += [_answer(one.name, answers, fleet.seen) for one in target.devices]
+        parts.append(Text())
+    return Group(*parts[:-1])
+
+
+def _heading(target: Target) -> Text:
+    kind = "thing group" if target.is_group else "thing"
+    text = Text.assemble((target.stack, "bold"), f" → {kind} {target.name}")
+    if target.latest:
+        text.append(f", release {target.latest.release or 'of others'}, deployment ")
+        text.append_text(_state(target.latest.status))
+        text.append(f" of {target.latest.created:%Y-%m-%d %H:%M} UTC")
+    return text
+
+
+def _drift(target: Target) -> list[RenderableType]:
+    lines = [*target.drift, *(f"{d.name}: {line}" for d in target.devices for line in d.drift)]
+    lines += [f"{thing} has never reported as a core device" for thing in target.strangers]
+    return [Text(f"  ! {line}", style="yellow") for line in lines]
+
+
+def _table(target: Target, now: datetime) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for column in ("device", "health", "heard of", "runs", "component", "version", "state"):
+        table.add_column(column, overflow="fold")
+    for device in target.devices:
+        first: tuple[str | Text, ...] = (
+            device.name,
+            _state(device.health),
+            f"{_ago(device.heard, now)} ago",
+            f"{device.runtime.removeprefix('aws_nucleus_')} {device.nucleus} {device.architecture}",
+        )
+        for one in device.components:
+            version = Text(one.version, style="yellow" if one.differs else "")
+            name = Text(one.name, style="" if one.ours else "dim")
+            table.add_row(*first, name, version, _state(one.state, one.reason))
+            first = ("", "", "", "")
+    return table
+
+
+def _answer(device: str, answers: Mapping[str, Answer | str], now: datetime) -> Text:
+    found = answers[device]
+    if isinstance(found, str):
+        return Text(f"{device}'s last answer: {found}", style="dim")
+    return Text(
+        f"{device} answered {_ago(found.at, now)} ago: {found.rows} rows in"
+        f" {found.milliseconds:.1f} ms, model {found.model}"
+    )
+
+
+def _state(word: str, reason: str = "") -> Text:
+    style = "green" if word in _GOOD else "red" if word in _BAD else ""
+    return Text(f"{word} ({reason})" if reason else word, style=style)
+
+
+def _ago(then: datetime, now: datetime) -> str:
+    seconds = max(0.0, (now - then).total_seconds())
+    for unit, length in (("d", 86_400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{seconds:.0f} s"
