@@ -5,7 +5,10 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: help up down start status logs env preview check test test-quick bench train clean
+# Stack local is greenhouse's; any other is in the account that the shell points at.
+THERE = $(if $(filter local,$(or $(STACK),local)),env="$$($(BIN)/python -m greenhouse env)" && eval "$$env" &&)
+
+.PHONY: help up down start plan status logs new-device env preview check test test-quick bench train clean
 
 help:  ## print this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {gsub(/\$$\$$/, "$$", $$2); printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -19,11 +22,17 @@ down: $(STAMP)  ## pulumi destroy on stack local, stop everything, prove that no
 start: $(STAMP)  ## start greenhouse (cloud, providers, device) without deploying anything
 	@$(BIN)/python -m greenhouse start
 
-status: $(STAMP)  ## which processes of greenhouse run
-	@$(BIN)/python -m greenhouse status
+plan: $(STAMP)  ## what an update does to each device: make plan [STACK=dev] [DESTROY=1] [PREVIEW=file] [FAIL_ON=removed,rights]
+	@$(THERE) $(BIN)/python -m fleet plan --stack $(or $(STACK),local) $(if $(DESTROY),--destroy) $(if $(PREVIEW),--preview $(PREVIEW)) $(if $(FAIL_ON),--fail-on $(FAIL_ON))
 
-logs: $(STAMP)  ## a component's log on the device: make logs COMPONENT=com.ml.xgboost
-	@$(BIN)/python -m greenhouse logs $(COMPONENT)
+status: $(STAMP)  ## devices, health, releases, last answers, drift: make status [STACK=dev] [WATCH=1] [JSON=1]
+	@$(THERE) $(BIN)/python -m fleet status $(if $(STACK),--stack $(STACK)) $(if $(WATCH),--watch) $(if $(JSON),--json)
+
+logs: $(STAMP)  ## a component's log on a device: make logs [STACK=dev] [DEVICE=press-1] [COMPONENT=com.ml.consumer]
+	@$(THERE) $(BIN)/python -m fleet logs $(DEVICE) $(if $(COMPONENT),--component $(COMPONENT))
+
+new-device: $(STAMP)  ## write one more stack file: make new-device NAME=press-3 [FROM=dev] [GROUP=] [ARCH=] [RELEASE=] [REGION=]
+	@$(BIN)/python -m fleet new-device $(NAME) $(if $(FROM),--from $(FROM)) $(if $(GROUP),--group $(GROUP)) $(if $(ARCH),--arch $(ARCH)) $(if $(RELEASE),--release $(RELEASE)) $(if $(REGION),--region $(REGION))
 
 env: $(STAMP)  ## print what points a shell at greenhouse: eval "$$(make -s env)"
 	@$(BIN)/python -m greenhouse env

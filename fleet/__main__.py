@@ -125,7 +125,9 @@ def _plain(answer: Answer | str) -> dict[str, Any]:
 
 @app.command()
 def logs(
-    device: Annotated[str, typer.Argument(help="The core device's thing name.")],
+    device: Annotated[
+        str | None, typer.Argument(help="The core device's thing name; needless for the only one.")
+    ] = None,
     component: Annotated[str, typer.Option(help="Whose log.")] = "com.ml.xgboost",
     lines: Annotated[int, typer.Option(help="How many of the last lines.")] = 200,
 ) -> None:
@@ -135,18 +137,22 @@ def logs(
         sys.stdout.write(f"{line}\n")
 
 
-def _find_device(name: str) -> tuple[Clients, Device]:
-    there = []
-    for clients in everywhere():
-        for target in observe(clients, project()).targets:
-            for device in target.devices:
-                there.append(device.name)
-                if device.name == name:
-                    return clients, device
-    raise NoStack(
-        f"no stack of this project deploys to a core device {name};"
-        f" there are: {', '.join(sorted(set(there))) or 'none'}"
-    )
+def _find_device(name: str | None) -> tuple[Clients, Device]:
+    there = {
+        device.name: (clients, device)
+        for clients in everywhere()
+        for target in observe(clients, project()).targets
+        for device in target.devices
+    }
+    if name is None and len(there) == 1:
+        return next(iter(there.values()))
+    if name not in there:
+        found = ", ".join(sorted(there)) or "none"
+        raise NoStack(
+            f"{name or 'which one'}? This project's stacks deploy to: {found}."
+            " make logs DEVICE=NAME"
+        )
+    return there[name]
 
 
 @app.command()
