@@ -8,12 +8,14 @@ import os
 import signal
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import boto3
 import typer
 
 from greenhouse.device.cloud import AccountCloud, Cloud
+from greenhouse.device.flavours.java import Java
+from greenhouse.device.flavours.lite import Lite
 from greenhouse.device.folders import Folders
 from greenhouse.device.lock import Taken, hold
 from greenhouse.device.nucleus import Nucleus, Settings
@@ -23,6 +25,8 @@ from greenhouse.home import DEVICE_ROLE
 if TYPE_CHECKING:
     from mypy_boto3_iam import IAMClient
     from mypy_boto3_s3 import S3Client
+
+FLAVOURS = {"java": Java, "lite": Lite}
 
 EX_TEMPFAIL = 75
 EX_CONFIG = 78
@@ -34,6 +38,9 @@ def main(
     role: Annotated[
         str, typer.Option(help="The token exchange role, asked before every download.")
     ] = DEVICE_ROLE,
+    flavour: Annotated[
+        Literal["java", "lite"], typer.Option(help="Which of the two runtimes it is like.")
+    ] = "java",
 ) -> None:
     """Run one core device. The account is the one that AWS_* in the environment names."""
     try:
@@ -47,7 +54,9 @@ def main(
         raise typer.Exit(EX_CONFIG) from missing
     folders = Folders(root.resolve())
     _log_to(folders.log("greengrass"))
-    settings = Settings(thing=thing, folders=folders, role=role, region=region)
+    settings = Settings(
+        thing=thing, folders=folders, role=role, region=region, flavour=FLAVOURS[flavour]()
+    )
     session = boto3.Session(region_name=region)
     cloud = AccountCloud(
         thing=thing,

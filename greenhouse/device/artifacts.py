@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from greenhouse.device import docker
 from greenhouse.device.errors import AWS_ERRORS, DeploymentFailed, ErrorCode, aws_code
 from greenhouse.device.folders import Folders
-from greenhouse.device.recipes import Artifact, Recipe, read
+from greenhouse.device.recipes import Artifact, Dialect, Recipe, read
 from greenhouse.device.role import Role
 from greenhouse.faults import Faults
 
@@ -68,9 +68,15 @@ class Packages:
     """The recipes and artifacts of one device."""
 
     def __init__(
-        self, folders: Folders, s3: S3Client, *, faults: Faults, ending: threading.Event
+        self,
+        folders: Folders,
+        s3: S3Client,
+        *,
+        dialect: Dialect,
+        faults: Faults,
+        ending: threading.Event,
     ) -> None:
-        self._folders, self._s3 = folders, s3
+        self._folders, self._s3, self._dialect = folders, s3, dialect
         self._faults, self._ending = faults, ending
 
     def keep_recipe(self, document: Mapping[str, Any]) -> None:
@@ -192,7 +198,9 @@ class Packages:
             name, _, version = path.stem.rpartition("@")
             images = {
                 artifact.uri.removeprefix("docker:")
-                for artifact in read(self.recipe(name, version), attributes).artifacts
+                for artifact in read(
+                    self.recipe(name, version), attributes, self._dialect
+                ).artifacts
                 if artifact.scheme == "docker"
             }
             if version in keep.get(name, ()):

@@ -8,41 +8,63 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Protocol
 
-from greenhouse.device.lifecycle import Component, Plan, State
+from greenhouse.device.lifecycle import Life, Plan, State
 from greenhouse.device.scripts import Processes
+
+
+class Make(Protocol):
+    """How a component of this device comes to life."""
+
+    def __call__(
+        self,
+        plan: Plan,
+        *,
+        processes: Processes,
+        state_of: Callable[[str], State | None],
+        changed: Callable[[Life], None],
+    ) -> Life: ...
 
 
 class Components:
     """The components that there are now."""
 
     def __init__(
-        self, *, processes: Callable[[str], Processes], changed: Callable[[Component], None]
+        self,
+        make: Make,
+        *,
+        processes: Callable[[str], Processes],
+        changed: Callable[[Life], None],
     ) -> None:
-        self._processes, self._changed = processes, changed
-        self._all: dict[str, Component] = {}
+        self._make, self._processes, self._changed = make, processes, changed
+        self._all: dict[str, Life] = {}
 
-    def __iter__(self) -> Iterator[Component]:
+    def __iter__(self) -> Iterator[Life]:
         return iter(self._all.values())
 
-    def get(self, name: str) -> Component | None:
+    def get(self, name: str) -> Life | None:
         return self._all.get(name)
 
-    def apply(self, plans: Mapping[str, Plan]) -> None:
-        """Bring every planned component to its plan; the others stay as they are."""
-        added = [plan for name, plan in plans.items() if name not in self._all]
-        for name, component in self._all.items():
-            if name in plans:
-                component.update(plans[name])
-        for plan in added:
-            self._all[plan.name] = Component(
+    def add(self, plan: Plan) -> Life:
+        """The component of that name, made if there is none; nothing is started."""
+        if plan.name not in self._all:
+            self._all[plan.name] = self._make(
                 plan,
                 processes=self._processes(plan.name),
                 state_of=self._state_of,
                 changed=self._on_change,
             )
-        for plan in added:
-            self._all[plan.name].start()
+        return self._all[plan.name]
+
+    def apply(self, plans: Mapping[str, Plan]) -> None:
+        """Bring every planned component to its plan; the others stay as they are."""
+        for name, component in self._all.items():
+            if name in plans:
+                component.update(plans[name])
+        added = [self.add(plan) for name, plan in plans.items() if name not in self._all]
+        for component in added:
+            component.start()
 
     async def end(self, names: Iterable[str], *, remove: bool) -> None:
         """End these, dependents before what they depend on."""
@@ -66,7 +88,7 @@ class Components:
         component = self._all.get(name)
         return component.state if component else None
 
-    def _on_change(self, changed: Component) -> None:
+    def _on_change(self, changed: Life) -> None:
         for component in self._all.values():
             if component is not changed:
                 component.neighbours_changed()

@@ -62,6 +62,13 @@ def merged(tree: Mapping[str, Any], values: Mapping[str, Any]) -> Tree:
     return result
 
 
+def without(tree: Mapping[str, Any], path: Sequence[str]) -> Tree:
+    """The tree without what is at the path; all of it goes for the empty one."""
+    result = deepcopy(dict(tree))
+    _remove(result, path)
+    return result
+
+
 def _spelled(tree: Mapping[str, Any], key: str) -> str:
     """The key as the tree has it, in whatever case; as given where the tree hasn't."""
     if key in tree:

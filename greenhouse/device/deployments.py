@@ -21,8 +21,8 @@ from greenhouse.device.artifacts import Packages, check_dependencies
 from greenhouse.device.cloud import Cloud
 from greenhouse.device.components import Components
 from greenhouse.device.configuration import BadPointer
-from greenhouse.device.configuration import resolve as resolve_configuration
 from greenhouse.device.errors import DeploymentFailed, ErrorCode
+from greenhouse.device.flavours import Flavour
 from greenhouse.device.folders import Folders
 from greenhouse.device.lifecycle import Plan, State
 from greenhouse.device.plans import plan_all
@@ -71,6 +71,7 @@ class Deployer:
         device: Device,
         *,
         thing: str,
+        flavour: Flavour,
         role: str,
         cloud: Cloud,
         iam: IAMClient,
@@ -78,7 +79,7 @@ class Deployer:
         folders: Folders,
         attributes: Mapping[str, str],
     ) -> None:
-        self._device, self._thing, self._role = device, thing, role
+        self._device, self._thing, self._flavour, self._role = device, thing, flavour, role
         self._cloud, self._iam = cloud, iam
         self._packages, self._folders, self._attributes = packages, folders, attributes
 
@@ -119,11 +120,21 @@ class Deployer:
 
     def plans(self, installed: Mapping[str, Installed]) -> dict[str, Plan]:
         """The plans for what is on the device already."""
-        recipes = {
-            name: read(self._packages.recipe(name, one.version), self._attributes)
-            for name, one in installed.items()
-        }
-        return plan_all(recipes, installed, folders=self._folders, thing=self._thing)
+        return self._plan_all(
+            {name: self._stored(name, one.version) for name, one in installed.items()}, installed
+        )
+
+    def _plan_all(
+        self, recipes: Mapping[str, Recipe], installed: Mapping[str, Installed]
+    ) -> dict[str, Plan]:
+        render = self._flavour.render
+        return plan_all(recipes, installed, render=render, folders=self._folders, thing=self._thing)
+
+    def _stored(self, name: str, version: str) -> Recipe:
+        return self._read(self._packages.recipe(name, version))
+
+    def _read(self, document: Mapping[str, Any]) -> Recipe:
+        return read(document, self._attributes, self._flavour.dialect)
 
     def _prepare(self, deployment: Mapping[str, Any], before: DeviceState) -> Prepared:
         """All that can fail without changing what runs; blocks."""
@@ -138,6 +149,8 @@ class Deployer:
             {_short(arn): target.roots for arn, target in targets.items()},
             Sources(cloud=self._choose, local=lambda name: self._local(name, before)),
         )
+        for name, recipe in recipes.items():
+            self._flavour.check(recipe, _merge(asked.get(name)))
         check_dependencies(recipes)
         self._reached(Step.RESOLVED)
         role = Role(self._iam, self._role)  # what it may do is asked anew for each deployment
@@ -149,7 +162,7 @@ class Deployer:
                 name: self._install(recipe, asked.get(name), before, deployment["deploymentId"])
                 for name, recipe in recipes.items()
             }
-            plans = plan_all(recipes, installed, folders=self._folders, thing=self._thing)
+            plans = self._plan_all(recipes, installed)
         except BadPointer as error:
             raise DeploymentFailed(str(error)) from error
         return Prepared(targets, installed, plans)
@@ -172,31 +185,26 @@ class Deployer:
         document = self._cloud.choose(name, requirements, self._attributes)
         if document is None:
             return None
-        recipe = read(document, self._attributes)
+        recipe = self._read(document)
         self._packages.keep_recipe(document)
         return recipe
 
     def _local(self, name: str, before: DeviceState) -> Recipe | None:
         one = before.components.get(name)
-        return read(self._packages.recipe(name, one.version), self._attributes) if one else None
+        return self._stored(name, one.version) if one else None
 
     def _install(
         self, recipe: Recipe, asked: Mapping[str, Any] | None, before: DeviceState, source: str
     ) -> Installed:
         """The component with its new configuration; only a root's can be updated."""
         running = before.components.get(recipe.name)
-        update = (asked or {}).get("configurationUpdate") or {}
-        configuration = resolve_configuration(
-            running.configuration if running else {},
-            recipe.defaults,
-            reset=update.get("reset") or (),
-            merge=json.loads(update.get("merge") or "{}"),
+        configuration, kept = self._flavour.configure(
+            running, recipe.defaults, reset=_update(asked).get("reset") or (), merge=_merge(asked)
         )
-        if running is None:
-            return Installed(recipe.version, configuration, source)
-        if running.version == recipe.version:
-            return replace(running, configuration=configuration)
-        return Installed(recipe.version, configuration, source, previous=running.version)
+        if running and running.version == recipe.version:
+            return replace(running, configuration=configuration, asked=kept)
+        previous = running.version if running else None
+        return Installed(recipe.version, configuration, source, previous, kept)
 
     async def _activate(self, prepared: Prepared, *, leaving: Mapping[str, Installed]) -> None:
         """Run it; raises DeploymentFailed when a component of it is broken.
@@ -204,7 +212,12 @@ class Deployer:
         What is about to leave keeps its configuration, and so its rights, until it is stopped.
         """
         self._device.run_with({**leaving, **prepared.installed})
-        self._device.components.apply(prepared.plans)
+        changed = [
+            name
+            for name, one in prepared.installed.items()
+            if name not in leaving or leaving[name].version != one.version
+        ]
+        await self._flavour.activate(self._device.components, prepared.plans, changed)
         while True:
             tracked = [one for one in self._device.components if one.plan.name in prepared.plans]
             settled = [one for one in tracked if one.settled]
@@ -227,7 +240,8 @@ class Deployer:
         prepared: Prepared,
     ) -> None:
         policies = deployment.get("deploymentPolicies") or {}
-        if policies.get("failureHandlingPolicy") == "DO_NOTHING":
+        wanted = policies.get("failureHandlingPolicy") != "DO_NOTHING"
+        if not wanted or not self._flavour.rolls_back:
             both = {**before.components, **prepared.installed}
             self._failed(
                 deployment,
@@ -292,6 +306,16 @@ class Deployer:
     def _tell(self, outcome: Outcome) -> None:
         state = self._device.state
         self._device.keep(replace(state, outcomes=(*_others(state, outcome), outcome)))
+
+
+def _update(asked: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    """A deployment's configurationUpdate of one component."""
+    return (asked or {}).get("configurationUpdate") or {}
+
+
+def _merge(asked: Mapping[str, Any] | None) -> dict[str, Any]:
+    merge: dict[str, Any] = json.loads(_update(asked).get("merge") or "{}")
+    return merge
 
 
 def _others(state: DeviceState, outcome: Outcome) -> tuple[Outcome, ...]:

@@ -13,11 +13,12 @@ import json
 import logging
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from greenhouse.device.configuration import find, pointer
+from greenhouse.device.recipes import Script, Step
 
 log = logging.getLogger(__name__)
 
@@ -65,6 +66,20 @@ def interpolate(text: str, own: Names, dependencies: Mapping[str, Names]) -> str
 
     text = _OTHER.sub(_or_unchanged(dependency), text)
     return _OWN.sub(_or_unchanged(lambda match: own.value(match[1], match[2])), text)
+
+
+def render(_step: Step, script: Script, own: Names, dependencies: Mapping[str, Names]) -> Script:
+    """The script with its variables replaced wherever it has any; raises BadPointer."""
+    skip = script.skip_if
+    return replace(
+        script,
+        text=interpolate(script.text, own, dependencies),
+        environment={
+            name: interpolate(value, own, dependencies)
+            for name, value in script.environment.items()
+        },
+        skip_if=skip and (skip[0], interpolate(skip[1], own, dependencies)),
+    )
 
 
 def _or_unchanged(

@@ -24,6 +24,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from enum import IntEnum, StrEnum
+from typing import Protocol
 
 from greenhouse.device.recipes import Script, Step
 from greenhouse.device.scripts import Processes, Running, skipped
@@ -88,6 +89,33 @@ _DETAILS = {
     Step.STARTUP: ("STARTUP", "An error occurred during startup."),
     Step.RUN: ("RUN", "An error occurred while running the component."),
 }
+
+
+class Life(Protocol):
+    """A component that lives, whichever the flavour of its device."""
+
+    plan: Plan
+    state: State
+    trouble: Trouble | None
+
+    @property
+    def settled(self) -> bool:
+        """Whether it has arrived where the last deployment wants it, or is given up."""
+
+    def start(self) -> None:
+        """Begin."""
+
+    def update(self, plan: Plan) -> None:
+        """A deployment's new plan."""
+
+    def neighbours_changed(self) -> None:
+        """A dependency's state is another one now."""
+
+    def report(self, state: State) -> None:
+        """What the component says of itself over IPC: RUNNING or ERRORED."""
+
+    async def end(self, *, remove: bool) -> None:
+        """Stop it for good; `remove` uninstalls it too."""
 
 
 class _Interrupted(Exception):
@@ -157,7 +185,7 @@ class Component:
         *,
         processes: Processes,
         state_of: Callable[[str], State | None],
-        changed: Callable[[Component], None],
+        changed: Callable[[Life], None],
     ) -> None:
         self.plan = self._next = plan  # the next one counts once this one has been stopped
         self.state = State.NEW
@@ -176,7 +204,6 @@ class Component:
 
     @property
     def settled(self) -> bool:
-        """Whether it has arrived where the last deployment wants it, or is given up."""
         arrived = self.state in (State.RUNNING, State.FINISHED, State.BROKEN)
         return arrived and self._request is Request.NONE
 
@@ -191,16 +218,13 @@ class Component:
             self.plan = plan
 
     def neighbours_changed(self) -> None:
-        """A dependency's state is another one now."""
         self._wake.set()
 
     def report(self, state: State) -> None:
-        """What the component says of itself over IPC: RUNNING or ERRORED."""
         self._reported = state
         self._wake.set()
 
     async def end(self, *, remove: bool) -> None:
-        """Stop it for good; `remove` uninstalls it too."""
         self._ask(Request.REMOVE if remove else Request.STOP)
         if self._task:
             await asyncio.shield(self._task)  # whoever waits may be cancelled, the life goes on

@@ -16,10 +16,10 @@ from greenhouse.device.cloud import Cloud
 from greenhouse.device.components import Components
 from greenhouse.device.configuration import merged
 from greenhouse.device.deployments import Deployer
+from greenhouse.device.flavours import Flavour
 from greenhouse.device.folders import Folders
 from greenhouse.device.ipc.broker import Broker
-from greenhouse.device.lifecycle import Component, State
-from greenhouse.device.recipes import NUCLEUS_VERSION, platform_attributes
+from greenhouse.device.lifecycle import Life, State
 from greenhouse.device.reports import Reporter
 from greenhouse.device.scripts import Processes, end_leftovers
 from greenhouse.device.state import DeviceState, Installed, Outcome, load, save
@@ -49,6 +49,7 @@ class Settings:
     folders: Folders
     role: str
     region: str
+    flavour: Flavour
 
 
 class Nucleus:
@@ -63,22 +64,35 @@ class Nucleus:
         self._news = asyncio.Event()
         self._ending = threading.Event()
         self.faults = Faults(folders.root)
-        self._broker = Broker(folders.root, self)
-        self.components = Components(processes=self._processes, changed=self._component_changed)
+        flavour = settings.flavour
+        self._broker = Broker(
+            folders.root,
+            self,
+            socket=flavour.socket,
+            connect=flavour.connection,
+            thing=settings.thing,
+        )
+        self.components = Components(
+            flavour.component, processes=self._processes, changed=self._component_changed
+        )
         self._cloud = cloud
-        attributes = platform_attributes()
+        attributes = flavour.attributes()
         self._deployer = Deployer(
             self,
             thing=settings.thing,
             role=settings.role,
             cloud=cloud,
             iam=iam,
-            packages=Packages(folders, s3, faults=self.faults, ending=self._ending),
+            flavour=flavour,
+            packages=Packages(
+                folders, s3, dialect=flavour.dialect, faults=self.faults, ending=self._ending
+            ),
             folders=folders,
             attributes=attributes,
         )
         self._reporter = Reporter(
             cloud,
+            flavour=flavour,
             architecture=attributes["architecture"],
             components=self.components,
             state=lambda: self.state,
@@ -128,14 +142,15 @@ class Nucleus:
             new = [
                 one
                 for one in self._listed
-                if self.state.handled.get(one["targetArn"]) != one["deploymentId"]
+                if self._settings.flavour.takes(one["targetArn"])
+                and self.state.handled.get(one["targetArn"]) != one["deploymentId"]
             ]
             if new:
                 await self._deployer.deploy(new[0])
             else:
                 await self._news.wait()
 
-    def _component_changed(self, component: Component) -> None:
+    def _component_changed(self, component: Life) -> None:
         if component.state in _STEPS:
             self.faults.crash("crash-at", _STEPS[component.state])
         self._reporter.changed()
@@ -168,7 +183,7 @@ class Nucleus:
     def _environment(self, component: str) -> dict[str, str]:
         """What a script finds: the device's own environment, and what Greengrass adds.
 
-        The names are those of conformance java-env-interp-exit0.
+        The names are those of conformance java-env-interp-exit0; Lite has one socket's less.
         """
         settings, token, socket = self._settings, self._broker.token(component), self._broker.path
         own = {
@@ -182,7 +197,7 @@ class Nucleus:
             "AWS_GG_NUCLEUS_DOMAIN_SOCKET_FILEPATH_FOR_COMPONENT": str(socket),
             "AWS_IOT_THING_NAME": settings.thing,
             "AWS_REGION": settings.region,
-            "GGC_VERSION": NUCLEUS_VERSION,
+            "GGC_VERSION": settings.flavour.environment_version,
             "GG_ROOT_CA_PATH": "",
             "SVCUID": token,
         }
@@ -202,7 +217,11 @@ class Nucleus:
 
         def with_values(all_of_them: Mapping[str, Installed]) -> dict[str, Installed]:
             one = all_of_them[component]
-            new = replace(one, configuration=merged(one.configuration, values))
+            new = replace(
+                one,
+                configuration=merged(one.configuration, values),
+                asked=merged(one.asked, values),
+            )
             return {**all_of_them, component: new}
 
         self._running = with_values(self._running)

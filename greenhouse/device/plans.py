@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Callable, Mapping
 
 from greenhouse.device.folders import Folders
-from greenhouse.device.interpolation import Names, interpolate
+from greenhouse.device.interpolation import Names
 from greenhouse.device.lifecycle import Plan
-from greenhouse.device.recipes import Recipe, Script
+from greenhouse.device.recipes import Recipe, Script, Step
 from greenhouse.device.state import Installed
+
+Render = Callable[[Step, Script, Names, Mapping[str, Names]], Script]
 
 
 def plan_all(
     recipes: Mapping[str, Recipe],
     installed: Mapping[str, Installed],
     *,
+    render: Render,
     folders: Folders,
     thing: str,
 ) -> dict[str, Plan]:
-    """A plan for each component; raises BadPointer for a recipe variable that can't be read."""
+    """A plan for each component; raises what `render` does of a variable that can't be read."""
     names = {
         name: Names(
             configuration=installed[name].configuration,
@@ -32,24 +34,18 @@ def plan_all(
         for name, recipe in recipes.items()
     }
 
-    def replaced(script: Script, recipe: Recipe) -> Script:
-        own = names[recipe.name]
+    def rendered(recipe: Recipe) -> dict[Step, Script]:
         others = {name: names[name] for name in recipe.dependencies if name in names}
-        return replace(
-            script,
-            text=interpolate(script.text, own, others),
-            environment={
-                name: interpolate(value, own, others) for name, value in script.environment.items()
-            },
-            skip_if=script.skip_if
-            and (script.skip_if[0], interpolate(script.skip_if[1], own, others)),
-        )
+        return {
+            step: render(step, script, names[recipe.name], others)
+            for step, script in recipe.scripts.items()
+        }
 
     return {
         name: Plan(
             name=name,
             version=recipe.version,
-            scripts={step: replaced(script, recipe) for step, script in recipe.scripts.items()},
+            scripts=rendered(recipe),
             hard=frozenset(other for other, one in recipe.dependencies.items() if one.hard),
             soft=frozenset(other for other, one in recipe.dependencies.items() if not one.hard),
             builtin=recipe.builtin,

@@ -1,12 +1,12 @@
 """What a device reads in a recipe: the manifest for its platform, its artifacts and its scripts.
 
 The cloud hands recipes out in one spelling, but steps and their members come as their author wrote
-them, and Java takes any case. Time-outs are the Java nucleus' (facts: Lifecycle.java,
-GenericExternalService.java).
+them. How a flavour of the device takes that is in its `Dialect`.
 """
 
 from __future__ import annotations
 
+import logging
 import platform
 import re
 from collections.abc import Mapping
@@ -17,14 +17,14 @@ from typing import Any
 from greenhouse.cloud.recipe import fits
 from greenhouse.device.errors import DeploymentFailed, ErrorCode
 
-NUCLEUS_VERSION = "2.18.0"
+log = logging.getLogger(__name__)
 
 _ARCHITECTURES = {"x86_64": "amd64", "i686": "x86", "armv7l": "arm", "aarch64": "aarch64"}
 _SKIP_IF = re.compile(r"(onpath|exists)\s+(.+)")
 
 
 def platform_attributes() -> dict[str, str]:
-    """This machine as manifests ask for it; the Java nucleus has no `runtime` attribute."""
+    """This machine as manifests ask for it."""
     machine = platform.machine()
     attributes = {"os": "linux", "architecture": _ARCHITECTURES.get(machine, machine)}
     if machine.startswith("arm"):
@@ -43,14 +43,22 @@ class Step(StrEnum):
     UNINSTALL = "uninstall"
 
 
-TIMEOUTS: Mapping[Step, float | None] = {
-    Step.INSTALL: 120,
-    Step.STARTUP: 120,
-    Step.RUN: None,
-    Step.SHUTDOWN: 15,
-    Step.RECOVER: 60,
-    Step.UNINSTALL: 120,
-}
+@dataclass(frozen=True, kw_only=True)
+class Dialect:
+    """How a flavour reads a recipe."""
+
+    timeouts: Mapping[Step, float | None]  # of steps that don't say; its keys are the steps it runs
+    ignored: frozenset[str] = frozenset()  # steps that it only mentions in its log
+    any_case: bool = False  # whether `Run` is `run`
+    skips: bool = False  # whether there is Skipif
+    platform_keys: frozenset[str] = frozenset()  # without these a manifest counts as none
+
+    def key(self, given: str) -> str:
+        return given.lower() if self.any_case else given
+
+    def member(self, members: Mapping[str, Any], name: str) -> Any:
+        """A member of a step or lifecycle, as `Script` or `Setenv`; None where it isn't there."""
+        return next((v for k, v in members.items() if self.key(k) == self.key(name)), None)
 
 
 @dataclass(frozen=True)
@@ -100,14 +108,24 @@ class Recipe:
     @property
     def builtin(self) -> bool:
         """AWS' own component, which is part of greenhouse's device."""
-        return self.name.startswith("aws.greengrass.")
+        return _aws_own(self.name)
 
 
-def read(document: Mapping[str, Any], attributes: Mapping[str, str]) -> Recipe:
+def _aws_own(name: str) -> bool:
+    return name.startswith("aws.greengrass.")
+
+
+def read(document: Mapping[str, Any], attributes: Mapping[str, str], dialect: Dialect) -> Recipe:
     """The recipe with its first manifest that fits; raises DeploymentFailed where none does."""
     name, version = document["ComponentName"], document["ComponentVersion"]
     manifest = next(
-        (one for one in document["Manifests"] if fits({"Manifests": [one]}, attributes)), None
+        (
+            one
+            for one in document["Manifests"]
+            if fits({"Manifests": [one]}, attributes)
+            and (dialect.platform_keys <= set(one.get("Platform", {})) or _aws_own(name))
+        ),
+        None,
     )
     if manifest is None:
         raise DeploymentFailed(
@@ -128,7 +146,7 @@ def read(document: Mapping[str, Any], attributes: Mapping[str, str]) -> Recipe:
             for other, wanted in (document.get("ComponentDependencies") or {}).items()
         },
         artifacts=tuple(map(_artifact, manifest.get("Artifacts") or [])),
-        scripts=_scripts(lifecycle, f"{name} {version}"),
+        scripts=_scripts(lifecycle, f"{name} {version}", dialect),
     )
 
 
@@ -151,32 +169,41 @@ def _artifact(given: Mapping[str, Any]) -> Artifact:
     )
 
 
-def _scripts(lifecycle: Mapping[str, Any], component: str) -> dict[Step, Script]:
-    given = {key.lower(): value for key, value in lifecycle.items()}
-    common = _environment(given.pop("setenv", {}))
+def _scripts(lifecycle: Mapping[str, Any], component: str, dialect: Dialect) -> dict[Step, Script]:
+    given = {dialect.key(key): value for key, value in lifecycle.items()}
+    common = _environment(given.pop(dialect.key("Setenv"), {}))
     if "bootstrap" in given:
         raise _unreadable(component, "greenhouse does not model the step 'bootstrap'")
-    known = {step.value for step in Step}
-    if strange := sorted(set(given) - known):
+    known = {step.value for step in dialect.timeouts}
+    for name in sorted(dialect.ignored & set(given)):
+        log.info("%s: '%s' is not supported by this nucleus", component, name)
+    if strange := sorted(set(given) - known - dialect.ignored):
         raise _unreadable(component, f"lifecycle steps {strange}; there are {sorted(known)}")
     if {"startup", "run"} <= set(given):
         raise _unreadable(component, "both startup and run; a component has one of them")
-    return {step: _script(given[step], step, common, component) for step in Step if step in given}
+    return {
+        step: _script(given[step], step, common, component, dialect)
+        for step in dialect.timeouts
+        if step in given
+    }
 
 
-def _script(value: Any, step: Step, common: Mapping[str, str], component: str) -> Script:
+def _script(
+    value: Any, step: Step, common: Mapping[str, str], component: str, dialect: Dialect
+) -> Script:
     if isinstance(value, str):
-        return Script(value, TIMEOUTS[step], common)
-    members = {key.lower(): member for key, member in value.items()}
-    skip = members.get("skipif")
+        return Script(value, dialect.timeouts[step], common)
+    skip = dialect.member(value, "Skipif")
+    if skip and not dialect.skips:
+        raise _unreadable(component, f"Skipif of {step}: this nucleus has none")
     condition = _SKIP_IF.fullmatch(skip.strip()) if skip else None
     if skip and not condition:
         raise _unreadable(component, f"Skipif {skip!r} of {step}; 'onpath X' or 'exists F'")
-    timeout = members.get("timeout")
+    timeout = dialect.member(value, "Timeout")
     return Script(
-        text=str(members.get("script", "")),
-        timeout=TIMEOUTS[step] if timeout is None else float(timeout),
-        environment={**common, **_environment(members.get("setenv", {}))},
+        text=str(dialect.member(value, "Script") or ""),
+        timeout=dialect.timeouts[step] if timeout is None else float(timeout),
+        environment={**common, **_environment(dialect.member(value, "Setenv") or {})},
         skip_if=(condition[1], condition[2]) if condition else None,
     )
 

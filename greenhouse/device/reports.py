@@ -13,8 +13,8 @@ from typing import Any
 
 from greenhouse.device.cloud import Cloud, Rejected
 from greenhouse.device.components import Components
+from greenhouse.device.flavours import Flavour
 from greenhouse.device.lifecycle import State
-from greenhouse.device.recipes import NUCLEUS_VERSION
 from greenhouse.device.state import DeviceState, Outcome
 
 log = logging.getLogger(__name__)
@@ -33,12 +33,13 @@ class Reporter:
         self,
         cloud: Cloud,
         *,
+        flavour: Flavour,
         architecture: str,
         components: Components,
         state: Callable[[], DeviceState],
         delivered: Callable[[Sequence[Outcome]], None],
     ) -> None:
-        self._cloud, self._architecture = cloud, architecture
+        self._cloud, self._flavour, self._architecture = cloud, flavour, architecture
         self._components, self._state, self._delivered = components, state, delivered
         self._dirty = asyncio.Event()
 
@@ -73,12 +74,14 @@ class Reporter:
             "core": {
                 "platform": "linux",
                 "architecture": self._architecture,
-                "coreVersion": NUCLEUS_VERSION,
-                "runtime": "aws_nucleus_classic",
+                "coreVersion": self._flavour.version,
+                "runtime": self._flavour.runtime,
                 "status": "UNHEALTHY" if broken else "HEALTHY",
             },
             "components": self._components_now(),
-            "effectiveDeployments": [_effective(outcome) for outcome in outcomes],
+            "effectiveDeployments": [
+                self._flavour.report_deployment(_effective(outcome)) for outcome in outcomes
+            ],
         }
 
     def _components_now(self) -> list[dict[str, Any]]:
@@ -100,7 +103,7 @@ class Reporter:
             if component.trouble:
                 one["lifecycleStatusCodes"] = [component.trouble.code]
                 one["lifecycleStateDetails"] = component.trouble.detail[:MAX_TEXT]
-            listed.append(one)
+            listed.append(self._flavour.report_component(one))
         return listed
 
 

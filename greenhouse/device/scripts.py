@@ -136,12 +136,19 @@ class Processes:
         _remember(self._records, process.pid)
         return Running(process, tuple(outputs))
 
-    async def stop(self, *, gently: bool = True) -> None:
+    async def stop(self, *, gently: bool = True, grace: float | None = None) -> None:
         """End everything that any script of the component has started and left running."""
         sessions, self._started = self._started, []
-        await end_sessions(sessions, on_kill=self._killing, gently=gently)
+        await end_sessions(sessions, on_kill=self._killing, gently=gently, grace=grace)
         for session in sessions:
             _forget(self._records, session)
+
+    async def end(self, running: Running, *, grace: float | None) -> None:
+        """End what one script has started and left running; the component's others go on."""
+        if running.pid in self._started:
+            self._started.remove(running.pid)
+            await end_sessions([running.pid], on_kill=self._killing, grace=grace)
+            _forget(self._records, running.pid)
 
     def _killing(self, process: psutil.Process) -> None:
         self.log.write(
@@ -183,13 +190,14 @@ async def end_sessions(
     *,
     on_kill: Callable[[psutil.Process], None] = lambda _process: None,
     gently: bool = True,
+    grace: float | None = None,
 ) -> None:
-    """SIGTERM to every member, SIGKILL to those that are there after the grace time."""
+    """SIGTERM to every member, SIGKILL to those that are there after `grace` seconds."""
     wanted = list(sessions)
     if gently:
         _signal(_members(wanted), signal.SIGTERM)
         with suppress(TimeoutError):
-            async with asyncio.timeout(GRACE_SECONDS):
+            async with asyncio.timeout(GRACE_SECONDS if grace is None else grace):
                 while _members(wanted):
                     await asyncio.sleep(_LOOK_SECONDS)
     stubborn = _members(wanted)

@@ -22,6 +22,7 @@ class Installed:
     configuration: Mapping[str, Any]
     source: str  # the deployment that brought this version
     previous: str | None = None  # the version before: kept on disk for a rollback
+    asked: Mapping[str, Any] = field(default_factory=dict)  # what was laid over the defaults
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,17 @@ def allows(access_control: Any, *, service: str, operation: str, resource: str) 
     )
 
 
+def invalid_resources(access_control: Any) -> list[str]:
+    """Resources of any service that no nucleus takes."""
+    services = access_control.values() if isinstance(access_control, dict) else ()
+    policies = (
+        one for service in services if isinstance(service, dict) for one in service.values()
+    )
+    listed = (one.get("resources") for one in policies if isinstance(one, dict))
+    resources = (one for some in listed if isinstance(some, list) for one in some)
+    return [one for one in resources if isinstance(one, str) and _pattern(one) is None]
+
+
 def _policies(
     access_control: Any, service: str
 ) -> Iterator[tuple[list[str], list[re.Pattern[str]]]]:

@@ -14,8 +14,9 @@ import logging
 import secrets
 import string
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
-from typing import cast
+from typing import Protocol, cast
 
 from greenhouse.device.ipc.connection import After, Connection
 from greenhouse.device.ipc.operations import Host, Operations
@@ -28,13 +29,48 @@ MAX_WAITING_BYTES = 64 * 1024 * 1024
 TOKEN_LENGTH = 16
 
 
+class Connect(Protocol):
+    """How the device's end of a connection is made; a flavour's `connection`."""
+
+    def __call__(
+        self,
+        host: Host,
+        topics: Topics,
+        *,
+        thing: str,
+        component_of: Callable[[str], str | None],
+        send: Callable[[bytes], None],
+    ) -> Connection: ...
+
+
+def connect_java(
+    host: Host,
+    topics: Topics,
+    *,
+    thing: str,  # noqa: ARG001  # the Java nucleus has no variables in its policies
+    component_of: Callable[[str], str | None],
+    send: Callable[[bytes], None],
+) -> Connection:
+    """The Java nucleus' end."""
+    operations = Operations(host, topics)
+    return Connection(operations=operations, topics=topics, component_of=component_of, send=send)
+
+
 class Broker:
     """Listens from `start` to `stop`."""
 
-    def __init__(self, root: Path, host: Host) -> None:
-        self.path = socket_path(root)
+    def __init__(
+        self,
+        root: Path,
+        host: Host,
+        *,
+        socket: str = "ipc.socket",
+        connect: Connect = connect_java,
+        thing: str = "",
+    ) -> None:
+        self.path = socket_path(root, socket)
+        self._host, self._connect, self._thing = host, connect, thing
         self._topics = Topics()
-        self._operations = Operations(host, self._topics)
         self._components: dict[str, str] = {}  # by token
         self._open: set[_Wire] = set()
         self._server: asyncio.Server | None = None
@@ -70,9 +106,10 @@ class Broker:
         self._open.discard(wire)
 
     def connection(self, wire: _Wire) -> Connection:
-        return Connection(
-            operations=self._operations,
-            topics=self._topics,
+        return self._connect(
+            self._host,
+            self._topics,
+            thing=self._thing,
             component_of=self._components.get,
             send=wire.send,
         )
@@ -117,10 +154,10 @@ class _Wire(asyncio.Protocol):
             self._transport.abort()
 
 
-def socket_path(root: Path) -> Path:
-    """`<root>/ipc.socket`; a shorter one, the same every time, where the system can't take it."""
-    path = root.resolve() / "ipc.socket"
+def socket_path(root: Path, name: str = "ipc.socket") -> Path:
+    """`<root>/<name>`; a shorter one, the same every time, where the system can't take it."""
+    path = root.resolve() / name
     if len(bytes(path)) <= MAX_SOCKET_PATH:
         return path
     short = hashlib.sha256(bytes(path)).hexdigest()[:16]
-    return Path(tempfile.gettempdir()) / f"greenhouse-{short}" / "ipc.socket"
+    return Path(tempfile.gettempdir()) / f"greenhouse-{short}" / name

@@ -13,10 +13,17 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from enum import Enum, auto
 
-from greenhouse.device.ipc.frames import BadFrame, Decoder, Flags, Frame, MessageType
+from greenhouse.device.ipc.frames import (
+    MAX_FRAME,
+    BadFrame,
+    Decoder,
+    Flags,
+    Frame,
+    MessageType,
+)
 from greenhouse.device.ipc.operations import Operations, Refused, Unreadable, written
 from greenhouse.device.ipc.topics import Subscription, Topics
 
@@ -46,6 +53,8 @@ class After(Enum):
 class Connection:
     """The nucleus' end of one connection."""
 
+    max_packet = MAX_FRAME
+
     def __init__(
         self,
         *,
@@ -56,7 +65,7 @@ class Connection:
     ) -> None:
         self._operations, self._topics = operations, topics
         self._component_of, self._send = component_of, send
-        self._decoder = Decoder()
+        self._decoder = Decoder(self.max_packet)
         self._component: str | None = None
         self._last_stream = 0
         self._streams: dict[int, Subscription] = {}
@@ -106,12 +115,8 @@ class Connection:
         return After.OPEN
 
     def _connect(self, frame: Frame) -> After:
-        try:
-            asked = json.loads(frame.payload)
-            token = asked.get("authToken") if isinstance(asked, dict) else None
-        except ValueError:
-            token = None
-        known = self._component_of(token) if isinstance(token, str) else None
+        token = asked_by(frame)
+        known = None if token is None else self._component_of(token)
         accepted = known is not None and frame.text(":version") == VERSION
         flags = Flags.CONNECTION_ACCEPTED if accepted else Flags.NONE
         self._send(Frame.make(MessageType.CONNECT_ACK, flags=flags).encode())
@@ -123,9 +128,7 @@ class Connection:
     def _request(self, frame: Frame, stream: int, component: str) -> None:
         operation = frame.text("operation") or ""
         if not self._operations.knows(operation):
-            message = f'{{ "error": "Unsupported Operation", "message": "{operation}'
-            body = f'{message} is an unsupported operation." }}'.encode()
-            self._error(stream, {":content-type": "application/json"}, body)
+            self._unsupported(stream, operation)
             return
 
         def deliver(event: bytes) -> None:
@@ -158,7 +161,7 @@ class Connection:
     def _application(
         self, stream: int, model: str, payload: bytes, flags: Flags = Flags.NONE
     ) -> None:
-        frame = Frame.make(
+        frame = self._frame(
             MessageType.APPLICATION_MESSAGE,
             flags=flags,
             stream=stream,
@@ -167,20 +170,36 @@ class Connection:
         )
         self._send(frame.encode())
 
+    def _frame(
+        self,
+        kind: MessageType,
+        *,
+        flags: Flags,
+        stream: int,
+        content: Mapping[str, str],
+        payload: bytes,
+    ) -> Frame:
+        """A frame with its headers in this nucleus' order."""
+        return Frame.make(kind, flags=flags, stream=stream, content=content, payload=payload)
+
+    def _unsupported(self, stream: int, operation: str) -> None:
+        message = f'{{ "error": "Unsupported Operation", "message": "{operation}'
+        body = f'{message} is an unsupported operation." }}'.encode()
+        self._error(stream, {":content-type": "application/json"}, body)
+
     def _refuse(self, stream: int, refused: Refused) -> None:
-        body = {
-            "message": str(refused),
-            "_service": "aws.greengrass#GreengrassCoreIPC",
-            "_message": str(refused),
-            "_errorCode": refused.code,
-        }
-        self._error(stream, _content(refused.code), written(body))
+        service, text = "aws.greengrass#GreengrassCoreIPC", str(refused)
+        body = {"message": text, "_service": service, "_message": text}
+        self._refuse_with(stream, refused.code, body)
+
+    def _refuse_with(self, stream: int, code: str, body: Mapping[str, str]) -> None:
+        self._error(stream, _content(code), written({**body, "_errorCode": code}))
 
     def _fail(self, stream: int) -> None:
         self._error(stream, {":content-type": "text/plain"}, b"InternalServerError")
 
     def _error(self, stream: int, content: dict[str, str], payload: bytes) -> None:
-        frame = Frame.make(
+        frame = self._frame(
             MessageType.APPLICATION_ERROR,
             flags=Flags.TERMINATE_STREAM,
             stream=stream,
@@ -197,6 +216,16 @@ class Connection:
         )
         self._send(frame.encode())
         return After.CLOSE
+
+
+def asked_by(frame: Frame) -> str | None:
+    """The token in a CONNECT message."""
+    try:
+        asked = json.loads(frame.payload)
+    except ValueError:
+        return None
+    token = asked.get("authToken") if isinstance(asked, dict) else None
+    return token if isinstance(token, str) else None
 
 
 def _content(model: str) -> dict[str, str]:

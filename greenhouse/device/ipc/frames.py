@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import IntEnum, IntFlag
 
-MAX_FRAME = 24 * 1024 * 1024  # AWS_EVENT_STREAM_MAX_MESSAGE_SIZE
+MAX_FRAME = 24 * 1024 * 1024  # AWS_EVENT_STREAM_MAX_MESSAGE_SIZE, to a few bytes
 
 _PRELUDE = struct.Struct(">III")
 _CRC = struct.Struct(">I")
@@ -98,8 +98,9 @@ def _header(item: tuple[str, int | str]) -> bytes:
 class Decoder:
     """Puts a stream of bytes together to frames."""
 
-    def __init__(self) -> None:
+    def __init__(self, limit: int = MAX_FRAME) -> None:
         self._buffer = bytearray()
+        self._limit = limit  # bytes of headers and payload
 
     def feed(self, data: bytes) -> Iterator[Frame]:
         """The frames that are complete now; raises BadFrame at the first one that is none."""
@@ -108,7 +109,8 @@ class Decoder:
             total, length, crc = _PRELUDE.unpack_from(self._buffer)
             if zlib.crc32(self._buffer[:8]) != crc:
                 raise BadFrame("the prelude's checksum is wrong")
-            if not _PRELUDE.size + length + _CRC.size <= total <= MAX_FRAME:
+            frame = _PRELUDE.size + _CRC.size
+            if not frame + length <= total <= frame + self._limit:
                 raise BadFrame(f"a frame of {total} bytes with {length} of headers")
             if len(self._buffer) < total:
                 return

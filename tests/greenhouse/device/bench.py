@@ -17,6 +17,8 @@ from semver import Version
 
 from greenhouse.cloud.recipe import fits, read_recipe
 from greenhouse.cloud.versions import parse_range
+from greenhouse.device.flavours import Flavour
+from greenhouse.device.flavours.java import Java
 from greenhouse.device.folders import Folders
 from greenhouse.device.nucleus import Nucleus, Settings
 
@@ -157,8 +159,9 @@ class FakeS3:
 class Bench:
     """One device, its cloud, and what can be seen of it."""
 
-    def __init__(self, root: Path, caplog: Any) -> None:
+    def __init__(self, root: Path, caplog: Any, flavour: Flavour | None = None) -> None:
         self.root = root
+        self.flavour = flavour or Java()
         self.folders = Folders(root)
         self.cloud, self.iam, self.s3 = FakeCloud(), FakeIam(), FakeS3()
         self.nucleus: Nucleus | None = None
@@ -168,7 +171,13 @@ class Bench:
     @asynccontextmanager
     async def device(self) -> AsyncIterator[Nucleus]:
         """The device runs inside the block; the same root again is a restart."""
-        settings = Settings(thing=THING, folders=self.folders, role="role", region="eu-west-1")
+        settings = Settings(
+            thing=THING,
+            folders=self.folders,
+            role="role",
+            region="eu-west-1",
+            flavour=self.flavour,
+        )
         nucleus = Nucleus(
             settings,
             cloud=self.cloud,

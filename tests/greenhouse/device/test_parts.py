@@ -10,6 +10,7 @@ import pytest
 from greenhouse.device.configuration import BadPointer, find, merged, pointer, resolve
 from greenhouse.device.docker import Image
 from greenhouse.device.errors import DeploymentFailed, ErrorCode
+from greenhouse.device.flavours.java import Java
 from greenhouse.device.interpolation import Names, interpolate
 from greenhouse.device.recipes import Recipe, Step, read
 from greenhouse.device.resolve import Sources
@@ -97,11 +98,11 @@ def versions(cloud: FakeCloud, *roots: dict[str, str], on_device: tuple[str, ...
 
     def from_cloud(name: str, requirements: Any) -> Recipe | None:
         found = None if name in on_device else cloud.choose(name, requirements, LINUX)
-        return read(found, LINUX) if found else None
+        return read(found, LINUX, Java.dialect) if found else None
 
     def local(name: str) -> Recipe | None:
         known = [document for (other, _), document in cloud.recipes.items() if other == name]
-        return read(known[0], LINUX) if name in on_device else None
+        return read(known[0], LINUX, Java.dialect) if name in on_device else None
 
     targets = {f"thinggroup/{number}": one for number, one in enumerate(roots)}
     chosen = resolve_versions(targets, Sources(cloud=from_cloud, local=local))
@@ -163,19 +164,25 @@ class TestRecipes:
             {"Platform": {"os": "linux", "runtime": "*"}, "Lifecycle": {"Run": "this one"}},
             {"Platform": {"os": "*"}, "Lifecycle": {"run": "too late"}},
         ]
-        assert read(document, LINUX).scripts[Step.RUN].text == "this one"
+        assert read(document, LINUX, Java.dialect).scripts[Step.RUN].text == "this one"
 
     def test_no_manifest_for_this_machine_is_said_so(self) -> None:
         document = recipe("a")
         document["Manifests"][0]["Platform"] = {"os": "windows"}
         with pytest.raises(DeploymentFailed, match=r"No manifest of a 1\.0\.0 fits this device"):
-            read(document, LINUX)
+            read(document, LINUX, Java.dialect)
 
     def test_time_outs_are_the_nucleus_own_unless_the_recipe_says(self) -> None:
         steps = ("install", "run", "shutdown", "recover", "uninstall")
-        scripts = read(recipe("a", lifecycle=dict.fromkeys(steps, "true")), LINUX).scripts
+        scripts = read(
+            recipe("a", lifecycle=dict.fromkeys(steps, "true")), LINUX, Java.dialect
+        ).scripts
         assert [scripts[Step(step)].timeout for step in steps] == [120, None, 15, 60, 120]
-        own = read(recipe("a", lifecycle={"startup": {"Script": "true", "Timeout": 3}}), LINUX)
+        own = read(
+            recipe("a", lifecycle={"startup": {"Script": "true", "Timeout": 3}}),
+            LINUX,
+            Java.dialect,
+        )
         assert own.scripts[Step.STARTUP].timeout == 3
 
     @pytest.mark.parametrize(
@@ -189,7 +196,7 @@ class TestRecipes:
     )
     def test_what_is_not_known_is_refused(self, lifecycle: dict[str, Any], why: str) -> None:
         with pytest.raises(DeploymentFailed, match=why):
-            read(recipe("a", lifecycle=lifecycle), LINUX)
+            read(recipe("a", lifecycle=lifecycle), LINUX, Java.dialect)
 
 
 OBJECT = "arn:aws:s3:::bucket/models/abc.json"

@@ -1,0 +1,97 @@
+"""Everything in which the two runtimes differ, behind one interface: a device has one flavour.
+
+What isn't here is the same for both, in greenhouse and, as far as is known, in reality.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, ClassVar
+
+from greenhouse.device.components import Components
+from greenhouse.device.interpolation import Names
+from greenhouse.device.ipc.connection import Connection
+from greenhouse.device.ipc.operations import Host
+from greenhouse.device.ipc.topics import Topics
+from greenhouse.device.lifecycle import Life, Plan, State
+from greenhouse.device.recipes import Dialect, Recipe, Script, Step, platform_attributes
+from greenhouse.device.scripts import Processes
+from greenhouse.device.state import Installed
+
+
+class Flavour(ABC):
+    """One kind of nucleus."""
+
+    runtime: ClassVar[str]  # as GetCoreDevice calls it
+    version: ClassVar[str]  # as GetCoreDevice shows it
+    environment_version: ClassVar[str]  # GGC_VERSION
+    socket: ClassVar[str]  # the IPC socket's name in the root folder
+    rolls_back: ClassVar[bool]  # whether a failed deployment can be undone
+    dialect: ClassVar[Dialect]
+
+    def attributes(self) -> dict[str, str]:
+        """The device as manifests ask for it."""
+        return platform_attributes()
+
+    def takes(self, target: str) -> bool:  # noqa: ARG002  # a flavour may need it
+        """Whether it does deployments to this target ARN."""
+        return True
+
+    def check(self, recipe: Recipe, merge: Mapping[str, Any]) -> None:  # noqa: ARG002  # the same
+        """Refuse a component before anything is fetched; raises DeploymentFailed."""
+        return
+
+    @abstractmethod
+    def configure(
+        self,
+        running: Installed | None,
+        defaults: Mapping[str, Any],
+        *,
+        reset: Collection[str],
+        merge: Mapping[str, Any],
+    ) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+        """The configuration after a deployment, and what of it is more than a default."""
+
+    @abstractmethod
+    def render(
+        self, step: Step, script: Script, own: Names, dependencies: Mapping[str, Names]
+    ) -> Script:
+        """The script as it is run; raises BadPointer where a variable fails the deployment."""
+
+    @abstractmethod
+    def component(
+        self,
+        plan: Plan,
+        *,
+        processes: Processes,
+        state_of: Callable[[str], State | None],
+        changed: Callable[[Life], None],
+    ) -> Life:
+        """A component that doesn't run yet."""
+
+    @abstractmethod
+    async def activate(
+        self, components: Components, plans: Mapping[str, Plan], changed: Collection[str]
+    ) -> None:
+        """Begin to run the plans, of which `changed` are of another version than before."""
+
+    @abstractmethod
+    def connection(
+        self,
+        host: Host,
+        topics: Topics,
+        *,
+        thing: str,
+        component_of: Callable[[str], str | None],
+        send: Callable[[bytes], None],
+    ) -> Connection:
+        """The device's end of one IPC connection."""
+
+    def report_component(self, known: dict[str, Any]) -> dict[str, Any]:
+        """What of a component the cloud is told."""
+        return known
+
+    def report_deployment(self, known: dict[str, Any]) -> dict[str, Any]:
+        """What of a deployment the cloud is told."""
+        return known

@@ -1,0 +1,73 @@
+"""The Java nucleus (classic), 2.18: as seen in conformance java-*, else its public source."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
+
+from greenhouse.device.components import Components
+from greenhouse.device.configuration import resolve
+from greenhouse.device.flavours import Flavour
+from greenhouse.device.interpolation import Names, render
+from greenhouse.device.ipc.broker import connect_java
+from greenhouse.device.lifecycle import Component, Life, Plan, State
+from greenhouse.device.recipes import Dialect, Script, Step
+from greenhouse.device.scripts import Processes
+from greenhouse.device.state import Installed
+
+
+class Java(Flavour):
+    """Rolls back, knows all steps in any case, keeps old defaults."""
+
+    runtime = "aws_nucleus_classic"
+    version = environment_version = "2.18.0"
+    socket = "ipc.socket"
+    rolls_back = True
+    dialect = Dialect(
+        timeouts={  # Lifecycle.java, GenericExternalService.java
+            Step.INSTALL: 120,
+            Step.STARTUP: 120,
+            Step.RUN: None,
+            Step.SHUTDOWN: 15,
+            Step.RECOVER: 60,
+            Step.UNINSTALL: 120,
+        },
+        any_case=True,
+        skips=True,
+    )
+
+    def configure(
+        self,
+        running: Installed | None,
+        defaults: Mapping[str, Any],
+        *,
+        reset: Collection[str],
+        merge: Mapping[str, Any],
+    ) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+        before = running.configuration if running else {}
+        return resolve(before, defaults, reset=tuple(reset), merge=merge), {}
+
+    def render(
+        self, step: Step, script: Script, own: Names, dependencies: Mapping[str, Names]
+    ) -> Script:
+        return render(step, script, own, dependencies)
+
+    def component(
+        self,
+        plan: Plan,
+        *,
+        processes: Processes,
+        state_of: Callable[[str], State | None],
+        changed: Callable[[Life], None],
+    ) -> Life:
+        return Component(plan, processes=processes, state_of=state_of, changed=changed)
+
+    async def activate(
+        self,
+        components: Components,
+        plans: Mapping[str, Plan],
+        changed: Collection[str],  # noqa: ARG002  # each component sees that for itself
+    ) -> None:
+        components.apply(plans)
+
+    connection = staticmethod(connect_java)
