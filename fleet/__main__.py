@@ -21,6 +21,7 @@ from rich.console import Console, Group, RenderableType
 from rich.live import Live
 
 from fleet import holdings, page, preview, stackfile
+from fleet.lint import lint
 from fleet.logs import Answer, NoLog, answered, tail
 from fleet.observe import Device, Fleet, observe
 from fleet.plan import Gate
@@ -186,6 +187,9 @@ def new_device(
 def schema() -> None:
     """Print the JSON schema of stack files, which Pulumi.schema.json keeps for editors."""
     sys.stdout.write(json.dumps(stackfile.schema(), indent=2) + "\n")
+
+
+app.command()(lint)
 
 
 def main() -> int:

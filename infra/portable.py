@@ -89,18 +89,30 @@ def _rule(
 
 
 def findings(recipe: Mapping[str, Any], *, size: int | None = None) -> list[Finding]:
-    """What is wrong with a recipe; `size` is that of its text, by default of compact JSON."""
+    """What is wrong with a recipe, errors first.
+
+    `size` is that of its text in bytes, by default that of compact JSON.
+    """
     if size is None:
         size = len(json.dumps(recipe, separators=(",", ":"), default=str).encode())
     read = Recipe(given=recipe, bytes=size)
-    return [
+    found = [
         Finding(rule=rule, where=where, fix=fix)
         for rule, check in _CHECKS
         for where, fix in check(read)
     ]
+    return sorted(found, key=lambda one: list(Severity).index(one.rule.severity))
 
 
 # What a recipe has to have
+
+READABLE = Rule(  # for whoever reads the text
+    name="readable",
+    severity=ERROR,
+    bites=BOTH,
+    reason="the cloud takes JSON, which begins with {, and YAML",
+    source="nx-plugin-for-aws #1265",
+)
 
 
 @_rule("required-keys", ERROR, BOTH, f"{_COMMON} recipe_schema.json")
@@ -153,7 +165,7 @@ def _recipe_size(recipe: Recipe) -> Found:
 
 @_rule("step-case", ERROR, LITE, _LITE_CHANGES)
 def _step_case(recipe: Recipe) -> Found:
-    """Lite reads keys as they are spelt, steps in lower case: it skips a `Run`."""
+    """Lite knows steps by their lower-case names only, and skips all others."""
     for step in recipe.steps:
         written = step.where.rpartition(".")[2]
         if step.name in _STEPS and written != step.name:
@@ -162,7 +174,7 @@ def _step_case(recipe: Recipe) -> Found:
 
 @_rule("key-case", ERROR, LITE, _LITE_CHANGES)
 def _key_case(recipe: Recipe) -> Found:
-    """Lite reads keys as they are spelt: it sees no `URI` and no `script`."""
+    """Lite reads keys as they are spelt: to it, a `URI` is no `Uri`."""
     for where, keys, kind in _spelt_places(recipe):
         for key in keys:
             right = next((one for one in _SPELT[kind] if one.lower() == key.lower()), key)
@@ -195,6 +207,8 @@ def _spelt_places(recipe: Recipe) -> Iterator[tuple[str, Mapping[str, Any], str]
         yield f"ComponentDependencies.{name}", dependency, "dependency"
     for manifest in recipe.manifests:
         yield manifest.where, manifest.settings, "manifest"
+        environment = {key: None for key in manifest.lifecycle if key.lower() == "setenv"}
+        yield f"{manifest.where}.Lifecycle", environment, "step"
     for step in recipe.steps:
         yield step.where, step.settings, "step"
     for artifact in recipe.artifacts:
@@ -723,4 +737,4 @@ def _containers(recipe: Recipe) -> Iterator[tuple[Step, DockerRun]]:
     return ((step, run) for step in recipe.steps for run in step.docker_runs)
 
 
-RULES: tuple[Rule, ...] = tuple(rule for rule, _ in _CHECKS)
+RULES: tuple[Rule, ...] = (READABLE, *(rule for rule, _ in _CHECKS))

@@ -87,6 +87,12 @@ BROKEN: list[tuple[str, dict[str, Any], str, str]] = [
         "Manifests[0].Artifacts[0].URI",
         "write Uri",
     ),
+    (
+        "key-case",
+        lifecycle(run="true", setEnv={"A": "b"}),
+        "Manifests[0].Lifecycle.setEnv",
+        "write Setenv",
+    ),
     ("unknown-key", recipe(Manifest=[]), "Manifest", "write Manifests"),
     ("unknown-key", lifecycle(start="true"), "Manifests[0].Lifecycle.start", "startup"),
     ("unknown-key", recipe(Zzz=1), "Zzz", "remove it"),
@@ -411,7 +417,8 @@ def test_a_broken_rule_is_named_with_its_place_and_what_to_write(
 
 
 def test_every_rule_was_broken() -> None:
-    assert {rule for rule, *_ in BROKEN} == {rule.name for rule in portable.RULES}, (
+    broken = {rule for rule, *_ in BROKEN} | {portable.READABLE.name}  # in test_lint
+    assert broken == {rule.name for rule in portable.RULES}, (
         "a rule that nothing breaks may be one that nothing can break"
     )
 

@@ -1,0 +1,143 @@
+"""Whether a recipe runs on both runtimes: the preflight's rules for any recipe file or folder."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+import yaml
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from infra import portable
+from infra.findings import Finding, Rule, Severity
+
+_COLOURS = {Severity.ERROR: "red", Severity.WARNING: "yellow", Severity.INFO: "cyan"}
+_ENDINGS = (".json", ".yaml", ".yml")
+# what `gdk component build` fills in, by its documentation
+_PLACEHOLDERS = {
+    "COMPONENT_NAME": "com.example.Component",
+    "COMPONENT_VERSION": "1.0.0",
+    "COMPONENT_AUTHOR": "somebody",
+    "BUCKET_NAME": "bucket",
+}
+_PLACEHOLDER = re.compile(rf"(?<![$\w{{])(\{{)?({'|'.join(_PLACEHOLDERS)})(?(1)\}})(?!\w)")
+
+
+def lint(
+    paths: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Recipe files (JSON or YAML), or folders to look for them in."),
+    ] = None,
+    rules: Annotated[
+        bool, typer.Option("--rules", help="Say what is checked, and why, in place of checking.")
+    ] = False,
+) -> None:
+    """Check recipes against what the Java nucleus and Nucleus Lite really do.
+
+    Ends with 1 where an error was found, with 2 where there was nothing to check.
+    """
+    console = Console()
+    if rules:
+        _show_rules(console, portable.RULES)
+        return
+    if not paths:
+        raise typer.BadParameter("which recipe? Name a file or a folder, or say --rules")
+    found = [(file, finding) for path in paths for file in recipes(path) for finding in check(file)]
+    if console.is_terminal:
+        _show(console, found)
+    else:
+        for file, finding in found:
+            typer.echo(f"{file}:{finding.line}")
+    if any(finding.rule.severity is Severity.ERROR for _, finding in found):
+        raise typer.Exit(1)
+
+
+def recipes(path: Path) -> list[Path]:
+    """The file itself, or every recipe below a folder; BadParameter where there is none."""
+    if path.is_file():
+        return [path]
+    if not path.is_dir():
+        raise typer.BadParameter(f"{path} is neither a file nor a folder")
+    if found := sorted(_below(path)):
+        return found
+    raise typer.BadParameter(
+        f"no file below {path} has a RecipeFormatVersion: name the recipe itself"
+    )
+
+
+def _below(folder: Path) -> Iterator[Path]:
+    for file in folder.rglob("*"):
+        inside = file.relative_to(folder).parts
+        hidden = any(part.startswith(".") or part == "node_modules" for part in inside)
+        if not hidden and file.suffix in _ENDINGS and file.is_file():
+            head = file.read_text(errors="replace").lower()
+            if "recipeformatversion" in head:
+                yield file
+
+
+def check(file: Path) -> list[Finding]:
+    """What is wrong with one file."""
+    text = file.read_text(errors="replace")
+    try:
+        recipe = read(text)
+    except ValueError as error:
+        return [Finding(rule=portable.READABLE, where="file", fix=str(error))]
+    return portable.findings(recipe, size=len(text.encode()))
+
+
+def read(text: str) -> dict[str, Any]:
+    """A recipe, with gdk's placeholders filled in; ValueError says where it can't be read."""
+    filled = _PLACEHOLDER.sub(lambda match: _PLACEHOLDERS[match[2]], text)
+    try:
+        # the cloud tells JSON from YAML by the first byte as well; BaseLoader leaves 2020-01-25
+        # and 1.10 the words they are, and makes nothing but strings, lists and mappings
+        recipe = (
+            json.loads(filled)
+            if filled.startswith("{")
+            else yaml.load(filled, Loader=yaml.BaseLoader)  # noqa: S506
+        )
+    except (ValueError, yaml.YAMLError) as error:
+        raise ValueError(f"correct its syntax: {' '.join(str(error).split())}") from error
+    if not isinstance(recipe, dict):
+        kind = type(recipe).__name__
+        raise ValueError(f"a recipe is a mapping of keys, this is a {kind}")  # noqa: TRY004  # text
+    return recipe
+
+
+def _show(console: Console, found: Sequence[tuple[Path, Finding]]) -> None:
+    table = Table("where", "rule", "why, and what to write", box=None, pad_edge=False)
+    shown: Path | None = None
+    for file, finding in found:
+        if file != shown:
+            table.add_row(Text(str(file), "bold"))
+            shown = file
+        rule = finding.rule
+        table.add_row(
+            Text(f"  {finding.where}"),
+            Text(f"{rule.severity} {rule.name}", _COLOURS[rule.severity]),
+            Text.assemble(rule.reason, "\n→ ", (finding.fix, "bold")),
+        )
+    console.print(table if found else "nothing to correct")
+
+
+def _show_rules(console: Console, rules: Sequence[Rule]) -> None:
+    if not console.is_terminal:
+        for rule in rules:
+            typer.echo(f"{rule.name}: {rule.severity}, {rule.bites}: {rule.reason} ({rule.source})")
+        return
+    table = Table("rule", "severity", "bites on", "why", "source", box=None, pad_edge=False)
+    for rule in rules:
+        table.add_row(
+            rule.name,
+            Text(rule.severity, _COLOURS[rule.severity]),
+            rule.bites,
+            Text(rule.reason),
+            Text(rule.source, "dim"),
+        )
+    console.print(table)
