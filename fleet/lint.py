@@ -111,7 +111,9 @@ def read(text: str) -> dict[str, Any]:
 
 
 def _show(console: Console, found: Sequence[tuple[Path, Finding]]) -> None:
-    table = Table("where", "rule", "why, and what to write", box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False)
+    for heading in ("where", "rule", "why, and what to write"):
+        table.add_column(heading, overflow="fold")  # every letter: it is there to be typed
     shown: Path | None = None
     for file, finding in found:
         if file != shown:
