@@ -1,0 +1,319 @@
+"""The device plan against the device: what it predicts is what greenhouse then observes.
+
+Bytes are those of the files that appear on the device's disk, and of the image layers that none of
+its images had; restarts are new containers, and for com.ml.check the dated change of its state. One
+story on one greenhouse: each change comes on top of the one before.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import xgboost
+
+from fleet import holdings, page, preview
+from fleet.plan import Gate, Group, Kind, Plan
+from fleet.plan import plan as plan_of
+from fleet.stacks import Stack
+from greenhouse import account
+from greenhouse.device.folders import Folders
+from infra.clients import Clients
+from infra.recipe import CHECK, CONSUMER, RECIPES, SERVICE
+from tests.whole.place import STACK, Place, wait_until
+
+pytestmark = pytest.mark.whole
+
+MODEL, SAMPLES = "edge/models/wine-quality.json", "edge/consumer/samples.json"
+CODE = "edge/inference/settings.py"
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A device, as its disk, its engine and its last report show it."""
+
+    files: Mapping[str, int]  # artifacts, by path
+    layers: frozenset[str]  # uncompressed, of every image that one of its recipes names
+    containers: Mapping[str, str]
+    states: Mapping[str, tuple[str, Any]]  # version, and when its state last changed
+
+    @classmethod
+    def of(cls, place: Place, thing: str) -> Seen:
+        folders = Folders(place.home.device(thing))
+        artifacts = folders.all_artifacts[0]
+        installed = account.greengrass(place.ports).list_installed_components(
+            coreDeviceThingName=thing
+        )["installedComponents"]
+        return cls(
+            files={
+                str(path.relative_to(artifacts)): path.stat().st_size
+                for path in artifacts.rglob("*")
+                if path.is_file()
+            },
+            layers=frozenset(
+                layer
+                for image in _images(folders)
+                for layer in json.loads(_inspect(place, image, "{{json .RootFS.Layers}}"))
+            ),
+            containers={
+                name: place.docker("ps", "-q", "--no-trunc", "--filter", f"name=^{name}.{thing}$")
+                for name in (SERVICE, CONSUMER)
+            },
+            states={
+                one["componentName"]: (one["componentVersion"], one["lastStatusChangeTimestamp"])
+                for one in installed
+            },
+        )
+
+    def downloaded_files(self, before: Seen) -> int:
+        return sum(size for path, size in self.files.items() if path not in before.files)
+
+    def restarted(self, before: Seen) -> set[str]:
+        there = self.states.keys() & before.states.keys()
+        return {
+            *(name for name in there - self.containers.keys() if self._moved(name, before)),
+            *(
+                name
+                for name in there & self.containers.keys()
+                if self.containers[name] != before.containers[name]
+            ),
+        }
+
+    def _moved(self, name: str, before: Seen) -> bool:
+        return self.states[name] != before.states[name]
+
+
+def _images(folders: Folders) -> set[str]:
+    return {
+        image
+        for path in folders.recipes.glob("*@*.json")
+        for image in holdings.docker_images(json.loads(path.read_text()))
+    }
+
+
+def _inspect(place: Place, image: str, shown: str) -> str:
+    return place.docker("image", "inspect", "--format", shown, image)
+
+
+def downloaded_layers(place: Place, thing: str, before: Seen, clients: Clients) -> int:
+    """Compressed bytes of what the device's images have now and none had before."""
+    sizes: dict[str, int] = {}
+    for image in _images(Folders(place.home.device(thing))):
+        name, _, digest = image.partition("@")
+        [found] = clients.ecr.batch_get_image(
+            repositoryName=name.partition("/")[2], imageIds=[{"imageDigest": digest}]
+        )["images"]
+        manifest = json.loads(found["imageManifest"])
+        layers = json.loads(_inspect(place, image, "{{json .RootFS.Layers}}"))
+        if set(layers) - before.layers:
+            sizes[manifest["config"]["digest"]] = manifest["config"]["size"]
+        for layer, blob in zip(layers, manifest["layers"], strict=True):
+            if layer not in before.layers:
+                sizes[blob["digest"]] = blob["size"]
+    return sum(sizes.values())
+
+
+@pytest.fixture
+def clients(place: Place, monkeypatch: pytest.MonkeyPatch) -> Clients:
+    for name, value in place.env.items():
+        if name.startswith("AWS_"):
+            monkeypatch.setenv(name, value)
+    return Stack.read(STACK, place.tree).clients()
+
+
+def pulumi_json(place: Place, *arguments: str) -> str:
+    done = subprocess.run(
+        ["pulumi", *arguments, "--json", "--non-interactive"],
+        env=place.env,
+        cwd=place.tree,
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    return done.stdout
+
+
+def planned(place: Place, clients: Clients, stack: str, *, destroy: bool = False) -> Plan:
+    command = ["destroy", "--preview-only"] if destroy else ["preview", "--show-sames"]
+    seen = preview.read(pulumi_json(place, *command, "--stack", stack))
+    targets, held = holdings.look(clients, seen, place.tree)
+    made = plan_of(seen, targets, held, region=clients.region)
+    assert page.render(made, list(Gate)), "every plan can be shown"
+    return made
+
+
+def the_group(plan: Plan) -> Group:
+    [target] = plan.targets
+    [group] = target.groups
+    return group
+
+
+def names(group: Group, *kinds: Kind) -> set[str]:
+    return {change.name for change in group.changes if change.kind in kinds}
+
+
+def assert_comes_true(
+    place: Place,
+    clients: Clients,
+    *,
+    stack: str = STACK,
+    thing: str = "",
+    destroy: bool = False,
+) -> Plan:
+    """Plan, do it, and compare."""
+    thing = thing or place.thing
+    before = Seen.of(place, thing)
+    plan = planned(place, clients, stack, destroy=destroy)
+    group = the_group(plan)
+    place.pulumi("destroy" if destroy else "up", "--stack", stack, "--yes", "--skip-preview")
+    after = Seen.of(place, thing)
+    assert after.restarted(before) == set(group.restarts)
+    assert after.states.keys() - before.states.keys() == names(group, Kind.ADDED)
+    assert before.states.keys() - after.states.keys() == names(group, Kind.REMOVED)
+    assert {name: version for name, (version, _) in after.states.items()} == {
+        change.name: change.then for change in group.changes if change.then
+    }, "the versions that the plan named"
+    files = after.downloaded_files(before)
+    layers = downloaded_layers(place, thing, before, clients)
+    if group.download.least == group.download.most:
+        assert (files, layers) == (group.download.files, group.download.layers)
+    else:
+        assert group.download.least <= files + layers <= group.download.most
+    assert not group.download.unknown
+    return plan
+
+
+def test_a_first_release(place: Place, clients: Clients) -> None:
+    wait_until(
+        lambda: account.TENANT in Seen.of(place, place.thing).states,
+        seconds=30,
+        why="the tenant isn't there",
+    )
+    before = Seen.of(place, place.thing)
+    group = the_group(planned(place, clients, STACK))
+    place.up()
+    after = Seen.of(place, place.thing)
+    assert names(group, Kind.ADDED) == after.states.keys() - before.states.keys() == set(RECIPES)
+    assert names(group, Kind.KEPT) == {account.TENANT}
+    assert after.downloaded_files(before) == group.download.files
+    assert group.download.unknown == ("the image, which isn't built yet",), (
+        "nothing to go by before the first build: it says so and guesses nothing"
+    )
+
+
+def test_nothing(place: Place, clients: Clients) -> None:
+    group = the_group(assert_comes_true(place, clients))
+    assert names(group, Kind.KEPT) == {account.TENANT, *RECIPES}
+    assert group.download.most == 0
+
+
+def cut_the_model(place: Place) -> None:
+    path = place.tree / MODEL
+    xgboost.Booster(model_file=path)[:40].save_model(path)
+
+
+def put_the_model_back(place: Place) -> None:
+    (place.tree / MODEL).write_bytes(Path(MODEL).read_bytes())
+
+
+def drop_a_sample(place: Place) -> None:
+    path = place.tree / SAMPLES
+    path.write_text(json.dumps(json.loads(path.read_text())[:-1]))
+
+
+def edit_the_code(place: Place) -> None:
+    with (place.tree / CODE).open("a") as file:
+        file.write("# a line that only a new image has\n")
+
+
+@pytest.mark.parametrize(
+    ("change", "restarts"),
+    [
+        pytest.param(cut_the_model, {SERVICE, CHECK}, id="a new model"),
+        pytest.param(put_the_model_back, {SERVICE, CHECK}, id="back to the old model"),
+        pytest.param(lambda place: place.configure(memory=80), set(RECIPES), id="more memory"),
+        pytest.param(
+            lambda place: place.configure(consumer_interval=2), {CONSUMER}, id="another interval"
+        ),
+        pytest.param(
+            lambda place: place.configure(check_timeout=25), {CHECK}, id="more time for the check"
+        ),
+        pytest.param(drop_a_sample, {CONSUMER, CHECK}, id="other samples"),
+        pytest.param(edit_the_code, set(RECIPES), id="new code"),
+    ],
+)
+def test_a_change(
+    place: Place, clients: Clients, change: Callable[[Place], None], restarts: set[str]
+) -> None:
+    change(place)
+    plan = assert_comes_true(place, clients)
+    assert set(the_group(plan).restarts) == restarts
+    older = change is put_the_model_back
+    assert bool(plan.caught(Gate.DOWNGRADE)) is older, "the only one that had been published before"
+    assert not plan.caught(Gate.REMOVED)
+    assert not plan.caught(Gate.RIGHTS), "its own files by other hashes are no new right"
+
+
+def test_others_that_the_stack_doesn_t_keep(place: Place, clients: Clients) -> None:
+    place.configure(keep_components=False)
+    plan = assert_comes_true(place, clients)
+    assert plan.caught(Gate.REMOVED) == (account.TENANT,)
+    assert not plan.caught(Gate.RIGHTS)
+
+
+FOLLOWER = "follower"
+
+
+def test_a_follower_in_a_group(place: Place, clients: Clients) -> None:
+    place.add_device(f"{place.thing}-2", group=f"{place.thing}-group")
+    (place.tree / f"Pulumi.{FOLLOWER}.yaml").write_text(
+        json.dumps(
+            {
+                "config": {
+                    "aws:region": clients.region,
+                    "edge-inference:thing-group": f"{place.thing}-group",
+                    "edge-inference:release-from": STACK,
+                    "edge-inference:rollout-timeout": "120",
+                }
+            }
+        )
+    )
+    place.pulumi("stack", "init", FOLLOWER)
+    plan = assert_comes_true(place, clients, stack=FOLLOWER, thing=f"{place.thing}-2")
+    assert names(the_group(plan), Kind.ADDED) == set(RECIPES)
+    assert the_group(plan).download.least == the_group(plan).download.most, (
+        "the image was built by another stack: every byte is known"
+    )
+    assert plan.caught(Gate.RIGHTS), "the role gets to read this release by a policy of its own"
+
+
+def test_what_operators_see_of_both(place: Place) -> None:
+    shown = subprocess.run(
+        [sys.executable, "-m", "fleet", "status"],
+        cwd=place.tree,
+        env={**os.environ, **place.env},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    for thing in (place.thing, f"{place.thing}-2"):
+        assert f"{thing} answered" in shown, shown
+    assert f"thing group {place.thing}-group" in shown
+
+
+def test_a_destroy(place: Place, clients: Clients) -> None:
+    plan = assert_comes_true(place, clients, stack=FOLLOWER, thing=f"{place.thing}-2", destroy=True)
+    assert plan.caught(Gate.REMOVED) == tuple(sorted(RECIPES))
+
+
+def test_a_stack_that_leaves_its_device(place: Place, clients: Clients) -> None:
+    place.configure(thing=None)
+    plan = assert_comes_true(place, clients)
+    assert plan.caught(Gate.REMOVED) == tuple(sorted(RECIPES))
