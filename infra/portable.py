@@ -350,9 +350,7 @@ def _startup_gate(recipe: Recipe) -> Found:
     """Lite's own last line hides the exit code of ours: a failed start SUCCEEDED."""
     for step in _of(recipe, "startup"):
         ends = step.commands[-1:]
-        guarded = any(
-            end.after == "||" and end.words[0] == "exit" and end.words[1:] != ("0",) for end in ends
-        )
+        guarded = any(end.after == "||" and end.words[0] == "exit" for end in ends)
         strict = any(
             command.words[0] == "set" and re.match(r"-\w*e", "".join(command.words[1:2]))
             for command in step.commands

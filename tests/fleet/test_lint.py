@@ -111,6 +111,12 @@ def test_warnings_do_not_stop_a_pipeline(tmp_path: Path) -> None:
     assert "warning docker-name" in done.stdout
 
 
+def test_a_recipe_s_spaces_count(tmp_path: Path) -> None:
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(FINE.read_text() + " \n" * 4_000)
+    assert "error recipe-size" in run(recipe).stdout, "Lite reads the text as it is"
+
+
 def test_a_folder_is_searched_for_recipes(tmp_path: Path) -> None:
     (tmp_path / "a" / ".hidden").mkdir(parents=True)
     (tmp_path / "a" / "b.yml").write_text("RecipeFormatVersion: '2020-01-25'\n")

@@ -162,6 +162,12 @@ BROKEN: list[tuple[str, dict[str, Any], str, str]] = [
     ),
     (
         "startup-leaves-early",
+        lifecycle(startup="set -e; check; exit $?"),
+        "Manifests[0].Lifecycle.startup",
+        "fall through",
+    ),
+    (
+        "startup-leaves-early",
         lifecycle(startup="exec check || exit 1"),
         "Manifests[0].Lifecycle.startup",
         "fall through",
@@ -399,6 +405,17 @@ def lines(found: list[Finding]) -> list[str]:
         lifecycle(startup="check >/dev/null 2>&1 || exit 1"),
         lifecycle(startup="set -eu\ncheck"),
         lifecycle(run={"Script": "pip install -r {artifacts:path}/requirements.txt"}),
+        lifecycle(run={"Script": "pip install ./own git+https://example.com/a@v1 b.whl"}),
+        recipe(Lifecycle={"all": {"run": "true"}}),
+        rights("local/{iot:thingName}"),
+        docker(
+            f"exec docker run --rm --init --name w -u 0 -v {{artifacts:path}}:/a {IMAGE}",
+            user_files={"Uri": "s3://bucket/model.json"},
+        ),
+        docker(
+            "exec docker run --rm --init --name w --network host"
+            f" -e AWS_CONTAINER_CREDENTIALS_FULL_URI {IMAGE}"
+        ),
         lifecycle(run="true", install={"Script": "pip install 'pandas==2.3.3'", "Timeout": 600}),
     ],
 )
