@@ -1,13 +1,20 @@
 """A client as an application on the device would be one: asks at an interval, logs the answers.
 
 It runs in the service's image, which has the SDK, but isn't part of it: a new consumer is a new
-file. It outlives the service: while nobody answers it says so, and goes on asking.
+file. It outlives the service and its releases: it asks whichever model answers, and holds that to
+its own first answers, bit for bit. Whether those are XGBoost's is the check's to say.
+
+While nobody answers it says so and goes on asking. An outage is also told to the nucleus, as the
+component state ERRORED, and its end as RUNNING. Once an outage, and not by a consumer that has
+heard no answer since it started: the Java nucleus starts it anew for that, and leaves it BROKEN
+until the next deployment after three times in an hour.
 """
 
 from __future__ import annotations
 
 import asyncio
 import itertools
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -15,38 +22,41 @@ from functools import partial
 from pathlib import Path
 
 from inference import log
-from inference.client import Client, Refused
-from inference.files import read_samples
+from inference.check import compare
+from inference.client import Client, Refused, asking, confirmed
+from inference.files import Golden, read_samples
 from inference.ipc import Line
-from inference.program import first, run, sigterm
-from inference.protocol import ANSWER_TOPIC, REQUEST_TOPIC, Record
+from inference.program import run
+from inference.protocol import Answer, Record
 from inference.settings import Exit, Nucleus, Parser, seconds
 
 ANSWER_SECONDS = 3.0  # an answer takes milliseconds; after this long it is silence
+OUTAGE = 3  # turns without an answer in a row
 
 
-async def consume(samples: Path, interval: float, nucleus: Nucleus) -> Exit:
-    stop = sigterm()
-    batches = read_samples(samples)
-    line = Line(
-        nucleus,
-        topic=ANSWER_TOPIC,
-        received=lambda payload: client.received(payload),
-        opened=lambda: log.event("ready", interval=interval),
-    )
-    client = Client(name=f"consumer-{nucleus.thing}", send=partial(line.publish, REQUEST_TOPIC))
-    await first(line.run(), stop.wait(), ask_forever(client, batches, interval))
-    log.event("stopped")
-    return Exit.DONE
+class Consumer:
+    """Asks for all samples every interval; they are more than one request where they are many."""
 
+    def __init__(self, client: Client, line: Line, batches: Sequence[Sequence[Record]]) -> None:
+        self._client = client
+        self._line = line
+        self._batches = batches
+        self._unanswered = 0
+        self._first: Golden | None = None  # what the model that answers has answered at first
+        self._in_outage = False
 
-async def ask_forever(client: Client, batches: Sequence[Sequence[Record]], interval: float) -> None:
-    """Ask for all samples every interval; they are more than one request where they are many."""
-    unanswered = 0
-    while True:
+    async def ask_forever(self, interval: float) -> None:
+        while True:
+            asked = time.monotonic()
+            await self._turn()
+            await asyncio.sleep(max(0.0, asked + interval - time.monotonic()))
+
+    async def _turn(self) -> None:
         asked = time.monotonic()
         try:
-            answers = [await client.ask(records, seconds=ANSWER_SECONDS) for records in batches]
+            answers = [
+                await self._client.ask(rows, seconds=ANSWER_SECONDS) for rows in self._batches
+            ]
         except Refused as exc:
             refusal = exc.refusal
             log.event(
@@ -56,24 +66,80 @@ async def ask_forever(client: Client, batches: Sequence[Sequence[Record]], inter
                 row=refusal.row,
                 field=refusal.field,
             )
-            unanswered = 0
         except (TimeoutError, ConnectionError) as exc:
-            unanswered += 1
-            log.event("silence", unanswered=unanswered, reason=str(exc) or "no answer in time")
+            await self._silence(str(exc) or "no answer in time")
+            return
         else:
-            took = time.monotonic() - asked
-            # two models in one turn while a release takes over from another
-            for model, group in itertools.groupby(answers, key=lambda answer: answer.model):
-                predictions = [number for answer in group for number in answer.predictions]
-                log.event(
-                    "answer",
-                    rows=len(predictions),
-                    predictions=predictions,
-                    model=model,
-                    ms=round(took * 1000, 2),
-                )
-            unanswered = 0
-        await asyncio.sleep(max(0.0, asked + interval - time.monotonic()))
+            self._answered(answers, took=time.monotonic() - asked)
+        self._unanswered = 0
+        if self._in_outage:
+            self._in_outage = False
+            await self._report("RUNNING")
+
+    def _answered(self, answers: Sequence[Answer], *, took: float) -> None:
+        # two models in one turn while a release takes over from another
+        groups = [
+            (model, [number for answer in group for number in answer.predictions])
+            for model, group in itertools.groupby(answers, key=lambda answer: answer.model)
+        ]
+        for model, predictions in groups:
+            log.event(
+                "answer",
+                rows=len(predictions),
+                predictions=predictions,
+                model=model,
+                ms=round(took * 1000, 2),
+            )
+        model, predictions = groups[-1]
+        if len(groups) > 1 or self._first is None or self._first.model != model:
+            whole = len(groups) == 1
+            self._first = Golden(model=model, predictions=predictions) if whole else None
+        elif not (verdict := compare(self._first, predictions)).passed:
+            log.event(
+                "changed",
+                model=model,
+                row=verdict.row,
+                before=verdict.expected,
+                now=verdict.got,
+                difference=verdict.difference,
+            )
+
+    async def _silence(self, reason: str) -> None:
+        self._unanswered += 1
+        log.event("silence", unanswered=self._unanswered, reason=reason)
+        if self._unanswered == OUTAGE and self._first is not None:
+            self._in_outage = True
+            await self._report("ERRORED")
+
+    async def _report(self, state: str) -> None:
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                await confirmed(lambda sent: self._line.update_state(state, sent))
+        except (TimeoutError, ConnectionError) as exc:
+            log.event("state-not-reported", state=state, reason=str(exc) or "no reply in time")
+        else:
+            log.event("state-reported", state=state)
+
+
+async def consume(samples: Path, interval: float, nucleus: Nucleus) -> None:
+    stop = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+    batches = read_samples(samples)
+    await asking(
+        nucleus,
+        "consumer",
+        lambda client, line: [
+            stop.wait(),
+            Consumer(client, line, batches).ask_forever(interval),
+        ],
+        interval=interval,
+    )
+    log.event("stopped")
+
+
+def program(samples: Path, interval: float, nucleus: Nucleus) -> Exit:
+    asyncio.run(consume(samples, interval, nucleus))
+    return Exit.DONE
 
 
 def main(arguments: Sequence[str]) -> Exit:
@@ -81,7 +147,7 @@ def main(arguments: Sequence[str]) -> Exit:
     parser.add_argument("--samples", type=Path, required=True, metavar="PATH")
     parser.add_argument("--interval", type=seconds, required=True, metavar="SECONDS")
     options = parser.parse_args(arguments)
-    return run(partial(consume, options.samples, options.interval))
+    return run(partial(program, options.samples, options.interval))
 
 
 if __name__ == "__main__":

@@ -11,14 +11,11 @@ import asyncio
 import struct
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
 
 from . import log
-from .client import Client, Refused
+from .client import Client, Refused, asking
 from .files import Golden, read_golden, read_samples
-from .ipc import Line
-from .program import first
-from .protocol import ANSWER_TOPIC, REQUEST_TOPIC, Record
+from .protocol import Record
 from .settings import Check, Exit, Nucleus
 
 ANSWER_SECONDS = 0.5  # an answer takes milliseconds; the question may have met nobody: ask again
@@ -100,18 +97,17 @@ async def judge(
         )
 
 
-async def check(options: Check, nucleus: Nucleus) -> Exit:
+def check(options: Check, nucleus: Nucleus) -> Exit:
     """The program: its exit code is the verdict, its last line says why."""
     samples, golden = read_samples(options.samples), read_golden(options.golden)
-    line = Line(
-        nucleus,
-        topic=ANSWER_TOPIC,
-        received=lambda payload: client.received(payload),
-        opened=lambda: log.event("asking", model=golden.model, seconds=options.timeout),
-    )
-    client = Client(name=f"check-{nucleus.thing}", send=partial(line.publish, REQUEST_TOPIC))
-    verdict: Verdict = await first(
-        judge(client, samples, golden, seconds=options.timeout), line.run()
+    verdict: Verdict = asyncio.run(
+        asking(
+            nucleus,
+            "check",
+            lambda client, _: [judge(client, samples, golden, seconds=options.timeout)],
+            model=golden.model,
+            seconds=options.timeout,
+        )
     )
     told = asdict(verdict)
     log.event("passed" if told.pop("passed") else "failed", **told)

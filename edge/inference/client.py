@@ -7,11 +7,24 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from concurrent.futures import Future
 from contextlib import suppress
 from itertools import count
+from typing import Any
 
-from .protocol import Answer, Record, Refusal, decode_reply, encode_request
+from . import log
+from .ipc import Line, Sent
+from .protocol import (
+    ANSWER_TOPIC,
+    REQUEST_TOPIC,
+    Answer,
+    Record,
+    Refusal,
+    decode_reply,
+    encode_request,
+)
+from .settings import Nucleus
 
 Send = Callable[[bytes], Awaitable[None]]  # raises ConnectionError
 
@@ -59,3 +72,52 @@ class Client:
     def _answered(self, reply: Answer | Refusal) -> None:
         if (asked := self._asked.get(reply.id)) and not asked.done():
             asked.set_result(reply)
+
+
+async def asking(
+    nucleus: Nucleus,
+    name: str,
+    works: Callable[[Client, Line], Sequence[Coroutine[Any, Any, Any]]],
+    **opened: Any,
+) -> Any:
+    """The outcome of the work that ends first, beside a line to the service.
+
+    `opened` is what the log says of it once there is a connection. Raises Unreachable.
+    """
+
+    async def send(payload: bytes) -> None:
+        await confirmed(lambda sent: line.post(REQUEST_TOPIC, payload, sent))
+
+    client = Client(name=f"{name}-{nucleus.thing}", send=send)
+    line = Line(
+        nucleus,
+        topic=ANSWER_TOPIC,
+        received=client.received,
+        opened=lambda: log.event("asking", **opened),
+    )
+    tasks = [asyncio.create_task(work) for work in works(client, line)]
+    tasks.append(asyncio.create_task(asyncio.to_thread(line.run)))
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        return next(task for task in tasks if task.done()).result()
+    finally:
+        line.stop()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        line.close()
+
+
+async def confirmed(start: Callable[[Sent], None]) -> None:
+    """Start something, and wait until the nucleus has confirmed it; raises ConnectionError."""
+    outcome: Future[None] = Future()
+    outcome.set_running_or_notify_cancel()  # whoever waits may leave, the message won't
+
+    def sent(error: ConnectionError | None) -> None:
+        if error:
+            outcome.set_exception(error)
+        else:
+            outcome.set_result(None)
+
+    start(sent)
+    await asyncio.wrap_future(outcome)

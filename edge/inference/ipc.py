@@ -8,12 +8,11 @@ that nobody will ever listen on, and only leaving (exit 69) lets the nucleus sta
 The SDK calls back on one thread of its own. Messages are handed on right there, and may be answered
 right there, since a hop to another thread and back costs a third of a round trip (0.83 ms instead
 of the echo's 0.62, 2026-11-23). But while its thread is busy the SDK reads nothing: whoever takes
-long goes elsewhere.
+long goes elsewhere. No asyncio: importing it is a sixth of the service's start.
 """
 
 from __future__ import annotations
 
-import asyncio
 import importlib.util
 import json
 import sys
@@ -23,7 +22,7 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
-from functools import partial
+from queue import Empty, SimpleQueue
 from typing import Any
 
 # the package's own __init__ imports MQTT, which nobody here speaks: a tenth of the start
@@ -55,6 +54,7 @@ CONNECT_SECONDS = 10.0
 REPLY_SECONDS = 10.0  # Lite holds a publisher up for 3 s when a subscriber doesn't read
 PAUSES = (0.1, 0.2, 0.4, 0.8, 1.6, 3.2)  # s between attempts in a row; then the line is lost
 STEADY_SECONDS = 10.0  # a connection that held that long has earned all its attempts again
+CLOSE_SECONDS = 1.0
 REPLIED = 64  # published messages whose streams may still be closed by the nucleus itself
 
 # whatever the SDK raises for a call that went wrong; an application's errors are RuntimeErrors
@@ -62,6 +62,38 @@ _SDK_ERRORS = (RuntimeError, AwsCrtError, OSError, TimeoutError)
 
 Received = Callable[[bytes], None]
 Sent = Callable[[ConnectionError | None], None]  # what became of a message
+
+
+class _Stopped(Exception):
+    """The line's user has asked for its end."""
+
+
+class _Patience:
+    """Waits that news cut short and `stop` ends for good, also from a signal handler."""
+
+    def __init__(self) -> None:
+        self._stopping = False
+        self._news: SimpleQueue[None] = SimpleQueue()  # unlike an Event, a handler may enter it
+
+    def tell(self) -> None:
+        """Something that somebody may wait for has happened."""
+        self._news.put(None)
+
+    def stop(self) -> None:
+        self._stopping = True
+        self.tell()
+
+    def wait(self, seconds: float, until: Callable[[], bool]) -> bool:
+        """Whether it has become true in time; raises _Stopped."""
+        deadline = time.monotonic() + seconds
+        while not self._stopping and not until():
+            try:
+                self._news.get(timeout=max(0.0, deadline - time.monotonic()))
+            except Empty:
+                return until()
+        if self._stopping:
+            raise _Stopped
+        return True
 
 
 class Line:
@@ -77,38 +109,48 @@ class Line:
         self._topic = topic
         self._received = received
         self._opened = opened
+        self._patience = _Patience()
         self._lock = threading.RLock()  # of what follows; a post that fails may lead to the next
         self._connection: _Connection | None = None
         self._held: deque[tuple[str, bytes, Sent]] = deque()
         group = EventLoopGroup(num_threads=1)
         self._bootstrap = ClientBootstrap(group, DefaultHostResolver(group))
 
-    async def run(self) -> None:
-        """Keep the line open until cancelled; raises Unreachable when it is lost for good."""
+    def run(self) -> None:
+        """Keep the line open until `stop`, and leave it so; raises Unreachable when it is lost."""
         failures = 0
-        while True:
-            connection = _Connection(self._nucleus, self._bootstrap)
-            try:
-                await connection.open(self._topic, self._received)
-                opened = time.monotonic()
-                self._use(connection)
-                self._opened()
-                reason = await connection.over()
-                if time.monotonic() - opened >= STEADY_SECONDS:
-                    failures = 0
-            except ConnectionError as exc:
-                reason = str(exc)
-            finally:
+        with suppress(_Stopped):
+            while True:
+                connection = _Connection(self._nucleus, self._bootstrap, self._patience)
+                try:
+                    connection.open(self._topic, self._received)
+                    opened = time.monotonic()
+                    self._use(connection)
+                    self._opened()
+                    reason = connection.over()
+                    if time.monotonic() - opened >= STEADY_SECONDS:
+                        failures = 0
+                except ConnectionError as exc:
+                    reason = str(exc)
                 self._use(None)
-                await connection.close()
-            if failures == len(PAUSES):
-                raise Unreachable(
-                    f"no Greengrass IPC at {self._nucleus.socket} for {self._topic!r} after"
-                    f" {failures + 1} attempts: {reason}"
-                )
-            log.event("disconnected", reason=reason, retry_seconds=PAUSES[failures])
-            await asyncio.sleep(PAUSES[failures])
-            failures += 1
+                connection.close()
+                if failures == len(PAUSES):
+                    raise Unreachable(
+                        f"no Greengrass IPC at {self._nucleus.socket} for {self._topic!r} after"
+                        f" {failures + 1} attempts: {reason}"
+                    )
+                log.event("disconnected", reason=reason, retry_seconds=PAUSES[failures])
+                self._patience.wait(PAUSES[failures], lambda: False)
+                failures += 1
+
+    def stop(self) -> None:
+        """Have `run` return; may be called by a signal handler."""
+        self._patience.stop()
+
+    def unsubscribe(self, seconds: float) -> None:
+        """After `stop`: hear nothing any more; posting goes on. Raises TimeoutError."""
+        if self._connection:
+            self._connection.unsubscribe(seconds)
 
     def post(self, topic: str, payload: bytes, sent: Sent) -> None:
         """Hand a message to the nucleus, or keep it until there is a connection; on any thread.
@@ -122,30 +164,16 @@ class Line:
             self._connection = None  # `over` will tell
             self._held.append((topic, payload, sent))
 
-    async def publish(self, topic: str, payload: bytes) -> None:
-        """Post, and wait until the nucleus has it; raises ConnectionError."""
-        outcome: Future[None] = Future()
-        outcome.set_running_or_notify_cancel()  # whoever waits may leave, the message won't
-
-        def sent(error: ConnectionError | None) -> None:
-            if error:
-                outcome.set_exception(error)
-            else:
-                outcome.set_result(None)
-
-        self.post(topic, payload, sent)
-        await asyncio.wrap_future(outcome)
-
-    async def update_state(self, state: str) -> None:
-        """Tell the nucleus how this component is, RUNNING or ERRORED; raises ConnectionError."""
-        if not self._connection:
-            raise ConnectionError("there is no connection to the nucleus")
-        await self._connection.update_state(state)
-
-    async def unsubscribe(self) -> None:
-        """Hear nothing any more; posting goes on."""
+    def close(self) -> None:
+        """After `stop`: what has been posted and not confirmed is lost."""
         if self._connection:
-            await self._connection.unsubscribe()
+            self._connection.close()
+
+    def update_state(self, state: str, sent: Sent) -> None:
+        """Tell the nucleus how this component is: RUNNING or ERRORED. Not kept for later."""
+        connection = self._connection
+        if connection is None or not connection.update_state(state, sent):
+            sent(ConnectionError("there is no connection to the nucleus"))
 
     def _use(self, connection: _Connection | None) -> None:
         with self._lock:
@@ -158,9 +186,9 @@ class Line:
 class _Connection:
     """One connection with its subscription."""
 
-    def __init__(self, nucleus: Nucleus, bootstrap: ClientBootstrap) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._lost: asyncio.Future[str] = self._loop.create_future()
+    def __init__(self, nucleus: Nucleus, bootstrap: ClientBootstrap, patience: _Patience) -> None:
+        self._patience = patience
+        self._reason: str | None = None  # why it is over
         options = SocketOptions()
         options.domain = SocketDomain.Local
         self._connection = eventstreamrpc.Connection(
@@ -176,27 +204,27 @@ class _Connection:
         self._subscription: Any = None
         self._posted: deque[tuple[float, Any]] = deque()  # operations, and since when
 
-    async def open(self, topic: str, received: Received) -> None:
+    def open(self, topic: str, received: Received) -> None:
         """Connect and subscribe; raises ConnectionError."""
-        await self._done(
+        self._done(
             "connecting", lambda: self._connection.connect(_Lifecycle(self)), CONNECT_SECONDS
         )
         self._subscription = self._client.new_subscribe_to_topic(_Messages(self, received))
-        await self._called(
-            f"subscribing to {topic!r}", self._subscription, SubscribeToTopicRequest(topic=topic)
+        request = SubscribeToTopicRequest(topic=topic)
+        self._done(
+            f"subscribing to {topic!r}", lambda: _start(self._subscription, request), REPLY_SECONDS
         )
 
-    async def over(self) -> str:
+    def over(self) -> str:
         """Wait for the end, and say what it was; a nucleus that owes a reply for long is one."""
-        while not self._lost.done():
-            await asyncio.wait((self._lost,), timeout=REPLY_SECONDS / 2)
+        while not self._patience.wait(REPLY_SECONDS / 2, lambda: self._reason is not None):
             long_ago = time.monotonic() - REPLY_SECONDS
             if any(
                 since < long_ago and not operation.get_response().done()
                 for since, operation in list(self._posted)
             ):
                 return f"no reply to a publication within {REPLY_SECONDS:.0f} s"
-        return self._lost.result()
+        return self._reason or ""
 
     def post(self, topic: str, payload: bytes, sent: Sent) -> bool:
         """Write a message; False when nothing was written, as the connection is over."""
@@ -204,66 +232,75 @@ class _Connection:
             topic=topic,
             publish_message=PublishMessage(binary_message=BinaryMessage(message=payload)),
         )
-        try:
-            operation = self._client.new_publish_to_topic()
-            operation.activate(request)
-        except _SDK_ERRORS as exc:
-            self.ended(f"publishing on {topic!r}: {type(exc).__name__} {exc}".rstrip())
+        operation = self._told(
+            f"publishing on {topic!r}", self._client.new_publish_to_topic, request, sent
+        )
+        if operation is None:
             return False
         self._posted.append((time.monotonic(), operation))
         # Java ends the stream with its answer, Lite leaves it open for us. Closing one that Java
         # has just closed would be an error, hence the distance.
         while len(self._posted) > REPLIED and self._posted[0][1].get_response().done():
             self._posted.popleft()[1].close()
-        operation.get_response().add_done_callback(partial(self._replied, topic, sent))
         return True
 
-    async def update_state(self, state: str) -> None:
-        await self._called(
-            f"the state {state}", self._client.new_update_state(), UpdateStateRequest(state=state)
-        )
+    def update_state(self, state: str, sent: Sent) -> bool:
+        """Write the component's state; False when nothing was written."""
+        request = UpdateStateRequest(state=state)
+        operation = self._told(f"the state {state}", self._client.new_update_state, request, sent)
+        return operation is not None
 
-    async def unsubscribe(self) -> None:
+    def unsubscribe(self, seconds: float) -> None:
         subscription, self._subscription = self._subscription, None
-        await asyncio.wrap_future(subscription.close())
+        subscription.close().result(seconds)
 
-    async def close(self) -> None:
+    def close(self) -> None:
         with suppress(*_SDK_ERRORS):  # why it ended has been told by `over`, or by what failed
-            await asyncio.wait_for(asyncio.wrap_future(self._connection.close()), REPLY_SECONDS)
+            self._connection.close().result(CLOSE_SECONDS)
 
     def ended(self, reason: str) -> None:
         """The nucleus ended the connection, or the subscription that it is there for."""
-
-        def tell() -> None:
-            if not self._lost.done():
-                self._lost.set_result(reason)
-
-        with suppress(RuntimeError):  # the loop has gone already
-            self._loop.call_soon_threadsafe(tell)
+        self._reason = self._reason or reason
+        self._patience.tell()
 
     def subscription_ended(self) -> None:
         if self._subscription is not None:  # else we did it
             self.ended("the nucleus ended the subscription")
 
-    def _replied(self, topic: str, sent: Sent, reply: Future[Any]) -> None:
-        error = reply.exception()
-        sent(_failed(f"publishing on {topic!r}", error) if error else None)
+    def _told(self, what: str, new: Callable[[], Any], request: Any, sent: Sent) -> Any | None:
+        """The operation that tells something, or None; `sent` learns of the nucleus' reply."""
 
-    async def _called(self, what: str, operation: Any, request: Any) -> None:
-        def start() -> Any:
-            operation.activate(request)
-            return operation.get_response()
+        def replied(reply: Future[Any]) -> None:
+            error = reply.exception()
+            sent(_failed(what, error) if error else None)
 
-        await self._done(what, start, REPLY_SECONDS)
-
-    @staticmethod
-    async def _done(what: str, start: Callable[[], Any], seconds: float) -> None:
         try:
-            await asyncio.wait_for(asyncio.wrap_future(start()), seconds)
-        except TimeoutError as exc:
-            raise ConnectionError(f"{what}: no reply within {seconds:.0f} s") from exc
+            operation = new()
+            reply = _start(operation, request)
         except _SDK_ERRORS as exc:
-            raise _failed(what, exc) from exc
+            self.ended(str(_failed(what, exc)))
+            return None
+        reply.add_done_callback(replied)
+        return operation
+
+    def _done(self, what: str, start: Callable[[], Any], seconds: float) -> None:
+        try:
+            outcome = start()
+            outcome.add_done_callback(lambda _: self._patience.tell())
+            in_time = self._patience.wait(seconds, outcome.done)
+            error = outcome.exception() if in_time else None
+        except _SDK_ERRORS as exc:
+            in_time, error = True, exc
+        if not in_time:
+            raise ConnectionError(f"{what}: no reply within {seconds:.0f} s")
+        if error:
+            raise _failed(what, error) from error
+
+
+def _start(operation: Any, request: Any) -> Any:
+    """The future of its reply."""
+    operation.activate(request)
+    return operation.get_response()
 
 
 def _failed(what: str, error: BaseException) -> ConnectionError:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import gc
+import signal
+import threading
+import time
 from functools import partial
 
 from . import log
 from .engine import load
 from .ipc import Line
-from .program import first, sigterm
 from .protocol import ANSWER_TOPIC, REQUEST_TOPIC
 from .service import Service
 from .settings import Exit, Nucleus, Serve
@@ -18,10 +19,8 @@ LAST_ANSWERS_SECONDS = 1.5  # of the 5 s that Java leaves between SIGTERM and SI
 SUMMARY_SECONDS = 60.0  # between two lines with the stats; none where nobody asked meanwhile
 
 
-async def serve(options: Serve, nucleus: Nucleus) -> Exit:
-    stop = sigterm()
-    evaluator = load(options.model)
-    model = evaluator.model
+def serve(options: Serve, nucleus: Nucleus) -> Exit:
+    """Until SIGTERM; raises UnusableFile and Unreachable."""
 
     def ready() -> None:
         log.event(
@@ -38,28 +37,29 @@ async def serve(options: Serve, nucleus: Nucleus) -> Exit:
         received=lambda payload: service.received(payload),
         opened=ready,
     )
+    signal.signal(signal.SIGTERM, lambda *_: line.stop())
+    evaluator = load(options.model)
+    model = evaluator.model
     service = Service(evaluator, partial(line.post, ANSWER_TOPIC))
-
-    async def stopped() -> None:
-        await stop.wait()
-        async with asyncio.timeout(LAST_ANSWERS_SECONDS):
-            await line.unsubscribe()
-            await asyncio.wrap_future(service.finish())
-
+    threading.Thread(target=_summaries, args=(service,), daemon=True).start()
     gc.freeze()  # all of this stays
     gc.enable()
+    line.run()
+    deadline = time.monotonic() + LAST_ANSWERS_SECONDS
     try:
-        await first(line.run(), stopped(), _summaries(service))
+        line.unsubscribe(LAST_ANSWERS_SECONDS)
+        service.finish().result(deadline - time.monotonic())
     except TimeoutError:
         log.event("answers-left-behind")
     log.event("stopped", **service.summary())
+    line.close()
     return Exit.DONE
 
 
-async def _summaries(service: Service) -> None:
+def _summaries(service: Service) -> None:
     told = 0
     while True:
-        await asyncio.sleep(SUMMARY_SECONDS)
+        time.sleep(SUMMARY_SECONDS)
         if service.stats.requests != told:
             told = service.stats.requests
             log.event("summary", **service.summary())

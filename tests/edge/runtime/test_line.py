@@ -10,8 +10,8 @@ import pytest
 
 from greenhouse.device.ipc import broker
 from inference import ipc
+from inference.client import confirmed
 from inference.ipc import Line
-from inference.program import first
 from inference.protocol import MAX_MESSAGE
 from inference.settings import Nucleus, Unreachable
 
@@ -31,7 +31,7 @@ class Heard:
 
     def open(self) -> None:
         self.opened += 1
-        self._news.set()
+        self._loop.call_soon_threadsafe(self._news.set)
 
     async def until(self, condition: Callable[[], bool]) -> None:
         async with asyncio.timeout(10):
@@ -53,9 +53,22 @@ def on_the_line(
             received=heard.message,
             opened=heard.open,
         )
-        await first(line.run(), story(line, heard))
+        running = asyncio.create_task(asyncio.to_thread(line.run))
+        telling = asyncio.ensure_future(story(line, heard))
+        try:
+            await asyncio.wait((running, telling), return_when=asyncio.FIRST_COMPLETED)
+            await (running if running.done() else telling)
+        finally:
+            telling.cancel()
+            line.stop()
+            await asyncio.gather(running, telling, return_exceptions=True)
+            line.close()
 
     asyncio.run(both())
+
+
+async def publish(line: Line, payload: bytes) -> None:
+    await confirmed(lambda sent: line.post("local/result", payload, sent))
 
 
 @pytest.fixture(autouse=True)
@@ -68,7 +81,7 @@ def test_messages_arrive_as_the_bytes_they_were_in_order(nucleus: Any) -> None:
 
     async def story(line: Line, heard: Heard) -> None:
         for payload in said:
-            await line.publish("local/result", payload)
+            await publish(line, payload)
         await heard.until(lambda: len(heard.payloads) == len(said))
         assert heard.payloads == said
 
@@ -79,7 +92,7 @@ def test_a_line_that_the_nucleus_closed_hears_again_once_it_is_back(nucleus: Any
     async def story(line: Line, heard: Heard) -> None:
         for turn in range(1, 4):
             await heard.until(lambda turn=turn: heard.opened == turn)  # type: ignore[misc]
-            await line.publish("local/result", b"%d" % turn)
+            await publish(line, b"%d" % turn)
             await heard.until(lambda turn=turn: len(heard.payloads) == turn)  # type: ignore[misc]
             if turn < 3:
                 await asyncio.to_thread(nucleus.stop)
@@ -93,7 +106,7 @@ def test_what_is_said_while_the_line_is_down_is_said_once_it_is_up(nucleus: Any)
     async def story(line: Line, heard: Heard) -> None:
         async with asyncio.TaskGroup() as saying:
             for number in range(3):
-                saying.create_task(line.publish("local/result", b"%d" % number))
+                saying.create_task(publish(line, b"%d" % number))
         await heard.until(lambda: len(heard.payloads) == 3)
         assert heard.payloads == [b"0", b"1", b"2"]
 
@@ -103,8 +116,9 @@ def test_what_is_said_while_the_line_is_down_is_said_once_it_is_up(nucleus: Any)
 def test_after_unsubscribing_nothing_is_heard_but_something_can_be_said(nucleus: Any) -> None:
     async def story(line: Line, heard: Heard) -> None:
         await heard.until(lambda: heard.opened == 1)
-        await line.unsubscribe()
-        await line.publish("local/result", b"last words")
+        line.stop()
+        await asyncio.to_thread(line.unsubscribe, 5)
+        await publish(line, b"last words")
         assert heard.payloads == []
 
     on_the_line(nucleus.environment("com.ml.test"), story)
@@ -119,9 +133,9 @@ def test_a_nucleus_that_owes_a_reply_for_long_is_left_for_the_next(
     async def story(line: Line, heard: Heard) -> None:
         await heard.until(lambda: heard.opened == 1)
         with nucleus.hanging(), pytest.raises(ConnectionError, match="publishing on"):
-            await line.publish("local/result", b"unheard")
+            await publish(line, b"unheard")
         await heard.until(lambda: heard.opened == 2)
-        await line.publish("local/result", b"heard")
+        await publish(line, b"heard")
         await heard.until(lambda: heard.payloads[-1:] == [b"heard"])
 
     on_the_line(nucleus.environment("com.ml.test"), story)
@@ -133,15 +147,12 @@ def test_what_was_under_way_when_the_connection_broke_is_told_to_be_lost_at_once
     async def story(line: Line, heard: Heard) -> None:
         await heard.until(lambda: heard.opened == 1)
         with nucleus.hanging(then_drops=True):
-            saying = [
-                asyncio.create_task(line.publish("local/result", b"%d" % number))
-                for number in range(5)
-            ]
+            saying = [asyncio.create_task(publish(line, b"%d" % number)) for number in range(5)]
             await asyncio.sleep(0)  # they are written now
         async with asyncio.timeout(ipc.REPLY_SECONDS / 2):
             lost = await asyncio.gather(*saying, return_exceptions=True)
         assert [type(error) for error in lost] == [ConnectionError] * 5
-        await line.publish("local/result", b"again")
+        await publish(line, b"again")
         await heard.until(lambda: heard.payloads == [b"again"])
 
     on_the_line(nucleus.environment("com.ml.test"), story)
@@ -162,10 +173,10 @@ def test_a_nucleus_that_closes_the_connection_on_a_message_too_large_is_heard_ag
     monkeypatch.setattr(broker._Wire, "data_received", as_lite)
 
     async def story(line: Line, heard: Heard) -> None:
-        await line.publish("local/result", b"x" * MAX_MESSAGE)
+        await publish(line, b"x" * MAX_MESSAGE)
         with pytest.raises(ConnectionError, match="publishing on"):
-            await line.publish("local/result", b"x" * 7_500)
-        await line.publish("local/result", b"small")
+            await publish(line, b"x" * 7_500)
+        await publish(line, b"small")
         await heard.until(lambda: heard.payloads[-1:] == [b"small"])
         assert heard.opened == 2, "the subscription went with the connection"
 
