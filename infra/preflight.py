@@ -314,12 +314,14 @@ def _rights(name: str, arn: str, client: IAMClient, wanted: Wanted) -> Iterator[
             PolicyInputList=[json.dumps(ours)],
         )
         for result in (one for page in pages for one in page["EvaluationResults"]):
-            if result["EvalDecision"] != "allowed":
-                yield Finding(
-                    rule=ROLE_RIGHTS,
-                    where=f"{name} ({result['EvalActionName']}: {result['EvalDecision']})",
-                    fix=_lift(result),
-                )
+            where = f"{name} ({result['EvalActionName']}: {result['EvalDecision']})"
+            if result["EvalDecision"] == "allowed":
+                continue
+            if unknown := result.get("MissingContextValues"):  # conditions: the answer may differ
+                fix = f"look at the role's conditions on {', '.join(unknown)}"
+                yield Finding(rule=NOT_READABLE, where=where, fix=fix)
+            else:
+                yield Finding(rule=ROLE_RIGHTS, where=where, fix=_lift(result))
 
 
 def _lift(result: Mapping[str, Any]) -> str:

@@ -6,6 +6,8 @@ import json
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from infra import portable, scripts
 from infra.findings import Finding, Severity
@@ -472,6 +474,43 @@ def test_a_recipe_of_any_shape_is_found_wanting_and_not_fatal(broken: dict[str, 
     assert any(one.rule.name == "required-keys" for one in portable.findings(broken))
 
 
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=30),
+    lambda inner: st.lists(inner, max_size=3)
+    | st.dictionaries(
+        st.sampled_from(
+            [
+                *("Manifests", "Lifecycle", "Artifacts", "Platform", "run", "Startup", "Script"),
+                *("Uri", "ComponentDependencies", "ComponentConfiguration", "Setenv", "all"),
+                *("DefaultConfiguration", "accessControl", "aws.greengrass.ipc.pubsub"),
+            ]
+        )
+        | st.text(max_size=5),
+        inner,
+        max_size=4,
+    ),
+    max_leaves=20,
+)
+
+
+@given(recipe=st.dictionaries(st.sampled_from(list(recipe())) | st.text(max_size=5), _JSON))
+@settings(max_examples=200, deadline=None)
+def test_no_recipe_breaks_the_linter(recipe: dict[str, Any]) -> None:
+    portable.findings(recipe)
+
+
+@given(
+    script=st.lists(
+        st.sampled_from(
+            [*"'\"\\#$(){};|&<>\n ", "docker", " run ", "-e", "--", "exit", " 0", "exec ", "pip"]
+        )
+    ).map("".join)
+)
+@settings(max_examples=300, deadline=None)
+def test_no_script_breaks_its_reader(script: str) -> None:
+    portable.findings(lifecycle(startup=script, install=script))
+
+
 def test_a_known_size_counts_instead_of_the_compact_one() -> None:
     assert [one.rule.name for one in portable.findings(recipe(), size=8_001)] == ["recipe-size"], (
         "Lite reads the text as it is, spaces included"
@@ -511,8 +550,8 @@ def test_a_script_is_its_commands_with_what_stands_before_them() -> None:
     ]
 
 
-def test_a_recipe_survives_being_read_as_json() -> None:
-    given = docker(RUN)
-    before = json.dumps(given)
-    portable.findings(given)
-    assert json.dumps(given) == before, "what is published is what was written"
+def test_a_recipe_is_not_changed_by_being_checked() -> None:
+    written = docker(RUN)
+    before = json.dumps(written)
+    portable.findings(written)
+    assert json.dumps(written) == before, "what is published is what was written"

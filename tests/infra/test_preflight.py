@@ -248,6 +248,20 @@ def test_what_would_still_stand_in_the_way_is_named_with_its_kind(
     assert "repository/edge-inference/dev" in found.fix
 
 
+def test_a_denial_that_hangs_on_a_condition_is_no_refusal(
+    account: Account, clients: Clients
+) -> None:
+    account.decisions = {
+        "s3:GetObject": {
+            "EvalDecision": "implicitDeny",
+            "MissingContextValues": ["aws:RequestedRegion"],
+        }
+    }
+    found = the_one(findings(clients))
+    assert found.rule is preflight.NOT_READABLE, "IAM's simulator doesn't know the request to come"
+    assert "aws:RequestedRegion" in found.fix
+
+
 def test_every_right_that_a_device_needs_is_asked_for(account: Account, clients: Clients) -> None:
     findings(clients)
     asked = {
