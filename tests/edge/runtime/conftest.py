@@ -15,7 +15,8 @@ from typing import Any, TypeVar
 
 import pytest
 
-from greenhouse.device.ipc.broker import Broker
+from greenhouse.device.flavours.lite import Lite
+from greenhouse.device.ipc.broker import Broker, Connect, connect_java
 from inference import forest
 
 T = TypeVar("T")
@@ -25,8 +26,9 @@ PUBSUB = {"operations": ["*"], "resources": ["local/inference", "local/result"]}
 
 @dataclass
 class Host:
-    """A device that lets every component use both topics."""
+    """A device that lets every component use both topics; `states` are what they report."""
 
+    states: list[str] = field(default_factory=list)
     access: dict[str, Any] = field(default_factory=lambda: {"both topics": PUBSUB})
 
     def configuration(self, _component: str) -> Mapping[str, Any]:
@@ -35,20 +37,20 @@ class Host:
     def merge_configuration(self, *_: object) -> None:
         raise AssertionError("the runtime doesn't configure anything")
 
-    def report_state(self, *_: object) -> None:
-        raise AssertionError("the runtime doesn't report states")
+    def report_state(self, _component: str, state: str) -> None:
+        self.states.append(state)
 
 
 class Nucleus:
     """The broker on a thread of its own, so that a blocking client can talk to it."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, connect: Connect = connect_java) -> None:
         self.root = root
         self.host = Host()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="nucleus")
         self._thread.start()
-        self._broker = Broker(root, self.host)
+        self._broker = Broker(root, self.host, connect=connect)
         self.start()
 
     @property
@@ -103,6 +105,14 @@ class Nucleus:
 @pytest.fixture
 def nucleus(tmp_path: Path) -> Iterator[Nucleus]:
     running = Nucleus(tmp_path / "greengrass")
+    yield running
+    running.close()
+
+
+@pytest.fixture
+def lite(tmp_path: Path) -> Iterator[Nucleus]:
+    """Nucleus Lite: other errors, streams that stay open, a limit to what a message may be."""
+    running = Nucleus(tmp_path / "lite", Lite().connection)
     yield running
     running.close()
 

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from greenhouse.device.ipc import broker
 from inference import ipc
 from inference.client import confirmed
 from inference.ipc import Line
@@ -158,20 +157,7 @@ def test_what_was_under_way_when_the_connection_broke_is_told_to_be_lost_at_once
     on_the_line(nucleus.environment("com.ml.test"), story)
 
 
-def test_a_nucleus_that_closes_the_connection_on_a_message_too_large_is_heard_again(
-    nucleus: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """As Nucleus Lite 2.6.0 does above 10,000 bytes, base64 included, without a word."""
-    taken = broker._Wire.data_received
-
-    def as_lite(wire: Any, data: bytes) -> None:
-        if len(data) > 10_000:
-            wire.abort()
-        else:
-            taken(wire, data)
-
-    monkeypatch.setattr(broker._Wire, "data_received", as_lite)
-
+def test_lites_silent_close_on_a_message_too_large_is_survived(lite: Any) -> None:
     async def story(line: Line, heard: Heard) -> None:
         await publish(line, b"x" * MAX_MESSAGE)
         with pytest.raises(ConnectionError, match="publishing on"):
@@ -180,7 +166,44 @@ def test_a_nucleus_that_closes_the_connection_on_a_message_too_large_is_heard_ag
         await heard.until(lambda: heard.payloads[-1:] == [b"small"])
         assert heard.opened == 2, "the subscription went with the connection"
 
-    on_the_line(nucleus.environment("com.ml.test"), story)
+    on_the_line(lite.environment("com.ml.test"), story)
+
+
+def test_lite_is_talked_to_for_long_although_it_leaves_streams_open(lite: Any) -> None:
+    said = [b"%d" % number for number in range(5 * ipc.REPLIED)]
+
+    async def story(line: Line, heard: Heard) -> None:
+        for payload in said:
+            await publish(line, payload)
+        await heard.until(lambda: len(heard.payloads) == len(said))
+        assert (heard.payloads, heard.opened) == (said, 1)
+
+    on_the_line(lite.environment("com.ml.test"), story)
+
+
+@pytest.mark.parametrize("runtime", ["nucleus", "lite"])
+def test_a_component_says_how_it_is(request: pytest.FixtureRequest, runtime: str) -> None:
+    device = request.getfixturevalue(runtime)
+
+    async def story(line: Line, heard: Heard) -> None:
+        await heard.until(lambda: heard.opened == 1)
+        for state in ("ERRORED", "RUNNING"):
+            await confirmed(lambda sent, state=state: line.update_state(state, sent))  # type: ignore[misc]
+        assert device.host.states == ["ERRORED", "RUNNING"]
+        with pytest.raises(ConnectionError, match="the state WELL"):
+            await confirmed(lambda sent: line.update_state("WELL", sent))
+
+    on_the_line(device.environment("com.ml.test"), story)
+
+
+def test_a_state_isnt_kept_for_later_when_there_is_no_connection(nucleus: Any) -> None:
+    async def story(line: Line, _heard: Heard) -> None:
+        with pytest.raises(ConnectionError, match="no connection"):
+            await confirmed(lambda sent: line.update_state("ERRORED", sent))
+
+    environment = nucleus.environment("com.ml.test")
+    nucleus.stop()
+    on_the_line(environment, story)
 
 
 async def never(_line: Line, _heard: Heard) -> None:
