@@ -12,7 +12,7 @@ from __future__ import annotations
 import difflib
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from infra.findings import Bites, Finding, Rule, Severity
@@ -350,7 +350,7 @@ def _startup_gate(recipe: Recipe) -> Found:
     """Lite's own last line hides the exit code of ours: a failed start SUCCEEDED."""
     for step in _of(recipe, "startup"):
         ends = step.commands[-1:]
-        guarded = any(end.after == "||" and end.words[0] == "exit" for end in ends)
+        guarded = any(end.words[0] == "exit" for end in ends)  # a good one leaves early: see there
         strict = any(
             command.words[0] == "set" and re.match(r"-\w*e", "".join(command.words[1:2]))
             for command in step.commands
@@ -438,6 +438,29 @@ def _variable_pointer(recipe: Recipe) -> Found:
         for match in _VARIABLE.finditer(text):
             if match[2] == "configuration" and not match[3].startswith("/"):
                 yield where, f"write {{configuration:/{match[3]}}}"
+
+
+@_rule("variable-missing", WARNING, BOTH, f"{_TRIED} (lite-interp-bad-xbmiss, java-interp-bad-3)")
+def _variable_missing(recipe: Recipe) -> Found:
+    """where no deployment sets the value, Lite fails the step and Java leaves the text as it is."""
+    for where, text in _interpolated(recipe):
+        for match in _VARIABLE.finditer(text):
+            of_another, kind, pointer = match.groups()
+            own = kind == "configuration" and not of_another and pointer.startswith("/")
+            if own and not _has(recipe.defaults, pointer.strip("/").split("/")):
+                yield where, f"give DefaultConfiguration a value at {pointer}"
+
+
+def _has(value: Any, keys: Sequence[str]) -> bool:
+    """Whether a JSON pointer's keys lead anywhere; as Lite has it, in their very spelling."""
+    for key in keys:
+        if isinstance(value, list) and key.isdigit() and int(key) < len(value):
+            value = value[int(key)]
+        elif isinstance(value, dict) and key in value:
+            value = value[key]
+        else:
+            return False
+    return True
 
 
 @_rule("variable-quoting", INFO, BOTH, f"{_TRIED} (lite-env-interp-exit0, java-env-interp-exit0)")

@@ -61,7 +61,7 @@ FOUND = {
     "ml-inference.json": {
         "error": {
             *("version-digits", "key-case", "runtime-missing", "architecture-name"),
-            *("artifacts-key", "startup-or-run", "startup-leaves-early", "startup-gate"),
+            *("artifacts-key", "startup-or-run", "startup-leaves-early"),
             *("script-brace", "variable-of-another"),
         },
         "warning": {"install-timeout", "hard-dependency"},

@@ -47,6 +47,14 @@ def lifecycle(**steps: Any) -> dict[str, Any]:
     return recipe(Manifests=[manifest(Lifecycle=steps)])
 
 
+def with_defaults(
+    environment: dict[str, str], run: str = "true", **defaults: Any
+) -> dict[str, Any]:
+    return lifecycle(run=run, Setenv=environment) | {
+        "ComponentConfiguration": {"DefaultConfiguration": defaults}
+    }
+
+
 def docker(script: str, *uris: str, user_files: Any = None) -> dict[str, Any]:
     """A component that runs a container, with all that belongs to it."""
     images = [{"Uri": f"docker:{uri}"} for uri in uris or [IMAGE]]
@@ -158,13 +166,13 @@ BROKEN: list[tuple[str, dict[str, Any], str, str]] = [
     ),
     (
         "startup-leaves-early",
-        lifecycle(startup="set -e; check; exit 0"),
+        lifecycle(startup="check; exit 0"),
         "Manifests[0].Lifecycle.startup",
         "fall through",
     ),
     (
         "startup-leaves-early",
-        lifecycle(startup="set -e; check; exit $?"),
+        lifecycle(startup="check; exit $?"),
         "Manifests[0].Lifecycle.startup",
         "fall through",
     ),
@@ -226,10 +234,22 @@ BROKEN: list[tuple[str, dict[str, Any], str, str]] = [
         "{configuration:/rate}",
     ),
     (
+        "variable-missing",
+        lifecycle(run={"Script": "true", "Setenv": {"A": "{configuration:/rate}"}}),
+        "Manifests[0].Lifecycle.run.Setenv.A",
+        "at /rate",
+    ),
+    (
+        "variable-missing",
+        with_defaults({"A": "{configuration:/camera/2}"}, camera=["left", "right"]),
+        "Manifests[0].Lifecycle.Setenv.A",
+        "at /camera/2",
+    ),
+    (
         "variable-quoting",
-        lifecycle(run="x {configuration:/a}"),
+        with_defaults({}, rate=1, run="sample --rate {configuration:/rate}"),
         "Manifests[0].Lifecycle.run",
-        "Set",
+        "Setenv",
     ),
     (
         "variable-in-default",
@@ -406,10 +426,13 @@ def lines(found: list[Finding]) -> list[str]:
         rights("local/*", "local/${?}"),
         lifecycle(startup="check >/dev/null 2>&1 || exit 1"),
         lifecycle(startup="set -eu\ncheck"),
+        lifecycle(startup="if check; then true; else exit 1; fi || exit 1"),
+        lifecycle(startup="exit 1"),
         lifecycle(run={"Script": "pip install -r {artifacts:path}/requirements.txt"}),
         lifecycle(run={"Script": "pip install ./own git+https://example.com/a@v1 b.whl"}),
         recipe(Lifecycle={"all": {"run": "true"}}),
         rights("local/{iot:thingName}"),
+        with_defaults({"A": "{configuration:/camera/1/name}"}, camera=[1, {"name": "right"}]),
         docker(
             f"exec docker run --rm --init --name w -u 0 -v {{artifacts:path}}:/a {IMAGE}",
             user_files={"Uri": "s3://bucket/model.json"},
