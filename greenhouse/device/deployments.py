@@ -149,8 +149,7 @@ class Deployer:
             {_short(arn): target.roots for arn, target in targets.items()},
             Sources(cloud=self._choose, local=lambda name: self._local(name, before)),
         )
-        for name, recipe in recipes.items():
-            self._flavour.check(recipe, _merge(asked.get(name)))
+        self._flavour.check(recipes, {name: _merge(one) for name, one in asked.items()})
         check_dependencies(recipes)
         self._reached(Step.RESOLVED)
         role = Role(self._iam, self._role)  # what it may do is asked anew for each deployment

@@ -71,6 +71,7 @@ class Nucleus:
             socket=flavour.socket,
             connect=flavour.connection,
             thing=settings.thing,
+            most=flavour.connections,
         )
         self.components = Components(
             flavour.component, processes=self._processes, changed=self._component_changed

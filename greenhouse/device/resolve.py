@@ -45,7 +45,6 @@ def resolve(targets: Mapping[str, Mapping[str, str]], sources: Sources) -> dict[
     for _ in range(MAX_CHOICES):
         todo = [name for name in wanted if asked.get(name) != wanted[name]]
         if not todo:
-            _refuse_cycles(chosen)
             return chosen
         name = todo[0]
         asked[name] = dict(wanted[name])
@@ -83,8 +82,8 @@ def _satisfies(version: str, requirements: Requirements) -> bool:
     return all(parse_range(text).admits(Version.parse(version)) for text in requirements.values())
 
 
-def _refuse_cycles(recipes: Mapping[str, Recipe]) -> None:
-    """What the Java nucleus does with a cycle was not observed; its code for it is documented."""
+def refuse_cycles(recipes: Mapping[str, Recipe]) -> None:
+    """Raises DeploymentFailed for components that depend on each other."""
     try:
         TopologicalSorter({name: one.dependencies for name, one in recipes.items()}).prepare()
     except CycleError as error:

@@ -33,7 +33,6 @@ RESTART_SECONDS = 1.0  # RestartSec
 MAX_STARTS = 3  # StartLimitBurst
 START_WINDOW_SECONDS = 3600.0  # StartLimitInterval
 NOTICED_SECONDS = 0.3  # how long `run` has to last for gghealthd to see it; between 0 and 3 s
-STOP_SECONDS = 120.0  # of a unit whose recipe has no Timeout
 
 NOTIFIED = 94  # our scripts' way to say that they came to systemd-notify
 
@@ -225,12 +224,13 @@ class Unit:
             await self._wake.wait()
 
     @property
-    def _grace(self) -> float:
+    def _grace(self) -> float | None:
         steps = (self.plan.scripts.get(Step.STARTUP), self.plan.scripts.get(Step.RUN))
-        return next((one.timeout for one in steps if one and one.timeout), STOP_SECONDS)
+        return next((one.timeout for one in steps if one), None)
 
     async def _stop(self) -> None:
         if self.state in (State.STARTING, State.RUNNING):
             self._enter(State.STOPPING)
         await self._processes.stop(grace=self._grace)
-        self._enter(State.FINISHED)
+        if self.state is not State.NEW:
+            self._enter(State.FINISHED)

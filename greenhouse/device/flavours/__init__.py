@@ -27,6 +27,7 @@ class Flavour(ABC):
     version: ClassVar[str]  # as GetCoreDevice shows it
     environment_version: ClassVar[str]  # GGC_VERSION
     socket: ClassVar[str]  # the IPC socket's name in the root folder
+    connections: ClassVar[float]  # how many components may be connected at a time
     rolls_back: ClassVar[bool]  # whether a failed deployment can be undone
     dialect: ClassVar[Dialect]
 
@@ -34,13 +35,13 @@ class Flavour(ABC):
         """The device as manifests ask for it."""
         return platform_attributes()
 
-    def takes(self, target: str) -> bool:  # noqa: ARG002  # a flavour may need it
+    @abstractmethod
+    def takes(self, target: str) -> bool:
         """Whether it does deployments to this target ARN."""
-        return True
 
-    def check(self, recipe: Recipe, merge: Mapping[str, Any]) -> None:  # noqa: ARG002  # the same
-        """Refuse a component before anything is fetched; raises DeploymentFailed."""
-        return
+    @abstractmethod
+    def check(self, recipes: Mapping[str, Recipe], merges: Mapping[str, Mapping[str, Any]]) -> None:
+        """Refuse what is going to be run before it is fetched; raises DeploymentFailed."""
 
     @abstractmethod
     def configure(

@@ -11,7 +11,8 @@ from greenhouse.device.flavours import Flavour
 from greenhouse.device.interpolation import Names, render
 from greenhouse.device.ipc.broker import connect_java
 from greenhouse.device.lifecycle import Component, Life, Plan, State
-from greenhouse.device.recipes import Dialect, Script, Step
+from greenhouse.device.recipes import Dialect, Recipe, Script, Step
+from greenhouse.device.resolve import refuse_cycles
 from greenhouse.device.scripts import Processes
 from greenhouse.device.state import Installed
 
@@ -22,6 +23,7 @@ class Java(Flavour):
     runtime = "aws_nucleus_classic"
     version = environment_version = "2.18.0"
     socket = "ipc.socket"
+    connections = float("inf")
     rolls_back = True
     dialect = Dialect(
         timeouts={  # Lifecycle.java, GenericExternalService.java
@@ -35,6 +37,17 @@ class Java(Flavour):
         any_case=True,
         skips=True,
     )
+
+    def takes(self, target: str) -> bool:  # noqa: ARG002  # all of them
+        return True
+
+    def check(
+        self,
+        recipes: Mapping[str, Recipe],
+        merges: Mapping[str, Mapping[str, Any]],  # noqa: ARG002  # wrong policies are left out
+    ) -> None:
+        """What it does with a cycle was not observed; its code for it is documented."""
+        refuse_cycles(recipes)
 
     def configure(
         self,

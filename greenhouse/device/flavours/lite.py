@@ -21,10 +21,7 @@ from greenhouse.device.errors import DeploymentFailed, ErrorCode
 from greenhouse.device.flavours import Flavour
 from greenhouse.device.interpolation import Names
 from greenhouse.device.ipc.authorization import invalid_resources
-from greenhouse.device.ipc.connection import Connection
-from greenhouse.device.ipc.lite import LiteConnection, LiteOperations, encoded
-from greenhouse.device.ipc.operations import Host
-from greenhouse.device.ipc.topics import Topics
+from greenhouse.device.ipc.lite import MAX_CONNECTIONS, connect_lite, encoded
 from greenhouse.device.lifecycle import Life, Plan, State
 from greenhouse.device.recipes import Dialect, Recipe, Script, Step
 from greenhouse.device.scripts import Processes
@@ -45,6 +42,7 @@ class Lite(Flavour):
     version = "2.6.0"
     environment_version = "2.6.0-326e992"
     socket = "gg-ipc.socket"
+    connections = MAX_CONNECTIONS
     rolls_back = False
     dialect = Dialect(
         timeouts={Step.INSTALL: 120, Step.STARTUP: 120, Step.RUN: 120},  # TimeoutSec
@@ -58,18 +56,24 @@ class Lite(Flavour):
     def takes(self, target: str) -> bool:
         return ":thinggroup/" in target
 
-    def check(self, recipe: Recipe, merge: Mapping[str, Any]) -> None:
-        """A prerelease isn't found in the store (its files are named up to the last hyphen)."""
-        if "-" in recipe.version:
-            raise DeploymentFailed(
-                f"{recipe.name} {recipe.version}: Nucleus Lite can't store a prerelease version",
-                ErrorCode.NO_AVAILABLE_COMPONENT_VERSION,
-            )
-        for source in (recipe.defaults, merge):
-            if bad := invalid_resources(source.get("accessControl")):
+    def check(self, recipes: Mapping[str, Recipe], merges: Mapping[str, Mapping[str, Any]]) -> None:
+        """A prerelease isn't found in the store (its files are named up to the last hyphen).
+
+        Components that depend on each other are not refused: they wait for each other for ever.
+        """
+        for name, recipe in recipes.items():
+            component = f"{name} {recipe.version}"
+            if "-" in recipe.version:
                 raise DeploymentFailed(
-                    f"{recipe.name} {recipe.version}: invalid resources {bad} in accessControl"
+                    f"{component}: Nucleus Lite can't store a prerelease version",
+                    ErrorCode.NO_AVAILABLE_COMPONENT_VERSION,
                 )
+            for source in (recipe.defaults, merges.get(name, {})):
+                if bad := invalid_resources(source.get("accessControl")):
+                    raise DeploymentFailed(
+                        f"{component}: invalid resources {bad} in accessControl",
+                        ErrorCode.COMPONENT_PACKAGE_LOADING_ERROR,
+                    )
 
     def configure(
         self,
@@ -130,7 +134,9 @@ class Lite(Flavour):
         installed = await asyncio.gather(*(units[name].install(plans[name]) for name in changed))
         if not all(installed):
             failed = [name for name, well in zip(changed, installed, strict=True) if not well]
-            raise DeploymentFailed(f"the installation of {failed} failed")
+            raise DeploymentFailed(
+                f"the installation of {failed} failed", ErrorCode.COMPONENT_UPDATE_ERROR
+            )
         await asyncio.gather(*(units[name].halt() for name in changed))
         while any([await unit.follow_dependencies() for unit in units.values()]):
             log.info("what depends on it is down too")
@@ -139,21 +145,7 @@ class Lite(Flavour):
             if name in changed or units[name].bound_down:
                 units[name].start()
 
-    def connection(
-        self,
-        host: Host,
-        topics: Topics,
-        *,
-        thing: str,
-        component_of: Callable[[str], str | None],
-        send: Callable[[bytes], None],
-    ) -> Connection:
-        return LiteConnection(
-            operations=LiteOperations(host, topics, thing=thing),
-            topics=topics,
-            component_of=component_of,
-            send=send,
-        )
+    connection = staticmethod(connect_lite)
 
     def report_component(self, known: dict[str, Any]) -> dict[str, Any]:
         """Every component is a root, none says why it is in its state (fleet_status_service.c)."""

@@ -67,9 +67,11 @@ class Broker:
         socket: str = "ipc.socket",
         connect: Connect = connect_java,
         thing: str = "",
+        most: float = float("inf"),
     ) -> None:
         self.path = socket_path(root, socket)
         self._host, self._connect, self._thing = host, connect, thing
+        self._most = most  # connections at a time
         self._topics = Topics()
         self._components: dict[str, str] = {}  # by token
         self._open: set[_Wire] = set()
@@ -100,6 +102,8 @@ class Broker:
         return token
 
     def opened(self, wire: _Wire) -> None:
+        if len(self._open) >= self._most:
+            wire.abort()
         self._open.add(wire)
 
     def lost(self, wire: _Wire) -> None:

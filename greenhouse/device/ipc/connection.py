@@ -54,6 +54,7 @@ class Connection:
     """The nucleus' end of one connection."""
 
     max_packet = MAX_FRAME
+    last = Flags.TERMINATE_STREAM  # of an answer that nothing follows
 
     def __init__(
         self,
@@ -148,7 +149,7 @@ class Connection:
         name = operation.partition("#")[2] + "Response"
         if answer.subscription:
             self._streams[stream] = answer.subscription
-        flags = Flags.NONE if answer.subscription else Flags.TERMINATE_STREAM
+        flags = Flags.NONE if answer.subscription else self.last
         self._application(stream, name, written(answer.body), flags)
         if answer.then:
             answer.then()

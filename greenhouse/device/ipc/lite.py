@@ -154,6 +154,7 @@ class LiteConnection(Connection):
     """Says little, and closes."""
 
     max_packet = MAX_PACKET
+    last = Flags.NONE
 
     def _handle(self, frame: Frame) -> After:
         kind, stream = frame.number(":message-type"), frame.number(":stream-id")
@@ -197,6 +198,21 @@ class LiteConnection(Connection):
 
     def _unsupported(self, stream: int, _operation: str) -> None:
         self._fail(stream)
+
+
+def connect_lite(
+    host: Host,
+    topics: Topics,
+    *,
+    thing: str,
+    component_of: Callable[[str], str | None],
+    send: Callable[[bytes], None],
+) -> Connection:
+    """Lite's end."""
+    operations = LiteOperations(host, topics, thing=thing)
+    return LiteConnection(
+        operations=operations, topics=topics, component_of=component_of, send=send
+    )
 
 
 def _size(value: Any) -> tuple[int, int]:
