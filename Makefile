@@ -44,7 +44,8 @@ check: $(STAMP)  ## ruff and mypy --strict
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy .
 
 test: $(STAMP)  ## every test but the live ones: pure, greenhouse, and the whole way
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m greenhouse.toolchain
+	@$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder tests/whole tests
 
 test-quick: $(STAMP)  ## the tests that need neither a Docker engine nor the Pulumi CLI
 	@$(BIN)/python -m pytest -m "not live and not docker and not whole"
