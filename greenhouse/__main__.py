@@ -92,13 +92,18 @@ Things = Annotated[
 
 
 @app.command()
-def start(thing: Things = None) -> None:
+def start(
+    thing: Things = None,
+    flavour: Annotated[
+        str | None, typer.Option(help="java or lite, for devices that are new (java).")
+    ] = None,
+) -> None:
     """Start the cloud, the providers and the device, without deploying anything."""
     home = Home.find()
     tools = toolchain.prepare(console)
     env = environment(tools, home)
     things = thing or home.things() or [THING]
-    start_greenhouse(home, env, things)
+    start_greenhouse(home, env, things, flavour=flavour)
     for name in things:
         account.settle_tenant(home.ports(), name)
 

@@ -33,8 +33,13 @@ def _listening(process: psutil.Process | None, ports: set[int]) -> bool:
     return ports <= seen
 
 
-def start_greenhouse(home: Home, env: dict[str, str], things: list[str]) -> None:
-    """Cloud, providers and a core device for each thing; what runs already is left alone."""
+def start_greenhouse(
+    home: Home, env: dict[str, str], things: list[str], *, flavour: str | None = None
+) -> None:
+    """Cloud, providers and a core device for each thing; what runs already is left alone.
+
+    `flavour` (java or lite) is for new devices: one that was started before stays what it is.
+    """
     ports = home.ports()
     aws = aws_environment(ports)
     processes = Processes(run=home.run, logs=home.logs)
@@ -98,7 +103,10 @@ def start_greenhouse(home: Home, env: dict[str, str], things: list[str]) -> None
         root = str(home.device(thing))
         processes.start(
             f"device-{thing}",
-            [python, "-m", "greenhouse.device", "--thing", thing, "--root", root],
+            [
+                *[python, "-m", "greenhouse.device", "--thing", thing, "--root", root],
+                *(["--flavour", flavour] if flavour else []),
+            ],
             env=env,
             cwd=PROJECT_DIR,
             ready=partial(reported, thing),

@@ -39,8 +39,9 @@ def main(
         str, typer.Option(help="The token exchange role, asked before every download.")
     ] = DEVICE_ROLE,
     flavour: Annotated[
-        Literal["java", "lite"], typer.Option(help="Which of the two runtimes it is like.")
-    ] = "java",
+        Literal["java", "lite"] | None,
+        typer.Option(help="Which of the two runtimes it is like; as before, else java."),
+    ] = None,
 ) -> None:
     """Run one core device. The account is the one that AWS_* in the environment names."""
     try:
@@ -55,7 +56,11 @@ def main(
     folders = Folders(root.resolve())
     _log_to(folders.log("greengrass"))
     settings = Settings(
-        thing=thing, folders=folders, role=role, region=region, flavour=FLAVOURS[flavour]()
+        thing=thing,
+        folders=folders,
+        role=role,
+        region=region,
+        flavour=FLAVOURS[_remembered(folders.root / "flavour", flavour)](),
     )
     session = boto3.Session(region_name=region)
     cloud = AccountCloud(
@@ -80,6 +85,21 @@ async def _run(settings: Settings, cloud: Cloud, *, iam: IAMClient, s3: S3Client
         loop.add_signal_handler(number, ended.set)
     async with lock:
         await Nucleus(settings, cloud=cloud, iam=iam, s3=s3).run(ended)
+
+
+def _remembered(path: Path, wanted: str | None) -> str:
+    """The flavour that the device was first started with: its disk is the one's or the other's."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    known = path.read_text() if path.exists() else wanted or "java"
+    if wanted not in (None, known):
+        print(
+            f"{path.parent} is a device of the flavour {known}, asked for is {wanted}."
+            " Give it another --root, or remove that one.",
+            file=sys.stderr,
+        )
+        raise typer.Exit(EX_CONFIG)
+    path.write_text(known)
+    return known
 
 
 def _log_to(path: Path) -> None:

@@ -67,13 +67,18 @@ class Components:
             component.start()
 
     async def end(self, names: Iterable[str], *, remove: bool) -> None:
-        """End these, dependents before what they depend on."""
+        """End these, dependents before what they depend on; in a circle nobody waits."""
         ending = {name: self._all[name] for name in names}
         ended = {name: asyncio.Event() for name in ending}
+        needs = {name: one.plan.hard | one.plan.soft for name, one in ending.items()}
+
+        def reaches(one: str, other: str, seen: frozenset[str] = frozenset()) -> bool:
+            below = needs.get(one, frozenset()) - seen
+            return other in below or any(reaches(name, other, seen | below) for name in below)
 
         async def end(name: str) -> None:
-            for other, component in ending.items():
-                if name in component.plan.hard | component.plan.soft:
+            for other in ending:
+                if name in needs[other] and not reaches(name, other):
                     await ended[other].wait()
             await ending[name].end(remove=remove)
             self._all.pop(name, None)  # two ends of one component may meet

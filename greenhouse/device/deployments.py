@@ -216,9 +216,10 @@ class Deployer:
             for name, one in prepared.installed.items()
             if name not in leaving or leaving[name].version != one.version
         ]
-        await self._flavour.activate(self._device.components, prepared.plans, changed)
+        components = self._device.components
+        awaited = await self._flavour.activate(components, prepared.plans, changed)
         while True:
-            tracked = [one for one in self._device.components if one.plan.name in prepared.plans]
+            tracked = [one for one in components if one.plan.name in awaited]
             settled = [one for one in tracked if one.settled]
             for component in settled:
                 if component.state is State.BROKEN:

@@ -74,8 +74,12 @@ class Flavour(ABC):
     @abstractmethod
     async def activate(
         self, components: Components, plans: Mapping[str, Plan], changed: Collection[str]
-    ) -> None:
-        """Begin to run the plans, of which `changed` are of another version than before."""
+    ) -> Collection[str]:
+        """Begin to run the plans, of which `changed` are of another version than before.
+
+        Returns the components on whose arrival the deployment's end depends. Raises
+        DeploymentFailed.
+        """
 
     @abstractmethod
     def connection(

@@ -80,7 +80,8 @@ class Java(Flavour):
         components: Components,
         plans: Mapping[str, Plan],
         changed: Collection[str],  # noqa: ARG002  # each component sees that for itself
-    ) -> None:
+    ) -> Collection[str]:
         components.apply(plans)
+        return plans.keys()
 
     connection = staticmethod(connect_java)

@@ -128,8 +128,11 @@ class Lite(Flavour):
 
     async def activate(
         self, components: Components, plans: Mapping[str, Plan], changed: Collection[str]
-    ) -> None:
-        """Install all that changed, then stop it, then start it and what had to stop with it."""
+    ) -> Collection[str]:
+        """Install all that changed, then stop it, then start it and what had to stop with it.
+
+        Nobody looks at the others: what is broken at the same version stays so unnoticed.
+        """
         units = {name: _unit(components.add(plan)) for name, plan in plans.items()}
         installed = await asyncio.gather(*(units[name].install(plans[name]) for name in changed))
         if not all(installed):
@@ -140,10 +143,12 @@ class Lite(Flavour):
         await asyncio.gather(*(units[name].halt() for name in changed))
         while any([await unit.follow_dependencies() for unit in units.values()]):
             log.info("what depends on it is down too")
+        started = [name for name, one in units.items() if name in changed or one.bound_down]
         for name, plan in plans.items():
             units[name].update(plan)
-            if name in changed or units[name].bound_down:
-                units[name].start()
+        for name in started:
+            units[name].start()
+        return started
 
     connection = staticmethod(connect_lite)
 

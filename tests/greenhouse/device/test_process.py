@@ -115,7 +115,9 @@ def thing() -> str:
 
 
 @contextmanager
-def device(server: Server, thing: str, root: Path) -> Iterator[subprocess.Popen[str]]:
+def device(
+    server: Server, thing: str, root: Path, *options: str
+) -> Iterator[subprocess.Popen[str]]:
     """The device's process; killed at the end if it is still there."""
     env = {
         **os.environ,
@@ -125,8 +127,9 @@ def device(server: Server, thing: str, root: Path) -> Iterator[subprocess.Popen[
         "AWS_ENDPOINT_URL": server.url,
         "AWS_ENDPOINT_URL_GREENGRASSV2": server.url,
     }
+    command = ["--thing", thing, "--root", str(root), *options]
     process = subprocess.Popen(
-        [sys.executable, "-m", "greenhouse.device", "--thing", thing, "--root", str(root)],
+        [sys.executable, "-m", "greenhouse.device", *command],
         env=env,
         cwd=PROJECT_DIR,
         stdout=subprocess.PIPE,
@@ -284,3 +287,17 @@ def test_a_device_without_a_cloud_in_its_environment_says_what_to_type(tmp_path:
     )
     assert done.returncode == 78
     assert 'eval "$(make -s env)"' in done.stderr
+
+
+def test_a_device_stays_of_the_flavour_it_was_started_with(
+    server: Server, thing: str, tmp_path: Path
+) -> None:
+    with device(server, thing, tmp_path, "--flavour", "lite") as process:
+        until(lambda: bool(server.cloud.reports), "the device reports itself")
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=SECONDS)
+    assert server.cloud.reports[0]["core"]["runtime"] == "aws_nucleus_lite"
+    with device(server, thing, tmp_path, "--flavour", "java") as process:
+        output, _ = process.communicate(timeout=SECONDS)
+        assert process.returncode == 78
+        assert "is a device of the flavour lite" in output
