@@ -138,9 +138,12 @@ class Components(pulumi.ComponentResource):
         )
         planned = content(settings, registry.tags, artifacts.planned)
         real = pulumi.Output.all(images=registry.images, uris=artifacts.uris)
+        recipes = {component: write("", planned) for component, write in recipe.RECIPES.items()}
+        # the check judges all three, so a device has to run it again whenever one of them is new
+        judged: dict[str, Any] = {**recipes, recipe.CHECK: recipes}
         self.planned = {
-            component: versions.component_version(settings.major, write("", planned))
-            for component, write in recipe.RECIPES.items()
+            component: versions.component_version(settings.major, judged[component])
+            for component in recipe.RECIPES
         }
         self.release, self.versions = versions.digest(self.planned)[:8], {}
         for component, write in recipe.RECIPES.items():
