@@ -1,0 +1,85 @@
+"""What the documents say is there: commands, config keys, files and links."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+DOCUMENTS = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
+COMMAND = re.compile(
+    r"(?:^ {4,}|`|&& |\$\()(make|pulumi|python -m) ([^`#]+?)(?=`|  +#| &&|$)", re.M
+)
+
+every_document = pytest.mark.parametrize(
+    "document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT))
+)
+
+
+def commands(program: str) -> set[str]:
+    """The arguments that any document gives to a program, in a line of its own or in backticks."""
+    return {
+        arguments.strip()
+        for document in DOCUMENTS
+        for name, arguments in COMMAND.findall(document.read_text())
+        if name == program
+    }
+
+
+@every_document
+def test_a_link_leads_to_a_file_that_is_there(document: Path) -> None:
+    for link in re.findall(r"\]\(([^)#]+)[^)]*\)", document.read_text()):
+        if not link.startswith("http"):
+            assert (document.parent / link).exists(), link
+
+
+def test_every_make_command_is_a_target() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    targets = set(re.findall(r"^([a-z-]+):", makefile, re.M))
+    found = {word for line in commands("make") for word in line.split()[:1] if word != "-s"}
+    assert found, "the pattern finds no command any more"
+    assert found <= targets
+
+
+def test_every_config_key_that_a_document_sets_is_one_of_the_program_s() -> None:
+    known = set(yaml.safe_load((ROOT / "Pulumi.yaml").read_text())["config"]) | {"aws:region"}
+    found = set()
+    for line in commands("pulumi"):
+        words = [word for word in line.split() if not word.startswith("-")]
+        if words[:2] == ["config", "set"]:
+            rest = words[2:]
+            found.add(rest[1] if line.split()[2] == "--stack" else rest[0])
+    assert found, "the pattern finds no command any more"
+    assert found <= known
+
+
+@pytest.mark.parametrize("line", sorted(commands("python -m")))
+def test_every_module_that_a_document_runs_explains_itself(line: str) -> None:
+    module, *rest = line.split()
+    command = [word for word in rest[:1] if re.fullmatch(r"[a-z-]+", word)]
+    done = subprocess.run(
+        [sys.executable, "-m", module, *command, "--help"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_make_help_names_every_target_that_a_person_calls() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    phony = set(re.findall(r"^\.PHONY: (.+)$", makefile, re.M)[0].split())
+    shown = subprocess.run(
+        ["make", "--no-print-directory", "help"],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
+    assert phony == set(re.findall(r"^  make ([a-z-]+) ", shown, re.M))
