@@ -1,7 +1,8 @@
 """Nucleus Lite's deployments again, on greenhouse's device: same end, same words.
 
 Recipes and orders are the recorded ones. Scripts' output is compared as a set of lines, without
-what the lab's machine put into them and what the recipe runner logs. Time-outs in recipes are a
+what the lab's machine put into them and what the recipe runner logs. lite-ipc-resource-question is
+a deployment, too. Time-outs in recipes are a
 tenth of the recorded ones, the pause before a restart too.
 """
 
