@@ -89,8 +89,8 @@ class Unit:
 
         Without one of its own, that of a version that failed is still there and runs again.
         """
-        script = plan.scripts.get(Step.INSTALL) or self._failed_install
-        self._failed_install = None
+        own = plan.scripts.get(Step.INSTALL)
+        script, self._failed_install = own or self._failed_install, None
         if script is None:
             return True
         for attempt in range(MAX_STARTS):
@@ -98,7 +98,7 @@ class Unit:
                 await asyncio.sleep(RESTART_SECONDS)
             if await self._install_once(script):
                 return True
-        self._failed_install = script
+        self._failed_install = own
         return False
 
     async def halt(self) -> None:
@@ -120,8 +120,7 @@ class Unit:
 
     @property
     def _lost_dependency(self) -> bool:
-        down = (None, State.STOPPING, State.FINISHED, State.BROKEN)
-        return any(self._state_of(name) in down for name in self.plan.hard)
+        return any(self._state_of(name) is not State.RUNNING for name in self.plan.hard)
 
     def _enter(self, state: State) -> None:
         if state is not self.state:

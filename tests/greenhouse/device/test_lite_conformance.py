@@ -124,6 +124,17 @@ def test_a_deployment_goes_as_on_nucleus_lite(name: str, bench: Bench) -> None:
                     partial(settled, name, component, bench),
                     f"{component} prints {expected(name, component, bench)}",
                 )
+            if name == "lite-redeploy-versions-config":
+                await bench.until(
+                    lambda: bench.states("xdepb")[-1] == "RUNNING->FINISHED",
+                    "what depends on the killed component is down, and stays so",
+                )
+                await bench.until(
+                    lambda: bench.states("xdepa")[-1] == "STARTING->RUNNING",
+                    "the killed component runs again",
+                )
+                assert bench.states("xdepb")[-1] == "RUNNING->FINISHED", "it stays down"
+                assert bench.states("xdepc")[-1] == "STARTING->RUNNING", "SOFT: untouched"
 
     asyncio.run(story())
 

@@ -146,11 +146,13 @@ class TestResolution:
         assert versions(cloud, {"kept": "1.0.0"}, on_device=("kept",)) == {"kept": "1.0.0"}
 
     def test_a_cycle_is_named(self) -> None:
-        cloud = FakeCloud()
-        cloud.publish(recipe("a", ComponentDependencies=depends(b=">=1.0.0")))
-        cloud.publish(recipe("b", ComponentDependencies=depends(a=">=1.0.0")))
+        documents = (
+            recipe("a", ComponentDependencies=depends(b=">=1.0.0")),
+            recipe("b", ComponentDependencies=depends(a=">=1.0.0")),
+        )
+        recipes = {one["ComponentName"]: read(one, LINUX, Java.dialect) for one in documents}
         with pytest.raises(DeploymentFailed, match=r"(a -> b -> a|b -> a -> b)"):
-            versions(cloud, {"a": "1.0.0"})
+            Java().check(recipes, {})
 
 
 class TestRecipes:
