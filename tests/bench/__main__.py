@@ -21,11 +21,14 @@ NAMES = (
     "fuzz", "soak",
 )  # fmt: skip
 
+FLEETS = "fleets"  # its table is a document of its own
+
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     parser.add_argument(
-        "--only", action="append", choices=NAMES, metavar="NAME", help=f"one of {', '.join(NAMES)};"
+        "--only", action="append", choices=(*NAMES, FLEETS), metavar="NAME",
+        help=f"one of {', '.join(NAMES)}, or {FLEETS} by itself;"
         " may be repeated. The document is written by a whole run only",
     )  # fmt: skip
     parser.add_argument(
@@ -35,6 +38,10 @@ def main() -> int:
         "--fuzz", type=int, default=100_000, metavar="N", help="malformed requests (%(default)s)"
     )
     options = parser.parse_args()
+    if options.only == [FLEETS]:
+        from tests.bench import fleets  # noqa: PLC0415  # in the project's own virtualenv
+
+        return fleets.run()
     if Path(sys.prefix) != ENVIRONMENT:
         _prepare()
         python = ENVIRONMENT / "bin" / "python"
