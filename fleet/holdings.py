@@ -93,13 +93,18 @@ def artifacts(recipe: Mapping[str, Any], architecture: str) -> Iterator[str]:
             return
 
 
-def docker_images(recipe: Mapping[str, Any]) -> Iterator[str]:
-    """The images of all architectures, without `docker:`."""
+def every_artifact(recipe: Mapping[str, Any]) -> Iterator[str]:
+    """The URIs for all architectures."""
     for manifest in recipe.get("Manifests", []):
         for artifact in manifest.get("Artifacts", []):
-            uri = artifact.get("Uri") or artifact["URI"]
-            if uri.startswith("docker:"):
-                yield uri.removeprefix("docker:")
+            yield artifact.get("Uri") or artifact["URI"]
+
+
+def docker_images(recipe: Mapping[str, Any]) -> Iterator[str]:
+    """The images of all architectures, without `docker:`."""
+    for uri in every_artifact(recipe):
+        if uri.startswith("docker:"):
+            yield uri.removeprefix("docker:")
 
 
 def object_key(uri: str) -> str:
@@ -117,8 +122,10 @@ def _targets(clients: Clients, preview: Preview) -> tuple[Target, ...]:
     if deployment is None:  # a preview without what stays the same
         return observe(clients, preview.project, preview.stack).targets
     arns = {side.get("targetArn", "") for side in (deployment.before, deployment.after)} - {""}
+    before = deployment.before.get("targetArn")
     return tuple(
-        observe_target(clients, preview.project, preview.stack, arn) for arn in sorted(arns)
+        observe_target(clients, preview.project, preview.stack, arn, deployed=arn == before)
+        for arn in sorted(arns)
     )
 
 
@@ -153,12 +160,7 @@ def _recipes(
 
 
 def _stored_objects(clients: Clients, recipes: Iterable[Mapping[str, Any]]) -> dict[str, int]:
-    uris = {
-        artifact.get("Uri") or artifact["URI"]
-        for recipe in recipes
-        for manifest in recipe.get("Manifests", [])
-        for artifact in manifest.get("Artifacts", [])
-    }
+    uris = {uri for recipe in recipes for uri in every_artifact(recipe)}
     s3, sizes = clients.s3, {}
     for uri in sorted(uri for uri in uris if uri.startswith("s3://")):
         bucket = uri.removeprefix("s3://").partition("/")[0]

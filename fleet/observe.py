@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -166,10 +166,13 @@ def observe(clients: Clients, project: str, stack: str | None = None) -> Fleet:
     )
 
 
-def observe_target(clients: Clients, project: str, stack: str, arn: str) -> Target:
-    """Look at one target, whatever was deployed there and by whom."""
+def observe_target(
+    clients: Clients, project: str, stack: str, arn: str, *, deployed: bool
+) -> Target:
+    """Look at one target, whatever is there; no drift where the stack hasn't `deployed` before."""
     listed = clients.greengrass.list_deployments(targetArn=arn, historyFilter="LATEST_ONLY")
-    return _target(clients, project, stack, arn, next(iter(listed["deployments"]), None))
+    target = _target(clients, project, stack, arn, next(iter(listed["deployments"]), None))
+    return target if deployed else replace(target, drift=())
 
 
 def stack_of(project: str, deployment: str) -> str:

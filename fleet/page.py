@@ -15,7 +15,7 @@ from fleet.preview import UNKNOWN
 from infra.recipe import SERVICE
 
 LIMIT = 60_000  # characters; leaves room for what a workflow puts around it
-_NAMES_SHOWN = 10
+_NAMES_SHOWN, _CAUGHT_SHOWN = 10, 3
 
 
 def marker(stack: str) -> str:
@@ -62,8 +62,7 @@ def _summary(plan: Plan) -> Iterator[str]:
             }
             if names:
                 parts.append(f"{_count(len(names), 'component')} {kind}")
-        most = max(group.download.most for group in touched)
-        load = f", at most {size(most)} to download each" if most else ""
+        load = _load([group.download for group in touched])
         of = "" if count == devices else f"{count} of "
         yield f"**{of}{_count(devices, 'device')}: {', '.join(parts)}{load}.**"
     named = [
@@ -80,7 +79,7 @@ def _gates(plan: Plan, gates: Sequence[Gate]) -> Iterator[str]:
     for gate in gates:
         caught = plan.caught(gate)
         if caught:
-            yield f"- ❌ **{gate}**: {_listed(caught)}"
+            yield f"- ❌ **{gate}**: {_listed(caught, shown=_CAUGHT_SHOWN)}"
         else:
             yield f"- ✅ {gate}: none"
     if gates:
@@ -134,15 +133,13 @@ def _group(group: Group, *, alone: bool) -> Iterator[str]:
 
 
 def _restarts(group: Group) -> str:
-    removed = any(one.kind is Kind.REMOVED and one.name == SERVICE for one in group.changes)
-    if group.restarts:
-        text = f"Restarts: {_listed(group.restarts)}."
-        if SERVICE in group.restarts:
-            text += " Requests get no answer meanwhile."
-    elif removed:
-        text = "Restarts: none. Requests get no answer from then on."
-    else:
-        text = "Restarts: none."
+    verbs = {Kind.REMOVED: "Stops", Kind.CHANGED: "Restarts", Kind.ADDED: "Starts"}
+    named = {kind: [one.name for one in group.changes if one.kind is kind] for kind in verbs}
+    text = " ".join(f"{verbs[kind]}: {_listed(names)}." for kind, names in named.items() if names)
+    if SERVICE in named[Kind.CHANGED]:
+        text += " Requests get no answer meanwhile."
+    elif SERVICE in named[Kind.REMOVED]:
+        text += " Requests get no answer from then on."
     if group.seconds is None:
         return f"{text} No earlier deployment here says how long it takes."
     of = "deployment" if group.counted == 1 else f"{group.counted} deployments"
@@ -154,18 +151,26 @@ def _restarts(group: Group) -> str:
 def _download(one: Download) -> str:
     if not one.most and not one.unknown:
         return "Download: nothing."
-    layers = f"{size(one.layers)} of image layers"
-    if one.unbuilt:
+    layers = f"{size(one.layers)} of image layers" if one.layers else "no image layer"
+    if one.unbuilt and one.layers:
         layers += " (not built yet: as large as today's image, if no layer of it stays)"
-    elif not one.layers:
-        layers = "no image layer"
     bound = "" if one.least == one.most else "at most "
-    text = f"Download: {bound}{size(one.most)}: {size(one.files)} of files, {layers}."
+    text = f"Download: {bound}{size(one.most)}"
+    text += f": {size(one.files)} of files, {layers}." if not one.unknown else "."
     if not one.unbuilt and one.least < one.most:
         text += " Less where the device still has this version: a nucleus keeps one back."
     if one.unknown:
         text += f" Besides, of unknown size: {_listed(one.unknown)}."
     return text
+
+
+def _load(downloads: Sequence[Download]) -> str:
+    most = max(one.most for one in downloads)
+    if not most:
+        return ""
+    exact = all(one.least == one.most for one in downloads) and len(set(downloads)) == 1
+    more = " and what has no known size yet" if any(one.unknown for one in downloads) else ""
+    return f", {'' if exact else 'at most '}{size(most)} to download{more}"
 
 
 def _rights(plan: Plan) -> Iterator[str]:
@@ -222,10 +227,9 @@ def _dollars(amount: float) -> str:
     return f"{amount:.2f}" if amount >= 0.005 else "< 0.01"
 
 
-def _listed(names: Sequence[str]) -> str:
-    shown = ", ".join(names[:_NAMES_SHOWN])
-    left = len(names) - _NAMES_SHOWN
-    return f"{shown} and {left} more" if left > 0 else shown
+def _listed(names: Sequence[str], shown: int = _NAMES_SHOWN) -> str:
+    left = len(names) - shown
+    return ", ".join(names[:shown]) + (f" and {left} more" if left > 0 else "")
 
 
 def _count(number: int, what: str) -> str:

@@ -17,7 +17,7 @@ from typing import Any
 
 from fleet import costs, rights
 from fleet.costs import Line, Prices
-from fleet.holdings import Holdings, artifacts, object_key, planned_recipes
+from fleet.holdings import Holdings, artifacts, every_artifact, object_key, planned_recipes
 from fleet.observe import DONE, Device, Target, release_name
 from fleet.preview import UNKNOWN, Preview
 from fleet.rights import Right
@@ -244,8 +244,11 @@ class _Known:
 
     def model(self) -> str:
         """The id of the model to come: how its content's hash begins (infra.golden)."""
-        version = self._versions.get(SERVICE, "")
-        return self.files(SERVICE, version, "", "").get("model.json", "")[:12] if version else ""
+        if "model.json" in self._keys:
+            return str(self._keys["model.json"])[:12]
+        recipe = self.recipe(SERVICE, self._versions.get(SERVICE, "")) or {}
+        keys = (object_key(uri) for uri in every_artifact(recipe))
+        return next((key[:12] for key in keys if key.endswith("/model.json")), "")
 
     def older(self, name: str, now: str, then: str) -> bool:
         if then == UNKNOWN:
@@ -313,6 +316,9 @@ def _wanted(target: Target, preview: Preview) -> Mapping[str, str] | None:
     if latest and latest.stack and latest.stack != target.stack:
         return None
     deployed = latest.components if latest else {}
+    there = {one.name for device in target.devices for one in device.components}
+    if not RECIPES.keys() & {*deployed, *there}:
+        return None
     return {name: version for name, version in deployed.items() if name not in RECIPES}
 
 
@@ -363,9 +369,18 @@ def _why(name: str, now: str, then: str, architecture: str, known: _Known) -> It
     if before is None:
         return
     yield from _words(_script(before, architecture), _script(after, architecture))
-    for part in ("ComponentDependencies", "ComponentConfiguration"):
-        if before.get(part) != after.get(part):
-            yield part
+    if _dependencies(before) != _dependencies(after):
+        yield "dependencies"
+    if before.get("ComponentConfiguration") != after.get("ComponentConfiguration"):
+        yield "configuration"
+
+
+def _dependencies(recipe: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
+    """Requirement and type; the cloud writes down that a dependency without a type is hard."""
+    return {
+        name: (one.get("VersionRequirement", ""), one.get("DependencyType", "HARD"))
+        for name, one in recipe.get("ComponentDependencies", {}).items()
+    }
 
 
 def _script(recipe: Mapping[str, Any], architecture: str) -> list[str]:

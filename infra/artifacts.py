@@ -8,6 +8,7 @@ that still come from an older release, and go with the bucket.
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -78,7 +79,7 @@ class Artifacts(pulumi.ComponentResource):
         aws.s3.BucketPolicy(
             f"{name}-tls-only",
             bucket=bucket.bucket,
-            policy=pulumi.Output.json_dumps(bucket.arn.apply(policies.tls_only)),
+            policy=json.dumps(policies.tls_only(f"arn:{place.partition}:s3:::{bucket_name}")),
             # S3 answers one of two concurrent policy changes with 409
             opts=pulumi.ResourceOptions(parent=self, depends_on=[private]),
         )

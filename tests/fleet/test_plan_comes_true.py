@@ -240,7 +240,9 @@ def edit_the_code(place: Place) -> None:
         pytest.param(put_the_model_back, {SERVICE, CHECK}, id="back to the old model"),
         pytest.param(lambda place: place.configure(memory=80), set(RECIPES), id="more memory"),
         pytest.param(
-            lambda place: place.configure(consumer_interval=2), {CONSUMER}, id="another interval"
+            lambda place: place.configure(consumer_interval=2),
+            {CONSUMER, CHECK},
+            id="another interval",
         ),
         pytest.param(
             lambda place: place.configure(check_timeout=25), {CHECK}, id="more time for the check"
