@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pulumi
+from botocore.exceptions import BotoCoreError, ClientError
 from pulumi import dynamic
 
 from infra.clients import Clients
@@ -88,12 +89,22 @@ class Answering(dynamic.Resource, module="edge", name="Answering"):
 
 @contextmanager
 def _plain_failure() -> Iterator[None]:
-    """Pulumi's host of dynamic providers prints a traceback, which would bury the message."""
+    """The message, without the traceback of Pulumi's host of dynamic providers, which buries it.
+
+    Pulumi shows a resource's error and what was printed in either order: both end in the reason.
+    """
+    sys.tracebacklimit = 0
     try:
         yield
-    except RolloutFailed:
-        sys.tracebacklimit = 0
+    except RolloutFailed as failure:
+        print(failure)
         raise
+    except (BotoCoreError, ClientError) as error:
+        print(error)
+        raise RolloutFailed(
+            f"AWS can't be asked any more how it goes: {error}. The devices go on by themselves;"
+            " pulumi up again (or destroy) waits for them"
+        ) from None
 
 
 def _greengrass(props: Mapping[str, Any]) -> GreengrassV2Client:
