@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
-from greenhouse.device.artifacts import Packages, check_dependencies
+from greenhouse.device.artifacts import Packages
 from greenhouse.device.cloud import Cloud
 from greenhouse.device.components import Components
 from greenhouse.device.configuration import BadPointer
@@ -150,7 +150,6 @@ class Deployer:
             Sources(cloud=self._choose, local=lambda name: self._local(name, before)),
         )
         self._flavour.check(recipes, {name: _merge(one) for name, one in asked.items()})
-        check_dependencies(recipes)
         self._reached(Step.RESOLVED)
         role = Role(self._iam, self._role)  # what it may do is asked anew for each deployment
         for recipe in recipes.values():

@@ -52,6 +52,7 @@ class Dialect:
     any_case: bool = False  # whether `Run` is `run`
     skips: bool = False  # whether there is Skipif
     platform_keys: frozenset[str] = frozenset()  # without these a manifest counts as none
+    builtin: frozenset[str] = frozenset()  # dependencies that are part of the nucleus itself
 
     def key(self, given: str) -> str:
         return given.lower() if self.any_case else given
@@ -144,6 +145,7 @@ def read(document: Mapping[str, Any], attributes: Mapping[str, str], dialect: Di
                 wanted["VersionRequirement"], wanted.get("DependencyType", "HARD") == "HARD"
             )
             for other, wanted in (document.get("ComponentDependencies") or {}).items()
+            if other not in dialect.builtin
         },
         artifacts=tuple(map(_artifact, manifest.get("Artifacts") or [])),
         scripts=_scripts(lifecycle, f"{name} {version}", dialect),

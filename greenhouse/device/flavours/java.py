@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
+from greenhouse.device.artifacts import check_dependencies
 from greenhouse.device.components import Components
 from greenhouse.device.configuration import resolve
 from greenhouse.device.flavours import Flavour
@@ -48,6 +49,7 @@ class Java(Flavour):
     ) -> None:
         """What it does with a cycle was not observed; its code for it is documented."""
         refuse_cycles(recipes)
+        check_dependencies(recipes)
 
     def configure(
         self,

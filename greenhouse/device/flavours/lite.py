@@ -48,6 +48,9 @@ class Lite(Flavour):
         timeouts={Step.INSTALL: 120, Step.STARTUP: 120, Step.RUN: 120},  # TimeoutSec
         ignored=frozenset({"shutdown", "recover", "uninstall"}),
         platform_keys=frozenset({"os", "runtime"}),
+        builtin=frozenset(  # deployment_handler.c, resolve_dependencies
+            f"aws.greengrass.{name}" for name in ("Nucleus", "TokenExchangeService", "Cli")
+        ),
     )
 
     def attributes(self) -> dict[str, str]:

@@ -247,6 +247,20 @@ def test_what_lite_may_not_understand_is_refused(bench: Bench, lifecycle: dict[s
     asyncio.run(story())
 
 
+def test_what_is_part_of_lite_itself_is_never_resolved(bench: Bench) -> None:
+    """deployment_handler.c: Nucleus, TokenExchangeService and Cli; a recipe for both names them."""
+    wanted = {"aws.greengrass.TokenExchangeService": {"VersionRequirement": "^2.0.0"}}
+    bench.cloud.publish(recipe("app", ComponentDependencies=wanted))
+
+    async def story() -> None:
+        async with bench.device():
+            ended = await bench.deploy({"app": "1.0.0"}, target=GROUP_ARN)
+            assert ended["coreDeviceExecutionStatus"] == "SUCCEEDED", "the cloud hasn't got it"
+            assert set(bench.cloud.installed()) == {"app"}
+
+    asyncio.run(story())
+
+
 def test_lite_says_what_it_is_and_nothing_about_its_reasons(bench: Bench) -> None:
     bench.cloud.publish(recipe("bad", lifecycle={"startup": "exit 7"}))
 
