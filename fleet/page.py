@@ -103,7 +103,7 @@ def _target(one: TargetPlan) -> Iterator[str]:
         yield "Nothing is deployed here."
         yield ""
     for group in one.groups:
-        yield from _group(group, alone=len(one.groups) == 1 and not one.target.is_group)
+        yield from _group(group, alone=len(one.target.devices) == 1 and not one.target.is_group)
 
 
 def _group(group: Group, *, alone: bool) -> Iterator[str]:
@@ -113,10 +113,6 @@ def _group(group: Group, *, alone: bool) -> Iterator[str]:
     ill = [device.name for device in group.devices if device.health != "HEALTHY"]
     yield f"{names}{what}{f' · UNHEALTHY: {_listed(ill)}' if ill else ''}"
     yield ""
-    for device in group.devices:
-        for line in device.drift:
-            yield f"⚠️ {device.name}: {line}"
-            yield ""
     yield "| | component | now | then | what differs |"
     yield "|---|---|---|---|---|"
     for one in group.changes:
@@ -129,7 +125,11 @@ def _group(group: Group, *, alone: bool) -> Iterator[str]:
     if any(change.moves for change in group.changes):
         yield f"- {_restarts(group)}"
         yield f"- {_download(group.download)}"
-        yield ""
+    drift = [f"{device.name}: {line}" for device in group.devices for line in device.drift]
+    yield from (f"- ⚠️ {line}" for line in drift[:_NAMES_SHOWN])
+    if len(drift) > _NAMES_SHOWN:
+        yield f"- ⚠️ and {len(drift) - _NAMES_SHOWN} more that differ from what was deployed"
+    yield ""
 
 
 def _restarts(group: Group) -> str:

@@ -375,10 +375,10 @@ def _why(name: str, now: str, then: str, architecture: str, known: _Known) -> It
         yield "configuration"
 
 
-def _dependencies(recipe: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
-    """Requirement and type; the cloud writes down that a dependency without a type is hard."""
+def _dependencies(recipe: Mapping[str, Any]) -> dict[str, str]:
+    """Name to type; the cloud spells a range anew, and writes down that the default is hard."""
     return {
-        name: (one.get("VersionRequirement", ""), one.get("DependencyType", "HARD"))
+        name: one.get("DependencyType", "HARD")
         for name, one in recipe.get("ComponentDependencies", {}).items()
     }
 

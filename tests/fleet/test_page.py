@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
+
 import pytest
 
+from fleet import page, preview
+from fleet.plan import Gate
 from tests.fleet.recording import FOLDER, Recording
 
 NAMES = sorted(path.stem for path in FOLDER.glob("*.json"))
@@ -19,3 +24,69 @@ def test_the_page_is_as_it_was_looked_at(name: str) -> None:
 
 def test_there_are_recordings_to_look_at() -> None:
     assert len(NAMES) >= 5
+
+
+def test_a_long_page_is_cut_at_a_line_and_says_so() -> None:
+    recording = Recording.read("nothing")
+    document = json.loads(recording.preview)
+    document["diagnostics"] = [
+        {"severity": "warning", "message": f"finding {number} of very many"}
+        for number in range(5000)
+    ]
+    text = replace(recording, preview=json.dumps(document)).page()
+    assert page.LIMIT - 500 < len(text) <= page.LIMIT, "GitHub refuses more than 65,536 characters"
+    assert text.endswith("`make plan` prints them all.**\n")
+    assert all(line.endswith("many") for line in text.splitlines() if "finding " in line[:12])
+
+
+def test_devices_that_fare_alike_share_a_table() -> None:
+    recording = Recording.read("model-and-memory")
+    [target] = recording.targets
+    fleet = tuple(
+        replace(target.devices[0], name=f"press-{number:04}", drift=("an oddity",))
+        for number in range(1500)
+    )
+    text = replace(recording, targets=(replace(target, devices=fleet),)).page()
+    assert text.count("| com.ml.check |") == 1
+    assert "press-0000, press-0001" in text
+    assert "and 1490 more" in text
+
+
+def test_the_order_of_devices_changes_nothing() -> None:
+    recording = Recording.read("model-and-memory")
+    [target] = recording.targets
+    pair = (target.devices[0], replace(target.devices[0], name="press-0"))
+    pages = {
+        replace(recording, targets=(replace(target, devices=devices),)).page()
+        for devices in (pair, pair[::-1])
+    }
+    assert len(pages) == 1
+
+
+def test_no_secret_gets_onto_the_page() -> None:
+    document = json.loads(Recording.read("model-and-memory").preview)
+    secret = {
+        "4dabf18193072939515e22adb298388d": "1b47061264138c4ac30d75fd1eb44270",
+        "plaintext": '"hunter2"',
+    }
+    for step in document["steps"]:
+        if step["urn"].endswith("::rollout-rights"):
+            step["newState"]["inputs"]["policy"] = secret
+    seen = preview.read(json.dumps(document))
+    assert "hunter2" not in repr(seen)
+    assert preview.MASKED in repr(seen)
+
+
+def test_a_program_that_refuses_is_heard() -> None:
+    said = {"diagnostics": [{"severity": "error", "message": "both thing and thing-group\n"}]}
+    with pytest.raises(preview.NoPreview, match="both thing and thing-group"):
+        preview.read(json.dumps(said))
+
+
+def test_a_warning_of_the_program_is_a_finding_and_a_gate() -> None:
+    recording = Recording.read("nothing")
+    document = json.loads(recording.preview)
+    document["diagnostics"] = [{"severity": "warning", "message": "lite-thing: never arrives"}]
+    plan = replace(recording, preview=json.dumps(document)).plan()
+    assert plan.caught(Gate.WARNING) == ("lite-thing: never arrives",)
+    assert "lite-thing" in page.render(plan)

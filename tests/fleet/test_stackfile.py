@@ -1,0 +1,88 @@
+"""Stack files: what is written is what the program takes, and what editors check them by."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import jsonschema  # type: ignore[import-untyped]
+import pytest
+import yaml
+
+from fleet import stackfile
+from fleet.stacks import ROOT, NoStack, project
+from infra.settings import Misconfigured
+
+STACKS = sorted(ROOT.glob("Pulumi.*.yaml"))
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project with one stack, dev; paths in its config begin in the real one."""
+    monkeypatch.chdir(ROOT)
+    for name in ("Pulumi.yaml", "Pulumi.dev.yaml"):
+        shutil.copy(ROOT / name, tmp_path)
+    return tmp_path
+
+
+def write(root: Path, name: str, **values: str) -> Path:
+    empty = {"group": "", "follows": "", "architecture": "", "release": "", "region": ""}
+    return stackfile.write(name, **{**empty, **values}, root=root)
+
+
+def test_a_follower_takes_the_region_of_the_stack_it_follows(root: Path) -> None:
+    config = yaml.safe_load(write(root, "press-3", follows="dev").read_text())["config"]
+    assert config == {
+        "aws:region": "eu-west-1",
+        f"{project()}:thing": "press-3",
+        f"{project()}:release-from": "dev",
+    }
+
+
+def test_nothing_is_overwritten(root: Path) -> None:
+    before = (root / "Pulumi.dev.yaml").read_text()
+    with pytest.raises(NoStack, match="there already"):
+        write(root, "dev", region="eu-west-1")
+    assert (root / "Pulumi.dev.yaml").read_text() == before
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "said"),
+    [
+        ("Press_3", {"region": "eu-west-1"}, "lower-case"),
+        ("press-3", {"region": "eu-west-1", "architecture": "arm64"}, "amd64 and aarch64"),
+        ("press-3", {}, "which region"),
+        ("press-3", {"follows": "nobody"}, "no stack file Pulumi.nobody.yaml; stacks here: dev"),
+        ("press-3", {"follows": "dev", "architecture": "amd64"}, "set architectures there"),
+    ],
+)
+def test_what_the_program_would_refuse_is_not_written(
+    root: Path, name: str, values: dict[str, str], said: str
+) -> None:
+    with pytest.raises((NoStack, Misconfigured), match=said):
+        write(root, name, **values)
+    assert not (root / f"Pulumi.{name}.yaml").exists()
+
+
+def test_a_misspelt_key_is_refused_with_the_nearest_name(root: Path) -> None:
+    with pytest.raises(Misconfigured, match="the nearest is 'memory'"):
+        stackfile.check("dev", {f"{project()}:memroy": "64"}, root)
+
+
+def test_the_kept_schema_is_the_one_that_pulumi_yaml_gives() -> None:
+    assert json.loads((ROOT / stackfile.SCHEMA).read_text()) == stackfile.schema(), (
+        f"python -m fleet schema > {stackfile.SCHEMA}"
+    )
+
+
+@pytest.mark.parametrize("path", STACKS, ids=lambda path: path.name)
+def test_every_stack_file_fits_the_schema(path: Path) -> None:
+    jsonschema.validate(yaml.safe_load(path.read_text()), stackfile.schema())
+
+
+def test_the_schema_refuses_what_the_program_refuses() -> None:
+    for config in ({"memroy": 64}, {"memory": "much"}, {"keep-components": "yes"}):
+        named = {f"{project()}:{key}": value for key, value in config.items()}
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate({"config": named}, stackfile.schema())
