@@ -59,6 +59,7 @@ class Unit:
         self._state_of, self._changed = state_of, changed
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self._main: Running | None = None  # what startup or run has started
         self._failed_install: Script | None = None
 
     @property
@@ -146,7 +147,7 @@ class Unit:
             except OSError:
                 log.exception("%s can't be started", self.plan.name)
                 well = False
-            await self._processes.stop(grace=self._grace)
+            await self._end_processes()
             if well:
                 self._enter(State.FINISHED)
                 return
@@ -156,13 +157,13 @@ class Unit:
     async def _run(self) -> bool:
         """One start to its end; whether systemd takes that for success."""
         if startup := self.plan.scripts.get(Step.STARTUP):
-            running = await self._launch(startup)
+            running = self._main = await self._launch(startup)
             code = await self._ended(running, within=startup.timeout)
             if code == NOTIFIED:
                 self._enter(State.RUNNING)
             return code == NOTIFIED
         if run := self.plan.scripts.get(Step.RUN):
-            running = await self._launch(run)
+            running = self._main = await self._launch(run)
             code = await self._ended(running, within=NOTICED_SECONDS)
             if code is None:
                 self._enter(State.RUNNING)
@@ -230,6 +231,11 @@ class Unit:
     async def _stop(self) -> None:
         if self.state in (State.STARTING, State.RUNNING):
             self._enter(State.STOPPING)
-        await self._processes.stop(grace=self._grace)
+        await self._end_processes()
         if self.state is not State.NEW:
             self._enter(State.FINISHED)
+
+    async def _end_processes(self) -> None:
+        await self._processes.stop(grace=self._grace)
+        if self._main:
+            await self._main.ended()  # its last words have been read
