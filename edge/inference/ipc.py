@@ -257,6 +257,7 @@ class _Connection:
     def close(self) -> None:
         with suppress(*_SDK_ERRORS):  # why it ended has been told by `over`, or by what failed
             self._connection.close().result(CLOSE_SECONDS)
+        self._posted.clear()  # a third of a megabyte, which a cycle would keep until it is found
 
     def ended(self, reason: str) -> None:
         """The nucleus ended the connection, or the subscription that it is there for."""

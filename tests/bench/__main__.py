@@ -32,8 +32,9 @@ def main() -> int:
         " may be repeated. The document is written by a whole run only",
     )  # fmt: skip
     parser.add_argument(
-        "--soak", type=int, default=30_000, metavar="N", help="requests (%(default)s)"
-    )
+        "--soak", type=int, default=30_000, metavar="N", help="requests (%(default)s); the"
+        " document of a release is written with 1000000, which breaks the connection 20 times",
+    )  # fmt: skip
     parser.add_argument(
         "--fuzz", type=int, default=100_000, metavar="N", help="malformed requests (%(default)s)"
     )
