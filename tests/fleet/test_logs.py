@@ -1,0 +1,75 @@
+"""A device's log: the way that FLEET_LOGS says, or the way to the device in words."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from fleet.logs import COMMAND, NoLog, answered, last_answer, tail
+from fleet.observe import Component, Device
+from infra.clients import Clients
+from infra.recipe import CONSUMER, SERVICE
+
+NOBODY = Clients(region="eu-west-1", profile=None)
+LINE = (
+    '{at}Z [INFO] com.ml.consumer: stdout. {{"time": "{at}+00:00", "event": "answer", "rows": 6,'
+    ' "predictions": [], "model": "abc", "ms": 1.5}}'
+)
+
+
+def device(runtime: str = "aws_nucleus_classic") -> Device:
+    consumer = Component(
+        name=CONSUMER, version="1.0.0", state="RUNNING", reason="", source="", wanted="", ours=True
+    )
+    return Device(
+        name="press-1",
+        health="HEALTHY",
+        heard=datetime(2026, 1, 1, tzinfo=UTC),
+        platform="linux",
+        architecture="amd64",
+        runtime=runtime,
+        nucleus="2.18.0",
+        components=(consumer,),
+        timeline=(),
+        drift=(),
+    )
+
+
+@pytest.mark.parametrize(
+    ("runtime", "place"),
+    [
+        ("aws_nucleus_classic", "/greengrass/v2/logs/com.ml.xgboost.log"),
+        ("aws_nucleus_lite", "journalctl -u ggl.com.ml.xgboost.service"),
+    ],
+)
+def test_where_nothing_uploads_it_the_place_on_the_device_is_told(
+    runtime: str, place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(COMMAND, raising=False)
+    with pytest.raises(NoLog, match=place):
+        tail(NOBODY, device(runtime), SERVICE, 10)
+
+
+def test_a_command_of_one_s_own_reaches_the_device(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = tmp_path / f"press-1.{CONSUMER}.log"
+    times = ("2026-01-01T00:00:01", "2026-01-01T00:00:02")
+    log.write_text("".join(f"{LINE.format(at=at)}\n" for at in times) + "no event: { at all\n")
+    monkeypatch.setenv(COMMAND, f"tail -n {{lines}} {tmp_path}/{{device}}.{{component}}.log")
+    assert len(tail(NOBODY, device(), CONSUMER, 2)) == 2
+    found = answered(NOBODY, device())
+    assert not isinstance(found, str)
+    assert (found.at.second, found.rows, found.milliseconds) == (2, 6, 1.5), "the last one"
+
+
+def test_a_command_that_fails_is_told_as_it_was_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(COMMAND, "cat /nowhere/{device}/{component}")
+    with pytest.raises(NoLog, match=f"cat /nowhere/press-1/{SERVICE}: .*No such file"):
+        tail(NOBODY, device(), SERVICE, 1)
+
+
+def test_a_log_without_an_answer_has_none() -> None:
+    assert last_answer(["started", '{"event": "ready"}']) is None
