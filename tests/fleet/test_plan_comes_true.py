@@ -58,9 +58,7 @@ class Seen:
                 if path.is_file()
             },
             layers=frozenset(
-                layer
-                for image in _images(folders)
-                for layer in json.loads(_inspect(place, image, "{{json .RootFS.Layers}}"))
+                layer for image in _images(folders) for layer in _layers(place, image)
             ),
             containers={
                 name: place.docker("ps", "-q", "--no-trunc", "--filter", f"name=^{name}.{thing}$")
@@ -98,20 +96,24 @@ def _images(folders: Folders) -> set[str]:
     }
 
 
-def _inspect(place: Place, image: str, shown: str) -> str:
-    return place.docker("image", "inspect", "--format", shown, image)
+def _layers(place: Place, image: str) -> list[str]:
+    """Uncompressed layers; none of an image that the device's clean-up is just removing."""
+    shown = place.docker("image", "inspect", "--format", "{{json .RootFS.Layers}}", image)
+    layers: list[str] = json.loads(shown or "[]")
+    return layers
 
 
 def downloaded_layers(place: Place, thing: str, before: Seen, clients: Clients) -> int:
     """Compressed bytes of what the device's images have now and none had before."""
     sizes: dict[str, int] = {}
     for image in _images(Folders(place.home.device(thing))):
+        if not (layers := _layers(place, image)):
+            continue
         name, _, digest = image.partition("@")
         [found] = clients.ecr.batch_get_image(
             repositoryName=name.partition("/")[2], imageIds=[{"imageDigest": digest}]
         )["images"]
         manifest = json.loads(found["imageManifest"])
-        layers = json.loads(_inspect(place, image, "{{json .RootFS.Layers}}"))
         if set(layers) - before.layers:
             sizes[manifest["config"]["digest"]] = manifest["config"]["size"]
         for layer, blob in zip(layers, manifest["layers"], strict=True):
