@@ -8,7 +8,7 @@ STAMP := .venv/.installed
 # Stack local is greenhouse's; any other is in the account that the shell points at.
 THERE = $(if $(filter local,$(or $(STACK),local)),env="$$($(BIN)/python -m greenhouse env)" && eval "$$env" &&)
 
-.PHONY: help up down start plan status logs new-device env preview check test test-quick bench train clean
+.PHONY: help up down start plan status logs new-device env preview deploy drift images ci-roles ci-stacks ci-comment check test test-quick bench train clean
 
 help:  ## print this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {gsub(/\$$\$$/, "$$", $$2); printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,8 +40,27 @@ env: $(STAMP)  ## print what points a shell at greenhouse: eval "$$(make -s env)
 preview: $(STAMP)  ## pulumi preview on stack local
 	@eval "$$($(BIN)/python -m greenhouse env)" && pulumi preview --stack local --non-interactive
 
-check: $(STAMP)  ## ruff and mypy --strict
+deploy: $(STAMP)  ## pulumi up without questions: make deploy STACK=dev
+	@$(THERE) pulumi up --stack $(or $(STACK),local) --yes --non-interactive
+
+drift: $(STAMP)  ## fail where an up would change anything: make drift [STACK=dev]
+	@$(THERE) pulumi preview --stack $(or $(STACK),local) --non-interactive --expect-no-changes
+
+images:  ## build the device's image for both architectures, from the public base images
+	@for platform in linux/amd64 linux/arm64; do docker build --platform $$platform --quiet edge || exit 1; done
+
+ci-roles: $(STAMP)  ## the workflows' roles as a template: make ci-roles REPOSITORY=owner/name ACCOUNT= STATE_BUCKET= STATE_KEY=
+	@$(BIN)/python -m fleet ci roles --repository $(REPOSITORY) --account $(ACCOUNT) --state-bucket $(STATE_BUCKET) --state-key $(STATE_KEY)
+
+ci-stacks: $(STAMP)  ## which stacks a change touches, as a workflow reads it: make ci-stacks [SINCE=commit]
+	@$(BIN)/python -m fleet ci stacks $(if $(SINCE),--since $(SINCE))
+
+ci-comment:  ## write the plans of a pull request into its comment (by a workflow's environment)
+	@$(PYTHON) -m fleet.comment
+
+check: $(STAMP)  ## ruff, mypy --strict, actionlint and zizmor
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy .
+	@$(BIN)/python -m greenhouse.toolchain.actionlint && $(BIN)/zizmor --offline --quiet --persona pedantic .github/workflows
 
 test: $(STAMP)  ## every test but the live ones: pure, greenhouse, and the whole way
 	@$(BIN)/python -m greenhouse.toolchain

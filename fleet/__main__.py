@@ -20,7 +20,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 
-from fleet import holdings, page, preview, stackfile
+from fleet import ci, holdings, page, preview, stackfile
 from fleet.lint import lint
 from fleet.logs import Answer, NoLog, answered, tail
 from fleet.observe import Device, Fleet, observe
@@ -190,6 +190,7 @@ def schema() -> None:
 
 
 app.command()(lint)
+app.add_typer(ci.commands, name="ci")
 
 
 def main() -> int:
