@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import yaml
 
@@ -21,6 +23,7 @@ from greenhouse.machine import start_greenhouse, stop_greenhouse
 from greenhouse.processes import Processes
 
 STACK = "local"
+OURS = ("com.ml.check", "com.ml.consumer", "com.ml.xgboost")
 
 
 def wait_until(met: Callable[[], bool], *, seconds: float, why: str) -> None:
@@ -88,9 +91,47 @@ class Place:
         iot.create_thing_group(thingGroupName=group)
         iot.add_thing_to_thing_group(thingGroupName=group, thingName=thing)
 
+    @property
+    def _processes(self) -> Processes:
+        return Processes(run=self.home.run, logs=self.home.logs)
+
+    def signal_process(self, name: str, number: signal.Signals) -> None:
+        """To a process of greenhouse: SIGKILL, or SIGSTOP for one that comes back as it was."""
+        process = self._processes.find(name)
+        assert process, f"{name} runs"
+        process.send_signal(number)
+
+    def signal_device(self, number: signal.Signals) -> None:
+        self.signal_process(f"device-{self.thing}", number)
+
+    def dead(self) -> list[str]:
+        """Processes of greenhouse that were started and are gone."""
+        return [name for name in self._processes.names() if not self._processes.find(name)]
+
+    def revive(self) -> None:
+        """Start what is gone; raises ProcessFailed."""
+        start_greenhouse(self.home, self.env, [self.thing])
+
+    def await_tenant(self) -> None:
+        """The component of others runs, and its deployment is over."""
+        wait_until(
+            lambda: self.states().get(account.TENANT) == ("1.0.0", "RUNNING"),
+            seconds=30,
+            why="the tenant does not run",
+        )
+
     def stop_device(self) -> None:
         """As if somebody had switched it off, cleanly."""
-        Processes(run=self.home.run, logs=self.home.logs).stop(f"device-{self.thing}")
+        self._processes.stop(f"device-{self.thing}")
+
+    def config(self) -> dict[str, Any]:
+        """The stack's config values, by the names that `configure` takes."""
+        stack = yaml.safe_load((self.tree / f"Pulumi.{STACK}.yaml").read_text())["config"]
+        return {
+            key.partition(":")[2].replace("-", "_"): value
+            for key, value in stack.items()
+            if key.startswith("edge-inference:")
+        }
 
     def configure(self, **values: Any) -> None:
         """Write config values of the stack as `pulumi config set` would; None takes one out."""
@@ -103,6 +144,19 @@ class Place:
             else:
                 stack["config"][key] = value
         path.write_text(yaml.safe_dump(stack))
+
+    @contextmanager
+    def edited(self, path: str | Path, edit: Callable[[str], str]) -> Iterator[None]:
+        """A file of the tree, with other content for a while."""
+        file = self.tree / path
+        before = file.read_text()
+        after = edit(before)
+        assert after != before, f"the edit of {path} found nothing to change"
+        file.write_text(after)
+        try:
+            yield
+        finally:
+            file.write_text(before)
 
     def pulumi(self, *arguments: str, ok: bool = True, tree: Path | None = None) -> str:
         """Run the real CLI; returns what it printed, fails with it when it should be green."""
@@ -118,8 +172,21 @@ class Place:
         assert (done.returncode == 0) is ok, f"pulumi {' '.join(arguments)}:\n{done.stdout}"
         return done.stdout
 
+    def begin(self, *arguments: str, output: IO[bytes]) -> subprocess.Popen[bytes]:
+        """Start the real CLI as the leader of a process group, so that it dies with its program."""
+        return subprocess.Popen(
+            ["pulumi", *arguments, "--non-interactive"],
+            env=self.env,
+            cwd=self.tree,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+
     def up(self, *, ok: bool = True) -> str:
-        return self.pulumi("up", "--stack", STACK, "--yes", "--skip-preview", ok=ok)
+        return self.pulumi(
+            "up", "--stack", STACK, "--yes", "--skip-preview", "--suppress-outputs", ok=ok
+        )
 
     def outputs(self) -> dict[str, Any]:
         shown = self.pulumi("stack", "output", "--stack", STACK, "--json")
@@ -155,12 +222,21 @@ class Place:
         )
         return list(next(a for a in self.answers()[seen:] if a["model"] == model)["predictions"])
 
+    def docker(self, *arguments: str) -> str:
+        """What the docker client answers; nothing when it fails, as a container may just end."""
+        return subprocess.run(
+            ["docker", *arguments], env=self.env, check=False, capture_output=True, text=True
+        ).stdout.strip()
+
     def container(self, component: str) -> str:
         """The id of the component's running container, empty when there is none."""
-        return subprocess.run(
-            ["docker", "ps", "-q", "--no-trunc", "--filter", f"name={component}.{self.thing}"],
-            env=self.env,
-            check=True,
-            capture_output=True,
-            text=True,
-        ).stdout.strip()
+        return self.docker("ps", "-q", "--no-trunc", "--filter", f"name=^{component}.{self.thing}$")
+
+    def containers(self) -> list[str]:
+        """Every container of this device, by name and id, whatever its state."""
+        shown = "{{.Names}} {{.ID}}"
+        return sorted(
+            self.docker(
+                "ps", "-a", "--format", shown, "--filter", f"name=.{self.thing}$"
+            ).splitlines()
+        )

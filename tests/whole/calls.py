@@ -1,0 +1,102 @@
+"""A proxy in front of the account: it sees each call that changes something, and can cut it off.
+
+Providers, program and Docker engine are given its ports for the account's. What it counts are the
+calls themselves, so a new resource in the program is in the crash matrix without being listed.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from urllib.parse import parse_qs
+
+import urllib3
+import uvicorn
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]
+_READS = ("Get", "List", "Describe", "Batchget", "BatchGet", "BatchCheck")
+_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f-]{27}|sha256:[0-9a-f]{64}|[0-9a-f]{64}")
+_OWN = {"connection", "content-length", "transfer-encoding", "keep-alive", "date", "server"}
+
+
+def change_of(method: str, path: str, query: str, target: str, body: bytes) -> str | None:
+    """The name of a call that changes the account, the same in every run; None for all others."""
+    if path.startswith("/device/") or path.endswith("/resolveComponentCandidates"):
+        return None  # the device's own
+    if target:  # ECR: JSON with the operation in a header
+        operation = target.rpartition(".")[2]
+        return None if operation.startswith(_READS) else operation
+    if path == "/" and method == "POST":  # IAM, STS: a form with the operation in it
+        operation = parse_qs(body.decode()).get("Action", [""])[0]
+        return None if operation.startswith(_READS) else operation
+    if method in ("GET", "HEAD"):
+        return None
+    named = f"{method} {_ID.sub('*', path)}"
+    if path.endswith("/createComponentVersion"):
+        recipe = json.loads(base64.b64decode(json.loads(body)["inlineRecipe"]))
+        return f"{named} {recipe['ComponentName']}"
+    asked = "&".join(part for part in query.split("&") if "=" not in part or part.endswith("="))
+    return f"{named}?{asked}" if asked else named
+
+
+@dataclass
+class Calls:
+    """What goes to one account. `answered` is told of each change before its caller is."""
+
+    answered: Callable[[str], None] = lambda _name: None
+    cut: bool = False  # from now on nothing changes any more
+    _pool: urllib3.PoolManager = field(default_factory=lambda: urllib3.PoolManager(maxsize=32))
+
+    @contextmanager
+    def serving(self, port: int) -> Iterator[int]:
+        """A port that leads to `port`."""
+
+        async def forward(request: Request) -> Response:
+            return await self._forward(request, port)
+
+        app = Starlette(routes=[Route("/{path:path}", forward, methods=METHODS)])
+        config = uvicorn.Config(app, port=0, log_config=None, access_log=False, lifespan="off")
+        server = uvicorn.Server(config)
+        listening = config.bind_socket()
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
+        thread.start()
+        yield int(listening.getsockname()[1])
+        server.should_exit = True
+        thread.join()
+
+    async def _forward(self, request: Request, port: int) -> Response:
+        body = await request.body()
+        path, query = request.scope["raw_path"].decode(), request.url.query
+        target = request.headers.get("x-amz-target", "")
+        change = change_of(request.method, path, query, target, body)
+        if change and self.cut:
+            return Response(status_code=403)
+        answer = await run_in_threadpool(
+            self._pool.request,
+            request.method,
+            f"http://127.0.0.1:{port}{path}{'?' if query else ''}{query}",
+            body=body,
+            headers={name: value for name, value in request.headers.items() if name not in _OWN},
+            redirect=False,
+            retries=False,
+            decode_content=False,
+        )
+        if change and answer.status < 400:
+            await run_in_threadpool(self.answered, change)
+        response = Response(None if request.method == "HEAD" else answer.data, answer.status)
+        for name, value in answer.headers.items():
+            if name.lower() not in _OWN:
+                response.headers.append(name, value)
+        if request.method == "HEAD" and "content-length" in answer.headers:
+            response.headers["content-length"] = answer.headers["content-length"]
+        return response

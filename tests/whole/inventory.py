@@ -1,0 +1,44 @@
+"""What there is on account and device, to compare before and after; logs and history may differ."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Self
+
+from greenhouse import report
+from tests.whole.place import OURS, Place
+
+
+@dataclass(frozen=True)
+class Inventory:
+    """Names by kind."""
+
+    account: dict[str, list[str]]
+    states: dict[str, tuple[str, str]]
+    disk: list[str]  # of the device: recipes, artifacts, what ran where
+
+    @classmethod
+    def of(cls, place: Place) -> Self:
+        found = report.residue(place.home).found
+        root = place.home.device(place.thing)
+        return cls(
+            # deployments can't be equal: one that carries the others on has replaced theirs
+            account={kind: sorted(found[kind]) for kind in found if kind != "deployments"},
+            states=place.states(),
+            disk=sorted(
+                str(path.relative_to(root))
+                for folder in ("packages", "work")
+                for path in (root / folder).rglob("*")
+                if path.is_file()
+            ),
+        )
+
+    @property
+    def ours(self) -> list[str]:
+        """Whatever carries our names."""
+        everything = [
+            *self.states,
+            *self.disk,
+            *(one for kind in self.account.values() for one in kind),
+        ]
+        return [one for one in everything if any(name in one for name in (*OURS, "edge-inference"))]

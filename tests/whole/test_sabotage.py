@@ -1,0 +1,366 @@
+"""Whatever is broken on purpose: `up` is red with its reason, the device answers as before.
+
+One story on one greenhouse: each row breaks one thing, runs the real `pulumi up`, and repairs it.
+The up that follows must be green, or the row has broken more than it says.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+import xgboost
+
+from greenhouse import account
+from greenhouse.faults import Faults
+from greenhouse.home import aws_environment
+from tests.whole.place import Place
+
+pytestmark = pytest.mark.whole
+
+MODEL = Path("edge/models/wine-quality.json")
+LAST = 10  # lines: what an operator sees without scrolling
+CHECK_SECONDS = 6
+_CHECKS = count(
+    CHECK_SECONDS + 1
+)  # each makes another version of com.ml.check, and of nothing else
+
+Sabotage = Callable[[Place], AbstractContextManager[None]]
+
+
+@dataclass(frozen=True)
+class Good:
+    """What the device answers before anything is broken."""
+
+    model: str
+    predictions: list[float]
+
+
+@pytest.fixture(scope="module")
+def good(place: Place) -> Good:
+    place.configure(rollout_timeout=60, check_timeout=CHECK_SECONDS, consumer_interval=1)
+    place.up()
+    model = place.outputs()["model"]
+    return Good(model, place.await_answers(model))
+
+
+# -- what is refused before anything changes ------------------------------------------------------
+
+
+@contextmanager
+def a_model_that_is_none(place: Place) -> Iterator[None]:
+    with place.edited(MODEL, lambda _: '{"learner": "none"}'):
+        yield
+
+
+@contextmanager
+def a_model_of_another_schema(place: Place) -> Iterator[None]:
+    booster = xgboost.Booster(model_file=place.tree / MODEL)
+    booster.feature_names = [f"sensor {number}" for number in range(booster.num_features())]
+    with place.edited(MODEL, lambda _: booster.save_raw("json").decode()):
+        yield
+
+
+@contextmanager
+def an_image_of_another_architecture(place: Place) -> Iterator[None]:
+    with configured(place, architectures=["aarch64"]):
+        yield
+
+
+@contextmanager
+def credentials_that_have_expired(place: Place) -> Iterator[None]:
+    with fault(place.home.root, "expired-credentials"):
+        yield
+
+
+@pytest.mark.parametrize(
+    ("sabotage", "reason"),
+    [
+        pytest.param(a_model_that_is_none, "the device would refuse model", id="wrong model"),
+        pytest.param(
+            a_model_of_another_schema, "not the model's features", id="model of another schema"
+        ),
+        pytest.param(an_image_of_another_architecture, "amd64", id="image of another architecture"),
+        pytest.param(
+            credentials_that_have_expired, "ExpiredToken", id="credentials expired before"
+        ),
+    ],
+)
+def test_what_can_be_known_before_is_refused_before_anything_changes(
+    place: Place, good: Good, sabotage: Sabotage, reason: str
+) -> None:
+    before, containers = place.outputs(), place.containers()
+    with sabotage(place):
+        said = place.pulumi("up", "--stack", "local", "--yes", ok=False)
+    assert reason in last_lines(said), said
+    assert place.outputs() == before
+    assert place.containers() == containers, "nothing on the device was restarted"
+    assert place.await_answers(good.model) == good.predictions
+
+
+@pytest.mark.usefixtures("good")
+def test_after_the_refusals_there_is_nothing_to_repair(place: Place) -> None:
+    place.pulumi("preview", "--stack", "local", "--expect-no-changes")
+
+
+# -- what only the device can find out ------------------------------------------------------------
+
+
+@contextmanager
+def an_image_that_cannot_start(place: Place) -> Iterator[None]:
+    with place.edited("edge/inference/program.py", lambda text: f"{text}\nraise SystemExit(70)\n"):
+        yield
+
+
+@contextmanager
+def a_service_that_never_answers(place: Place) -> Iterator[None]:
+    asleep = "\n__import__('time').sleep(3600)\n"
+    with (
+        configured(place, check_timeout=2),
+        place.edited("edge/inference/serve.py", lambda text: text + asleep),
+    ):
+        yield
+
+
+@contextmanager
+def a_consumer_that_crashes(place: Place) -> Iterator[None]:
+    with place.edited(
+        "edge/consumer/consumer.py",
+        lambda text: text.replace(
+            "from __future__ import annotations\n",
+            "from __future__ import annotations\nraise SystemExit(70)\n",
+        ),
+    ):
+        yield
+
+
+@contextmanager
+def a_recipe_without_its_rights(place: Place) -> Iterator[None]:
+    with place.edited(
+        "infra/recipe.py",
+        lambda text: text.replace("listens=REQUEST_TOPIC", "listens='local/elsewhere'"),
+    ):
+        yield
+
+
+@contextmanager
+def a_pull_that_is_denied(place: Place) -> Iterator[None]:
+    change_the_check(place)
+    with fault(place.home.device(place.thing), "pull-fails:denied"):
+        yield
+
+
+@contextmanager
+def a_disk_that_is_full(place: Place) -> Iterator[None]:
+    change_the_check(place)
+    with fault(place.home.device(place.thing), "disk-full"):
+        yield
+
+
+@contextmanager
+def an_object_that_was_overwritten(place: Place) -> Iterator[None]:
+    """Behind the cloud's back: since its digest was taken, before the device has it.
+
+    The row before has registered the version, and the device couldn't download it.
+    """
+    s3 = account.session(place.ports).client(
+        "s3", endpoint_url=aws_environment(place.ports)["AWS_ENDPOINT_URL"]
+    )
+    bucket, _, key = place.outputs()["golden"].removeprefix("s3://").partition("/")
+    original = s3.get_object(Bucket=bucket, Key=key)["Body"].read()
+    s3.put_object(Bucket=bucket, Key=key, Body=original + b" ")
+    try:
+        yield
+    finally:
+        s3.put_object(Bucket=bucket, Key=key, Body=original)
+
+
+@contextmanager
+def a_device_that_is_off(place: Place) -> Iterator[None]:
+    change_the_check(place)
+    place.signal_device(signal.SIGSTOP)
+    try:
+        with configured(place, rollout_timeout=10):
+            yield
+    finally:
+        place.signal_device(signal.SIGCONT)
+
+
+@contextmanager
+def a_container_that_is_killed_while_it_serves(place: Place) -> Iterator[None]:
+    """Each one of the new release; it is known by its memory."""
+    with (
+        configured(place, memory=70),
+        meanwhile(lambda over: kill_containers(place, 70 << 20, over)),
+    ):
+        yield
+
+
+@contextmanager
+def a_deployment_of_somebody_else(place: Place) -> Iterator[None]:
+    change_the_check(place)
+    known = deployments(place)
+    greengrass = account.greengrass(place.ports)
+
+    def replace(over: threading.Event) -> None:
+        [ours] = await_deployment(place, known, over)
+        before = greengrass.get_deployment(deploymentId=known[0])
+        greengrass.create_deployment(
+            targetArn=ours["targetArn"],
+            deploymentName="by hand",
+            components=before["components"],
+        )
+
+    with fault(place.home.device(place.thing), "slow:60"), meanwhile(replace):
+        yield
+
+
+@contextmanager
+def credentials_that_expire_meanwhile(place: Place) -> Iterator[None]:
+    change_the_check(place)
+    device, known = place.home.device(place.thing), deployments(place)
+
+    def expire(over: threading.Event) -> None:
+        await_deployment(place, known, over)
+        Faults(place.home.root).set("expired-credentials")
+
+    try:
+        with fault(device, "slow:60"), meanwhile(expire):
+            yield
+    finally:
+        Faults(place.home.root).clear()
+
+
+ON_DEVICE = {
+    "image that can't start": (an_image_that_cannot_start, "com.ml.xgboost"),
+    "check times out": (a_service_that_never_answers, "com.ml.check"),
+    "consumer crashes in a loop": (a_consumer_that_crashes, "com.ml.consumer"),
+    "IPC denied": (a_recipe_without_its_rights, "com.ml.xgboost"),
+    "pull denied": (a_pull_that_is_denied, "DOCKER_PULL_ERROR"),
+    "disk full": (a_disk_that_is_full, "DISK_SPACE_CRITICAL"),
+    "digest mismatch": (an_object_that_was_overwritten, "ARTIFACT_CHECKSUM_MISMATCH"),
+    "device offline": (a_device_that_is_off, "last heard of"),
+    "container killed while serving": (
+        a_container_that_is_killed_while_it_serves,
+        "com.ml.xgboost",
+    ),
+    "deployment replaced meanwhile": (a_deployment_of_somebody_else, "replaced by another"),
+    "credentials expired meanwhile": (credentials_that_expire_meanwhile, "ExpiredToken"),
+}
+
+
+NOT_ROLLED_BACK = pytest.mark.xfail(
+    reason="the nucleus may call the deployment done just before the third crash, and then leaves"
+    " the consumer BROKEN; nothing puts the last good release back yet"
+)
+
+
+@pytest.mark.parametrize(
+    ("sabotage", "reason"),
+    [
+        pytest.param(
+            *row, id=name, marks=NOT_ROLLED_BACK if row[0] is a_consumer_that_crashes else ()
+        )
+        for name, row in ON_DEVICE.items()
+    ],
+)
+def test_red_with_its_reason_answers_as_before_and_green_after_the_repair(
+    place: Place, good: Good, sabotage: Sabotage, reason: str
+) -> None:
+    with sabotage(place):
+        said = place.up(ok=False)
+    try:
+        assert reason in last_lines(said), said
+        assert place.await_answers(good.model) == good.predictions
+    finally:
+        if sabotage is not a_disk_that_is_full:  # the row behind it needs what it has left
+            place.up()
+    assert place.await_answers(good.model) == good.predictions
+
+
+# -- how things are broken ------------------------------------------------------------------------
+
+
+def last_lines(said: str) -> str:
+    """Before Pulumi counts its resources, which is always the end."""
+    told = said.partition("\nResources:\n")[0].rstrip().splitlines()
+    return "\n".join(told[-LAST:])
+
+
+def change_the_check(place: Place) -> None:
+    """Something new to deploy that no image has to be built for, and that stops no service."""
+    place.configure(check_timeout=next(_CHECKS))
+
+
+@contextmanager
+def configured(place: Place, **values: Any) -> Iterator[None]:
+    before = place.config()
+    place.configure(**values)
+    try:
+        yield
+    finally:
+        place.configure(**{name: before.get(name) for name in values})
+
+
+@contextmanager
+def fault(folder: Path, name: str) -> Iterator[None]:
+    faults = Faults(folder)
+    faults.set(name)
+    try:
+        yield
+    finally:
+        faults.clear()
+
+
+@contextmanager
+def meanwhile(act: Callable[[threading.Event], None]) -> Iterator[None]:
+    """Do something beside an `up`, with an event that says when that is over."""
+    over, failed = threading.Event(), []
+
+    def run() -> None:
+        try:
+            act(over)
+        except BaseException as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+    if failed:
+        raise failed[0]
+
+
+def deployments(place: Place) -> list[str]:
+    """Of the device, the newest first."""
+    listed = account.greengrass(place.ports).list_deployments(
+        targetArn=account.thing_arn(place.ports, place.thing), historyFilter="ALL"
+    )
+    return [one["deploymentId"] for one in listed["deployments"]]
+
+
+def await_deployment(place: Place, known: list[str], over: threading.Event) -> list[Any]:
+    """The deployment that the `up` under way makes."""
+    client = account.greengrass(place.ports)
+    while not (new := [one for one in deployments(place) if one not in known]):
+        assert not over.wait(0.1), "the up ended without a deployment"
+    return [client.get_deployment(deploymentId=one) for one in new]
+
+
+def kill_containers(place: Place, memory: int, over: threading.Event) -> None:
+    """SIGKILL every container of the service that has this memory, as the kernel would."""
+    while not over.wait(0.1):
+        if found := place.container("com.ml.xgboost"):
+            shown = place.docker("inspect", "--format", "{{.HostConfig.Memory}}", found)
+            if shown == str(memory):
+                place.docker("kill", found)
