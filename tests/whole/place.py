@@ -105,8 +105,9 @@ class Place:
         self.signal_process(f"device-{self.thing}", number)
 
     def dead(self) -> list[str]:
-        """Processes of greenhouse that were started and are gone."""
-        return [name for name in self._processes.names() if not self._processes.find(name)]
+        """Processes of greenhouse that are gone, also those that were killed while they started."""
+        names = ("ministack", "cloud", "providers", f"device-{self.thing}")
+        return [name for name in names if not self._processes.find(name)]
 
     def revive(self) -> None:
         """Start what is gone; raises ProcessFailed."""
