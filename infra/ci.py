@@ -199,8 +199,12 @@ def _looking(scope: Scope) -> list[Statement]:
         # others' components on our devices, too: a plan says what stays
         *_allow(
             "Components",
-            "greengrass:DescribeComponent greengrass:GetComponent greengrass:ListComponentVersions"
-            " greengrass:ListTagsForResource",
+            "greengrass:DescribeComponent greengrass:GetComponent greengrass:ListTagsForResource",
+            scope.arns("greengrass", ["components:*:versions:*"]),
+        ),
+        *_allow(
+            "ComponentVersions",
+            "greengrass:ListComponentVersions",
             scope.arns("greengrass", ["components:*"]),
         ),
         *_allow(

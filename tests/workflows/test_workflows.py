@@ -1,0 +1,133 @@
+"""What CI does, a person can do by hand; and what a workflow may do is only what it needs."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from fleet.ci import changed, follows
+from fleet.stacks import Stack
+
+ROOT = Path(__file__).parents[2]
+WORKFLOWS = {path.name: path for path in sorted((ROOT / ".github/workflows").glob("*.yml"))}
+STEP = re.compile(r'make (?:--silent )?([a-z-]+)(?: >>? "\$[A-Z_]+(?:\.md)?")?')
+
+every_workflow = pytest.mark.parametrize("name", WORKFLOWS)
+
+
+def read(name: str) -> dict[Any, Any]:
+    found: dict[Any, Any] = yaml.safe_load(WORKFLOWS[name].read_text())
+    return found
+
+
+def jobs(name: str) -> dict[str, Any]:
+    found: dict[str, Any] = read(name)["jobs"]
+    return found
+
+
+def runs() -> set[str]:
+    return {
+        step["run"]
+        for name in WORKFLOWS
+        for job in jobs(name).values()
+        for step in job["steps"]
+        if "run" in step
+    }
+
+
+@pytest.mark.parametrize("run", sorted(runs()))
+def test_every_step_is_one_make_target_that_is_there(run: str) -> None:
+    step = STEP.fullmatch(run)
+    assert step, f"{run!r}: what a person can't call by one name, a person can't do by hand"
+    done = subprocess.run(
+        ["make", "--dry-run", step[1]],
+        cwd=ROOT,
+        env={**os.environ, "STACK": "dev"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@every_workflow
+def test_no_right_is_there_unless_a_job_names_it(name: str) -> None:
+    assert read(name)["permissions"] == {}
+    for job in jobs(name).values():
+        rights = job["permissions"]
+        assert rights.pop("contents") == "read"
+        assert len(rights) <= 1, "a job that vouches to AWS doesn't write to GitHub, too"
+        assert rights.items() <= {"id-token": "write", "pull-requests": "write"}.items()
+
+
+@every_workflow
+def test_an_action_is_a_commit_and_not_a_tag_that_moves(name: str) -> None:
+    for line in WORKFLOWS[name].read_text().splitlines():
+        if "uses:" in line:
+            assert re.fullmatch(r"\s+- uses: [\w-]+/[\w-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", line), (
+                line
+            )
+
+
+@every_workflow
+def test_nothing_runs_for_a_fork_s_pull_request(name: str) -> None:
+    if "pull_request" in read(name)[True]:  # YAML reads `on` as true
+        for job in jobs(name).values():
+            own = "github.event.pull_request.head.repo.full_name == github.repository"
+            assert own in job["if"] or "stacks" in job["needs"], "nor without the one that asks"
+
+
+def test_no_workflow_gives_a_pull_request_s_code_the_rights_of_its_base() -> None:
+    assert not [name for name in WORKFLOWS if "pull_request_target" in read(name)[True]]
+
+
+def test_the_job_that_writes_to_a_pull_request_runs_none_of_its_code() -> None:
+    comment = jobs("preview.yml")["comment"]
+    [checkout] = [one for one in comment["steps"] if "checkout" in one.get("uses", "")]
+    assert checkout["with"]["ref"] == "${{ github.event.pull_request.base.sha }}"
+
+
+def test_a_running_up_is_never_cancelled_and_only_the_environment_deploys() -> None:
+    assert read("up.yml")["concurrency"] == {"group": "up", "cancel-in-progress": False}
+    deploying = {
+        (name, key)
+        for name in WORKFLOWS
+        for key, job in jobs(name).items()
+        if "AWS_DEPLOY_ROLE" in str(job)
+    }
+    assert deploying == {("up.yml", "publishers"), ("up.yml", "followers")}
+    assert {jobs(name)[key]["environment"] for name, key in deploying} == {"production"}
+    assert "publishers" in jobs("up.yml")["followers"]["needs"], "the canary first"
+
+
+STACKS = [
+    Stack(name="dev", config={"edge-inference:model": "models/a.json"}),
+    Stack(name="press-2", config={"edge-inference:release-from": "dev"}),
+]
+
+
+@pytest.mark.parametrize(
+    ("path", "touched"),
+    [
+        ("infra/rollout.py", ["dev", "press-2"]),
+        ("edge/inference/forest.c", ["dev", "press-2"]),
+        ("Pulumi.press-2.yaml", ["press-2"]),
+        ("models/a.json", ["dev"]),
+        ("docs/ci.md", []),
+        ("tests/infra/test_recipe.py", []),
+    ],
+)
+def test_a_stack_changes_with_the_program_and_with_its_own_files(
+    path: str, touched: list[str]
+) -> None:
+    assert changed(STACKS, [path]) == touched
+
+
+def test_a_follower_names_the_stack_it_follows() -> None:
+    assert [follows(one) for one in STACKS] == ["", "dev"]
