@@ -79,8 +79,8 @@ def killed_at_each_change(
 ) -> list[str]:
     """Run it until nothing kills it any more, and return the changes at which something was."""
     died_at: list[str] = []
-    while died_at_now := _killed_once(place, calls, command, kill, died_at):
-        died_at.append(died_at_now)
+    while new := _killed_once(place, calls, command, kill, died_at):
+        died_at += new
     return died_at
 
 
@@ -90,15 +90,18 @@ def _killed_once(
     command: tuple[str, ...],
     kill: Callable[[subprocess.Popen[bytes]], None],
     known: list[str],
-) -> str | None:
-    """The change at which it was killed, the first one that isn't known; else it must be green."""
-    killed, one = [], threading.Lock()
+) -> list[str]:
+    """The change at which it was killed, and what was under way; if nothing, it must be green."""
+    unheard: list[str] = []
+    one = threading.Lock()
     said = place.home.root / "said.txt"
 
     def answered(change: str) -> None:
         with one:
-            if not calls.cut and change not in known:
-                killed.append(change)
+            if change in known or change in unheard:
+                return
+            unheard.append(change)
+            if not calls.cut:
                 calls.cut = True
                 kill(run)
 
@@ -107,13 +110,12 @@ def _killed_once(
         run = place.begin(*command, output=output)
         run.wait()
     calls.answered = lambda _change: None
-    if killed:
-        if run.returncode < 0:
-            place.pulumi("cancel", STACK, "--yes")
-        calls.cut = False
-        return killed[0]
-    assert run.returncode == 0, said.read_text()
-    return None
+    if not unheard:
+        assert run.returncode == 0, said.read_text()
+    elif run.returncode < 0:
+        place.pulumi("cancel", STACK, "--yes")
+    calls.cut = False
+    return unheard
 
 
 def kill_group(run: subprocess.Popen[bytes]) -> None:
