@@ -8,7 +8,7 @@ STAMP := .venv/.installed
 # Stack local is greenhouse's; any other is in the account that the shell points at.
 THERE = $(if $(filter local,$(or $(STACK),local)),env="$$($(BIN)/python -m greenhouse env)" && eval "$$env" &&)
 
-.PHONY: help up down start plan status logs new-device env preview deploy drift images ci-roles ci-stacks ci-comment check test test-quick bench train clean
+.PHONY: help up down start plan status console logs new-device env preview deploy drift images ci-roles ci-stacks ci-comment check test test-quick bench train clean
 
 help:  ## print this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {gsub(/\$$\$$/, "$$", $$2); printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,6 +27,9 @@ plan: $(STAMP)  ## what an update does to each device: make plan [STACK=dev] [DE
 
 status: $(STAMP)  ## devices, health, releases, last answers, drift: make status [STACK=dev] [WATCH=1] [JSON=1]
 	@$(THERE) $(BIN)/python -m fleet status $(if $(STACK),--stack $(STACK)) $(if $(WATCH),--watch) $(if $(JSON),--json)
+
+console: $(STAMP)  ## the same in a browser, live: make console [STACK=dev] [PORT=8321]
+	@$(THERE) $(BIN)/python -m fleet console $(if $(PORT),--port $(PORT))
 
 logs: $(STAMP)  ## a component's log on a device: make logs [STACK=dev] [DEVICE=press-1] [COMPONENT=com.ml.consumer]
 	@$(THERE) $(BIN)/python -m fleet logs $(DEVICE) $(if $(COMPONENT),--component $(COMPONENT))

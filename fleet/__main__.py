@@ -10,7 +10,6 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -21,13 +20,14 @@ from rich.console import Console, Group, RenderableType
 from rich.live import Live
 
 from fleet import ci, holdings, page, preview, stackfile
+from fleet.console import console as serve
 from fleet.lint import lint
-from fleet.logs import Answer, NoLog, answered, tail
-from fleet.observe import Device, Fleet, observe
+from fleet.logs import Answer, NoLog, tail
+from fleet.observe import Device, observe
 from fleet.plan import Gate
 from fleet.plan import plan as plan_of
 from fleet.stacks import ROOT, NoStack, Stack, everywhere, project
-from fleet.status import show
+from fleet.status import look, show
 from infra.clients import Clients
 from infra.settings import Misconfigured
 
@@ -95,7 +95,7 @@ def status(
     if as_json:
         shown = [
             {**fleet.json(), "answers": {name: _plain(one) for name, one in answers.items()}}
-            for fleet, answers in _look(stack)
+            for fleet, answers in look(stack)
         ]
         sys.stdout.write(json.dumps(shown, indent=2) + "\n")
     elif watch:
@@ -107,15 +107,8 @@ def status(
         console.print(_status(stack))
 
 
-def _look(stack: str | None) -> Iterator[tuple[Fleet, dict[str, Answer | str]]]:
-    for clients in (Stack.read(stack).clients(),) if stack else everywhere():
-        fleet = observe(clients, project(), stack)
-        devices = {one.name: one for target in fleet.targets for one in target.devices}
-        yield fleet, {name: answered(clients, one) for name, one in devices.items()}
-
-
 def _status(stack: str | None) -> RenderableType:
-    return Group(*(show(fleet, answers) for fleet, answers in _look(stack)))
+    return Group(*(show(fleet, answers) for fleet, answers in look(stack)))
 
 
 def _plain(answer: Answer | str) -> dict[str, Any]:
@@ -190,6 +183,7 @@ def schema() -> None:
 
 
 app.command()(lint)
+app.command("console")(serve)
 app.add_typer(ci.commands, name="ci")
 
 

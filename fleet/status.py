@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from fleet.logs import Answer
-from fleet.observe import Fleet, Target
+from fleet.logs import Answer, answered
+from fleet.observe import Fleet, Target, observe
+from fleet.stacks import Stack, everywhere, project
 
-_GOOD = {"HEALTHY", "RUNNING", "FINISHED", "COMPLETED", "SUCCEEDED", "ACTIVE"}
-_BAD = {"UNHEALTHY", "BROKEN", "ERRORED", "FAILED", "REJECTED", "TIMED_OUT", "CANCELED"}
+GOOD = {"HEALTHY", "RUNNING", "FINISHED", "COMPLETED", "SUCCEEDED", "ACTIVE"}
+BAD = {"UNHEALTHY", "BROKEN", "ERRORED", "FAILED", "REJECTED", "TIMED_OUT", "CANCELED"}
+
+
+def look(stack: str | None = None) -> Iterator[tuple[Fleet, dict[str, Answer | str]]]:
+    """Each region that the stacks (or this one) deploy to, with the last answers by device."""
+    for clients in (Stack.read(stack).clients(),) if stack else everywhere():
+        fleet = observe(clients, project(), stack)
+        devices = {one.name: one for target in fleet.targets for one in target.devices}
+        yield fleet, {name: answered(clients, one) for name, one in devices.items()}
 
 
 def show(fleet: Fleet, answers: Mapping[str, Answer | str]) -> RenderableType:
@@ -74,7 +83,7 @@ def _answer(device: str, answers: Mapping[str, Answer | str], now: datetime) -> 
 
 
 def _state(word: str, reason: str = "") -> Text:
-    style = "green" if word in _GOOD else "red" if word in _BAD else ""
+    style = "green" if word in GOOD else "red" if word in BAD else ""
     return Text(f"{word} ({reason})" if reason else word, style=style)
 
 

@@ -69,3 +69,15 @@ def ask(*argv: str | Path, env: Mapping[str, str] | None = None) -> str | None:
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout.strip() if done.returncode == 0 else None
+
+
+def install(*packages: str) -> None:
+    """Debian packages, as root; raises ToolchainFailed, also where there is no apt-get."""
+    log = log_file("apt")
+    argv = ["apt-get", "install", "--yes", "--no-install-recommends", *packages]
+    env = {"DEBIAN_FRONTEND": "noninteractive"}
+    try:
+        run_logged(argv, log=log, env=env)
+    except ToolchainFailed:  # package lists that are missing or too old
+        run_logged(["apt-get", "update"], log=log, env=env)
+        run_logged(argv, log=log, env=env)

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from greenhouse.processes import Processes
 from greenhouse.toolchain import cache
-from greenhouse.toolchain.commands import ToolchainFailed, ask, log_file, run_logged
+from greenhouse.toolchain.commands import ToolchainFailed, ask, install
 from greenhouse.toolchain.progress import Progress
 
 DEFAULT_SOCKET = Path("/var/run/docker.sock")
@@ -168,15 +168,8 @@ def _install(progress: Progress) -> None:
             "no Docker engine is installed, and without apt-get we don't know how to:"
             " https://docs.docker.com/engine/install/"
         )
-    log = log_file("apt")
-    install = ["apt-get", "install", "--yes", "--no-install-recommends", "docker.io", "iptables"]
-    env = {"DEBIAN_FRONTEND": "noninteractive"}
     with progress.step("installing docker.io from Debian (no Docker engine is installed)"):
-        try:
-            run_logged(install, log=log, env=env)
-        except ToolchainFailed:  # package lists that are missing or too old
-            run_logged(["apt-get", "update"], log=log, env=env)
-            run_logged(install, log=log, env=env)
+        install("docker.io", "iptables")
 
 
 def _clients() -> Iterator[Path]:

@@ -1,0 +1,200 @@
+"""The fleet in a browser: what `make status` shows, live, for AWS and greenhouse alike.
+
+The server writes the HTML, first and for every change; the page's script only puts it in place. It
+listens on loopback, answers to loopback's names alone (a foreign page can't reach it through a name
+of its own that points here), and can't change anything: it only looks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+import uvicorn
+from botocore.exceptions import BotoCoreError, ClientError
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from starlette.applications import Starlette
+from starlette.datastructures import MutableHeaders
+from starlette.middleware import Middleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response, StreamingResponse
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from fleet.logs import Answer
+from fleet.observe import Fleet
+from fleet.status import BAD, GOOD, look
+
+HERE = Path(__file__).parent
+HOST = "127.0.0.1"
+KEPT = 60  # answers of a device whose latency is drawn
+SHOWN = 8  # deployments of a device in its timeline
+
+_HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self';"
+    " connect-src 'self'; img-src 'self'; base-uri 'none'; form-action 'none';"
+    " frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cache-Control": "no-store",
+}
+
+_TEMPLATES = Environment(
+    loader=FileSystemLoader(HERE),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+
+Seen = Iterable[tuple[Fleet, Mapping[str, Answer | str]]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Picture:
+    """What the page shows: the HTML of its main part, and one sentence on what changed."""
+
+    html: str
+    said: str
+
+
+class Feed:
+    """Looks at the fleet while somebody watches: one look for all pages, every few seconds."""
+
+    def __init__(self, seen: Callable[[], Seen], every: float) -> None:
+        self._seen, self._every = seen, every
+        self._answers: dict[str, deque[Answer]] = {}
+        self._states: dict[str, str] = {}
+        self._lock = asyncio.Lock()
+        self._looked = float("-inf")
+        self._picture = Picture(html="", said="")
+        self._template = _TEMPLATES.get_template("fleet.html")
+
+    async def picture(self) -> Picture:
+        """The newest one; looks again only where that is older than `every` seconds."""
+        async with self._lock:
+            if time.monotonic() - self._looked >= self._every:
+                self._picture = await asyncio.to_thread(self._look)
+                self._looked = time.monotonic()
+            return self._picture
+
+    async def pictures(self) -> AsyncIterator[Picture]:
+        """Every picture that differs from the one before it, without an end."""
+        last = ""
+        while True:
+            now = await self.picture()
+            if now.html != last:
+                last = now.html
+                yield now
+            await asyncio.sleep(self._every)
+
+    def _look(self) -> Picture:
+        try:
+            found = list(self._seen())
+        except (ClientError, BotoCoreError) as error:
+            return Picture(
+                html=self._template.module.trouble(str(error)),  # type: ignore[attr-defined]
+                said="AWS can't be asked",
+            )
+        for _, answers in found:
+            for device, one in answers.items():
+                if isinstance(one, Answer):
+                    kept = self._answers.setdefault(device, deque(maxlen=KEPT))
+                    if not kept or kept[-1].at != one.at:
+                        kept.append(one)
+        html = self._template.module.fleets(  # type: ignore[attr-defined]
+            found, self._answers, SHOWN, GOOD, BAD, sparkline
+        )
+        return Picture(html=str(html), said=self._news([fleet for fleet, _ in found]))
+
+    def _news(self, fleets: Iterable[Fleet]) -> str:
+        """What a person who can't see the page is told; nothing on the first look."""
+        now = {
+            f"{device.name} {one.name}": f"{one.version} {one.state}"
+            for fleet in fleets
+            for target in fleet.targets
+            for device in target.devices
+            for one in device.components
+        }
+        changes = [f"{what} is {how}" for what, how in now.items() if self._states.get(what) != how]
+        news = ", ".join(changes) if self._states else ""
+        self._states = now
+        return news
+
+
+def sparkline(answers: Iterable[Answer]) -> str:
+    """Points of an SVG polyline in a box of 100 by 24: latencies from oldest to newest, from 0."""
+    values = [one.milliseconds for one in answers]
+    most = max(values, default=0.0) or 1.0
+    step = 100 / max(1, len(values) - 1)
+    return " ".join(f"{n * step:.1f},{23 - 22 * one / most:.1f}" for n, one in enumerate(values))
+
+
+class _Headers:
+    """Puts the headers on every answer, a refused host's among them; streams stay streams."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message).update(_HEADERS)
+            await send(message)
+
+        await self._app(scope, receive, with_headers)
+
+
+def application(seen: Callable[[], Seen], *, every: float) -> Starlette:
+    """The page, its live changes and its two files."""
+    page, feed = _TEMPLATES.get_template("page.html"), Feed(seen, every)
+
+    async def index(_: Request) -> Response:
+        return HTMLResponse(page.render(main=(await feed.picture()).html))
+
+    async def live(_: Request) -> Response:
+        async def events() -> AsyncIterator[str]:
+            async for picture in feed.pictures():
+                told = json.dumps({"html": picture.html, "said": picture.said})
+                yield f"data: {told}\n\n"
+
+        return StreamingResponse(events(), media_type="text/event-stream")
+
+    return Starlette(
+        routes=[
+            Route("/", index),
+            Route("/live", live),
+            Mount("/static", StaticFiles(directory=HERE / "static")),
+        ],
+        middleware=[
+            Middleware(_Headers),
+            Middleware(TrustedHostMiddleware, allowed_hosts=[HOST, "localhost"]),
+        ],
+    )
+
+
+def console(
+    port: Annotated[int, typer.Option(help="Of 127.0.0.1.")] = 8321,
+    every: Annotated[float, typer.Option(help="Seconds between two looks.")] = 5.0,
+) -> None:
+    """A read-only page of the same in a browser, live."""
+    sys.stderr.write(f"http://{HOST}:{port}/ shows the fleet; Ctrl-C ends it\n")
+    uvicorn.run(
+        application(look, every=every),
+        host=HOST,
+        port=port,
+        log_level="warning",
+        lifespan="off",
+        timeout_graceful_shutdown=1,  # an open page waits for ever
+    )

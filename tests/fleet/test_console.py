@@ -1,0 +1,265 @@
+"""The page in a real browser, over what a real engine's deployments left on greenhouse."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import shutil
+import socket
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from importlib import resources
+from itertools import pairwise
+from typing import Any
+
+import pytest
+import uvicorn
+from botocore.exceptions import EndpointConnectionError
+from selenium.webdriver import Chrome, ChromeOptions, ChromeService, Keys
+from selenium.webdriver.common.action_chains import ActionChains
+from selenium.webdriver.common.by import By
+from selenium.webdriver.support.wait import WebDriverWait
+
+from fleet.console import Seen, application, sparkline
+from fleet.logs import Answer
+from fleet.observe import Fleet, Target
+from greenhouse.toolchain.commands import ToolchainFailed, install
+from tests.fleet.recording import Recording
+
+SECONDS = 20.0
+AT = datetime(2026, 11, 23, 10, 41, tzinfo=UTC)
+
+
+class Watched:
+    """What the console is told to see; a test changes it while the page is open."""
+
+    def __init__(self) -> None:
+        recorded = Recording.read("nothing").targets
+        self.fleet = Fleet(project="edge-inference", region="eu-west-1", seen=AT, targets=recorded)
+        self.answers: dict[str, Answer | str] = {}
+        self.broken = False
+        for target in recorded:
+            for device in target.devices:
+                self.answers[device.name] = Answer(
+                    at=AT, rows=5, milliseconds=1.8, model="0123456789ab"
+                )
+
+    @property
+    def target(self) -> Target:
+        return self.fleet.targets[0]
+
+    def look(self) -> Seen:
+        if self.broken:
+            raise EndpointConnectionError(endpoint_url="https://greengrass.example")
+        return [(self.fleet, dict(self.answers))]
+
+    def breaks(self, component: str) -> None:
+        """The device reports the component BROKEN, as the API then says."""
+        device = self.target.devices[0]
+        components = tuple(
+            replace(one, state="BROKEN", reason="exit code <65>") if one.name == component else one
+            for one in device.components
+        )
+        changed = replace(self.target, devices=(replace(device, components=components),))
+        self.fleet = replace(self.fleet, targets=(changed,))
+
+    def answers_again(self, milliseconds: float) -> None:
+        name, last = next(iter(self.answers.items()))
+        assert isinstance(last, Answer)
+        self.answers[name] = replace(
+            last, at=last.at + timedelta(seconds=1), milliseconds=milliseconds
+        )
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Chrome]:
+    if shutil.which("chromedriver") is None or shutil.which("chromium") is None:
+        if os.geteuid():
+            pytest.skip(
+                "no Chromium here, and only root installs it: apt-get install chromium-driver"
+            )
+        try:
+            install("chromium", "chromium-driver", "fonts-dejavu-core")
+        except ToolchainFailed as error:
+            pytest.skip(f"Chromium can't be installed: {error}")
+    options = ChromeOptions()
+    options.binary_location = str(shutil.which("chromium"))
+    for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage"):
+        options.add_argument(argument)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    driver = Chrome(options=options, service=ChromeService(shutil.which("chromedriver")))
+    driver.set_window_size(1200, 900)
+    yield driver
+    driver.quit()
+
+
+@pytest.fixture
+def watched() -> Watched:
+    return Watched()
+
+
+@pytest.fixture
+def address(watched: Watched) -> Iterator[str]:
+    """A console on a port of its own, as `make console` serves it."""
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen()
+        config = uvicorn.Config(
+            application(watched.look, every=0.05),
+            log_level="error",
+            timeout_graceful_shutdown=1,
+            lifespan="off",
+        )
+        server = uvicorn.Server(config)
+        thread = threading.Thread(target=server.run, args=([listening],))
+        thread.start()
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}/"
+        server.should_exit = True
+        server.force_exit = True
+        thread.join()
+
+
+@pytest.fixture
+def page(browser: Chrome, address: str) -> Iterator[Chrome]:
+    """The page, live; a complaint in the browser's console fails the test."""
+    complaints(browser)
+    browser.get(address)
+    until(browser, lambda: browser.find_element(By.ID, "connection").text == "live")
+    yield browser
+    found = complaints(browser)
+    browser.get("about:blank")
+    assert not found, "an error, or something that the content security policy refused"
+
+
+def complaints(browser: Chrome) -> list[Any]:
+    """What the browser's console says since it was last asked."""
+    found: list[Any] = browser.get_log("browser")  # type: ignore[no-untyped-call]
+    return found
+
+
+def until(browser: Chrome, holds: Any) -> None:
+    WebDriverWait(browser, SECONDS, poll_frequency=0.05).until(lambda _: holds())
+
+
+def text(browser: Chrome, selector: str) -> str:
+    return browser.find_element(By.CSS_SELECTOR, selector).text
+
+
+def test_the_page_shows_what_the_devices_run(page: Chrome, watched: Watched) -> None:
+    device = watched.target.devices[0]
+    rows = [
+        [cell.text for cell in row.find_elements(By.CSS_SELECTOR, "th, td")]
+        for row in page.find_elements(By.CSS_SELECTOR, "tbody tr")
+    ]
+    assert [row[:2] for row in rows] == [[one.name, one.version] for one in device.components]
+    assert {row[0]: row[3] for row in rows}["com.example.heartbeat"] == "others", "not ours"
+    assert device.release in text(page, "article .facts")
+    assert "5 rows in 1.8 ms" in text(page, "article .facts")
+    shown = page.find_elements(By.CSS_SELECTOR, ".timeline li")
+    assert len(shown) == len(device.timeline)
+    assert all(one.name in li.text for one, li in zip(device.timeline, shown, strict=True))
+
+
+def test_a_change_arrives_without_a_reload_and_is_said(page: Chrome, watched: Watched) -> None:
+    page.execute_script("window.same = true")
+    watched.breaks("com.ml.check")
+    until(page, lambda: "BROKEN" in text(page, "table"))
+    assert page.execute_script("return window.same"), "the page was loaded anew"
+    news = page.find_element(By.ID, "news")
+    assert (news.get_attribute("aria-live"), news.text) == (
+        "polite",
+        f"{watched.target.devices[0].name} com.ml.check is"
+        f" {watched.target.devices[0].versions['com.ml.check']} BROKEN",
+    )
+    assert "exit code <65>" in text(page, "table"), "a device's words are text, never markup"
+
+
+def test_latency_is_drawn_as_answers_come(page: Chrome, watched: Watched) -> None:
+    watched.answers_again(4.2)
+    until(page, lambda: page.find_elements(By.CSS_SELECTOR, ".spark"))
+    label = page.find_element(By.CSS_SELECTOR, ".spark").get_attribute("aria-label")
+    assert label == "Latency of the last 2 answers, 1.8 to 4.2 ms"
+
+
+def test_aws_out_of_reach_is_said_and_passes(page: Chrome, watched: Watched) -> None:
+    watched.broken = True
+    until(page, lambda: "AWS can't be asked" in text(page, "main"))
+    watched.broken = False
+    until(page, lambda: "com.ml.check" in text(page, "main"))
+
+
+def test_the_keyboard_reaches_everything_and_keeps_its_place(
+    page: Chrome, watched: Watched
+) -> None:
+    def press() -> str:
+        ActionChains(page).send_keys(Keys.TAB).perform()
+        return str(page.execute_script("return document.activeElement.className"))
+
+    assert [press(), press()] == ["skip", "scroll"], "past the header, then the table"
+    watched.breaks("com.ml.consumer")
+    until(page, lambda: "BROKEN" in text(page, "table"))
+    assert page.execute_script("return document.activeElement.className") == "scroll", (
+        "a reader would be thrown to the top by every change"
+    )
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_it_can_be_read_by_everybody(page: Chrome, watched: Watched, scheme: str) -> None:
+    """axe-core's rules of WCAG 2.1 A and AA, contrast among them, and its best practices."""
+    page.execute_cdp_cmd(
+        "Emulation.setEmulatedMedia",
+        {
+            "features": [
+                {"name": "prefers-color-scheme", "value": scheme},
+                {"name": "prefers-reduced-motion", "value": "reduce"},
+            ]
+        },
+    )
+    watched.breaks("com.ml.check")
+    watched.answers_again(2.5)
+    until(page, lambda: page.find_elements(By.CSS_SELECTOR, ".spark"))
+    axe = (resources.files("axe_core_python") / "axe.min.js").read_text()
+    page.execute_cdp_cmd("Runtime.evaluate", {"expression": axe})  # the page's policy lets none in
+    found = page.execute_async_script("axe.run().then(arguments[arguments.length - 1])")
+    wrong = [(one["id"], [node["html"] for node in one["nodes"]]) for one in found["violations"]]
+    assert not wrong
+    assert any(one["id"] == "color-contrast" for one in found["passes"]), "it was looked at"
+    assert not page.execute_script("return document.getAnimations().length"), "motion is unwanted"
+
+
+def test_a_narrow_page_scrolls_its_table_only(page: Chrome) -> None:
+    page.set_window_size(500, 900)
+    try:
+        assert page.execute_script(
+            "return document.documentElement.scrollWidth <= window.innerWidth"
+        ), "all of the page would scroll sideways"
+    finally:
+        page.set_window_size(1200, 900)
+
+
+def test_a_page_of_another_name_gets_nothing(address: str) -> None:
+    place = address.removeprefix("http://").rstrip("/")
+
+    def ask(method: str, host: str) -> tuple[int, bytes, str]:
+        connection = http.client.HTTPConnection(place, timeout=SECONDS)
+        try:
+            connection.request(method, "/", headers={"Host": host})
+            answer = connection.getresponse()
+            return answer.status, answer.read(), answer.headers["Content-Security-Policy"]
+        finally:
+            connection.close()
+
+    assert ask("GET", place)[0] == 200
+    status, said, policy = ask("GET", "rebound.example")
+    assert (status, b"com.ml" in said) == (400, False), "a name that its owner points here"
+    assert policy.startswith("default-src 'none'; script-src 'self'")
+    assert ask("POST", place)[0] == 405, "it only looks"
+
+
+def test_latencies_are_drawn_from_the_oldest_to_the_newest_from_zero_up() -> None:
+    answers = [Answer(at=AT, rows=1, milliseconds=value, model="m") for value in (1.0, 2.0, 4.0)]
+    points = [tuple(map(float, one.split(","))) for one in sparkline(answers).split()]
+    assert points == [(0.0, 17.5), (50.0, 12.0), (100.0, 1.0)]
+    assert all(one[0] < other[0] for one, other in pairwise(points))
