@@ -144,7 +144,9 @@ def until(browser: Chrome, holds: Any) -> None:
 
 
 def text(browser: Chrome, selector: str) -> str:
-    return browser.find_element(By.CSS_SELECTOR, selector).text
+    """In one step: what is found first may be replaced before it is read."""
+    script = "return document.querySelector(arguments[0]).innerText"
+    return str(browser.execute_script(script, selector))
 
 
 def test_the_page_shows_what_the_devices_run(page: Chrome, watched: Watched) -> None:

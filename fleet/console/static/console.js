@@ -11,7 +11,7 @@ function age(seconds) {
 }
 
 function tellAges() {
-  for (const time of main.querySelectorAll("time")) {
+  for (const time of main.querySelectorAll(".facts time")) {
     time.title ||= time.textContent;
     time.textContent = age((Date.now() - Date.parse(time.dateTime)) / 1000);
   }
@@ -31,11 +31,11 @@ function show({ html, said }) {
 }
 
 const live = new EventSource("/live");
-live.onopen = () => {
+live.onmessage = (event) => { // the first comes at once, also after the connection was lost
+  show(JSON.parse(event.data));
   connection.textContent = "live";
   document.body.classList.remove("lost");
 };
-live.onmessage = (event) => show(JSON.parse(event.data));
 live.onerror = () => {
   connection.textContent = "the console has stopped: what is shown may be old";
   document.body.classList.add("lost");
