@@ -155,7 +155,9 @@ def test_the_page_shows_what_the_devices_run(page: Chrome, watched: Watched) -> 
         [cell.text for cell in row.find_elements(By.CSS_SELECTOR, "th, td")]
         for row in page.find_elements(By.CSS_SELECTOR, "tbody tr")
     ]
-    assert [row[:2] for row in rows] == [[one.name, one.version] for one in device.components]
+    assert [row[:3] for row in rows] == [
+        [one.name, one.state, one.version] for one in device.components
+    ]
     assert {row[0]: row[3] for row in rows}["com.example.heartbeat"] == "others", "not ours"
     assert device.release in text(page, "article .facts")
     assert "5 rows in 1.8 ms" in text(page, "article .facts")
