@@ -67,7 +67,7 @@ check: $(STAMP)  ## ruff, mypy --strict, actionlint and zizmor
 
 test: $(STAMP)  ## every test but the live ones: pure, greenhouse, and the whole way
 	@$(BIN)/python -m greenhouse.toolchain
-	@$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder tests/whole tests
+	@$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 test-quick: $(STAMP)  ## the tests that need neither a Docker engine nor the Pulumi CLI
 	@$(BIN)/python -m pytest -m "not live and not docker and not whole"
