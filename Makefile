@@ -34,8 +34,8 @@ console: $(STAMP)  ## the same in a browser, live: make console [STACK=dev] [POR
 logs: $(STAMP)  ## a component's log on a device: make logs [STACK=dev] [DEVICE=press-1] [COMPONENT=com.ml.consumer]
 	@$(THERE) $(BIN)/python -m fleet logs $(DEVICE) $(if $(COMPONENT),--component $(COMPONENT))
 
-new-device: $(STAMP)  ## write one more stack file: make new-device NAME=press-3 [FROM=dev] [GROUP=] [ARCH=] [RELEASE=] [REGION=]
-	@$(BIN)/python -m fleet new-device $(NAME) $(if $(FROM),--from $(FROM)) $(if $(GROUP),--group $(GROUP)) $(if $(ARCH),--arch $(ARCH)) $(if $(RELEASE),--release $(RELEASE)) $(if $(REGION),--region $(REGION))
+new-device: $(STAMP)  ## write one more stack file: make new-device NAME=press-3 [FROM=dev] [GROUP=] [ARCH=] [REGION=]
+	@$(BIN)/python -m fleet new-device $(NAME) $(if $(FROM),--from $(FROM)) $(if $(GROUP),--group $(GROUP)) $(if $(ARCH),--arch $(ARCH)) $(if $(REGION),--region $(REGION))
 
 env: $(STAMP)  ## print what points a shell at greenhouse: eval "$$(make -s env)"
 	@$(BIN)/python -m greenhouse env

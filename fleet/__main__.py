@@ -159,13 +159,10 @@ def new_device(
         str, typer.Option(help="Deploy to this thing group in place of a thing.")
     ] = "",
     arch: Annotated[str, typer.Option(help="amd64 or aarch64, where it publishes.")] = "",
-    release: Annotated[str, typer.Option(help="Stay on this kept release.")] = "",
     region: Annotated[str, typer.Option(help="The AWS region; else that of --from.")] = "",
 ) -> None:
     """Write the stack file of one more device, and say what to type next."""
-    path = stackfile.write(
-        name, group=group, follows=from_, architecture=arch, release=release, region=region
-    )
+    path = stackfile.write(name, group=group, follows=from_, architecture=arch, region=region)
     console.print(path.read_text(), markup=False, highlight=False, end="")
     console.print(f"\n{path.name} is written. Next:", markup=False)
     for command in (

@@ -37,7 +37,6 @@ def write(
     group: str,
     follows: str,
     architecture: str,
-    release: str,
     region: str,
     root: Path = ROOT,
 ) -> Path:
@@ -57,9 +56,8 @@ def write(
     if "aws:profile" in above:
         config["aws:profile"] = above["aws:profile"]
     config[f"{this}:thing-group" if group else f"{this}:thing"] = group or name
-    for key, value in (("release-from", follows), ("release", release)):
-        if value:
-            config[f"{this}:{key}"] = value
+    if follows:
+        config[f"{this}:release-from"] = follows
     if architecture:
         config[f"{this}:architectures"] = [architecture]
     check(name, config, root)

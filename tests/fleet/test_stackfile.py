@@ -27,7 +27,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def write(root: Path, name: str, **values: str) -> Path:
-    empty = {"group": "", "follows": "", "architecture": "", "release": "", "region": ""}
+    empty = {"group": "", "follows": "", "architecture": "", "region": ""}
     return stackfile.write(name, **{**empty, **values}, root=root)
 
 
