@@ -130,5 +130,6 @@ class Account:
 
 def _trouble(service: str, error: Exception) -> InternalServerException:
     return InternalServerException(
-        f"{service} of this account does not answer: {error}. Does MiniStack run? python -m greenhouse status"
+        f"{service} of this account does not answer: {error}. Does MiniStack run?"
+        " python -m greenhouse status"
     )
