@@ -21,7 +21,7 @@ from fleet.holdings import Holdings, artifacts, every_artifact, object_key, plan
 from fleet.observe import DONE, Device, Target, release_name
 from fleet.preview import UNKNOWN, Preview
 from fleet.rights import Right
-from infra.recipe import FILES, RECIPES, SERVICE
+from infra.recipe import FILES, MODEL, RECIPES, SERVICE
 
 _REMEMBERED = 5  # deployments whose duration says how long the next one takes
 
@@ -244,11 +244,11 @@ class _Known:
 
     def model(self) -> str:
         """The id of the model to come: how its content's hash begins (infra.golden)."""
-        if "model.json" in self._keys:
-            return str(self._keys["model.json"])[:12]
+        if MODEL in self._keys:
+            return str(self._keys[MODEL])[:12]
         recipe = self.recipe(SERVICE, self._versions.get(SERVICE, "")) or {}
         keys = (object_key(uri) for uri in every_artifact(recipe))
-        return next((key[:12] for key in keys if key.endswith("/model.json")), "")
+        return next((key[:12] for key in keys if key.endswith(f"/{MODEL}")), "")
 
     def older(self, name: str, now: str, then: str) -> bool:
         if then == UNKNOWN:

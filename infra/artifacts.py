@@ -7,11 +7,14 @@ that still come from an older release, and go with the bucket.
 
 from __future__ import annotations
 
+import bz2
 import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 
 import pulumi
 import pulumi_aws as aws
@@ -19,6 +22,40 @@ import pulumi_aws as aws
 from infra import leftovers, policies
 from infra.clients import Clients
 from infra.settings import Place, Settings
+
+PACKED = Path(".build")  # ignored by git; relative: the state is the same in every checkout
+
+
+@dataclass(frozen=True, kw_only=True)
+class File:
+    """What is stored, and the sha256 of its content: of the unpacked one, where it is packed."""
+
+    asset: pulumi.FileAsset | pulumi.StringAsset
+    sha256: str
+
+    @classmethod
+    def text(cls, text: str) -> File:
+        return cls(asset=pulumi.StringAsset(text), sha256=_sha256(text.encode()))
+
+    @classmethod
+    def plain(cls, path: Path) -> File:
+        return cls(asset=pulumi.FileAsset(str(path)), sha256=_sha256(path.read_bytes()))
+
+    @classmethod
+    def packed(cls, path: Path) -> File:
+        """Packed by bzip2, whose output has been the same in every version since 2000.
+
+        zlib's hasn't: the same model would be another object on another machine.
+        """
+        data = path.read_bytes()
+        sha256 = _sha256(data)
+        packed = PACKED / f"{sha256}.bz2"
+        if not packed.exists():
+            PACKED.mkdir(exist_ok=True)
+            with NamedTemporaryFile(dir=PACKED, delete=False) as draft:  # other stacks write, too
+                draft.write(bz2.compress(data))
+            Path(draft.name).replace(packed)
+        return cls(asset=pulumi.FileAsset(str(packed)), sha256=sha256)
 
 
 class Artifacts(pulumi.ComponentResource):
@@ -33,7 +70,7 @@ class Artifacts(pulumi.ComponentResource):
         self,
         name: str,
         *,
-        files: Mapping[str, pulumi.FileAsset | pulumi.StringAsset],
+        files: Mapping[str, File],
         settings: Settings,
         place: Place,
         clients: Clients,
@@ -84,13 +121,13 @@ class Artifacts(pulumi.ComponentResource):
             opts=pulumi.ResourceOptions(parent=self, depends_on=[private]),
         )
         self.bucket, self.objects, self.uris, self.planned = bucket.bucket, {}, {}, {}
-        for file, asset in files.items():
-            key = f"{_sha256(asset)}/{file}"
+        for file, content in files.items():
+            key = f"{content.sha256}/{file}"
             stored = aws.s3.BucketObjectv2(
                 f"{name}-{file}",
                 bucket=bucket.bucket,
                 key=key,
-                source=asset,
+                source=content.asset,
                 opts=pulumi.ResourceOptions(
                     parent=self, retain_on_delete=True, delete_before_replace=False
                 ),
@@ -101,10 +138,5 @@ class Artifacts(pulumi.ComponentResource):
         self.register_outputs({})
 
 
-def _sha256(asset: pulumi.FileAsset | pulumi.StringAsset) -> str:
-    data = (
-        Path(asset.path).read_bytes()
-        if isinstance(asset, pulumi.FileAsset)
-        else asset.text.encode()
-    )
+def _sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()

@@ -18,7 +18,7 @@ from infra.settings import Misconfigured
 # the image's root folder: its modules are named here as they are on the device
 sys.path.append(str(Path(__file__).resolve().parent.parent / "edge"))
 
-from inference import forest
+from inference import engine, forest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +37,11 @@ class Golden:
 def golden(model: Path, samples: Path) -> Golden:
     """Ask XGBoost; raises Misconfigured for a model or samples that a device can't use."""
     data = model.read_bytes()
+    if len(data) > engine.MAX_MODEL:
+        raise Misconfigured(
+            f"model '{model}' has {len(data)} bytes, the device takes {engine.MAX_MODEL} at most:"
+            " train fewer or smaller trees"
+        )
     try:
         features = forest.read(data).feature_names
     except forest.ModelRefused as error:

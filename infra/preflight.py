@@ -160,7 +160,7 @@ def _own(settings: Settings, place: Place) -> Wanted:
     version = f"{settings.major}.999999.999999"
     return Wanted(
         architectures=settings.architectures,
-        objects=(f"arn:{place.partition}:s3:::{bucket}/{zeros}/model.json",),
+        objects=(f"arn:{place.partition}:s3:::{bucket}/{zeros}/{recipe.MODEL}",),
         repository=(
             f"arn:{place.partition}:ecr:{place.region}:{place.account}"
             f":repository/{settings.repository}"

@@ -26,8 +26,9 @@ SERVICE = "com.ml.xgboost"
 CONSUMER = "com.ml.consumer"
 CHECK = "com.ml.check"
 
+MODEL = "model.bz2"
 FILES = {  # a component's artifacts beside the image, as a device names them
-    SERVICE: ("model.json",),
+    SERVICE: (MODEL,),
     CONSUMER: ("consumer.py", "samples.json"),
     CHECK: ("samples.json", "golden.json"),
 }
@@ -71,9 +72,7 @@ def service(version: str, content: Content) -> dict[str, Any]:
         description="Answers wine-quality requests with an XGBoost model",
         listens=REQUEST_TOPIC,
         speaks=ANSWER_TOPIC,
-        lifecycle=lambda image: _runs(
-            SERVICE, content, image, "serve --model /artifacts/model.json"
-        ),
+        lifecycle=lambda image: _runs(SERVICE, content, image, f"serve --model /artifacts/{MODEL}"),
     )
 
 

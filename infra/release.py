@@ -19,7 +19,7 @@ from pulumi import dynamic
 from pulumi_aws_native import greengrassv2
 
 from infra import leftovers, recipe, versions
-from infra.artifacts import Artifacts
+from infra.artifacts import Artifacts, File
 from infra.clients import Clients
 from infra.golden import golden
 from infra.registry import Registry
@@ -75,10 +75,10 @@ def _published(settings: Settings, place: Place, clients: Clients) -> Release:
     artifacts = Artifacts(
         "artifacts",
         files={
-            "model.json": pulumi.FileAsset(str(settings.model)),
-            "samples.json": pulumi.StringAsset(versions.canonical(answers.samples).decode()),
-            "golden.json": pulumi.StringAsset(versions.canonical(answers.document()).decode()),
-            "consumer.py": pulumi.FileAsset(str(CONSUMER_PROGRAM)),
+            recipe.MODEL: File.packed(settings.model),
+            "samples.json": File.text(versions.canonical(answers.samples).decode()),
+            "golden.json": File.text(versions.canonical(answers.document()).decode()),
+            "consumer.py": File.plain(CONSUMER_PROGRAM),
         },
         settings=settings,
         place=place,

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import bz2
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
 from . import forest
 from .files import UnusableFile, content
+
+MAX_MODEL = 256 * 2**20  # bytes of a model, unpacked: a hostile file of 1 kB unpacks to gigabytes
+_PACKED = b"BZh"
 
 
 class Model(Protocol):
@@ -35,8 +39,26 @@ class Evaluator(Protocol):
 
 
 def load(path: Path) -> Evaluator:
-    """What answers for the model in a file; raises UnusableFile."""
+    """What answers for the model in a file, packed or not; raises UnusableFile."""
     try:
-        return forest.Evaluator(forest.read(content(path)))
+        return forest.Evaluator(forest.read(unpacked(content(path))))
     except forest.ModelRefused as exc:
         raise UnusableFile(f"{path}: {exc}") from exc
+
+
+def unpacked(data: bytes) -> bytes:
+    """The bytes that XGBoost wrote, which a release carries in bzip2; raises ModelRefused."""
+    if not data.startswith(_PACKED):
+        return data
+    unpacking = bz2.BZ2Decompressor()
+    try:
+        model = unpacking.decompress(data, MAX_MODEL)
+    except OSError as exc:
+        raise forest.ModelRefused(f"the model is packed, and broken: {exc}. Copy it again") from exc
+    if not unpacking.eof:
+        if unpacking.needs_input:
+            raise forest.ModelRefused("the model is packed, and cut off. Copy it again")
+        raise forest.ModelRefused(
+            f"the model unpacks to more than {MAX_MODEL} bytes. Train fewer or smaller trees"
+        )
+    return model

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import bz2
 import json
 import os
 import shlex
-import shutil
 import string
 import subprocess
 import sys
@@ -124,7 +124,7 @@ class Place:
         """The recipe's own `docker run`, with what the nucleus would have put in."""
         content = recipe.Content(
             images={"any": images.built()},
-            files=recipe.Files(uris={"model.json": "s3://bench/model.json"}),
+            files=recipe.Files(uris={recipe.MODEL: f"s3://bench/{recipe.MODEL}"}),
             memory=64,
             check_timeout=110,
             consumer_interval=5,
@@ -180,7 +180,7 @@ def place() -> Iterator[Place]:
     with tempfile.TemporaryDirectory(prefix="bench-") as folder, ExitStack() as stack:
         artifacts = Path(folder)
         artifacts.chmod(0o755)  # the container's user must reach the files
-        shutil.copy(model.MODEL, artifacts / "model.json")
+        (artifacts / recipe.MODEL).write_bytes(bz2.compress(model.MODEL.read_bytes()))
         nucleus = Nucleus(artifacts / "nucleus")
         stack.callback(nucleus.close)
         yield Place(nucleus, artifacts, stack)

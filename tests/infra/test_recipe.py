@@ -30,7 +30,7 @@ IMAGES = {
     "aarch64": f"{REPOSITORY}@sha256:{'b' * 64}",
 }
 BUCKET = "edge-inference-a-stack-of-20-letter-123456789012-ap-southeast-1"
-FILES = ("model.json", "samples.json", "golden.json", "consumer.py")
+FILES = ("model.bz2", "samples.json", "golden.json", "consumer.py")
 CONTENT = recipe.Content(
     images=IMAGES,
     files=recipe.Files(uris={name: f"s3://{BUCKET}/{'c' * 64}/{name}" for name in FILES}),
@@ -310,7 +310,7 @@ def test_greengrass_waits_longer_than_the_check_does() -> None:
 
 def test_the_service_takes_the_command_that_the_recipe_gives(shell: Shell) -> None:
     _, command = docker_run(shell, SERVICE)
-    assert device.parse(command) == device.Serve(model=Path("/artifacts/model.json"))
+    assert device.parse(command) == device.Serve(model=Path("/artifacts/model.bz2"))
 
 
 def test_the_check_takes_the_command_that_the_recipe_gives(shell: Shell) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bz2
 import json
 import os
 import subprocess
@@ -232,11 +233,26 @@ def test_wrong_usage_is_64(start: Start, arguments: list[str]) -> None:
     assert start("com.ml.xgboost", "-m", "inference", *arguments).ends() == 64
 
 
+def test_a_model_is_served_packed_as_a_release_stores_it(
+    start: Start, tmp_path: Path, golden: Path
+) -> None:
+    model = tmp_path / "model.bz2"
+    model.write_bytes(bz2.compress(MODEL.read_bytes()))
+    assert serving(start, model).until("ready")["model"] == json.loads(golden.read_text())["model"]
+
+
 def test_a_model_that_cant_be_served_is_65_and_the_log_says_why(
     start: Start, tmp_path: Path
 ) -> None:
     model = tmp_path / "model.json"
-    for content, why in ((None, "No such file"), (b"{", "not JSON"), (b"{}", "not laid out")):
+    packed = bz2.compress(MODEL.read_bytes())
+    for content, why in (
+        (None, "No such file"),
+        (b"{", "not JSON"),
+        (b"{}", "not laid out"),
+        (packed[:-1], "cut off"),
+        (packed[:1000] + bytes(1000) + packed[2000:], "packed, and broken"),
+    ):
         if content is not None:
             model.write_bytes(content)
         service = serving(start, model)
