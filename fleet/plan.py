@@ -311,7 +311,7 @@ def _wanted(target: Target, preview: Preview) -> Mapping[str, str] | None:
             else spec["componentVersion"]
             for name, spec in deployment.after["components"].items()
         }
-    # the target is left: infra.answering.uninstall takes our components off it, and no others'
+    # the target is left: infra.uninstall takes our components off it, and no others'
     latest = target.latest
     if latest and latest.stack and latest.stack != target.stack:
         return None

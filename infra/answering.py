@@ -13,7 +13,6 @@ create or update leaves the old state, so the next `up` waits again.
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,20 +23,15 @@ from botocore.exceptions import BotoCoreError, ClientError
 from pulumi import dynamic
 
 from infra.clients import Clients
-from infra.recipe import RECIPES
-from infra.target import FAILED, execution, is_core_device, is_named_for, latest_deployment
+from infra.target import FAILED, execution, installed
+from infra.uninstall import uninstall
+from infra.waiting import Clock, RolloutFailed
 
 if TYPE_CHECKING:
     from mypy_boto3_greengrassv2 import GreengrassV2Client
 
 SUCCEEDED = frozenset({"SUCCEEDED", "COMPLETED"})  # a group's word and a thing's
 UP = frozenset({"RUNNING", "FINISHED"})
-_PAUSE_SECONDS = 1.0
-_OURS = frozenset(RECIPES)
-
-
-class RolloutFailed(Exception):
-    """The devices don't run what was asked; the message says which, why, and what to do."""
 
 
 class _AnsweringProvider(dynamic.ResourceProvider):
@@ -93,13 +87,14 @@ def _plain_failure() -> Iterator[None]:
 
     Pulumi shows a resource's error and what was printed in either order: both end in the reason.
     """
-    sys.tracebacklimit = 0
     try:
         yield
     except RolloutFailed as failure:
+        sys.tracebacklimit = 0
         print(failure)
         raise
     except (BotoCoreError, ClientError) as error:
+        sys.tracebacklimit = 0
         print(error)
         raise RolloutFailed(
             f"AWS can't be asked any more how it goes: {error}. The devices go on by themselves;"
@@ -119,25 +114,6 @@ def _wait(props: Mapping[str, Any]) -> None:
         devices=props["devices"],
         clock=Clock(seconds=props["timeout"]),
     )
-
-
-@dataclass(kw_only=True)
-class Clock:
-    """How long to wait, and how to pass the time; AWS has no event to wait for instead."""
-
-    seconds: float
-    now: Callable[[], float] = time.monotonic
-    pause: Callable[[float], None] = time.sleep
-
-    def __post_init__(self) -> None:
-        self._end = self.now() + self.seconds
-
-    def tick(self) -> bool:
-        """Pass a moment; False once the time is over."""
-        if self.now() >= self._end:
-            return False
-        self.pause(_PAUSE_SECONDS)
-        return True
 
 
 def wait(
@@ -245,75 +221,3 @@ def look(
         wanted=wanted,
         installed=installed(client, device),
     )
-
-
-def installed(client: GreengrassV2Client, device: str) -> dict[str, tuple[str, str]]:
-    """The device's root components: version and state by name."""
-    pages = client.get_paginator("list_installed_components").paginate(coreDeviceThingName=device)
-    return {
-        component["componentName"]: (
-            component["componentVersion"],
-            component.get("lifecycleState", ""),
-        )
-        for page in pages
-        for component in page["installedComponents"]
-    }
-
-
-def uninstall(
-    client: GreengrassV2Client,
-    *,
-    target: str,
-    devices: Sequence[str],
-    name: str,
-    keep: str,
-    clock: Clock,
-    say: Callable[[str], None] = print,
-) -> None:
-    """Take our components off the devices, leave the others', and wait until that is so.
-
-    `keep` is the deployment that Pulumi itself deletes next. What earlier, killed updates left
-    under this stack's name goes here. A device whose record was deleted is gone for good. May be
-    run again after it was interrupted. Where another stack of this program has taken the target
-    over, the components there are that stack's, and stay.
-    """
-    devices = [device for device in devices if is_core_device(client, device)]
-    latest = latest_deployment(client, target, devices)
-    ours = frozenset() if latest and _another_stacks(latest.name, name) else _OURS
-    others = latest.others(ours) if latest else {}
-    ours_there = latest is not None and len(others) < len(latest.components)
-    if ours_there or any(ours & installed(client, device).keys() for device in devices):
-        leaving = client.create_deployment(
-            targetArn=target, deploymentName=f"without {name}", components=others
-        )["deploymentId"]
-    else:
-        leaving = latest.id if latest else ""
-    said: dict[str, str] = {}
-    while True:
-        left = {device: ours & installed(client, device).keys() for device in devices}
-        for device, components in left.items():
-            now = f"still has {', '.join(sorted(components))}" if components else "is clean"
-            if said.get(device) != now:
-                said[device] = now
-                say(f"{device} {now}")
-        if not any(left.values()):
-            break
-        if not clock.tick():
-            stuck = ", ".join(device for device, components in left.items() if components)
-            raise RolloutFailed(
-                f"{stuck} did not uninstall within {clock.seconds:.0f} s. Start the device, then"
-                " pulumi destroy again. If it is gone for good: aws greengrassv2"
-                " delete-core-device --core-device-thing-name NAME, then pulumi destroy again"
-            )
-    pages = client.get_paginator("list_deployments").paginate(targetArn=target, historyFilter="ALL")
-    for deployment in [one for page in pages for one in page["deployments"]]:
-        found, called = deployment["deploymentId"], deployment.get("deploymentName", "")
-        of_ours = is_named_for(name, called) or called == f"without {name}"
-        if of_ours and found != keep and not (found == leaving and others):
-            client.cancel_deployment(deploymentId=found)
-            client.delete_deployment(deploymentId=found)
-
-
-def _another_stacks(deployment: str, name: str) -> bool:
-    project = name.partition("/")[0]
-    return deployment.startswith(f"{project}/") and not is_named_for(name, deployment)

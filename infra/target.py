@@ -152,3 +152,16 @@ def execution(
                 errors = one.get("statusDetails", {}).get("errorStack", [])
                 return one["coreDeviceExecutionStatus"], one.get("reason", ""), tuple(errors)
     return "QUEUED", "", ()  # the device hasn't heard of it yet
+
+
+def installed(client: GreengrassV2Client, device: str) -> dict[str, tuple[str, str]]:
+    """The device's root components: version and state by name."""
+    pages = client.get_paginator("list_installed_components").paginate(coreDeviceThingName=device)
+    return {
+        component["componentName"]: (
+            component["componentVersion"],
+            component.get("lifecycleState", ""),
+        )
+        for page in pages
+        for component in page["installedComponents"]
+    }

@@ -22,9 +22,14 @@ from botocore.exceptions import EndpointConnectionError
 from botocore.loaders import Loader
 
 from infra.clients import Clients
+from infra.recipe import CHECK, CONSUMER, SERVICE
 
 ACCOUNT, REGION = "123456789012", "eu-west-1"
 THING_ARN = f"arn:aws:iot:{REGION}:{ACCOUNT}:thing/press-1"
+NAME = "edge-inference/dev"
+WANTED = {SERVICE: "1.2.3", CONSUMER: "1.3.4", CHECK: "1.4.5"}
+GOOD = {SERVICE: ("1.2.3", "RUNNING"), CONSUMER: ("1.3.4", "RUNNING"), CHECK: ("1.4.5", "RUNNING")}
+OTHER = {"com.other": ("1.0.0", "RUNNING")}
 _MODELS = Loader()  # read once for all tests: each takes a quarter of a second
 _GREENGRASS = f"arn:aws:greengrass:{REGION}:{ACCOUNT}"
 DEVICE_ROLE = "GreengrassV2TokenExchangeRole"

@@ -1,0 +1,188 @@
+"""A destroy means that none of ours is left on any device, and everything of others is."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import pytest
+
+from infra.clients import Clients
+from infra.uninstall import uninstall
+from infra.waiting import Clock, RolloutFailed
+from tests.infra.fakes import GOOD, NAME, OTHER, THING_ARN, WANTED, Account, Killed, Time, spec
+
+OTHERS = {"com.other": spec("1.0.0", configurationUpdate={"merge": '{"a":1}'})}
+
+
+def devices_obey(account: Account) -> None:
+    """Each device removes what the latest deployment of the thing doesn't name."""
+    latest = [one for one in account.deployments if one["isLatestForTarget"]]
+    wanted = latest[-1]["components"] if latest else {}
+    for device in account.devices.values():
+        device.installed = {name: one for name, one in device.installed.items() if name in wanted}
+
+
+def left(account: Account) -> dict[str, set[str]]:
+    return {one["deploymentName"]: set(one["components"]) for one in account.deployments}
+
+
+class Destroy:
+    """An uninstall on devices that obey after a moment."""
+
+    def __init__(self, account: Account, clients: Clients) -> None:
+        self._account, self._clients = account, clients
+        self.keep = ""
+        self.said: list[str] = []
+        self.obedient = True
+
+    def run(self, killed_after: int | None = None) -> None:
+        time = Time(*[partial(devices_obey, self._account)] * 10 if self.obedient else [])
+        killed = None if killed_after is None else len(self._account.asked) + killed_after
+        self._account.killed_at = killed
+        uninstall(
+            self._clients.greengrass,
+            target=THING_ARN,
+            devices=["press-1"],
+            name=NAME,
+            keep=self.keep,
+            clock=Clock(seconds=60, now=time.now, pause=time.pause),
+            say=self.said.append,
+        )
+
+
+@pytest.fixture
+def destroy(account: Account, clients: Clients) -> Destroy:
+    return Destroy(account, clients)
+
+
+def released(account: Account, destroy: Destroy, others: dict[str, Any]) -> None:
+    """The release runs beside others' components; an earlier, killed `up` left a deployment."""
+    ours = {name: spec(version) for name, version in WANTED.items()}
+    account.deploy(THING_ARN, "by hand", others)
+    account.deploy(THING_ARN, f"{NAME} (after 1234)", {**others, **ours})
+    destroy.keep = account.deploy(THING_ARN, NAME, {**others, **ours})
+    account.devices["press-1"].installed = {**GOOD, **(OTHER if others else {})}
+
+
+def test_ours_leave_the_device_and_the_account_but_for_what_pulumi_deletes_itself(
+    account: Account, destroy: Destroy
+) -> None:
+    released(account, destroy, {})
+    destroy.run()
+    assert account.devices["press-1"].installed == {}
+    assert left(account) == {"by hand": set(), NAME: set(WANTED)}, (
+        "what killed updates left is in nobody's state: who, if not we?"
+    )
+    assert destroy.said == [f"press-1 still has {', '.join(sorted(WANTED))}", "press-1 is clean"]
+
+
+def test_others_components_stay_with_their_configuration(
+    account: Account, destroy: Destroy
+) -> None:
+    released(account, destroy, OTHERS)
+    destroy.run()
+    assert account.devices["press-1"].installed == OTHER
+    assert left(account) == {
+        "by hand": {"com.other"},
+        NAME: set(WANTED) | {"com.other"},
+        f"without {NAME}": {"com.other"},
+    }, "the deployment that keeps theirs on the device has to stay"
+    assert account.deployments[-1]["components"] == OTHERS
+    assert account.deployments[-1]["isLatestForTarget"]
+    assert account.deployments[-1]["deploymentStatus"] == "ACTIVE"
+
+
+@pytest.mark.parametrize("others", [{}, OTHERS], ids=["alone", "beside others"])
+def test_a_destroy_that_was_killed_at_any_request_is_finished_by_the_next(
+    account: Account, destroy: Destroy, others: dict[str, Any]
+) -> None:
+    released(account, destroy, others)
+    destroy.run()
+    requests, expected = len(account.asked), left(account)
+    for killed_after in range(requests):
+        account.deployments.clear()
+        released(account, destroy, others)
+        with pytest.raises(Killed):
+            destroy.run(killed_after)
+        destroy.run()
+        assert left(account) == expected, f"killed at request {killed_after} of {requests}"
+        assert account.devices["press-1"].installed == (OTHER if others else {})
+
+
+def test_a_destroy_after_a_destroy_changes_nothing(account: Account, destroy: Destroy) -> None:
+    released(account, destroy, OTHERS)
+    destroy.run()
+    before, changes = left(account), len(account.changes)
+    destroy.run()
+    assert left(account) == before
+    assert account.changes[changes:] == [], "no deployment that says again what was said"
+
+
+def test_where_nothing_of_ours_is_there_the_devices_are_left_alone(
+    account: Account, destroy: Destroy
+) -> None:
+    account.deploy(THING_ARN, "by hand", OTHERS)
+    account.devices["press-1"].installed = dict(OTHER)
+    destroy.run()
+    assert account.changes == []
+
+
+def test_ours_go_although_somebody_else_s_deployment_came_after(
+    account: Account, destroy: Destroy
+) -> None:
+    released(account, destroy, {})
+    account.deploy(THING_ARN, "by hand, later", OTHERS)
+    account.devices["press-1"].installed |= OTHER
+    destroy.run()
+    assert account.devices["press-1"].installed == OTHER
+    assert "by hand, later" in left(account), "theirs is in their hands"
+
+
+def test_the_deployments_of_a_stack_whose_name_begins_like_ours_stay(
+    account: Account, destroy: Destroy
+) -> None:
+    account.deploy(THING_ARN, f"{NAME}2", OTHERS)
+    released(account, destroy, {})
+    destroy.run()
+    assert f"{NAME}2" in left(account)
+
+
+def test_a_stack_that_has_taken_the_device_over_keeps_its_release_there(
+    account: Account, destroy: Destroy
+) -> None:
+    released(account, destroy, {})
+    ours = {name: spec("2.0.0") for name in WANTED}
+    account.deploy(THING_ARN, "edge-inference/press-1", ours)
+    installed = dict.fromkeys(WANTED, ("2.0.0", "RUNNING"))
+    account.devices["press-1"].installed = dict(installed)
+    destroy.run()
+    assert account.devices["press-1"].installed == installed, (
+        "the device was moved to another stack, whose users are being answered"
+    )
+    assert "edge-inference/press-1" in left(account)
+    assert "CreateDeployment" not in account.changes
+
+
+def test_a_device_that_does_not_obey_is_named_with_what_to_type(
+    account: Account, destroy: Destroy
+) -> None:
+    released(account, destroy, {})
+    destroy.obedient = False
+    with pytest.raises(RolloutFailed, match="press-1 did not uninstall within 60 s") as failed:
+        destroy.run()
+    assert "pulumi destroy again" in str(failed.value)
+    assert "delete-core-device" in str(failed.value)
+    assert NAME in left(account), "what the next destroy starts from"
+
+
+def test_a_device_that_is_gone_for_good_is_not_waited_for(
+    account: Account, destroy: Destroy
+) -> None:
+    released(account, destroy, {})
+    destroy.obedient = False
+    with pytest.raises(RolloutFailed):
+        destroy.run()
+    del account.devices["press-1"]  # as the message advises
+    destroy.run()
+    assert left(account) == {"by hand": set(), NAME: set(WANTED)}
