@@ -44,7 +44,7 @@ preview: $(STAMP)  ## pulumi preview on stack local
 	@eval "$$($(BIN)/python -m greenhouse env)" && pulumi preview --stack local --non-interactive
 
 deploy: $(STAMP)  ## pulumi up without questions: make deploy STACK=dev
-	@$(THERE) pulumi up --stack $(or $(STACK),local) --yes --non-interactive
+	@$(THERE) pulumi up --stack $(or $(STACK),local) --yes --non-interactive --suppress-outputs
 
 drift: $(STAMP)  ## fail where an up would change anything: make drift [STACK=dev]
 	@$(THERE) pulumi preview --stack $(or $(STACK),local) --non-interactive --expect-no-changes

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+import yaml
 from rich.console import Console
 from rich.table import Table
 
@@ -27,13 +28,18 @@ from greenhouse.machine import start_greenhouse, stop_greenhouse
 from greenhouse.processes import Processes, ProcessFailed
 
 STACK = "local"
-THING = "greenhouse"  # the device of Pulumi.local.yaml
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__.splitlines()[0])
 app.add_typer(faults.commands, name="fault")
 console = Console()
 if not console.is_terminal:
     console.width = 160  # piped: a log has no 80 columns
+
+
+def our_thing() -> str:
+    """The device that stack `local` deploys to, as its file says."""
+    stack = yaml.safe_load((PROJECT_DIR / f"Pulumi.{STACK}.yaml").read_text())
+    return str(stack["config"]["edge-inference:thing"])
 
 
 class Steps:
@@ -102,7 +108,7 @@ def start(
     home = Home.find()
     tools = toolchain.prepare(console)
     env = environment(tools, home)
-    things = thing or home.things() or [THING]
+    things = thing or home.things() or [our_thing()]
     start_greenhouse(home, env, things, flavour=flavour)
     for name in things:
         account.settle_tenant(home.ports(), name)
@@ -123,11 +129,11 @@ def up() -> None:
     env = environment(tools, home)
     os.environ.update(env)
     with steps.step("Greenhouse: cloud, providers, device"):
-        start_greenhouse(home, env, [THING])
-        account.settle_tenant(home.ports(), THING)
+        start_greenhouse(home, env, [our_thing()])
+        account.settle_tenant(home.ports(), our_thing())
     with steps.step(f"pulumi up --stack {STACK}"):
         pulumi(env, "stack", "select", STACK, "--create", "--non-interactive")
-        pulumi(env, "up", "--stack", STACK, "--yes", "--non-interactive")
+        pulumi(env, "up", "--stack", STACK, "--yes", "--non-interactive", "--suppress-outputs")
     outputs = pulumi_json(env, "stack", "output", "--stack", STACK)
     agreed = report.show_release(console, home, outputs=outputs)
     steps.show()
@@ -148,13 +154,15 @@ def down() -> None:
     env = environment(tools, home)
     os.environ.update(env)
     with steps.step("Greenhouse: cloud, providers, device"):
-        start_greenhouse(home, env, home.things() or [THING])
+        start_greenhouse(home, env, home.things() or [our_thing()])
     stacks = pulumi_json(env, "stack", "ls")
     if STACK in {stack["name"] for stack in stacks}:
         with steps.step(f"pulumi destroy --stack {STACK}"):
-            pulumi(env, "destroy", "--stack", STACK, "--yes", "--non-interactive")
+            pulumi(
+                env, "destroy", "--stack", STACK, "--yes", "--non-interactive", "--suppress-outputs"
+            )
     with steps.step("Inventory"):
-        state = report.tenant_state(home.ports(), THING)
+        state = report.tenant_state(home.ports(), our_thing())
         console.print(f"  {account.TENANT}, there before us: {state}")
         account.retire_tenant(home.ports())
         left = report.residue(home)
@@ -199,17 +207,6 @@ def status() -> None:
             name, f"pid {process.pid}" if process else "stopped", str(processes.log(name))
         )
     console.print(table)
-
-
-@app.command()
-def logs(component: str, thing: str = THING) -> None:
-    """Print a component's log on a device, or greengrass for the nucleus' own."""
-    path = Home.find().device(thing) / "logs" / f"{component}.log"
-    if not path.exists():
-        there = ", ".join(sorted(other.stem for other in path.parent.glob("*.log")))
-        sys.stderr.write(f"no log of {component} on {thing}; there are: {there or 'none'}\n")
-        raise typer.Exit(1)
-    sys.stdout.write(path.read_text(errors="replace"))
 
 
 if __name__ == "__main__":
