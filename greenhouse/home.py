@@ -110,7 +110,8 @@ def pulumi_environment(home: Home, ports: Ports) -> dict[str, str]:
     """The real Pulumi engine on a file backend, with our providers attached to it."""
     return {
         "PULUMI_HOME": str(home.root / "pulumi-home"),
-        "PULUMI_BACKEND_URL": f"file://{home.stacks}",
+        # without sidecar files, which a killed CLI leaves empty: no command reads the stack then
+        "PULUMI_BACKEND_URL": f"file://{home.stacks}?metadata=skip",
         "PULUMI_CONFIG_PASSPHRASE": "",  # nothing in a local stack is worth one
         "PULUMI_SKIP_UPDATE_CHECK": "true",
         "PULUMI_OPTION_SKIP_PLUGIN_PRE_INSTALL": "true",
