@@ -9,7 +9,7 @@ import struct
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from inference.protocol import (
@@ -172,6 +172,8 @@ ENVELOPES = st.fixed_dictionaries(
 )
 
 
+# a machine that does other work makes strategies slow too, which says nothing about the protocol
+@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(
     payload=st.binary()
     | JSON.map(json.dumps).map(str.encode)
