@@ -1,0 +1,136 @@
+"""The newcomer's way: README's own lines, one after the other, in a checkout of their own.
+
+The lines are taken from the document, so that what a reader types is what is tested.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+
+from greenhouse import toolchain
+from greenhouse.home import PROJECT_DIR, Home
+from greenhouse.machine import stop_greenhouse
+from tests.whole.place import STACK, copy_tree
+
+pytestmark = pytest.mark.whole
+
+# named, the engine is somebody's own, which `make down` leaves running for the tests beside
+ENGINE = "unix:///var/run/docker.sock"
+
+
+@dataclass(frozen=True)
+class Read:
+    """What a reader typed and saw, and the stack's file before and after."""
+
+    lines: list[str]
+    shown: list[str]
+    before: str
+    after: str
+    home: Home
+    thing: str
+
+    def printed(self, line: str) -> list[str]:
+        """What each run of this line printed, in order."""
+        found = [seen for typed, seen in zip(self.lines, self.shown, strict=True) if typed == line]
+        assert found, f"README no longer says `{line}`"
+        return found
+
+
+def lines() -> list[str]:
+    """The first block of "Try it", without its comments."""
+    text = (PROJECT_DIR / "README.md").read_text()
+    [block] = re.findall(r"^## Try it\n.+?\n\n((?: {4}[^\n]+\n)+)", text, re.M | re.S)
+    return [re.sub(r" +# .*", "", line).strip() for line in block.splitlines()]
+
+
+@pytest.fixture(scope="module")
+def read(tools: toolchain.Toolchain, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Read]:
+    root = tmp_path_factory.mktemp("readme")
+    tree, home = copy_tree(root / "tree"), Home(root / "greenhouse")
+    thing = f"readme-{secrets.token_hex(3)}"  # containers carry it; the machine's own has another
+    stack = tree / f"Pulumi.{STACK}.yaml"
+    before = stack.read_text().replace("thing: greenhouse\n", f"thing: {thing}\n")
+    stack.write_text(before)
+    typed = lines()
+    files = [root / f"{number}.txt" for number in range(len(typed))]
+    script = "".join(
+        f"{{ {line}\n}} > {file} 2>&1\n" for line, file in zip(typed, files, strict=True)
+    )
+    login = {name: os.environ[name] for name in os.environ if name.startswith(("HOME", "XDG_"))}
+    try:
+        done = subprocess.run(
+            ["bash", "-e", "-c", script],
+            cwd=tree,
+            env={
+                **login,
+                "PATH": os.environ["PATH"],
+                "DOCKER_HOST": tools.docker_host or ENGINE,
+                "GREENHOUSE_HOME": str(home.root),
+            },
+            check=False,
+        )
+        shown = [file.read_text() for file in files if file.exists()]
+        assert done.returncode == 0, f"{typed[len(shown) - 1]}\n{shown[-1]}"
+        yield Read(typed, shown, before, stack.read_text(), home, thing)
+    finally:
+        if home.exists():
+            stop_greenhouse(home)
+
+
+def model(shown: str) -> str:
+    """The id of the model that `make up` says the device has."""
+    [found] = re.findall(r"^ *model +([0-9a-f]{12}) *$", shown, re.M)
+    return str(found)
+
+
+def answers(shown: str) -> list[str]:
+    """What the device says to each sample, of lines that end in XGBoost's words and a verdict."""
+    rows = re.findall(r"│ +(\d+\.\d+) │ +(\d+\.\d+) │ (\w+) +│$", shown, re.M)
+    assert rows, shown
+    assert all(verdict == "equal" and ours == theirs for ours, theirs, verdict in rows), shown
+    return [ours for ours, _, _ in rows]
+
+
+def test_a_newcomer_reaches_the_answers_changes_the_model_and_comes_back(read: Read) -> None:
+    first, second, third = read.printed("make up")
+    assert model(first) == model(third) != model(second)
+    assert answers(first) == answers(third) != answers(second)
+    assert "there before us, kept" in first, "what else runs on the device stays"
+
+
+def test_the_plan_says_what_the_new_model_changes(read: Read) -> None:
+    [plan] = read.printed("make plan")
+    first, second, _ = map(model, read.printed("make up"))
+    assert f"model `{first}` → `{second}`" in plan
+    changed = re.findall(r"^\| changed \| (\S+)", plan, re.M)
+    assert changed == ["com.ml.check", "com.ml.xgboost"], "two components, as README says"
+    assert re.search(r"4\d\.\d kB of files, no image layer", plan), "about 50 kB, as README says"
+
+
+def test_status_and_logs_show_what_runs(read: Read) -> None:
+    second = read.printed("make up")[1]
+    [status] = read.printed("make status")
+    assert f"{read.thing} answered" in status
+    versions = re.findall(r"com\.ml\.\w+ +(\d+\.\d+\.\d+) ", second)
+    assert all(version in status for version in versions), status
+    [log] = read.printed("make logs COMPONENT=com.ml.consumer")
+    assert f'"model": "{model(second)}"' in log
+
+
+def test_nothing_is_left(read: Read) -> None:
+    [down] = read.printed("make down")
+    left = down[down.index("what is left") :]
+    assert re.findall(r"^ *(?:containers|buckets|repositories) +(.+?) *$", left, re.M) == [
+        "none",
+        "none",
+        "none",
+    ], left
+    assert not read.home.root.exists()
+    assert read.after == read.before, "the stack's file is as it came"
