@@ -14,7 +14,7 @@ from fleet import stackfile
 from fleet.stacks import ROOT, NoStack, project
 from infra.settings import Misconfigured
 
-STACKS = sorted(ROOT.glob("Pulumi.*.yaml"))
+STACKS = sorted([*ROOT.glob("Pulumi.*.yaml"), *ROOT.glob("examples/Pulumi.*.yaml")])
 
 
 @pytest.fixture

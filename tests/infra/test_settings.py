@@ -11,7 +11,7 @@ from infra.settings import KEYS, Misconfigured, Place
 from tests.infra.engine import PROJECT
 from tests.infra.pulumi_yaml import ROOT, config_of, declared, load
 
-STACKS = sorted(ROOT.glob("Pulumi.*.yaml"))
+STACKS = sorted([*ROOT.glob("Pulumi.*.yaml"), *ROOT.glob("examples/Pulumi.*.yaml")])
 WORDS = {"string": str, "integer": int, "boolean": bool, "array": list}
 
 
@@ -47,7 +47,7 @@ def test_every_stack_in_the_repository_loads(stack: Path) -> None:
 def test_a_stack_that_follows_another_names_one_that_publishes(stack: Path) -> None:
     followed = load(config_of(stack), stack=stack.name.split(".")[1]).release_from
     if followed:
-        publisher = load(config_of(ROOT / f"Pulumi.{followed}.yaml"), stack=followed)
+        publisher = load(config_of(stack.with_name(f"Pulumi.{followed}.yaml")), stack=followed)
         assert not publisher.release_from, "it would find no release there"
 
 
