@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 SUCCEEDED = frozenset({"SUCCEEDED", "COMPLETED"})  # a group's word and a thing's
 UP = frozenset({"RUNNING", "FINISHED"})
+_STEADY_SECONDS = 5.0  # what crashes a second after its start is BROKEN by then: three starts
 
 
 class _AnsweringProvider(dynamic.ResourceProvider):
@@ -125,12 +126,15 @@ def wait(
     clock: Clock,
     say: Callable[[str], None] = print,
 ) -> None:
-    """Return once every device runs these versions by this deployment.
+    """Return once every device runs these versions by this deployment, and goes on to.
 
-    One line for each change on a device. Raises RolloutFailed when a device failed, when another
+    A deployment is done as soon as all its components run, so what crashes soon after its start
+    is up in some looks: each look of some seconds must show all of them up. One line for each
+    change on a device. Raises RolloutFailed when a device failed, when another
     deployment took this one's place, and when the time is over.
     """
     said: dict[str, str] = {}
+    answering_since: float | None = None
     while True:
         seen = [look(client, device, deployment, components) for device in devices]
         for one in seen:
@@ -140,7 +144,12 @@ def wait(
         if failed := [one for one in seen if one.failed]:
             raise RolloutFailed("\n".join(one.explain(client) for one in failed))
         if all(one.answers for one in seen):
-            return
+            answering_since = clock.now() if answering_since is None else answering_since
+            if clock.now() - answering_since >= _STEADY_SECONDS:
+                return
+            clock.pass_a_moment()
+            continue
+        answering_since = None
         if not client.get_deployment(deploymentId=deployment)["isLatestForTarget"]:
             raise RolloutFailed(
                 f"deployment {deployment} was replaced by another one on the same target while we"

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from infra import answering
 from infra.answering import Answering, wait
 from infra.answering import _AnsweringProvider as Provider
 from infra.clients import Clients
@@ -63,7 +64,7 @@ def done(device: Device, deployment: str, word: str) -> None:
     device.installed.update(GOOD)
 
 
-def test_a_device_that_answers_is_green_at_once(
+def test_a_device_that_answers_is_green_when_it_goes_on_to(
     account: Account, waiting: Waiting, deployment: str
 ) -> None:
     press = account.devices["press-1"]
@@ -71,7 +72,7 @@ def test_a_device_that_answers_is_green_at_once(
     for word in ("SUCCEEDED", "COMPLETED"):  # a group's and a thing's
         press.deploys(deployment, word)
         waiting.until()
-        assert waiting.time.passed == 0, "nothing was left to wait for"
+        assert waiting.time.passed == 5, "nothing but that was left to wait for"
 
 
 def test_a_component_that_did_its_work_and_ended_is_as_good_as_one_that_runs(
@@ -130,7 +131,7 @@ def test_the_wait_ends_as_soon_as_the_device_answers_and_each_change_is_said_onc
         lambda: done(press, deployment, "SUCCEEDED"),
         seconds=100,
     )
-    assert waiting.time.passed == 5, "as many moments as it took, not the whole time"
+    assert waiting.time.passed == 10, "as many moments as it took, not the whole time"
     assert waiting.said == [
         "press-1: QUEUED",
         "press-1: IN_PROGRESS",
@@ -170,6 +171,20 @@ def test_a_failure_without_a_reason_still_says_where_to_look(
     assert re.search(r"deployment FAILED\n", said)
     assert "runs now: nothing" in said
     assert f"/greengrass/v2/logs/{SERVICE}.log" in said
+
+
+def test_what_crashes_in_a_loop_is_red_although_it_is_up_in_most_looks(
+    account: Account, waiting: Waiting, deployment: str
+) -> None:
+    press = account.devices["press-1"]
+    done(press, deployment, "SUCCEEDED")
+
+    def consumer_is(state: str) -> Callable[[], None]:
+        return lambda: press.installed.update({CONSUMER: ("1.3.4", state)})
+
+    up, crashed, broken = (consumer_is(state) for state in ("RUNNING", "ERRORED", "BROKEN"))
+    red = waiting.failure(up, up, crashed, up, up, up, up, broken, seconds=20)
+    assert f"{CONSUMER} 1.3.4 BROKEN" in red
 
 
 @pytest.mark.parametrize("broken", [SERVICE, CHECK])
@@ -237,6 +252,7 @@ def test_a_red_rollout_stores_nothing_so_the_next_up_waits_again(
     account: Account, deployment: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "tracebacklimit", 7, raising=False)
+    monkeypatch.setattr(answering, "_STEADY_SECONDS", 0)
     props = PROPS | {"deployment": deployment}
     with pytest.raises(RolloutFailed, match="not within 0 s"):
         Provider().create(props)
