@@ -10,9 +10,12 @@ import json
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Never
 
 import typer
 from botocore.exceptions import BotoCoreError, ClientError
@@ -99,12 +102,19 @@ def status(
         ]
         sys.stdout.write(json.dumps(shown, indent=2) + "\n")
     elif watch:
-        with Live(console=console, auto_refresh=False, screen=console.is_terminal) as live:
-            while True:
-                live.update(_status(stack), refresh=True)
-                time.sleep(_LOOK_AGAIN_SECONDS)
+        with suppress(KeyboardInterrupt):
+            if console.is_terminal:
+                with Live(console=console, auto_refresh=False, screen=True) as live:
+                    _watch(stack, partial(live.update, refresh=True))
+            _watch(stack, console.print)
     else:
         console.print(_status(stack))
+
+
+def _watch(stack: str | None, put: Callable[[RenderableType], object]) -> Never:
+    while True:
+        put(_status(stack))
+        time.sleep(_LOOK_AGAIN_SECONDS)
 
 
 def _status(stack: str | None) -> RenderableType:

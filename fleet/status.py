@@ -31,7 +31,8 @@ def show(fleet: Fleet, answers: Mapping[str, Answer | str]) -> RenderableType:
         return Text(f"{fleet.region}: no stack of {fleet.project} has deployed anything here")
     parts: list[RenderableType] = []
     for target in fleet.targets:
-        parts += [_heading(target), *_drift(target), _table(target, fleet.seen)]
+        parts += [_heading(target), *_failures(target), *_drift(target)]
+        parts.append(_table(target, fleet.seen))
         parts += [_answer(one.name, answers, fleet.seen) for one in target.devices]
         parts.append(Text())
     return Group(*parts[:-1])
@@ -45,6 +46,20 @@ def _heading(target: Target) -> Text:
         text.append_text(_state(target.latest.status))
         text.append(f" of {target.latest.created:%Y-%m-%d %H:%M} UTC")
     return text
+
+
+def _failures(target: Target) -> list[RenderableType]:
+    """Where the latest deployment went wrong, why, and what the device has instead."""
+    return [
+        Text(
+            f"  ! {device.name}: {one.status}{f', {one.reason}' if one.reason else ''};"
+            f" it runs {f'release {device.release}' if device.release else 'no whole release'}",
+            style="red",
+        )
+        for device in target.devices
+        for one in device.timeline
+        if target.latest and one.deployment == target.latest.id and one.status in BAD
+    ]
 
 
 def _drift(target: Target) -> list[RenderableType]:

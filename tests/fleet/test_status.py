@@ -1,0 +1,213 @@
+"""What an operator is told of the fleet, and how the commands end, behind real boto3 clients."""
+
+# ruff: noqa: N803  # the API's own names for its parameters
+
+from __future__ import annotations
+
+import io
+import json
+from datetime import UTC, datetime
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from rich.console import Console
+from typer.testing import CliRunner
+
+import fleet.__main__ as commands
+from fleet import holdings, preview
+from fleet.logs import COMMAND
+from fleet.observe import observe
+from fleet.plan import Gate
+from infra.clients import Clients
+from infra.recipe import CHECK, CONSUMER, SERVICE
+from tests.fleet.recording import FOLDER, Recording
+from tests.infra.fakes import GOOD, NAME, REGION, THING_ARN, WANTED, Account, spec
+
+AT = datetime(2026, 11, 23, 12, tzinfo=UTC)
+OURS = {name: spec(version) for name, version in WANTED.items()}
+
+
+class Fleet(Account):
+    """The account, as whoever looks at all of it sees it."""
+
+    def _get_core_device(self, *, coreDeviceThingName: str) -> dict[str, Any]:
+        core = super()._get_core_device(coreDeviceThingName=coreDeviceThingName)
+        return {**core, "lastStatusUpdateTimestamp": AT}
+
+    def _list_deployments(
+        self, *, historyFilter: str, targetArn: str = THING_ARN, nextToken: str = ""
+    ) -> dict[str, Any]:
+        return super()._list_deployments(
+            targetArn=targetArn, historyFilter=historyFilter, nextToken=nextToken
+        )
+
+    def sends(self, name: str, components: dict[str, Any], status: str, reason: str = "") -> str:
+        """A deployment, and how it went on press-1."""
+        found = self.deploy(THING_ARN, name, components)
+        self.deployments[-1]["creationTimestamp"] = AT
+        self.devices["press-1"].deploys(
+            found,
+            status,
+            deploymentName=name,
+            targetArn=THING_ARN,
+            reason=reason,
+            creationTimestamp=AT,
+            modifiedTimestamp=AT,
+        )
+        return found
+
+
+@pytest.fixture
+def account(monkeypatch: pytest.MonkeyPatch) -> Account:
+    monkeypatch.delenv(COMMAND, raising=False)
+    there = Fleet.with_a_device(monkeypatch)
+    there.devices["press-1"].installed = dict(GOOD)
+    return there
+
+
+@pytest.fixture
+def fleet(account: Account) -> Fleet:
+    assert isinstance(account, Fleet)
+    account.sends(NAME, OURS, "COMPLETED")
+    return account
+
+
+def drift(stack: str | None = None) -> tuple[str, ...]:
+    """Of the only target and of its only device."""
+    [target] = observe(Clients(region=REGION, profile=None), "edge-inference", stack).targets
+    [device] = target.devices
+    return (*target.drift, *device.drift)
+
+
+def run(*arguments: str) -> str:
+    done = CliRunner().invoke(commands.app, arguments, catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    return done.stdout
+
+
+def test_a_device_that_runs_what_was_deployed_has_no_drift(fleet: Fleet) -> None:
+    assert fleet.devices["press-1"].installed
+    assert drift() == ()
+
+
+def test_who_replaced_the_deployment_is_named_with_the_day_and_its_id(fleet: Fleet) -> None:
+    theirs = fleet.sends("by hand", {SERVICE: spec("9.9.9")}, "IN_PROGRESS")
+    assert drift() == (f"replaced by 'by hand' on 2026-11-23 12:00, deployment {theirs}",)
+    assert f"! replaced by 'by hand' on 2026-11-23 12:00, deployment {theirs}" in run("status")
+
+
+def test_another_stack_of_the_project_is_named_as_such(fleet: Fleet) -> None:
+    fleet.sends("edge-inference/press-2 (after 1a2b)", OURS, "COMPLETED")
+    assert [line.partition(" on ")[0] for line in drift("dev")] == ["replaced by stack press-2"]
+
+
+def test_what_differs_on_a_device_that_is_through_is_drift(fleet: Fleet) -> None:
+    installed = fleet.devices["press-1"].installed
+    installed[SERVICE] = ("0.9.0", "RUNNING")
+    del installed[CHECK]
+    assert drift() == (
+        f"{SERVICE} runs in 0.9.0, not {WANTED[SERVICE]}",
+        f"{CHECK} is missing",
+    )
+
+
+def test_a_device_that_is_still_at_it_has_no_drift(fleet: Fleet) -> None:
+    fleet.devices["press-1"].installed.clear()
+    fleet.sends(NAME, OURS, "IN_PROGRESS")
+    assert drift() == (), "what it lacks is on its way"
+
+
+def test_a_deployment_that_failed_says_why_and_that_something_else_runs(fleet: Fleet) -> None:
+    newer = {**OURS, SERVICE: spec("2.0.0")}
+    fleet.sends(NAME, newer, "FAILED", f"FAILED_ROLLBACK_COMPLETE: {SERVICE} is broken")
+    shown = run("status")
+    assert f"press-1: FAILED, FAILED_ROLLBACK_COMPLETE: {SERVICE} is broken; it runs" in shown, (
+        "the versions alone don't say that they aren't the release of the line above"
+    )
+
+
+def test_programs_read_devices_states_drift_and_answers(fleet: Fleet) -> None:
+    theirs = fleet.sends("by hand", {SERVICE: spec("9.9.9")}, "IN_PROGRESS")
+    [region] = json.loads(run("status", "--json"))
+    [target] = region["targets"]
+    [device] = target["devices"]
+    assert (target["arn"], target["stack"], target["latest"]["id"]) == (THING_ARN, "dev", theirs)
+    assert target["drift"]
+    assert {one["name"]: (one["version"], one["state"]) for one in device["components"]} == GOOD
+    assert datetime.fromisoformat(target["latest"]["created"]) == AT
+    assert region["answers"] == {
+        "press-1": {"unknown": "its log can't be read from here (make logs DEVICE=… says why)"}
+    }
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_a_watch_shows_what_changed_since_the_last_look_until_ctrl_c(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch, terminal: bool
+) -> None:
+    looks = []
+
+    def pause(seconds: float) -> None:
+        """In place of the clock: the device changes at the first pause, Ctrl-C is the second."""
+        looks.append(seconds)
+        if len(looks) > 1:
+            raise KeyboardInterrupt
+        fleet.devices["press-1"].installed[CONSUMER] = ("1.3.4", "BROKEN")
+
+    screen = io.StringIO()
+    shown = Console(file=screen, force_terminal=terminal, width=160)
+    monkeypatch.setattr(commands, "console", shown)
+    monkeypatch.setattr(commands, "time", SimpleNamespace(sleep=pause))
+    run("status", "--watch")
+    first, second = screen.getvalue().split("deployment", 2)[1:]
+    assert "BROKEN" not in first
+    assert "BROKEN" in second
+    assert len(looks) == 2
+
+
+@pytest.fixture
+def recorded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`plan` looks at what was recorded in place of an account."""
+
+    def look(_clients: Clients, seen: Any, _root: Any) -> tuple[Any, Any]:
+        recording = next(
+            one
+            for one in (Recording.read(path.stem) for path in FOLDER.glob("*.json"))
+            if preview.read(one.preview) == seen
+        )
+        return recording.targets, recording.holdings
+
+    monkeypatch.setattr(holdings, "look", look)
+
+
+@pytest.mark.usefixtures("recorded")
+@pytest.mark.parametrize(
+    ("name", "gates", "code"),
+    [
+        ("nothing", ",".join(Gate), 0),
+        ("drift", "", 0),
+        ("drift", "downgrade,rights", 0),
+        ("drift", "removed", 3),
+        ("drift", "downgrade, drift", 3),
+        ("first", "rights", 3),
+        ("first", "right", 2),
+    ],
+)
+def test_a_gate_is_an_exit_code_of_its_own(name: str, gates: str, code: int, tmp_path: Any) -> None:
+    saved = tmp_path / "preview.json"
+    saved.write_text(Recording.read(name).preview)
+    done = CliRunner().invoke(
+        commands.app, ["plan", "--stack", "local", "--preview", str(saved), "--fail-on", gates]
+    )
+    assert done.exit_code == code, done.output
+    assert ("## Device plan" in done.stdout) is (code != 2), "a closed gate shows what closed it"
+
+
+def test_a_preview_that_is_none_is_neither_an_open_nor_a_closed_gate(
+    tmp_path: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    saved = tmp_path / "preview.json"
+    saved.write_text("error: no stack named 'dev' found")
+    monkeypatch.setattr("sys.argv", ["fleet", "plan", "--stack", "local", "--preview", str(saved)])
+    assert commands.main() == 1
+    assert "Traceback" not in capsys.readouterr().err
