@@ -59,6 +59,13 @@ NUCLEUS_VERSION = Rule(
     reason="images as artifacts need the Java nucleus 2.1, and `runtime` in a manifest Lite 2.3",
     source="release notes of the Docker application manager and of Nucleus Lite",
 )
+TAKEN_OVER = Rule(
+    name="taken-over",
+    severity=Severity.ERROR,
+    bites=Bites.BOTH,
+    reason="somebody else has deployed here since this stack did, and an up would undo that",
+    source="Greengrass developer guide, manage deployments",
+)
 ROLE_MISSING = Rule(
     name="role-missing",
     severity=Severity.ERROR,
@@ -88,7 +95,7 @@ NOT_READABLE = Rule(
     source="IAM, Greengrass",
 )
 RULES = (
-    *(DEVICE_ARCHITECTURE, LITE_THING, NUCLEUS_VERSION),
+    *(TAKEN_OVER, DEVICE_ARCHITECTURE, LITE_THING, NUCLEUS_VERSION),
     *(ROLE_MISSING, ROLE_TRUST, ROLE_RIGHTS, NOT_READABLE),
 )
 
@@ -139,6 +146,7 @@ def findings(
         for one in portable.findings(given)
     ]
     if target:
+        found += _takeover(settings, target)
         found += _devices(settings, clients.greengrass, target, wanted)
         found += _role(settings.device_role, clients.iam, wanted)
     return found
@@ -186,6 +194,17 @@ def _upstream(settings: Settings) -> Wanted:
             f"stack '{settings.release_from}' has published no release to follow ({error}):"
             f" pulumi up --stack {settings.release_from}, or pulumi config set release-from STACK"
         ) from error
+
+
+def _takeover(settings: Settings, target: Target) -> Iterator[Finding]:
+    if target.takeover and target.takeover.deployment.id != settings.override:
+        yield Finding(
+            rule=TAKEN_OVER,
+            where=f"{target.arn.rpartition(':')[2]}, {target.takeover.summary}",
+            fix=f"to undo it: pulumi up --config override={target.takeover.deployment.id}; who made"
+            " it: aws cloudtrail lookup-events --lookup-attributes"
+            " AttributeKey=EventName,AttributeValue=CreateDeployment",
+        )
 
 
 def _devices(

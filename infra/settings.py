@@ -16,6 +16,7 @@ import pulumi
 import pulumi_aws as aws
 
 ARCHITECTURES = ("amd64", "aarch64")  # Greengrass's own words for them
+PROJECT_TAG, STACK_TAG = "edge-inference:project", "edge-inference:stack"
 MIN_MEMORY_MIB = 6  # https://docs.docker.com/engine/containers/resource_constraints/: docker's own
 
 KEYS = frozenset(  # Pulumi.yaml declares the same; a test holds both
@@ -29,6 +30,7 @@ KEYS = frozenset(  # Pulumi.yaml declares the same; a test holds both
         "samples",
         "major",
         "keep-components",
+        "override",
         "keep-releases",
         "rollout-timeout",
         "check-timeout",
@@ -78,6 +80,7 @@ class Settings:
     samples: Path
     major: int
     keep_components: bool
+    override: str
     keep_releases: int
     rollout_timeout: int
     check_timeout: int
@@ -103,6 +106,7 @@ class Settings:
             samples=Path(read.text("samples")),
             major=read.number("major"),
             keep_components=read.truth("keep-components"),
+            override=read.text("override"),
             keep_releases=read.number("keep-releases"),
             rollout_timeout=read.number("rollout-timeout"),
             check_timeout=read.number("check-timeout"),
@@ -164,7 +168,7 @@ class Settings:
     @property
     def tags(self) -> dict[str, str]:
         """Marks what is ours in the account; leftovers are recognised by it."""
-        return {"edge-inference:project": self.project, "edge-inference:stack": self.stack}
+        return {PROJECT_TAG: self.project, STACK_TAG: self.stack}
 
     @property
     def repository(self) -> str:

@@ -8,15 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from infra.clients import Clients
-from infra.settings import Misconfigured, Settings
+from infra.recipe import RECIPES
+from infra.settings import STACK_TAG, Misconfigured, Settings
 
 if TYPE_CHECKING:
     from mypy_boto3_greengrassv2 import GreengrassV2Client
+    from mypy_boto3_greengrassv2.type_defs import DeploymentTypeDef
 
 FAILED = frozenset({"FAILED", "REJECTED", "TIMED_OUT", "CANCELED"})
 
@@ -27,12 +30,37 @@ class Deployed:
 
     id: str
     name: str
+    created: datetime
+    tags: Mapping[str, str]
     components: Mapping[str, Any]  # in the API's shapes
     failed: bool
+
+    @property
+    def ours(self) -> dict[str, str]:
+        """The components that carry this program's names, whoever deployed them: their versions."""
+        return _ours(self.components)
 
     def others(self, ours: Collection[str]) -> dict[str, Any]:
         """The root components that aren't ours, with their configuration."""
         return {name: spec for name, spec in self.components.items() if name not in ours}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Takeover:
+    """Somebody else's deployment that changed what this stack had put on the target."""
+
+    deployment: Deployed
+    changes: tuple[str, ...]  # one for each component, never empty
+
+    @property
+    def summary(self) -> str:
+        """Which deployment, whose, when, and what it changed; AWS doesn't tell its maker's name."""
+        by, stack = self.deployment, self.deployment.tags.get(STACK_TAG)
+        return (
+            f"deployment '{by.name}' ({by.id}, {by.created.astimezone(UTC):%Y-%m-%d %H:%M} UTC,"
+            f" {f'by stack {stack}' if stack else 'by no stack of this program'}):"
+            f" {', '.join(self.changes)}"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +70,7 @@ class Target:
     arn: str
     devices: tuple[str, ...]
     latest: Deployed | None
+    takeover: Takeover | None
 
     @classmethod
     def find(cls, settings: Settings, clients: Clients) -> Target | None:
@@ -55,6 +84,7 @@ class Target:
                 arn, things = _group(clients, settings.thing_group)
             devices = tuple(thing for thing in things if is_core_device(clients.greengrass, thing))
             latest = latest_deployment(clients.greengrass, arn, devices)
+            takeover = _takeover(clients.greengrass, arn, latest, settings) if latest else None
         except ClientError as error:
             raise Misconfigured(
                 f"AWS doesn't say what runs on {settings.thing or settings.thing_group}: {error}."
@@ -68,7 +98,7 @@ class Target:
                 " Install Greengrass on it and start it once, or set another: pulumi config set"
                 f" {'thing' if settings.thing else 'thing-group'} NAME"
             )
-        return cls(arn=arn, devices=devices, latest=latest)
+        return cls(arn=arn, devices=devices, latest=latest, takeover=takeover)
 
     def deployment_name(self, wanted: str) -> str:
         """A name that stays while nothing has to be done, and changes when something has.
@@ -86,6 +116,11 @@ class Target:
 def is_named_for(wanted: str, name: str) -> bool:
     """Whether `deployment_name` made this name; that of stack `dev2` is none of stack `dev`."""
     return name == wanted or name.startswith(f"{wanted} (after ")
+
+
+def without(wanted: str) -> str:
+    """What the deployment is called by which an uninstall takes our components off."""
+    return f"without {wanted}"
 
 
 def _thing(clients: Clients, name: str) -> tuple[str, list[str]]:
@@ -135,10 +170,58 @@ def latest_deployment(
     return Deployed(
         id=found["deploymentId"],
         name=found.get("deploymentName", ""),
+        created=found["creationTimestamp"],
+        tags=found.get("tags", {}),
         components=found.get("components", {}),
         failed=found["deploymentStatus"] in FAILED
         or any(execution(client, device, found["deploymentId"])[0] in FAILED for device in devices),
     )
+
+
+def deployments(client: GreengrassV2Client, target: str) -> list[DeploymentTypeDef]:
+    """All of a target's, the newest first."""
+    pages = client.get_paginator("list_deployments").paginate(targetArn=target, historyFilter="ALL")
+    listed = [one for page in pages for one in page["deployments"]]
+    return sorted(listed, key=lambda one: one["creationTimestamp"], reverse=True)
+
+
+def _takeover(
+    client: GreengrassV2Client, target: str, latest: Deployed, settings: Settings
+) -> Takeover | None:
+    """What somebody else did to our components since this stack's last deployment here.
+
+    Ours carries its stack's tags too: who revises a deployment by hand may well keep its name.
+    """
+    name = f"{settings.project}/{settings.stack}"
+
+    def named(called: str) -> bool:
+        return is_named_for(name, called) or called == without(name)
+
+    if named(latest.name) and settings.tags.items() <= latest.tags.items():
+        return None
+    had: dict[str, str] = {}
+    for one in deployments(client, target):
+        if one["deploymentId"] != latest.id and named(one.get("deploymentName", "")):
+            found = client.get_deployment(deploymentId=one["deploymentId"])
+            had = _ours(found.get("components", {}))
+            break
+    has = latest.ours
+    changes = tuple(
+        _change(component, had.get(component, ""), has.get(component, ""))
+        for component in RECIPES
+        if had.get(component) != has.get(component)
+    )
+    return Takeover(deployment=latest, changes=changes) if changes else None
+
+
+def _ours(components: Mapping[str, Any]) -> dict[str, str]:
+    return {name: spec["componentVersion"] for name, spec in components.items() if name in RECIPES}
+
+
+def _change(component: str, had: str, has: str) -> str:
+    if not had:
+        return f"deploys {component} {has}"
+    return f"{component} {had} became {has}" if has else f"removes {component} {had}"
 
 
 def execution(

@@ -6,7 +6,15 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from infra.recipe import RECIPES
-from infra.target import installed, is_core_device, is_named_for, latest_deployment
+from infra.settings import PROJECT_TAG, STACK_TAG
+from infra.target import (
+    deployments,
+    installed,
+    is_core_device,
+    is_named_for,
+    latest_deployment,
+    without,
+)
 from infra.waiting import Clock, RolloutFailed
 
 if TYPE_CHECKING:
@@ -39,7 +47,10 @@ def uninstall(
     ours_there = latest is not None and len(others) < len(latest.components)
     if ours_there or any(ours & installed(client, device).keys() for device in devices):
         leaving = client.create_deployment(
-            targetArn=target, deploymentName=f"without {name}", components=others
+            targetArn=target,
+            deploymentName=without(name),
+            components=others,
+            tags=dict(zip((PROJECT_TAG, STACK_TAG), name.split("/"), strict=True)),
         )["deploymentId"]
     else:
         leaving = latest.id if latest else ""
@@ -60,10 +71,9 @@ def uninstall(
                 " pulumi destroy again. If it is gone for good: aws greengrassv2"
                 " delete-core-device --core-device-thing-name NAME, then pulumi destroy again"
             )
-    pages = client.get_paginator("list_deployments").paginate(targetArn=target, historyFilter="ALL")
-    for deployment in [one for page in pages for one in page["deployments"]]:
+    for deployment in deployments(client, target):
         found, called = deployment["deploymentId"], deployment.get("deploymentName", "")
-        of_ours = is_named_for(name, called) or called == f"without {name}"
+        of_ours = is_named_for(name, called) or called == without(name)
         if of_ours and found != keep and not (found == leaving and others):
             client.cancel_deployment(deploymentId=found)
             client.delete_deployment(deploymentId=found)

@@ -12,6 +12,7 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 
@@ -23,10 +24,12 @@ from botocore.loaders import Loader
 
 from infra.clients import Clients
 from infra.recipe import CHECK, CONSUMER, SERVICE
+from infra.settings import PROJECT_TAG, STACK_TAG
 
 ACCOUNT, REGION = "123456789012", "eu-west-1"
 THING_ARN = f"arn:aws:iot:{REGION}:{ACCOUNT}:thing/press-1"
 NAME = "edge-inference/dev"
+NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)  # when the first deployment of a test is made
 WANTED = {SERVICE: "1.2.3", CONSUMER: "1.3.4", CHECK: "1.4.5"}
 GOOD = {SERVICE: ("1.2.3", "RUNNING"), CONSUMER: ("1.3.4", "RUNNING"), CHECK: ("1.4.5", "RUNNING")}
 OTHER = {"com.other": ("1.0.0", "RUNNING")}
@@ -119,8 +122,20 @@ class Account:
         session.events.register("before-call", answer)
         return session
 
-    def deploy(self, target: str, name: str, components: dict[str, Any]) -> str:
-        """Record a deployment, as CreateDeployment does: it replaces the target's latest."""
+    def deploy(
+        self,
+        target: str,
+        name: str,
+        components: dict[str, Any],
+        tags: dict[str, str] | None = None,
+    ) -> str:
+        """Record a deployment, as CreateDeployment does: it replaces the target's latest.
+
+        One with a stack's name has the stack's tags, unless it is said otherwise.
+        """
+        if tags is None:
+            stack = re.match(r"(?:without )?(edge-inference)/([a-z0-9-]+)", name)
+            tags = dict(zip((PROJECT_TAG, STACK_TAG), stack.groups(), strict=True)) if stack else {}
         for one in self.deployments:
             if one["targetArn"] == target:
                 one["isLatestForTarget"] = False
@@ -135,6 +150,8 @@ class Account:
                 "components": components,
                 "deploymentStatus": "ACTIVE",
                 "isLatestForTarget": True,
+                "creationTimestamp": NOON + timedelta(seconds=len(self.deployments)),
+                "tags": tags,
             }
         )
         return found
@@ -220,10 +237,16 @@ class Account:
         return self._deployment(deploymentId)
 
     def _create_deployment(
-        self, *, targetArn: str, deploymentName: str, components: dict[str, Any], clientToken: str
+        self,
+        *,
+        targetArn: str,
+        deploymentName: str,
+        components: dict[str, Any],
+        tags: dict[str, str],
+        clientToken: str,
     ) -> dict[str, Any]:
         assert clientToken  # boto3's own addition
-        return {"deploymentId": self.deploy(targetArn, deploymentName, components)}
+        return {"deploymentId": self.deploy(targetArn, deploymentName, components, tags)}
 
     def _cancel_deployment(self, *, deploymentId: str) -> dict[str, Any]:
         self._deployment(deploymentId)["deploymentStatus"] = "CANCELED"

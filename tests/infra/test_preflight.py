@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from infra import portable, preflight
+from infra import portable, preflight, recipe
 from infra.clients import Clients
 from infra.findings import Finding, Severity
 from infra.settings import Misconfigured, Place
 from infra.target import Target
 from tests.infra.engine import DIGEST, Engine
-from tests.infra.fakes import ACCOUNT, DEVICE_ROLE, REGION, Account, Device
+from tests.infra.fakes import ACCOUNT, DEVICE_ROLE, REGION, THING_ARN, Account, Device, spec
 from tests.infra.pulumi_yaml import config_of, load
 
 PLACE = Place(account=ACCOUNT, region=REGION, partition="aws", profile=None)
@@ -62,6 +62,24 @@ def test_a_stack_that_only_publishes_asks_for_no_device_and_no_role(
 ) -> None:
     assert findings(clients, thing="") == []
     assert account.asked == [], "a publisher may have no right to ask"
+
+
+# Others
+
+
+def test_a_takeover_is_refused_but_for_the_very_deployment_that_may_be_overwritten(
+    account: Account, clients: Clients
+) -> None:
+    theirs = account.deploy(THING_ARN, "by hand", {recipe.CHECK: spec("9.9.9")})
+    found = the_one(findings(clients))
+    assert found.rule is preflight.TAKEN_OVER
+    assert f"thing/press-1, deployment 'by hand' ({theirs}" in found.where
+    assert f"pulumi up --config override={theirs}" in found.fix
+    assert findings(clients, override=theirs) == []
+    account.deploy(THING_ARN, "by hand, later", {recipe.CHECK: spec("9.9.10")})
+    assert the_one(findings(clients, override=theirs)).rule is preflight.TAKEN_OVER, (
+        "who means one deployment hasn't seen the next"
+    )
 
 
 # Devices

@@ -374,7 +374,7 @@ OTHERS: dict[str, Any] = {
 
 
 def test_what_others_run_there_is_carried_on_as_it_was(account: Account, program: Program) -> None:
-    account.deploy(THING_ARN, "by hand", OTHERS | {SERVICE: spec("0.0.1")})
+    account.deploy(THING_ARN, "edge-inference/dev", OTHERS | {SERVICE: spec("0.0.1")})
     asked = program.run(thing="press-1").one("greengrassv2:Deployment").inputs["components"]
     assert {name: one for name, one in asked.items() if name not in RECIPES} == OTHERS, (
         "a device uninstalls what a deployment doesn't name, and forgets what it doesn't say"

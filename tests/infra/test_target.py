@@ -219,3 +219,82 @@ def test_a_device_that_has_not_heard_of_it_yet_is_no_failure(
 ) -> None:
     account.deploy(THING_ARN, WANTED, OURS)
     assert name_of(clients) == WANTED, "a device that is off keeps its deployment waiting"
+
+
+# Somebody else's deployment since ours
+
+
+def change(**versions: str) -> dict[str, Any]:
+    """Our components with some in other versions, "" for one that is left out."""
+    named = {f"com.ml.{name}": version for name, version in versions.items()}
+    return {name: spec(one) for name in RECIPES if (one := named.get(name, "1.2.3"))}
+
+
+def taken_over(clients: Clients) -> tuple[str, ...]:
+    takeover = found(clients, thing="press-1").takeover
+    return takeover.changes if takeover else ()
+
+
+@pytest.mark.parametrize(
+    ("theirs", "said"),
+    [
+        (change(check="9.9.9"), ("com.ml.check 1.2.3 became 9.9.9",)),
+        (change(consumer=""), ("removes com.ml.consumer 1.2.3",)),
+        ({}, tuple(f"removes {name} 1.2.3" for name in RECIPES)),
+        (change(), ()),
+        (change() | {"com.other": spec("1.0.0")}, ()),
+    ],
+    ids=["another version", "one dropped", "all dropped", "as it was", "one more of their own"],
+)
+def test_a_later_deployment_takes_over_where_it_changes_what_is_ours(
+    account: Account, clients: Clients, theirs: dict[str, Any], said: tuple[str, ...]
+) -> None:
+    deployed(account, WANTED)
+    account.deploy(THING_ARN, "by hand", theirs)
+    assert taken_over(clients) == said
+
+
+def test_what_others_had_before_us_is_theirs_and_no_takeover(
+    account: Account, clients: Clients
+) -> None:
+    account.deploy(THING_ARN, "by hand", {"com.other": spec("1.0.0")})
+    assert taken_over(clients) == ()
+
+
+def test_the_first_of_two_stacks_on_one_target_has_it(account: Account, clients: Clients) -> None:
+    account.deploy(THING_ARN, "edge-inference/press-2", OURS)
+    takeover = found(clients, thing="press-1").takeover
+    assert takeover
+    assert "'edge-inference/press-2'" in takeover.summary
+    assert "2026-11-23 12:00 UTC" in takeover.summary
+    assert "by stack press-2" in takeover.summary
+    assert "deploys com.ml.xgboost 1.2.3" in takeover.summary
+
+
+@pytest.mark.parametrize("name", [WANTED, f"{WANTED} (after 1234)"])
+def test_a_deployment_of_ours_revised_by_hand_is_not_ours_although_it_has_our_name(
+    account: Account, clients: Clients, name: str
+) -> None:
+    deployed(account, name)
+    account.deploy(THING_ARN, name, change(xgboost="9.9.9"), tags={})
+    takeover = found(clients, thing="press-1").takeover
+    assert takeover
+    assert "by no stack of this program" in takeover.summary
+
+
+@pytest.mark.parametrize("name", [WANTED, f"{WANTED} (after 1234)", f"without {WANTED}"])
+@pytest.mark.parametrize("status", ["COMPLETED", "FAILED"])
+def test_what_this_stack_left_is_ours_whatever_became_of_it(
+    account: Account, clients: Clients, name: str, status: str
+) -> None:
+    deployed(account, WANTED)
+    account.deploy(THING_ARN, name, change(xgboost="9.9.9", check=""))
+    account.deployments[-1]["deploymentStatus"] = status
+    assert taken_over(clients) == ()
+
+
+def test_after_our_uninstall_the_target_is_everybody_s(account: Account, clients: Clients) -> None:
+    deployed(account, WANTED)
+    account.deploy(THING_ARN, f"without {WANTED}", {"com.other": spec("1.0.0")})
+    account.deploy(THING_ARN, "by hand", {"com.another": spec("1.0.0")})
+    assert taken_over(clients) == ()
