@@ -144,10 +144,12 @@ def main() -> None:
             lambda: record(place, "model-and-memory", STACK, *up),
             lambda: place.configure(runtime_image="greenhouse/build:bookworm"),
             lambda: record(place, "image", STACK, *up),
-            lambda: account.greengrass(place.ports).create_deployment(
-                targetArn=account.thing_arn(place.ports, "press-1"),
-                deploymentName="by hand",
-                components={account.TENANT: {"componentVersion": "1.0.0"}},
+            lambda: place.configure(
+                override=account.greengrass(place.ports).create_deployment(
+                    targetArn=account.thing_arn(place.ports, "press-1"),
+                    deploymentName="by hand",
+                    components={account.TENANT: {"componentVersion": "1.0.0"}},
+                )["deploymentId"]
             ),
             lambda: wait_until(
                 lambda: "com.ml.xgboost" not in place.states(), seconds=60, why="it still runs"
