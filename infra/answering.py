@@ -23,14 +23,14 @@ from botocore.exceptions import BotoCoreError, ClientError
 from pulumi import dynamic
 
 from infra.clients import Clients
-from infra.target import FAILED, execution, installed
+from infra.putback import put_back
+from infra.target import FAILED, SUCCEEDED, execution, installed
 from infra.uninstall import uninstall
 from infra.waiting import Clock, RolloutFailed
 
 if TYPE_CHECKING:
     from mypy_boto3_greengrassv2 import GreengrassV2Client
 
-SUCCEEDED = frozenset({"SUCCEEDED", "COMPLETED"})  # a group's word and a thing's
 UP = frozenset({"RUNNING", "FINISHED"})
 _STEADY_SECONDS = 5.0  # what crashes a second after its start is BROKEN by then: three starts
 
@@ -108,13 +108,80 @@ def _greengrass(props: Mapping[str, Any]) -> GreengrassV2Client:
 
 
 def _wait(props: Mapping[str, Any]) -> None:
-    wait(
+    arrive(
         _greengrass(props),
         deployment=props["deployment"],
         components=props["components"],
         devices=props["devices"],
-        clock=Clock(seconds=props["timeout"]),
+        name=props["name"],
+        clock=lambda: Clock(seconds=props["timeout"]),
     )
+
+
+class StaysBroken(RolloutFailed):
+    """The release failed, and a device still has what failed."""
+
+
+def arrive(
+    client: GreengrassV2Client,
+    *,
+    deployment: str,
+    components: Mapping[str, str],
+    devices: Sequence[str],
+    name: str,
+    clock: Callable[[], Clock],
+    say: Callable[[str], None] = print,
+) -> None:
+    """Wait for a release; where it stays broken, put the last good one back, and wait for that.
+
+    Raises RolloutFailed in either case, with what failed and what the devices run now.
+    """
+    try:
+        wait(
+            client,
+            deployment=deployment,
+            components=components,
+            devices=devices,
+            clock=clock(),
+            say=say,
+        )
+    except StaysBroken as red:
+        back = put_back(
+            client,
+            deployment=deployment,
+            ours=components.keys(),
+            devices=devices,
+            name=name,
+            say=say,
+        )
+        if back is None:
+            raise RolloutFailed(
+                f"{red}\nno release of before is there to put back: mend this one, then pulumi up"
+                " again; or pulumi destroy"
+            ) from None
+        versions = {
+            component: spec["componentVersion"]
+            for component, spec in back["components"].items()
+            if component in components
+        }
+        try:
+            wait(
+                client,
+                deployment=back["deploymentId"],
+                components=versions,
+                devices=devices,
+                clock=clock(),
+                say=say,
+            )
+        except RolloutFailed as still:
+            raise RolloutFailed(
+                f"{red}\nand the release of before, put back, doesn't answer:\n{still}"
+            ) from None
+        listed = ", ".join(f"{component} {version}" for component, version in versions.items())
+        raise RolloutFailed(
+            f"{red}\nthe last good release was put back and answers again: {listed}. Mend the"
+            " new one, then pulumi up again"
+        ) from None
 
 
 def wait(
@@ -142,7 +209,8 @@ def wait(
                 said[one.device] = one.summary
                 say(f"{one.device}: {one.summary}")
         if failed := [one for one in seen if one.failed]:
-            raise RolloutFailed("\n".join(one.explain(client) for one in failed))
+            reasons = "\n".join(one.explain(client) for one in failed)
+            raise (StaysBroken if any(one.broken for one in failed) else RolloutFailed)(reasons)
         if all(one.answers for one in seen):
             answering_since = clock.now() if answering_since is None else answering_since
             if clock.now() - answering_since >= _STEADY_SECONDS:
@@ -176,11 +244,14 @@ class Seen:
     installed: Mapping[str, tuple[str, str]]  # component to version and state
 
     @property
-    def failed(self) -> bool:
-        broken = any(
+    def broken(self) -> bool:
+        return any(
             self.installed.get(name) == (version, "BROKEN") for name, version in self.wanted.items()
         )
-        return self.status in FAILED or (self.status in SUCCEEDED and broken)
+
+    @property
+    def failed(self) -> bool:
+        return self.status in FAILED or (self.status in SUCCEEDED and self.broken)
 
     @property
     def answers(self) -> bool:

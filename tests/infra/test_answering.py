@@ -187,6 +187,69 @@ def test_what_crashes_in_a_loop_is_red_although_it_is_up_in_most_looks(
     assert f"{CONSUMER} 1.3.4 BROKEN" in red
 
 
+BEFORE = dict.fromkeys(WANTED, "1.0.0")
+
+
+def arriving(account: Account, clients: Clients, *events: Callable[[], object]) -> tuple[str, str]:
+    """What a release that is red says, and the name of the target's latest deployment then."""
+    deployment = account.deploy(THING_ARN, NAME, {name: spec(one) for name, one in WANTED.items()})
+    account.devices["press-1"].deploys(deployment, "SUCCEEDED")
+    account.devices["press-1"].installed = GOOD | {CONSUMER: (WANTED[CONSUMER], "BROKEN")}
+    time = Time(*events)
+    with pytest.raises(RolloutFailed) as red:
+        answering.arrive(
+            clients.greengrass,
+            deployment=deployment,
+            components=WANTED,
+            devices=["press-1"],
+            name=NAME,
+            clock=lambda: Clock(seconds=20, now=time.now, pause=time.pause),
+            say=lambda _: None,
+        )
+    return str(red.value), account.deployments[-1]["deploymentName"]
+
+
+def test_what_stays_broken_makes_room_for_the_last_release_that_was_good(
+    account: Account, clients: Clients
+) -> None:
+    press = account.devices["press-1"]
+    others = {"com.other": spec("1.0.0")}
+    good = {name: spec(one) for name, one in BEFORE.items()} | others
+    press.deploys(account.deploy(THING_ARN, NAME, good), "COMPLETED")
+    red = {name: spec("1.1.0") for name in WANTED} | others
+    press.deploys(account.deploy(THING_ARN, NAME, red), "FAILED")
+
+    def back() -> None:
+        press.deploys(account.deployments[-1]["deploymentId"], "COMPLETED")
+        press.installed = {name: (version, "RUNNING") for name, version in BEFORE.items()}
+
+    said, latest = arriving(account, clients, back)
+    assert f"{CONSUMER} 1.3.4 BROKEN" in said
+    assert f"put back and answers again: {SERVICE} 1.0.0" in said
+    assert account.deployments[-1]["components"] == good, "others' stay as they were"
+    assert latest.startswith(f"{NAME} (after "), "this stack's own, and none that is made again"
+
+
+def test_where_no_release_was_good_before_the_message_says_so(
+    account: Account, clients: Clients
+) -> None:
+    account.deploy(THING_ARN, "by hand", {"com.other": spec("1.0.0")})
+    said, latest = arriving(account, clients)
+    assert "no release of before" in said
+    assert latest == NAME, "nothing was deployed in its place"
+
+
+def test_a_release_of_before_that_does_not_answer_either_is_said_with_both_reasons(
+    account: Account, clients: Clients
+) -> None:
+    good = account.deploy(THING_ARN, NAME, {name: spec(one) for name, one in BEFORE.items()})
+    account.devices["press-1"].deploys(good, "COMPLETED")
+    said, _ = arriving(account, clients)
+    assert f"{CONSUMER} 1.3.4 BROKEN" in said
+    assert "put back, doesn't answer" in said
+    assert "not within 20 s" in said
+
+
 @pytest.mark.parametrize("broken", [SERVICE, CHECK])
 def test_what_broke_after_the_success_is_red_at_once(
     account: Account, waiting: Waiting, deployment: str, broken: str
