@@ -196,12 +196,12 @@ def wait(
     """Return once every device runs these versions by this deployment, and goes on to.
 
     A deployment is done as soon as all its components run, so what crashes soon after its start
-    is up in some looks: each look of some seconds must show all of them up. One line for each
-    change on a device. Raises RolloutFailed when a device failed, when another
-    deployment took this one's place, and when the time is over.
+    is up in some looks: two looks, seconds apart, must show all of them up. One line for each
+    change on a device. Raises RolloutFailed when a device failed, when another deployment took
+    this one's place, and when the time is over.
     """
     said: dict[str, str] = {}
-    answering_since: float | None = None
+    answered = False
     while True:
         seen = [look(client, device, deployment, components) for device in devices]
         for one in seen:
@@ -212,12 +212,12 @@ def wait(
             reasons = "\n".join(one.explain(client) for one in failed)
             raise (StaysBroken if any(one.broken for one in failed) else RolloutFailed)(reasons)
         if all(one.answers for one in seen):
-            answering_since = clock.now() if answering_since is None else answering_since
-            if clock.now() - answering_since >= _STEADY_SECONDS:
+            if answered:
                 return
-            clock.pass_a_moment()
+            answered = True
+            clock.pause(_STEADY_SECONDS)
             continue
-        answering_since = None
+        answered = False
         if not client.get_deployment(deploymentId=deployment)["isLatestForTarget"]:
             raise RolloutFailed(
                 f"deployment {deployment} was replaced by another one on the same target while we"

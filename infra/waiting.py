@@ -28,9 +28,5 @@ class Clock:
         """Pass a moment; False once the time is over."""
         if self.now() >= self._end:
             return False
-        self.pass_a_moment()
-        return True
-
-    def pass_a_moment(self) -> None:
-        """Whether or not the time is over."""
         self.pause(_PAUSE_SECONDS)
+        return True
