@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from fleet.logs import Answer, answered
-from fleet.observe import Fleet, Target, observe
+from fleet.observe import Device, Fleet, Target, observe
 from fleet.stacks import Stack, everywhere, project
 
 GOOD = {"HEALTHY", "RUNNING", "FINISHED", "COMPLETED", "SUCCEEDED", "ACTIVE"}
@@ -23,6 +23,13 @@ def look(stack: str | None = None) -> Iterator[tuple[Fleet, dict[str, Answer | s
         fleet = observe(clients, project(), stack)
         devices = {one.name: one for target in fleet.targets for one in target.devices}
         yield fleet, {name: answered(clients, one) for name, one in devices.items()}
+
+
+def well(device: Device) -> bool:
+    """Whether there is nothing to look at: no bad state, no drift, no failed last deployment."""
+    states = {device.health, *(one.state for one in device.components)}
+    states |= {one.status for one in device.timeline[:1]}
+    return not device.drift and not states & BAD
 
 
 def show(fleet: Fleet, answers: Mapping[str, Answer | str]) -> RenderableType:

@@ -32,8 +32,8 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from fleet.logs import Answer
-from fleet.observe import Fleet
-from fleet.status import BAD, GOOD, look
+from fleet.observe import Device, Fleet
+from fleet.status import BAD, GOOD, look, well
 
 HERE = Path(__file__).parent
 HOST = "127.0.0.1"
@@ -114,7 +114,7 @@ class Feed:
                     if not kept or kept[-1].at != one.at:
                         kept.append(one)
         html = self._template.module.fleets(  # type: ignore[attr-defined]
-            found, self._answers, SHOWN, GOOD, BAD, sparkline
+            found, self._answers, SHOWN, GOOD, BAD, sparkline, apart
         )
         return Picture(html=str(html), said=self._news([fleet for fleet, _ in found]))
 
@@ -131,6 +131,12 @@ class Feed:
         news = ", ".join(changes) if self._states else ""
         self._states = now
         return news
+
+
+def apart(devices: Iterable[Device]) -> tuple[list[Device], list[Device]]:
+    """Those to look at, and those that are well."""
+    every = sorted(devices, key=lambda one: one.name)
+    return [one for one in every if not well(one)], [one for one in every if well(one)]
 
 
 def sparkline(answers: Iterable[Answer]) -> str:

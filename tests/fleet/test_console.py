@@ -62,8 +62,19 @@ class Watched:
             replace(one, state="BROKEN", reason="exit code <65>") if one.name == component else one
             for one in device.components
         )
-        changed = replace(self.target, devices=(replace(device, components=components),))
+        others = self.target.devices[1:]
+        changed = replace(self.target, devices=(replace(device, components=components), *others))
         self.fleet = replace(self.fleet, targets=(changed,))
+
+    def becomes_a_fleet(self, count: int) -> None:
+        """A group of as many devices, each like the first."""
+        first = self.target.devices[0]
+        devices = tuple(replace(first, name=f"press-{number:02}") for number in range(count))
+        group = self.target.arn.replace(":thing/", ":thinggroup/")
+        self.fleet = replace(
+            self.fleet, targets=(replace(self.target, arn=group, devices=devices),)
+        )
+        self.answers = {device.name: self.answers[first.name] for device in devices}
 
     def answers_again(self, milliseconds: float) -> None:
         name, last = next(iter(self.answers.items()))
@@ -187,6 +198,28 @@ def test_latency_is_drawn_as_answers_come(page: Chrome, watched: Watched) -> Non
     assert label == "Latency of the last 2 answers, 1.8 to 4.2 ms"
 
 
+def test_of_a_fleet_what_needs_a_look_comes_first_and_the_rest_is_folded(
+    page: Chrome, watched: Watched
+) -> None:
+    watched.becomes_a_fleet(50)
+    until(page, lambda: len(page.find_elements(By.CSS_SELECTOR, "details:not([open])")) == 50)
+    page.find_element(By.CSS_SELECTOR, "#t-eu-west-1-press-1-press-07-u").click()
+    devices = list(watched.target.devices)
+    devices[33] = replace(devices[33], health="UNHEALTHY")
+    watched.fleet = replace(
+        watched.fleet, targets=(replace(watched.target, devices=tuple(devices)),)
+    )
+    until(page, lambda: text(page, "article h3") == "press-33")
+    assert "50, 1 to look at" in text(page, ".target > .facts")
+    folded = page.find_elements(By.CSS_SELECTOR, "details")
+    assert len(folded) == 49
+    assert [one.get_attribute("id") for one in folded if one.get_attribute("open")] == [
+        "t-eu-west-1-press-1-press-07-d"
+    ], "what a reader has unfolded stays so"
+    focused = page.execute_script("return document.activeElement.id")
+    assert focused == "t-eu-west-1-press-1-press-07-u"
+
+
 def test_aws_out_of_reach_is_said_and_passes(page: Chrome, watched: Watched) -> None:
     watched.broken = True
     until(page, lambda: "AWS can't be asked" in text(page, "main"))
@@ -221,6 +254,8 @@ def test_it_can_be_read_by_everybody(page: Chrome, watched: Watched, scheme: str
             ]
         },
     )
+    watched.becomes_a_fleet(2)
+    until(page, lambda: page.find_elements(By.CSS_SELECTOR, "details"))
     watched.breaks("com.ml.check")
     watched.answers_again(2.5)
     until(page, lambda: page.find_elements(By.CSS_SELECTOR, ".spark"))

@@ -1,4 +1,4 @@
-// Puts what the server wrote in its place; where the reader is (focus, scroll) stays.
+// Puts what the server wrote in its place; where the reader is (focus, scroll, what is unfolded) stays.
 const main = document.getElementById("fleet");
 const connection = document.getElementById("connection");
 const news = document.getElementById("news");
@@ -19,13 +19,15 @@ function tellAges() {
 
 function show({ html, said }) {
   const focused = main.contains(document.activeElement) && document.activeElement !== main
-    ? document.activeElement.getAttribute("aria-labelledby") : null;
+    ? document.activeElement.id : "";
+  const unfolded = [...main.querySelectorAll("details[open]")].map((one) => one.id);
   const before = new Set([...main.querySelectorAll("tbody tr")].map((row) => row.textContent));
   main.innerHTML = html;
   for (const row of main.querySelectorAll("tbody tr")) {
     if (before.size && !before.has(row.textContent)) row.classList.add("changed");
   }
-  if (focused) main.querySelector(`[aria-labelledby="${CSS.escape(focused)}"][tabindex]`)?.focus({ preventScroll: true });
+  for (const id of unfolded) document.getElementById(id)?.setAttribute("open", "");
+  if (focused) document.getElementById(focused)?.focus({ preventScroll: true });
   if (said) news.textContent = said;
   tellAges();
 }
