@@ -2,7 +2,9 @@
 
 List prices in US dollars without tax, free tiers and discounts, of 2026-11-23:
 https://aws.amazon.com/greengrass/pricing/, https://aws.amazon.com/s3/pricing/,
-https://aws.amazon.com/ecr/pricing/. AWS bills gigabytes as 2**30 bytes.
+https://aws.amazon.com/ecr/pricing/. These pages fill in their tables by script: the figures were
+compared with copies of them and of the price list files (Greengrass in both regions; ECR and
+transfer in us-east-1). AWS bills gigabytes as 2**30 bytes.
 """
 
 from __future__ import annotations
