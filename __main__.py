@@ -4,6 +4,7 @@ import pulumi
 
 from infra import preflight
 from infra.clients import Clients
+from infra.destroy import Ends
 from infra.release import Release
 from infra.rollout import Rollout
 from infra.settings import Place, Settings
@@ -15,6 +16,7 @@ clients = Clients(region=place.region, profile=place.profile)
 
 target = Target.find(settings, clients)
 preflight.check(settings, place, clients, target)
+ends = Ends(settings, place, target)
 release = Release.of(settings, place, clients)
 for name, value in release.outputs().items():
     pulumi.export(name, value)
@@ -23,3 +25,5 @@ if target:
     rollout = Rollout("rollout", release=release, target=target, settings=settings, place=place)
     pulumi.export("deployment", rollout.deployment_id)
     pulumi.export("devices", list(target.devices))
+
+ends.close()

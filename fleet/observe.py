@@ -7,7 +7,6 @@ old; `heard` says how old.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from infra import versions
 from infra.clients import Clients
 from infra.recipe import RECIPES
+from infra.target import stack_of, things_of
 
 if TYPE_CHECKING:
     from mypy_boto3_greengrassv2 import GreengrassV2Client
@@ -175,12 +175,6 @@ def observe_target(
     return target if deployed else replace(target, drift=())
 
 
-def stack_of(project: str, deployment: str) -> str:
-    """Which stack names its deployments so (see infra.target), empty where none does."""
-    named = re.fullmatch(rf"{re.escape(project)}/([a-z0-9-]+)( \(after [^)]*\))?", deployment)
-    return named[1] if named else ""
-
-
 def release_name(components: Mapping[str, str]) -> str:
     """The short name of these versions, as the stack's output has it; empty unless complete."""
     return versions.digest(dict(components))[:8] if set(components) == set(RECIPES) else ""
@@ -191,7 +185,7 @@ def _target(
 ) -> Target:
     greengrass = clients.greengrass
     latest = _deployment(greengrass, project, listed["deploymentId"]) if listed else None
-    things = _things(clients, arn)
+    things = things_of(clients, arn)
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         devices = list(pool.map(lambda thing: _device(greengrass, project, thing, latest), things))
     return Target(
@@ -218,16 +212,6 @@ def _deployment(greengrass: GreengrassV2Client, project: str, deployment: str) -
             name: spec["componentVersion"] for name, spec in found.get("components", {}).items()
         },
     )
-
-
-def _things(clients: Clients, arn: str) -> list[str]:
-    name = arn.rpartition("/")[2]
-    if ":thinggroup/" not in arn:
-        return [name]
-    pages = clients.iot.get_paginator("list_things_in_thing_group").paginate(
-        thingGroupName=name, recursive=True
-    )
-    return sorted(thing for page in pages for thing in page["things"])
 
 
 def _device(

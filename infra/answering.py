@@ -12,21 +12,18 @@ create or update leaves the old state, so the next `up` waits again.
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pulumi
-from botocore.exceptions import BotoCoreError, ClientError
 from pulumi import dynamic
 
 from infra.clients import Clients
 from infra.putback import put_back
 from infra.target import FAILED, SUCCEEDED, execution, installed
 from infra.uninstall import uninstall
-from infra.waiting import Clock, RolloutFailed
+from infra.waiting import Clock, RolloutFailed, plain_failure
 
 if TYPE_CHECKING:
     from mypy_boto3_greengrassv2 import GreengrassV2Client
@@ -41,7 +38,7 @@ class _AnsweringProvider(dynamic.ResourceProvider):
     serialize_as_secret_always = False
 
     def create(self, props: dict[str, Any]) -> dynamic.CreateResult:
-        with _plain_failure():
+        with plain_failure():
             _wait(props)
         return dynamic.CreateResult(id_=props["target"], outs=props)
 
@@ -55,12 +52,12 @@ class _AnsweringProvider(dynamic.ResourceProvider):
         )
 
     def update(self, _id: str, _olds: dict[str, Any], news: dict[str, Any]) -> dynamic.UpdateResult:
-        with _plain_failure():
+        with plain_failure():
             _wait(news)
         return dynamic.UpdateResult(outs=news)
 
     def delete(self, _id: str, props: dict[str, Any]) -> None:
-        with _plain_failure():
+        with plain_failure():
             uninstall(
                 _greengrass(props),
                 target=props["target"],
@@ -80,27 +77,6 @@ class Answering(dynamic.Resource, module="edge", name="Answering"):
         self, name: str, props: dict[str, Any], *, opts: pulumi.ResourceOptions | None = None
     ) -> None:
         super().__init__(_AnsweringProvider(), name, props, opts)
-
-
-@contextmanager
-def _plain_failure() -> Iterator[None]:
-    """The message, without the traceback of Pulumi's host of dynamic providers, which buries it.
-
-    Pulumi shows a resource's error and what was printed in either order: both end in the reason.
-    """
-    try:
-        yield
-    except RolloutFailed as failure:
-        sys.tracebacklimit = 0
-        print(failure)
-        raise
-    except (BotoCoreError, ClientError) as error:
-        sys.tracebacklimit = 0
-        print(error)
-        raise RolloutFailed(
-            f"AWS can't be asked any more how it goes: {error}. The devices go on by themselves;"
-            " pulumi up again (or destroy) waits for them"
-        ) from None
 
 
 def _greengrass(props: Mapping[str, Any]) -> GreengrassV2Client:

@@ -49,7 +49,7 @@ def clear_component_version(clients: Clients, arn: str, tags: Mapping[str, str])
     try:
         found = client.get_component(arn=arn)
     except ClientError as error:
-        if _code(error) in _GONE:
+        if is_gone(error):
             return False
         raise
     if not _ours(found.get("tags", {}), tags):
@@ -63,7 +63,7 @@ def clear_image(clients: Clients, repository: str, tag: str) -> None:
     try:
         clients.ecr.batch_delete_image(repositoryName=repository, imageIds=[{"imageTag": tag}])
     except ClientError as error:
-        if _code(error) not in _GONE:
+        if not is_gone(error):
             raise
 
 
@@ -73,7 +73,7 @@ def clear_repository(clients: Clients, name: str, tags: Mapping[str, str]) -> No
     try:
         [found] = client.describe_repositories(repositoryNames=[name])["repositories"]
     except ClientError as error:
-        if _code(error) in _GONE:
+        if is_gone(error):
             return
         raise
     listed = client.list_tags_for_resource(resourceArn=found["repositoryArn"])["tags"]
@@ -96,7 +96,7 @@ def clear_bucket(clients: Clients, name: str, account: str, tags: Mapping[str, s
     try:
         listed = client.get_bucket_tagging(Bucket=name)["TagSet"]
     except ClientError as error:
-        if _code(error) not in _GONE:
+        if not is_gone(error):
             raise
         listed = []
     keys = [entry["Key"] for entry in client.list_objects_v2(Bucket=name).get("Contents", [])]
@@ -106,6 +106,11 @@ def clear_bucket(clients: Clients, name: str, account: str, tags: Mapping[str, s
     for key in keys:  # at most one release's files: whoever had more got its state saved
         client.delete_object(Bucket=name, Key=key)
     client.delete_bucket(Bucket=name)
+
+
+def is_gone(error: ClientError) -> bool:
+    """Whether AWS says that what was asked for isn't there."""
+    return _code(error) in _GONE
 
 
 def _ours(found: Mapping[str, str], tags: Mapping[str, str]) -> bool:

@@ -6,6 +6,7 @@ doesn't name. So what others put there is carried on, as the target's latest dep
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -39,7 +40,7 @@ class Deployed:
     @property
     def ours(self) -> dict[str, str]:
         """The components that carry this program's names, whoever deployed them: their versions."""
-        return _ours(self.components)
+        return versions_of(self.components)
 
     def others(self, ours: Collection[str]) -> dict[str, Any]:
         """The root components that aren't ours, with their configuration."""
@@ -109,19 +110,37 @@ class Target:
         """
         if self.latest is None:
             return wanted
-        if is_named_for(wanted, self.latest.name) and not self.latest.failed:
+        project, _, stack = wanted.partition("/")
+        if stack_of(project, self.latest.name) == stack and not self.latest.failed:
             return self.latest.name
         return f"{wanted} (after {self.latest.id[:8]})"
-
-
-def is_named_for(wanted: str, name: str) -> bool:
-    """Whether `deployment_name` made this name; that of stack `dev2` is none of stack `dev`."""
-    return name == wanted or name.startswith(f"{wanted} (after ")
 
 
 def without(wanted: str) -> str:
     """What the deployment is called by which an uninstall takes our components off."""
     return f"without {wanted}"
+
+
+def stack_of(project: str, deployment: str) -> str:
+    """Which stack names its deployments so (see `deployment_name`), empty where none does."""
+    named = re.fullmatch(rf"{re.escape(project)}/([a-z0-9-]+)( \(after [^)]*\))?", deployment)
+    return named[1] if named else ""
+
+
+def is_own(name: str, deployment: str) -> bool:
+    """Whether the stack `name` (project/stack) calls one so; that of `p/dev2` is none of `p/dev`.
+
+    What it deployed, or what its uninstall did.
+    """
+    project, _, stack = name.partition("/")
+    return stack_of(project, deployment) == stack or deployment == without(name)
+
+
+def another_stack(name: str, deployment: str) -> str:
+    """The other stack of the same project that calls its deployments so, else empty."""
+    project, _, stack = name.partition("/")
+    found = stack_of(project, deployment)
+    return found if found != stack else ""
 
 
 def _thing(clients: Clients, name: str) -> tuple[str, list[str]]:
@@ -142,10 +161,18 @@ def _group(clients: Clients, name: str) -> tuple[str, list[str]]:
             f"thing group '{name}' does not exist in {clients.region} of this account:"
             " pulumi config set thing-group NAME (aws iot list-thing-groups lists them)"
         ) from error
+    return arn, things_of(clients, arn)
+
+
+def things_of(clients: Clients, target: str) -> list[str]:
+    """The thing of that ARN, or the things in the group and in its groups."""
+    kind, _, name = target.rpartition(":")[2].partition("/")
+    if kind == "thing":
+        return [name]
     pages = clients.iot.get_paginator("list_things_in_thing_group").paginate(
         thingGroupName=name, recursive=True
     )
-    return arn, sorted(thing for page in pages for thing in page["things"])
+    return sorted(thing for page in pages for thing in page["things"])
 
 
 def is_core_device(client: GreengrassV2Client, thing: str) -> bool:
@@ -194,17 +221,13 @@ def _takeover(
     Ours carries its stack's tags too: who revises a deployment by hand may well keep its name.
     """
     name = f"{settings.project}/{settings.stack}"
-
-    def named(called: str) -> bool:
-        return is_named_for(name, called) or called == without(name)
-
-    if named(latest.name) and settings.tags.items() <= latest.tags.items():
+    if is_own(name, latest.name) and settings.tags.items() <= latest.tags.items():
         return None
     had: dict[str, str] = {}
     for one in deployments(client, target):
-        if one["deploymentId"] != latest.id and named(one.get("deploymentName", "")):
+        if one["deploymentId"] != latest.id and is_own(name, one.get("deploymentName", "")):
             found = client.get_deployment(deploymentId=one["deploymentId"])
-            had = _ours(found.get("components", {}))
+            had = versions_of(found.get("components", {}))
             break
     has = latest.ours
     changes = tuple(
@@ -215,7 +238,8 @@ def _takeover(
     return Takeover(deployment=latest, changes=changes) if changes else None
 
 
-def _ours(components: Mapping[str, Any]) -> dict[str, str]:
+def versions_of(components: Mapping[str, Any]) -> dict[str, str]:
+    """Our components among a deployment's: version by name."""
     return {name: spec["componentVersion"] for name, spec in components.items() if name in RECIPES}
 
 

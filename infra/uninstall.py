@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 from infra.recipe import RECIPES
 from infra.settings import PROJECT_TAG, STACK_TAG
 from infra.target import (
+    another_stack,
     deployments,
     installed,
     is_core_device,
-    is_named_for,
+    is_own,
     latest_deployment,
     without,
 )
@@ -42,7 +43,7 @@ def uninstall(
     """
     devices = [device for device in devices if is_core_device(client, device)]
     latest = latest_deployment(client, target, devices)
-    ours = frozenset() if latest and _another_stacks(latest.name, name) else _OURS
+    ours = frozenset() if latest and another_stack(name, latest.name) else _OURS
     others = latest.others(ours) if latest else {}
     ours_there = latest is not None and len(others) < len(latest.components)
     if ours_there or any(ours & installed(client, device).keys() for device in devices):
@@ -73,12 +74,6 @@ def uninstall(
             )
     for deployment in deployments(client, target):
         found, called = deployment["deploymentId"], deployment.get("deploymentName", "")
-        of_ours = is_named_for(name, called) or called == without(name)
-        if of_ours and found != keep and not (found == leaving and others):
+        if is_own(name, called) and found != keep and not (found == leaving and others):
             client.cancel_deployment(deploymentId=found)
             client.delete_deployment(deploymentId=found)
-
-
-def _another_stacks(deployment: str, name: str) -> bool:
-    project = name.partition("/")[0]
-    return deployment.startswith(f"{project}/") and not is_named_for(name, deployment)

@@ -85,6 +85,7 @@ class Account:
     objects: dict[str, list[str]] = field(default_factory=dict)
     foreign_buckets: set[str] = field(default_factory=set)
     roles: dict[str, dict[str, Any]] = field(default_factory=lambda: {DEVICE_ROLE: TRUST})
+    policies: set[tuple[str, str]] = field(default_factory=set)  # inline: role and policy
     decisions: dict[str, dict[str, Any]] = field(default_factory=dict)  # action to what IAM says
     reachable: bool = True
     denied: set[str] = field(default_factory=set)  # operations that the caller has no right to
@@ -223,12 +224,12 @@ class Account:
         return _page("effectiveDeployments", everything, nextToken)
 
     def _list_deployments(
-        self, *, targetArn: str, historyFilter: str, nextToken: str = ""
+        self, *, historyFilter: str, targetArn: str | None = None, nextToken: str = ""
     ) -> dict[str, Any]:
         everything = [
             one
             for one in self.deployments  # the API promises no order
-            if one["targetArn"] == targetArn
+            if targetArn in (None, one["targetArn"])
             and (one["isLatestForTarget"] or historyFilter == "ALL")
         ]
         return _page("deployments", everything, nextToken)
@@ -300,6 +301,11 @@ class Account:
         arn = f"arn:aws:iam::{ACCOUNT}:role/{RoleName}"
         trust = json.dumps(self.roles[RoleName])  # which boto3 reads
         return {"Role": {"Arn": arn, "AssumeRolePolicyDocument": trust}}
+
+    def _get_role_policy(self, *, RoleName: str, PolicyName: str) -> dict[str, Any]:
+        if (RoleName, PolicyName) not in self.policies:
+            raise Refused("NoSuchEntity")
+        return {"RoleName": RoleName, "PolicyName": PolicyName, "PolicyDocument": "{}"}
 
     def _simulate_principal_policy(
         self,

@@ -21,6 +21,7 @@ from tests.infra.fakes import ACCOUNT, REGION, THING_ARN, Account, spec
 from tests.infra.pulumi_yaml import ROOT, config_of
 
 BOTH = ["amd64", "aarch64"]
+ENDS = ("residue", "nobody-follows")  # of a stack: everything is between them
 UPSTREAM: dict[str, Any] = {
     "release": "cafe0123",
     "model": "abc",
@@ -113,14 +114,16 @@ def test_everything_belongs_to_a_component(deployed: Engine) -> None:
     strays = [
         one.name
         for one in deployed.registered
-        if one.parent not in by_urn(deployed) and not one.type.startswith("edge:")
+        if one.parent not in by_urn(deployed)
+        and not one.type.startswith("edge:")
+        and one.name not in ENDS
     ]
     assert strays == [], "without parent=self it stands beside its component"
 
 
 def test_components_make_only_what_they_are_named_for(deployed: Engine) -> None:
     for one in deployed.registered:
-        if not one.type.startswith("edge:"):
+        if not one.type.startswith("edge:") and one.name not in ENDS:
             parent = by_urn(deployed)[one.parent]
             where = one.type.partition(":")[2].split("/")[0].split(":")[0]
             allowed = {
@@ -130,6 +133,19 @@ def test_components_make_only_what_they_are_named_for(deployed: Engine) -> None:
                 "edge:rollout:Rollout": {"greengrassv2", "iam", "dynamic"},
             }[parent.type]
             assert where in allowed, f"{one.name} in {parent.type}"
+
+
+def test_a_destroy_begins_with_what_may_refuse_it_and_ends_with_what_is_left(
+    deployed: Engine,
+) -> None:
+    """Pulumi destroys a resource only once all are gone that were made after it."""
+    residue, nobody_follows = deployed.one("edge:Residue"), deployed.one("edge:NobodyFollows")
+    made = [one for one in deployed.registered if not one.type.startswith("edge:")]
+    for one in made:
+        if one is not residue:
+            assert waits_for(deployed, one, residue), f"{one.name} may outlive the list"
+        if one is not nobody_follows:
+            assert waits_for(deployed, nobody_follows, one), f"{one.name} may be gone already"
 
 
 def test_nothing_looked_up_is_changed_by_looking(account: Account, program: Program) -> None:
@@ -455,6 +471,7 @@ def test_a_follower_builds_nothing_and_deploys_what_was_published(program: Progr
         "aws:iam/rolePolicy:RolePolicy",
         "aws-native:greengrassv2:Deployment",
         "pulumi-python:dynamic/edge:Answering",
+        "pulumi-python:dynamic/edge:Residue",
     }, "no image, no bucket, no version of its own"
     asked = engine.one("greengrassv2:Deployment").inputs["components"]
     assert {name: one["componentVersion"] for name, one in asked.items()} == UPSTREAM["components"]

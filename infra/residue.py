@@ -1,0 +1,136 @@
+"""What a destroyed stack has left, and why: the account is asked, not Pulumi's state.
+
+A bounded number of calls: a page of each component's versions and one call for each, one for each
+device of the target, five for everything else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from botocore.exceptions import ClientError
+
+from infra.clients import Clients
+from infra.leftovers import is_gone
+from infra.recipe import RECIPES
+from infra.target import another_stack, deployments, installed, is_own, things_of, versions_of
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stack:
+    """What a stack's things are called; all of it follows from its settings."""
+
+    name: str  # project/stack
+    tags: Mapping[str, str]
+    target: str  # ARN, empty for a stack that only publishes
+    role: str
+    policy: str
+    bucket: str
+    account: str
+    repository: str
+    arns: str  # what every ARN of Greengrass in this account and region begins with
+
+
+def residue(clients: Clients, stack: Stack) -> list[str]:
+    """A line for each thing that is left, with why or what to type; empty where nothing is."""
+    looks: dict[str, Callable[[Clients, Stack], Iterable[str]]] = {
+        "component versions": _versions,
+        "the bucket": _bucket,
+        "the repository": _repository,
+        "the devices' rights": _policy,
+        "deployments": _deployments,
+        "devices": _devices,
+    }
+    found: list[str] = []
+    for what, look in looks.items():
+        try:
+            found += look(clients, stack)
+        except ClientError as error:
+            found.append(f"{what}: AWS doesn't tell ({error})")
+    return found
+
+
+def _versions(clients: Clients, stack: Stack) -> Iterator[str]:
+    client = clients.greengrass
+    for component in RECIPES:
+        pages = client.get_paginator("list_component_versions").paginate(
+            arn=f"{stack.arns}:components:{component}"
+        )
+        try:
+            arns = [version["arn"] for page in pages for version in page["componentVersions"]]
+        except client.exceptions.ResourceNotFoundException:
+            continue
+        for arn in arns:
+            if stack.tags.items() <= client.get_component(arn=arn).get("tags", {}).items():
+                yield f"{arn} → aws greengrassv2 delete-component --arn {arn}"
+
+
+def _bucket(clients: Clients, stack: Stack) -> Iterator[str]:
+    try:
+        clients.s3.head_bucket(Bucket=stack.bucket, ExpectedBucketOwner=stack.account)
+    except ClientError as error:
+        if is_gone(error):
+            return
+        raise
+    yield f"bucket {stack.bucket} with its objects → aws s3 rb --force s3://{stack.bucket}"
+
+
+def _repository(clients: Clients, stack: Stack) -> Iterator[str]:
+    try:
+        clients.ecr.describe_repositories(repositoryNames=[stack.repository])
+    except ClientError as error:
+        if is_gone(error):
+            return
+        raise
+    yield (
+        f"repository {stack.repository} with its images → aws ecr delete-repository --force"
+        f" --repository-name {stack.repository}"
+    )
+
+
+def _policy(clients: Clients, stack: Stack) -> Iterator[str]:
+    try:
+        clients.iam.get_role_policy(RoleName=stack.role, PolicyName=stack.policy)
+    except clients.iam.exceptions.NoSuchEntityException:
+        return
+    yield (
+        f"policy {stack.policy} of role {stack.role} → aws iam delete-role-policy"
+        f" --role-name {stack.role} --policy-name {stack.policy}"
+    )
+
+
+def _deployments(clients: Clients, stack: Stack) -> Iterator[str]:
+    client = clients.greengrass
+    for one in deployments(client, stack.target) if stack.target else []:
+        found, called = one["deploymentId"], one.get("deploymentName", "")
+        if not is_own(stack.name, called):
+            continue
+        components = client.get_deployment(deploymentId=found).get("components", {})
+        others = sorted(components.keys() - versions_of(components).keys())
+        yield f"deployment '{called}' ({found}): " + (
+            f"it keeps {', '.join(others)} on the target, until another replaces it"
+            if others
+            else f"aws greengrassv2 cancel-deployment --deployment-id {found}, then"
+            f" delete-deployment --deployment-id {found}"
+        )
+
+
+def _devices(clients: Clients, stack: Stack) -> Iterator[str]:
+    if not stack.target:
+        return
+    client = clients.greengrass
+    latest = next(iter(deployments(client, stack.target)), None)
+    other = another_stack(stack.name, latest.get("deploymentName", "")) if latest else ""
+    for device in things_of(clients, stack.target):
+        try:
+            there = installed(client, device)
+        except client.exceptions.ResourceNotFoundException:
+            if ":thing/" in stack.target:
+                yield f"{device}: AWS has no record of it; what it runs of ours, it goes on running"
+            continue
+        for component, (version, state) in there.items():
+            if component in RECIPES:
+                yield f"{component} {version} on {device} ({state}): " + (
+                    f"it is stack {other}'s by now" if other else "pulumi up, then pulumi destroy"
+                )

@@ -1,0 +1,125 @@
+"""A publisher is not destroyed while others deploy what it has published."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from infra.clients import Clients
+from infra.followers import Follower, followers
+from infra.recipe import RECIPES
+from infra.settings import PROJECT_TAG, STACK_TAG
+from tests.infra.fakes import ACCOUNT, NAME, REGION, THING_ARN, Account, Device, component_arn, spec
+
+TAGS = {PROJECT_TAG: "edge-inference", STACK_TAG: "dev"}
+PRESS_2 = THING_ARN.replace("press-1", "press-2")
+GROUP = f"arn:aws:iot:{REGION}:{ACCOUNT}:thinggroup/presses"
+RELEASE = {name: spec("1.2.3") for name in RECIPES}
+
+
+@pytest.fixture(autouse=True)
+def _published(account: Account) -> None:
+    account.components = {component_arn(name, "1.2.3"): TAGS for name in RECIPES}
+    account.devices["press-2"] = Device()
+    account.groups = {"presses": ["press-2"]}
+    account.deploy(THING_ARN, NAME, RELEASE)
+
+
+def found(clients: Clients) -> list[Follower]:
+    arns = f"arn:aws:greengrass:{REGION}:{ACCOUNT}"
+    return list(followers(clients, name=NAME, tags=TAGS, target=THING_ARN, arns=arns))
+
+
+def test_without_a_follower_only_the_deployments_are_listed(
+    account: Account, clients: Clients
+) -> None:
+    assert found(clients) == []
+    assert {operation for operation, _ in account.asked} == {"ListDeployments"}
+
+
+@pytest.mark.parametrize("target", [PRESS_2, GROUP])
+def test_a_stack_that_follows_is_named_with_its_target_and_the_way_out(
+    account: Account, clients: Clients, target: str
+) -> None:
+    deployment = account.deploy(target, "edge-inference/press-2 (after 1234)", RELEASE)
+    [follower] = found(clients)
+    assert follower.stack == "press-2"
+    assert follower.target == target.rpartition(":")[2]
+    assert deployment in follower.line
+    assert "com.ml.xgboost 1.2.3" in follower.line
+    assert "pulumi destroy --stack press-2" in follower.line
+    assert "release-from" in follower.line
+
+
+def test_a_deployment_by_hand_follows_as_well(account: Account, clients: Clients) -> None:
+    deployment = account.deploy(PRESS_2, "a trial", {"com.ml.xgboost": spec("1.2.3")})
+    [follower] = found(clients)
+    assert follower.stack == ""
+    assert follower.components == ("com.ml.xgboost 1.2.3",)
+    assert f"cancel-deployment --deployment-id {deployment}" in follower.line
+
+
+def test_a_stack_that_took_the_publisher_s_own_target_over_follows(
+    account: Account, clients: Clients
+) -> None:
+    account.deploy(THING_ARN, "edge-inference/press-2", RELEASE)
+    assert [one.stack for one in found(clients)] == ["press-2"]
+
+
+def cancelled(account: Account) -> None:
+    account.deployments[-1]["deploymentStatus"] = "CANCELED"
+
+
+def replaced(account: Account) -> None:
+    account.deploy(PRESS_2, "edge-inference/press-2", {"com.other": spec("1.0.0")})
+
+
+def abandoned(account: Account) -> None:
+    del account.devices["press-2"]
+
+
+def another_s(account: Account) -> None:
+    theirs = TAGS | {STACK_TAG: "press-2"}
+    account.components = dict.fromkeys(account.components, theirs)
+
+
+def pruned(account: Account) -> None:
+    account.components.clear()
+
+
+@pytest.mark.parametrize("end", [cancelled, replaced, abandoned, another_s, pruned])
+def test_what_follows_no_more_is_no_follower(account: Account, clients: Clients, end: Any) -> None:
+    account.deploy(PRESS_2, "edge-inference/press-2", RELEASE)
+    assert found(clients)
+    end(account)
+    assert found(clients) == []
+
+
+def test_a_group_that_is_gone_is_no_follower(account: Account, clients: Clients) -> None:
+    account.deploy(GROUP, "edge-inference/presses", RELEASE)
+    account.groups.clear()
+    assert found(clients) == []
+
+
+@pytest.mark.parametrize("name", [NAME, f"{NAME} (after 1234)", f"without {NAME}"])
+def test_what_the_stack_left_on_another_target_is_its_own(
+    account: Account, clients: Clients, name: str
+) -> None:
+    account.deploy(PRESS_2, name, RELEASE)
+    assert found(clients) == []
+
+
+def test_a_deployment_by_hand_on_the_own_target_goes_with_the_stack(
+    account: Account, clients: Clients
+) -> None:
+    account.deploy(THING_ARN, "by hand", RELEASE | {"com.other": spec("1.0.0")})
+    assert found(clients) == []
+
+
+def test_a_target_that_may_not_be_looked_at_is_taken_for_there(
+    account: Account, clients: Clients
+) -> None:
+    account.deploy(PRESS_2, "edge-inference/press-2", RELEASE)
+    account.denied = {"GetCoreDevice"}
+    assert found(clients), "the workflows' role may look at its own stacks' devices only"

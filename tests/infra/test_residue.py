@@ -1,0 +1,149 @@
+"""The last word of a destroy: nothing is left, or each thing with why and what to type."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from infra.clients import Clients
+from infra.recipe import RECIPES
+from infra.residue import Stack, residue
+from infra.settings import PROJECT_TAG, STACK_TAG
+from tests.infra.fakes import (
+    ACCOUNT,
+    DEVICE_ROLE,
+    GOOD,
+    NAME,
+    OTHER,
+    REGION,
+    THING_ARN,
+    Account,
+    Device,
+    component_arn,
+    spec,
+)
+
+TAGS = {PROJECT_TAG: "edge-inference", STACK_TAG: "dev"}
+GROUP = f"arn:aws:iot:{REGION}:{ACCOUNT}:thinggroup/presses"
+
+
+def left(clients: Clients, target: str = THING_ARN) -> list[str]:
+    stack = Stack(
+        name=NAME,
+        tags=TAGS,
+        target=target,
+        role=DEVICE_ROLE,
+        policy="edge-inference-dev",
+        bucket="edge-inference-dev",
+        account=ACCOUNT,
+        repository=NAME,
+        arns=f"arn:aws:greengrass:{REGION}:{ACCOUNT}",
+    )
+    return residue(clients, stack)
+
+
+def test_of_a_stack_that_is_gone_nothing_is_left(account: Account, clients: Clients) -> None:
+    account.deploy(THING_ARN, "by hand", {"com.other": spec("1.0.0")})
+    account.devices["press-1"].installed = dict(OTHER)
+    account.components[component_arn("com.ml.check", "1.0.0")] = TAGS | {STACK_TAG: "press-2"}
+    account.buckets["somebody-else-s"] = {}
+    account.repositories["edge-inference/press-2"] = {}
+    assert left(clients) == []
+    assert account.changes == [], "it only looks"
+
+
+def a_version(account: Account) -> None:
+    account.components[component_arn("com.ml.check", "1.2.3")] = TAGS
+
+
+def a_bucket(account: Account) -> None:
+    account.buckets["edge-inference-dev"] = TAGS
+
+
+def a_repository(account: Account) -> None:
+    account.repositories[NAME] = TAGS
+
+
+def a_policy(account: Account) -> None:
+    account.policies.add((DEVICE_ROLE, "edge-inference-dev"))
+
+
+def a_deployment(account: Account) -> None:
+    account.deploy(THING_ARN, NAME, {name: spec("1.2.3") for name in RECIPES})
+
+
+@pytest.mark.parametrize(
+    ("leave", "says"),
+    [
+        (a_version, f"delete-component --arn {component_arn('com.ml.check', '1.2.3')}"),
+        (a_bucket, "aws s3 rb --force s3://edge-inference-dev"),
+        (a_repository, f"delete-repository --force --repository-name {NAME}"),
+        (a_policy, f"--role-name {DEVICE_ROLE} --policy-name edge-inference-dev"),
+        (a_deployment, f"deployment '{NAME}' (00000001-of-edge-inference-dev)"),
+    ],
+)
+def test_each_thing_that_is_left_is_named_with_what_to_type(
+    account: Account, clients: Clients, leave: Callable[[Account], None], says: str
+) -> None:
+    leave(account)
+    [line] = left(clients)
+    assert says in line
+
+
+def test_a_deployment_that_stays_for_others_says_for_whom(
+    account: Account, clients: Clients
+) -> None:
+    account.deploy(THING_ARN, f"without {NAME}", {"com.other": spec("1.0.0")})
+    [line] = left(clients)
+    assert "it keeps com.other on the target" in line
+
+
+def test_a_component_on_a_device_is_named_with_its_device(
+    account: Account, clients: Clients
+) -> None:
+    account.groups = {"presses": ["press-2", "a-sensor"]}
+    account.devices["press-2"] = Device(installed={**OTHER, **GOOD})
+    lines = left(clients, target=GROUP)
+    assert len(lines) == 3, "a thing without Greengrass has nothing of ours"
+    assert all("on press-2 (RUNNING): pulumi up, then pulumi destroy" in line for line in lines)
+
+
+def test_what_another_stack_runs_on_the_device_by_now_is_that_stack_s(
+    account: Account, clients: Clients
+) -> None:
+    account.deploy(THING_ARN, "edge-inference/press-2", {})
+    account.devices["press-1"].installed = dict(GOOD)
+    assert all("it is stack press-2's by now" in line for line in left(clients))
+
+
+def test_of_a_device_that_was_abandoned_it_says_that_nobody_knows(
+    account: Account, clients: Clients
+) -> None:
+    account.devices.clear()
+    [line] = left(clients)
+    assert "press-1: AWS has no record of it" in line
+
+
+def test_a_publisher_has_no_devices_to_ask(account: Account, clients: Clients) -> None:
+    assert left(clients, target="") == []
+    assert not {"ListDeployments", "ListInstalledComponents"} & {one for one, _ in account.asked}
+
+
+@pytest.mark.parametrize(
+    ("operation", "what"),
+    [
+        ("ListComponentVersions", "component versions"),
+        ("HeadBucket", "the bucket"),
+        ("DescribeRepositories", "the repository"),
+        ("GetRolePolicy", "the devices' rights"),
+        ("ListInstalledComponents", "devices"),
+    ],
+)
+def test_what_may_not_be_looked_at_is_said_and_is_no_failure(
+    account: Account, clients: Clients, operation: str, what: str
+) -> None:
+    account.denied = {operation}
+    [line] = left(clients)
+    assert line.startswith(f"{what}: AWS doesn't tell (")
+    assert "AccessDenied" in line
