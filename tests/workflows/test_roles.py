@@ -207,6 +207,19 @@ def test_whatever_the_code_asks_of_aws_its_role_may(folder: str, role: str) -> N
         assert actions & granted(role), f"{module} calls {operation}: denied in a workflow"
 
 
+def test_whatever_the_program_only_looks_at_a_preview_may() -> None:
+    """The preflight and the target are asked at preview, which the read role runs."""
+    looking = ("Get", "List", "Describe", "Head", "Simulate")
+    asked: dict[str, set[str]] = {}
+    for _, service, operation in operations("infra"):
+        if operation.startswith(looking):
+            action = f"{PREFIXES.get(service, service)}:{operation}"
+            asked.setdefault(operation, set()).add(RIGHTS.get(action, action))
+    assert asked.keys() >= {"GetCoreDevice", "ListCoreDevices", "GetRole"}, "the search finds them"
+    denied = [operation for operation, actions in asked.items() if not actions & granted("read")]
+    assert not denied, "a pull request's preview would be red, the up on main green"
+
+
 @pytest.mark.parametrize(
     ("role", "subjects"),
     [
