@@ -40,6 +40,7 @@ RIGHTS = {
     "s3:HeadObject": "s3:GetObject",
 }
 PREFIXES = {"greengrassv2": "greengrass"}
+BY_HAND = {"abandon.py"}  # a person's own rights: no workflow gives a device up
 SERVICES = ("greengrassv2", "iot", "iam", "ecr", "s3", "logs")
 
 
@@ -200,6 +201,8 @@ def operations(folder: str) -> Iterator[tuple[str, str, str]]:
 def test_whatever_the_code_asks_of_aws_its_role_may(folder: str, role: str) -> None:
     calls: dict[tuple[str, str], set[str]] = {}
     for module, service, operation in operations(folder):
+        if module in BY_HAND:
+            continue
         action = f"{PREFIXES.get(service, service)}:{operation}"
         calls.setdefault((module, operation), set()).add(RIGHTS.get(action, action))
     assert calls, "the search finds no call any more"
