@@ -8,7 +8,7 @@ STAMP := .venv/.installed
 # Stack local is greenhouse's; any other is in the account that the shell points at.
 THERE = $(if $(filter local,$(or $(STACK),local)),env="$$($(BIN)/python -m greenhouse env)" && eval "$$env" &&)
 
-.PHONY: help up down start plan status console logs new-device env preview deploy drift images ci-roles ci-stacks ci-comment check test test-quick bench train clean
+.PHONY: help up down start plan status console logs new-device abandon-device env preview deploy drift images ci-roles ci-stacks ci-comment check test test-quick bench train clean
 
 help:  ## print this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {gsub(/\$$\$$/, "$$", $$2); printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,6 +36,9 @@ logs: $(STAMP)  ## a component's log on a device: make logs [STACK=dev] [DEVICE=
 
 new-device: $(STAMP)  ## write one more stack file: make new-device NAME=press-3 [FROM=dev] [GROUP=] [ARCH=] [REGION=]
 	@$(BIN)/python -m fleet new-device $(NAME) $(if $(FROM),--from $(FROM)) $(if $(GROUP),--group $(GROUP)) $(if $(ARCH),--arch $(ARCH)) $(if $(REGION),--region $(REGION))
+
+abandon-device: $(STAMP)  ## wait no more for a device that is gone for good: make abandon-device DEVICE=press-1 [STACK=dev] [YES=1]
+	@$(THERE) $(BIN)/python -m fleet abandon-device $(DEVICE) --stack $(or $(STACK),local) $(if $(YES),--yes)
 
 env: $(STAMP)  ## print what points a shell at greenhouse: eval "$$(make -s env)"
 	@$(BIN)/python -m greenhouse env

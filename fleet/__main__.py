@@ -23,6 +23,7 @@ from rich.console import Console, Group, RenderableType
 from rich.live import Live
 
 from fleet import ci, holdings, page, preview, stackfile
+from fleet.abandon import abandon
 from fleet.console import console as serve
 from fleet.lint import lint
 from fleet.logs import Answer, NoLog, tail
@@ -181,6 +182,16 @@ def new_device(
         f"pulumi up --stack {name}",
     ):
         console.print(f"    {command}", markup=False, highlight=False)
+
+
+@app.command()
+def abandon_device(
+    device: Annotated[str, typer.Argument(help="The core device's thing name.")],
+    stack: StackName,
+    yes: Annotated[bool, typer.Option("--yes", help="Don't ask for the name again.")] = False,
+) -> None:
+    """Wait no more for a device that is gone for good: delete its record, and no more than that."""
+    abandon(Stack.read(stack).clients(), device, console, sure=yes)
 
 
 @app.command()

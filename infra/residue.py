@@ -127,7 +127,7 @@ def _devices(clients: Clients, stack: Stack) -> Iterator[str]:
             there = installed(client, device)
         except client.exceptions.ResourceNotFoundException:
             if ":thing/" in stack.target:
-                yield f"{device}: AWS has no record of it; what it runs of ours, it goes on running"
+                yield f"{device}: AWS has no record of it; if it comes back, it may still run ours"
             continue
         for component, (version, state) in there.items():
             if component in RECIPES:

@@ -69,8 +69,8 @@ def uninstall(
             stuck = ", ".join(device for device, components in left.items() if components)
             raise RolloutFailed(
                 f"{stuck} did not uninstall within {clock.seconds:.0f} s. Start the device, then"
-                " pulumi destroy again. If it is gone for good: aws greengrassv2"
-                " delete-core-device --core-device-thing-name NAME, then pulumi destroy again"
+                " pulumi destroy again. If it is gone for good: make abandon-device"
+                f" DEVICE=NAME STACK={name.partition('/')[2]}, then pulumi destroy again"
             )
     for deployment in deployments(client, target):
         found, called = deployment["deploymentId"], deployment.get("deploymentName", "")

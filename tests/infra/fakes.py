@@ -198,6 +198,11 @@ class Account:
             "lastStatusUpdateTimestamp": "2026-11-23 07:00",
         }
 
+    def _delete_core_device(self, *, coreDeviceThingName: str) -> dict[str, Any]:
+        self._device(coreDeviceThingName)
+        del self.devices[coreDeviceThingName]
+        return {}
+
     def _list_core_devices(self, *, nextToken: str = "") -> dict[str, Any]:
         everything = [self._get_core_device(coreDeviceThingName=name) for name in self.devices]
         for one in everything:

@@ -172,7 +172,7 @@ def test_a_device_that_does_not_obey_is_named_with_what_to_type(
     with pytest.raises(RolloutFailed, match="press-1 did not uninstall within 60 s") as failed:
         destroy.run()
     assert "pulumi destroy again" in str(failed.value)
-    assert "delete-core-device" in str(failed.value)
+    assert "make abandon-device DEVICE=NAME STACK=dev" in str(failed.value)
     assert NAME in left(account), "what the next destroy starts from"
 
 

@@ -1,0 +1,48 @@
+"""A core device that is gone for good: nothing waits for it any more.
+
+A destroy waits until a device has taken our components off, and a destroyed board never does. Its
+record in AWS is what makes it a core device to wait for; that record is deleted, the rest stays.
+"""
+
+from __future__ import annotations
+
+import typer
+from rich.console import Console
+
+from fleet.stacks import NoStack
+from infra.clients import Clients
+from infra.target import installed
+
+CONSEQUENCES = """\
+Its record is deleted: no up and no destroy waits for it from then on. Its thing, certificate and
+groups stay. Nothing is taken off it. Should it come back, it reports itself again and obeys the
+latest deployment to it; where a destroy has left none, it goes on running all of this: pulumi up
+takes it up again, and a destroy after that cleans it."""
+
+
+def abandon(clients: Clients, device: str, console: Console, *, sure: bool) -> None:
+    """Delete the record of a core device, once somebody has typed its name (or is `sure`).
+
+    Raises NoStack where there is no such record, typer.Abort without the name.
+    """
+    greengrass = clients.greengrass
+    try:
+        core = greengrass.get_core_device(coreDeviceThingName=device)
+    except greengrass.exceptions.ResourceNotFoundException as error:
+        raise NoStack(
+            f"AWS knows no core device {device} in {clients.region}, so nothing waits for it:"
+            " pulumi destroy (make status lists the devices there are)"
+        ) from error
+    runs = ", ".join(
+        f"{name} {version}" for name, (version, _) in sorted(installed(greengrass, device).items())
+    )
+    for line in (
+        f"{device}: {core.get('status', 'of unknown health')}, last heard of"
+        f" {core.get('lastStatusUpdateTimestamp')}, runs {runs or 'nothing'}",
+        CONSEQUENCES,
+    ):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    if not sure and typer.prompt(f"Type {device} to abandon it", default="") != device:
+        raise typer.Abort
+    greengrass.delete_core_device(coreDeviceThingName=device)
+    console.print(f"{device} is abandoned. Next: pulumi destroy, or pulumi up", markup=False)
