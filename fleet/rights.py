@@ -34,7 +34,7 @@ def changes(preview: Preview) -> tuple[Right, ...]:
     """Rights of roles, buckets and repositories that differ after the update."""
     found: set[Right] = set()
     for one in preview.resources:
-        if not one.changes:
+        if not one.changes or not one.type.startswith("aws:"):  # ours hold a policy's name only
             continue
         if one.type.endswith(":BucketPublicAccessBlock"):
             found |= set(_lifted(one, whole=preview.destroys))
