@@ -35,13 +35,6 @@ class Fleet(Account):
         core = super()._get_core_device(coreDeviceThingName=coreDeviceThingName)
         return {**core, "lastStatusUpdateTimestamp": AT}
 
-    def _list_deployments(
-        self, *, historyFilter: str, targetArn: str = THING_ARN, nextToken: str = ""
-    ) -> dict[str, Any]:
-        return super()._list_deployments(
-            targetArn=targetArn, historyFilter=historyFilter, nextToken=nextToken
-        )
-
     def sends(self, name: str, components: dict[str, Any], status: str, reason: str = "") -> str:
         """A deployment, and how it went on press-1."""
         found = self.deploy(THING_ARN, name, components)
