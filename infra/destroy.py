@@ -59,7 +59,7 @@ class _ResidueProvider(_Remembered):
     def delete(self, _id: str, props: dict[str, Any]) -> None:
         keys = [field.name for field in fields(residue.Stack)]
         left = residue.residue(_clients(props), residue.Stack(**{key: props[key] for key in keys}))
-        print(f"left of stack {props['name']}: {'' if left else 'nothing'}")
+        print(f"left of stack {props['name']}:{'' if left else ' nothing'}")
         for line in left:
             print(f"  {line}")
 

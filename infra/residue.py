@@ -90,9 +90,10 @@ def _repository(clients: Clients, stack: Stack) -> Iterator[str]:
 
 
 def _policy(clients: Clients, stack: Stack) -> Iterator[str]:
+    client = clients.iam
     try:
-        clients.iam.get_role_policy(RoleName=stack.role, PolicyName=stack.policy)
-    except clients.iam.exceptions.NoSuchEntityException:
+        client.get_role_policy(RoleName=stack.role, PolicyName=stack.policy)
+    except client.exceptions.NoSuchEntityException:
         return
     yield (
         f"policy {stack.policy} of role {stack.role} → aws iam delete-role-policy"
