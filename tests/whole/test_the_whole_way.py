@@ -6,11 +6,9 @@ Each test goes on where the one before it stopped.
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import signal
 import subprocess
-from collections.abc import Callable
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -50,10 +48,6 @@ class Account:
         endpoint = aws_environment(self.ports)["AWS_ENDPOINT_URL"]
         return account.session(self.ports).client(service, endpoint_url=endpoint)
 
-    def tags(self, repository: str) -> set[str]:
-        listed = self._client("ecr").list_images(repositoryName=repository)["imageIds"]
-        return {image["imageTag"] for image in listed if "imageTag" in image}
-
     def repository(self) -> bool:
         return bool(self._client("ecr").describe_repositories()["repositories"])
 
@@ -64,30 +58,9 @@ class Account:
         listed = account.greengrass(self.ports).list_components(scope="PRIVATE")["components"]
         return any(component["componentName"] in OURS for component in listed)
 
-    def deployment(self) -> bool:
-        listed = account.greengrass(self.ports).list_deployments(historyFilter="ALL")
-        names = [deployment.get("deploymentName", "") for deployment in listed["deployments"]]
-        return any(name.startswith("edge-inference/") for name in names)
-
 
 def account_has(place: Place) -> Account:
     return Account(place.ports)
-
-
-def kill_up_when(place: Place, met: Callable[[], bool], *, why: str) -> None:
-    """Start an `up`, SIGKILL its CLI and program once `met`, and give back the stack's lock."""
-    killed = subprocess.Popen(
-        ["pulumi", "up", "--stack", STACK, "--yes", "--skip-preview", "--non-interactive"],
-        env=place.env,
-        cwd=place.tree,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    wait_until(met, seconds=120, why=why)
-    os.killpg(killed.pid, signal.SIGKILL)
-    killed.wait()
-    place.pulumi("cancel", STACK, "--yes")
 
 
 def assert_nothing_of_ours(place: Place) -> None:
@@ -165,43 +138,6 @@ def test_a_model_that_comes_back_is_an_ordinary_green_up(place: Place) -> None:
     assert place.await_answers(place.outputs()["model"]) == xgboost_says(place)
 
 
-def test_a_model_the_device_cannot_hold_is_red_and_the_old_answers_come_back(place: Place) -> None:
-    good, answered = place.outputs(), xgboost_says(place)
-    original = (place.tree / MODEL).read_bytes()
-    names = xgboost.Booster(model_file=place.tree / MODEL).feature_names or []
-    noise = np.random.default_rng(7)
-    matrix = xgboost.DMatrix(
-        noise.random((4000, len(names)), dtype=np.float32),
-        label=noise.random(4000, dtype=np.float32),
-        feature_names=names,
-    )
-    forest = {"num_parallel_tree": 400, "max_depth": 12, "subsample": 0.8, "seed": 7}
-    xgboost.train(forest, matrix, num_boost_round=1).save_model(place.tree / MODEL)
-    seen = place.up(ok=False)
-    (place.tree / MODEL).write_bytes(original)
-    why = seen[seen.rindex("Diagnostics:") :]
-    assert f"{place.thing}: deployment FAILED" in why, why
-    assert "com.ml.check" in why, "red must say which component"
-    assert place.await_answers(good["model"]) == answered
-    assert place.states()["com.ml.xgboost"] == (good["components"]["com.ml.xgboost"], "RUNNING")
-
-
-def test_the_up_after_the_repair_is_green(place: Place) -> None:
-    place.up()
-    assert place.await_answers(place.outputs()["model"]) == xgboost_says(place)
-    place.pulumi("preview", "--stack", STACK, "--expect-no-changes")
-
-
-def test_an_up_after_one_that_was_killed_behind_the_push_is_green(place: Place) -> None:
-    repository = place.outputs()["repository"]
-    before = account_has(place).tags(repository)
-    with (place.tree / "edge/inference/settings.py").open("a") as module:
-        module.write("# an edit that makes another image\n")
-    kill_up_when(place, lambda: account_has(place).tags(repository) > before, why="nothing pushed")
-    place.up()
-    assert place.await_answers(place.outputs()["model"]) == xgboost_says(place)
-
-
 @pytest.mark.parametrize(
     ("config", "says"),
     [
@@ -240,22 +176,32 @@ def test_a_group_follows_the_release_of_another_stack_and_builds_nothing(place: 
     there = place.states(second)
     assert {name: there[name][0] for name in OURS} == published
     place.pulumi("preview", "--stack", "follower", "--expect-no-changes")
-    place.pulumi("destroy", "--stack", "follower", "--yes", "--skip-preview")
-    assert not set(OURS) & set(place.states(second))
+
+
+def test_a_release_that_others_deploy_is_not_destroyed(place: Place) -> None:
+    seen = place.pulumi("destroy", "--stack", STACK, "--yes", "--skip-preview", ok=False)
+    assert "nothing was destroyed: others deploy what this stack published" in seen, seen
+    assert "thinggroup/presses, deployment 'edge-inference/follower'" in seen, seen
+    assert "Traceback" not in seen, seen
+    place.pulumi("preview", "--stack", STACK, "--expect-no-changes")
+
+
+def test_a_follower_is_destroyed_and_its_publisher_goes_on(place: Place) -> None:
+    seen = place.pulumi("destroy", "--stack", "follower", "--yes", "--skip-preview")
+    assert "left of stack edge-inference/follower: nothing" in seen, seen
+    assert not set(OURS) & set(place.states(f"{place.thing}-2"))
+    published = place.outputs()["components"]
     assert place.states()["com.ml.xgboost"] == (published["com.ml.xgboost"], "RUNNING")
 
 
-def test_a_device_that_is_off_is_named_and_the_up_after_it_came_back_is_green(place: Place) -> None:
-    place.stop_device()
-    place.configure(rollout_timeout=10, consumer_interval=2)
-    seen = place.up(ok=False)
-    assert f"{place.thing}: deployment QUEUED" in seen, seen
-    assert "last heard of" in seen, seen
-    assert "start it, then pulumi up again" in seen, seen
-    place.start()
-    place.configure(rollout_timeout=120)
-    place.up()
-    assert place.await_answers(place.outputs()["model"]) == xgboost_says(place)
+def test_a_second_stack_on_the_same_thing_is_refused(place: Place) -> None:
+    config = {"aws:region": REGION, "edge-inference:thing": place.thing}
+    (place.tree / "Pulumi.second.yaml").write_text(yaml.safe_dump({"config": config}))
+    place.pulumi("stack", "select", "second", "--create")
+    seen = place.pulumi("preview", "--stack", "second", ok=False)
+    assert "error taken-over" in seen, seen
+    assert f"thing/{place.thing}, deployment 'edge-inference/{STACK}" in seen, seen
+    assert "pulumi up --config override=" in seen, seen
 
 
 def test_a_destroy_of_a_device_that_is_off_removes_nothing_it_still_needs(place: Place) -> None:
@@ -268,26 +214,34 @@ def test_a_destroy_of_a_device_that_is_off_removes_nothing_it_still_needs(place:
     assert there.repository(), "the device may have to pull its image again"
     assert there.bucket()
     assert there.component()
+
+
+def test_a_destroy_goes_on_without_a_device_that_was_abandoned(place: Place) -> None:
+    words = [sys.executable, "-m", "fleet", "abandon-device", place.thing, "--stack", STACK]
+    subprocess.run([*words, "--yes"], cwd=place.tree, env=place.env, check=True)
+    seen = place.pulumi("destroy", "--stack", STACK, "--yes", "--skip-preview")
+    assert f"left of stack edge-inference/{STACK}:" in seen, seen
+    assert f"{place.thing}: AWS has no record of it" in seen, seen
+    assert f"it keeps {account.TENANT} on the target" in seen, seen
+
+
+def test_an_abandoned_device_that_comes_back_obeys_what_was_deployed_meanwhile(
+    place: Place,
+) -> None:
+    """DeleteCoreDevice deletes a record, no device: it reports itself again."""
     place.start()
-
-
-def test_destroy_leaves_nothing_of_ours_and_everything_of_others(place: Place) -> None:
-    place.pulumi("destroy", "--stack", STACK, "--yes", "--skip-preview")
+    wait_until(
+        lambda: account.TENANT in place.states() and not set(OURS) & set(place.states()),
+        seconds=60,
+        why="it still runs ours",
+    )
     assert_nothing_of_ours(place)
 
 
-def test_a_first_up_killed_behind_each_creation_can_be_repeated_and_destroyed(place: Place) -> None:
-    there = account_has(place)
-    creations: dict[str, Callable[[], bool]] = {
-        "repository": there.repository,
-        "bucket": there.bucket,
-        "component version": there.component,
-        "deployment": there.deployment,
-    }
-    for what, exists in creations.items():
-        kill_up_when(place, exists, why=f"the {what} was not made")
+def test_destroy_leaves_nothing_of_ours_and_everything_of_others(place: Place) -> None:
+    place.configure(rollout_timeout=120)
     place.up()
     assert place.await_answers(place.outputs()["model"]) == xgboost_says(place)
-    place.pulumi("preview", "--stack", STACK, "--expect-no-changes")
-    place.pulumi("destroy", "--stack", STACK, "--yes", "--skip-preview")
+    seen = place.pulumi("destroy", "--stack", STACK, "--yes", "--skip-preview")
+    assert "left of stack" in seen, seen
     assert_nothing_of_ours(place)
