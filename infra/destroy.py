@@ -21,13 +21,13 @@ from infra.target import Target
 from infra.waiting import RolloutFailed, plain_failure
 
 
-class _Remembered(dynamic.ResourceProvider):
+class Remembered(dynamic.ResourceProvider):
     """Nothing to make: what the delete needs to know is kept in the state."""
 
     serialize_as_secret_always = False
 
     def create(self, props: dict[str, Any]) -> dynamic.CreateResult:
-        return dynamic.CreateResult(id_=props["name"], outs=props)
+        return dynamic.CreateResult(id_="kept", outs=props)
 
     def diff(self, _id: str, olds: dict[str, Any], news: dict[str, Any]) -> dynamic.DiffResult:
         same = all(olds.get(key) == news[key] for key in news if key != "__provider")
@@ -37,7 +37,7 @@ class _Remembered(dynamic.ResourceProvider):
         return dynamic.UpdateResult(outs=news)
 
 
-class _NobodyFollowsProvider(_Remembered):
+class _NobodyFollowsProvider(Remembered):
     def delete(self, _id: str, props: dict[str, Any]) -> None:
         with plain_failure():
             found = followers.followers(
@@ -55,7 +55,7 @@ class _NobodyFollowsProvider(_Remembered):
                 )
 
 
-class _ResidueProvider(_Remembered):
+class _ResidueProvider(Remembered):
     def delete(self, _id: str, props: dict[str, Any]) -> None:
         keys = [field.name for field in fields(residue.Stack)]
         left = residue.residue(_clients(props), residue.Stack(**{key: props[key] for key in keys}))

@@ -21,6 +21,7 @@ from pulumi_aws_native import greengrassv2
 from infra import leftovers, recipe, versions
 from infra.artifacts import Artifacts, File
 from infra.clients import Clients
+from infra.destroy import Remembered
 from infra.golden import golden
 from infra.registry import Registry
 from infra.settings import Place, Settings
@@ -201,20 +202,8 @@ def _arn(place: Place, component: str, version: str) -> str:
     )
 
 
-class _KeptVersionsProvider(dynamic.ResourceProvider):
-    """Nothing to create; the delete removes what `retain_on_delete` left."""
-
-    serialize_as_secret_always = False
-
-    def create(self, props: dict[str, Any]) -> dynamic.CreateResult:
-        return dynamic.CreateResult(id_="kept-versions", outs=props)
-
-    def diff(self, _id: str, olds: dict[str, Any], news: dict[str, Any]) -> dynamic.DiffResult:
-        same = all(olds.get(key) == news[key] for key in news if key != "__provider")
-        return dynamic.DiffResult(changes=not same)
-
-    def update(self, _id: str, _olds: dict[str, Any], news: dict[str, Any]) -> dynamic.UpdateResult:
-        return dynamic.UpdateResult(outs=news)
+class _KeptVersionsProvider(Remembered):
+    """The delete removes what `retain_on_delete` left."""
 
     def delete(self, _id: str, props: dict[str, Any]) -> None:
         clients = Clients(region=props["region"], profile=props.get("profile"))
