@@ -1,7 +1,7 @@
 """What a destroyed stack has left, and why: the account is asked, not Pulumi's state.
 
-One call for each version of our components in the account, each deployment of ours on the target and
-each of its devices; a handful for everything else.
+One call for each version of our components in the account, for each deployment of ours on the
+target and for each of its devices; a handful for everything else.
 """
 
 from __future__ import annotations

@@ -444,7 +444,10 @@ def test_no_credential_is_stored(deployed: Engine) -> None:
 
 
 def test_a_destroy_finds_the_code_that_an_older_up_has_named_in_the_state(deployed: Engine) -> None:
-    homes = {"edge:Answering": b"infra.answering", "edge:KeptVersions": b"infra.release"}
+    homes = {
+        **{"edge:Answering": b"infra.answering", "edge:KeptVersions": b"infra.release"},
+        **{"edge:Residue": b"infra.destroy", "edge:NobodyFollows": b"infra.destroy"},
+    }
     for kind, home in homes.items():
         stored = base64.b64decode(deployed.one(kind).inputs["__provider"])
         assert home in stored, (
