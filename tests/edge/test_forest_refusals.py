@@ -269,7 +269,7 @@ def test_any_value_in_any_place_is_refused_or_harmless(library: Path, data: st.D
             if not isinstance(inner, dict | list) or not inner or data.draw(st.integers(0, 9)) == 0:
                 break
             here = inner
-        here[key] = data.draw(HOSTILE)
+        here[key] = copy.deepcopy(data.draw(HOSTILE))  # a later draw may go into it
         if not isinstance(document, dict) or not document:
             break
     read_and_check(json.dumps(document).encode(), library)
