@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 import pulumi
-from pulumi.runtime import rpc
+from pulumi.runtime import rpc, settings
 from pulumi.runtime.mocks import MockMonitor
 
 from tests.infra.fakes import ACCOUNT, REGION
@@ -78,6 +78,8 @@ class Engine(MockMonitor):
     ) -> None:
         """Run a program and everything that it left to wait for."""
         with _own_loops():
+            # a stack of its own: transformations belong to it, and the last run's would act on this
+            cast(Any, settings).set_root_resource(None)
             pulumi.runtime.set_mocks(
                 self.mocks, project=PROJECT, stack=stack, preview=False, monitor=self
             )
