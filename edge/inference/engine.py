@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Protocol
 
 from . import forest
-from .files import UnusableFile, content
+from .files import MAX_FILE, UnusableFile, content
 
-MAX_MODEL = 256 * 2**20  # bytes of a model, unpacked: a hostile file of 1 kB unpacks to gigabytes
+MAX_MODEL = MAX_FILE  # unpacked, too: a hostile file of 1 kB unpacks to gigabytes
 _PACKED = b"BZh"
 
 

@@ -9,6 +9,8 @@ from typing import Any
 
 from .protocol import Record, batches
 
+MAX_FILE = 256 * 2**20  # bytes; reading it takes a multiple of them
+
 
 class UnusableFile(Exception):
     """A model, samples or golden answers that can't be used, and why."""
@@ -59,8 +61,13 @@ def _parsed(path: Path) -> Any:
 
 
 def content(path: Path) -> bytes:
-    """The file's bytes; raises UnusableFile."""
+    """The file's bytes; raises UnusableFile, also for more than MAX_FILE, without reading them."""
     try:
+        size = path.stat().st_size
+        if size > MAX_FILE:
+            raise UnusableFile(
+                f"{path} has {size} bytes, at most {MAX_FILE} are taken. Publish a smaller one"
+            )
         return path.read_bytes()
     except OSError as exc:
         raise UnusableFile(f"{path}: {exc.strerror}. Is it mounted into the container?") from exc

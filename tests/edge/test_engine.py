@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import bz2
 import tracemalloc
+from pathlib import Path
 
 import pytest
 
 from inference import engine
+from inference.files import UnusableFile
 from inference.forest import ModelRefused
 
 
@@ -36,3 +38,16 @@ def test_a_small_file_of_gigabytes_ends_in_a_refusal_at_the_bound(
 def test_a_model_as_large_as_the_bound_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine, "MAX_MODEL", 2**20)
     assert engine.unpacked(bz2.compress(bytes(2**20))) == bytes(2**20)
+
+
+def test_a_huge_file_is_refused_by_its_size_and_not_read(tmp_path: Path) -> None:
+    model = tmp_path / "model.json"
+    with model.open("wb") as file:
+        file.truncate(engine.MAX_MODEL + 1)  # sparse: it takes no room
+    tracemalloc.start()
+    try:
+        with pytest.raises(UnusableFile, match=rf"model\.json has {engine.MAX_MODEL + 1} bytes"):
+            engine.load(model)
+        assert tracemalloc.get_traced_memory()[1] < 2**24, "what is too much was read all the same"
+    finally:
+        tracemalloc.stop()

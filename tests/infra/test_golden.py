@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import xgboost
 
-from inference import files, forest
+from inference import engine, files, forest
 from infra.golden import golden
 from infra.settings import Misconfigured
 from infra.versions import canonical
@@ -120,6 +120,17 @@ def test_a_model_that_the_device_would_refuse_is_refused_in_its_words(
         golden(model, SAMPLES)
     assert str(device.value) in str(refused.value), "the reason and the way out are the reader's"
     assert f"'{model}'" in str(refused.value)
+
+
+def test_a_model_larger_than_the_device_takes_is_refused_when_it_is_published(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    size, samples = trained.stat().st_size, written(tmp_path, [GOOD])
+    monkeypatch.setattr(engine, "MAX_MODEL", size)
+    assert golden(trained, samples).predictions
+    monkeypatch.setattr(engine, "MAX_MODEL", size - 1)
+    with pytest.raises(Misconfigured, match=f"{size} bytes, the device takes {size - 1} at most"):
+        golden(trained, samples)
 
 
 def test_a_file_that_is_no_model_is_refused_before_xgboost_is_asked(
