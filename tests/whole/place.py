@@ -83,9 +83,9 @@ class Place:
     def stop(self) -> None:
         stop_greenhouse(self.home)
 
-    def add_device(self, thing: str, *, group: str) -> None:
+    def add_device(self, thing: str, *, group: str, flavour: str | None = None) -> None:
         """One more core device, the only one of a new thing group."""
-        start_greenhouse(self.home, self.env, [thing])
+        start_greenhouse(self.home, self.env, [thing], flavour=flavour)
         endpoint = aws_environment(self.ports)["AWS_ENDPOINT_URL"]
         iot = account.session(self.ports).client("iot", endpoint_url=endpoint)
         iot.create_thing_group(thingGroupName=group)
