@@ -54,7 +54,7 @@ CONNECT_SECONDS = 10.0
 REPLY_SECONDS = 10.0  # Lite holds a publisher up for 3 s when a subscriber doesn't read
 PAUSES = (0.1, 0.2, 0.4, 0.8, 1.6, 3.2)  # s between attempts in a row; then the line is lost
 STEADY_SECONDS = 10.0  # a connection that held that long has earned all its attempts again
-CLOSE_SECONDS = 1.0
+CLOSE_SECONDS = 0.4
 REPLIED = 64  # published messages whose streams may still be closed by the nucleus itself
 
 # whatever the SDK raises for a call that went wrong; an application's errors are RuntimeErrors
@@ -165,9 +165,13 @@ class Line:
             self._held.append((topic, payload, sent))
 
     def close(self) -> None:
-        """After `stop`: what has been posted and not confirmed is lost."""
+        """After `stop`: what has been posted and not confirmed is lost, as `sent` learns."""
         if self._connection:
             self._connection.close()
+        with self._lock:
+            held, self._held = self._held, deque()
+        for *_, sent in held:
+            sent(ConnectionError("the line was closed before there was a connection"))
 
     def update_state(self, state: str, sent: Sent) -> None:
         """Tell the nucleus how this component is: RUNNING or ERRORED. Not kept for later."""

@@ -15,7 +15,7 @@ from .protocol import ANSWER_TOPIC, REQUEST_TOPIC
 from .service import Service
 from .settings import Exit, Nucleus, Serve
 
-LAST_ANSWERS_SECONDS = 1.5  # of the 5 s that Java leaves between SIGTERM and SIGKILL
+LAST_ANSWERS_SECONDS = 1.5  # with the line's end below 2; Java leaves 5 s until SIGKILL
 SUMMARY_SECONDS = 60.0  # between two lines with the stats; none where nobody asked meanwhile
 
 
@@ -50,9 +50,10 @@ def serve(options: Serve, nucleus: Nucleus) -> Exit:
         line.unsubscribe(LAST_ANSWERS_SECONDS)
         service.finish().result(deadline - time.monotonic())
     except TimeoutError:
+        service.leave()
         log.event("answers-left-behind")
+    line.close()  # what it still owed is lost now, and has been counted
     log.event("stopped", **service.summary())
-    line.close()
     return Exit.DONE
 
 

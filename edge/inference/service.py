@@ -75,6 +75,7 @@ class Service:
         self._sending = 0
         self._working = False  # a thread is in _work
         self._stopping = False
+        self._left = False
 
     def received(self, payload: bytes) -> None:
         """Take a request; never waits, never raises."""
@@ -92,6 +93,11 @@ class Service:
         self._stopping = True
         self._work()
         return self._finished
+
+    def leave(self) -> None:
+        """Answer nothing more: what waits stays waiting, and is counted as that."""
+        with self._lock:
+            self._left = True
 
     def _work(self) -> None:
         """Answer what waits, as far as the window reaches, unless another thread is at it."""
@@ -113,7 +119,7 @@ class Service:
 
     def _next(self) -> _Waiting | None:
         with self._lock:
-            if not self._waiting or self._sending >= WINDOW:
+            if not self._waiting or self._sending >= WINDOW or self._left:
                 self._working = False
                 if self._stopping and not self._waiting and not self._sending:
                     self._stopping = False

@@ -16,7 +16,10 @@ from typing import Any, TypeVar
 import pytest
 
 from greenhouse.device.flavours.lite import Lite
+from greenhouse.device.ipc import operations
 from greenhouse.device.ipc.broker import Broker, Connect, connect_java
+from greenhouse.device.ipc.connection import Connection
+from greenhouse.device.ipc.topics import Topics
 from inference import forest
 
 T = TypeVar("T")
@@ -39,6 +42,26 @@ class Host:
 
     def report_state(self, _component: str, state: str) -> None:
         self.states.append(state)
+
+
+def connect_owing(
+    host: operations.Host,
+    topics: Topics,
+    *,
+    thing: str,
+    component_of: Callable[[str], str | None],
+    send: Callable[[bytes], None],
+) -> Connection:
+    """A nucleus that publishes what the service says, but never tells it so."""
+
+    def but_for_replies(frame: bytes) -> None:
+        if connection.component != "com.ml.xgboost" or b"PublishToTopicResponse" not in frame:
+            send(frame)
+
+    connection = connect_java(
+        host, topics, thing=thing, component_of=component_of, send=but_for_replies
+    )
+    return connection
 
 
 class Nucleus:
@@ -113,6 +136,13 @@ def nucleus(tmp_path: Path) -> Iterator[Nucleus]:
 def lite(tmp_path: Path) -> Iterator[Nucleus]:
     """Nucleus Lite: other errors, streams that stay open, a limit to what a message may be."""
     running = Nucleus(tmp_path / "lite", Lite().connection)
+    yield running
+    running.close()
+
+
+@pytest.fixture
+def owing(tmp_path: Path) -> Iterator[Nucleus]:
+    running = Nucleus(tmp_path / "owing", connect_owing)
     yield running
     running.close()
 

@@ -112,6 +112,22 @@ def test_what_is_said_while_the_line_is_down_is_said_once_it_is_up(nucleus: Any)
     on_the_line(nucleus.environment("com.ml.test"), story)
 
 
+def test_what_never_found_a_connection_is_told_to_be_lost_when_the_line_is_closed(
+    nucleus: Any,
+) -> None:
+    line = Line(
+        Nucleus.from_environment(nucleus.environment("com.ml.test")),
+        topic="local/result",
+        received=lambda _: None,
+        opened=lambda: None,
+    )
+    lost: list[ConnectionError | None] = []
+    line.post("local/result", b"unheard", lost.append)
+    assert lost == []
+    line.close()
+    assert [type(error) for error in lost] == [ConnectionError]
+
+
 def test_after_unsubscribing_nothing_is_heard_but_something_can_be_said(nucleus: Any) -> None:
     async def story(line: Line, heard: Heard) -> None:
         await heard.until(lambda: heard.opened == 1)

@@ -173,6 +173,17 @@ def test_an_answer_lost_with_its_connection_is_counted_and_the_service_goes_on(
     assert capsys.readouterr().out.count('"answer-lost"') == 2
 
 
+def test_after_leaving_nothing_more_is_answered_and_what_waits_is_counted() -> None:
+    peer = Peer(confirms=False)
+    service = Service(Doubles(), peer.send)
+    for number in range(limits.WINDOW + 10):
+        service.received(request(number))
+    service.leave()
+    peer.confirm(ConnectionError("the line was closed"))
+    assert (len(peer.sent), service.stats.lost) == (limits.WINDOW, limits.WINDOW)
+    assert service.summary()["waiting"] == 10
+
+
 class Slow(Doubles):
     """Predicts for as long as it is told to; knows on which threads it did."""
 
