@@ -2,9 +2,10 @@
 
 import pulumi
 
-from infra import preflight
+from infra import preflight, records
 from infra.clients import Clients
 from infra.destroy import Ends
+from infra.oldreleases import OldReleases
 from infra.release import Release
 from infra.rollout import Rollout
 from infra.settings import Place, Settings
@@ -15,15 +16,20 @@ place = Place.find()
 clients = Clients(region=place.region, profile=place.profile)
 
 target = Target.find(settings, clients)
-preflight.check(settings, place, clients, target)
+pinned = records.pinned(settings, place, clients)
+preflight.check(settings, place, clients, target, pinned)
 ends = Ends(settings, place, target)
-release = Release.of(settings, place, clients)
+release = Release.of(settings, place, clients, pinned)
 for name, value in release.outputs().items():
     pulumi.export(name, value)
 
+done = [release.record]
 if target:
     rollout = Rollout("rollout", release=release, target=target, settings=settings, place=place)
     pulumi.export("deployment", rollout.deployment_id)
     pulumi.export("devices", list(target.devices))
+    done.append(rollout.deployment_id)
+if release.record:
+    OldReleases("old-releases", after=done, settings=settings, place=place)
 
 ends.close()

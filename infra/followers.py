@@ -75,7 +75,7 @@ def followers(
             for component, version in versions_of(found.get("components", {})).items()
             if published(f"{arns}:components:{component}:versions:{version}")
         )
-        if components and _is_there(clients, where):
+        if components and is_there(clients, where):
             yield Follower(
                 deployment=one["deploymentId"],
                 name=called,
@@ -92,7 +92,7 @@ def _carries(client: GreengrassV2Client, arn: str, tags: Mapping[str, str]) -> b
         return False
 
 
-def _is_there(clients: Clients, target: str) -> bool:
+def is_there(clients: Clients, target: str) -> bool:
     """Whether the deployment can still reach a device; yes where AWS doesn't tell."""
     kind, _, target_name = target.rpartition(":")[2].partition("/")
     try:

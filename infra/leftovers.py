@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 
 import pulumi
 from botocore.exceptions import ClientError
@@ -59,12 +60,29 @@ def clear_component_version(clients: Clients, arn: str, tags: Mapping[str, str])
 
 
 def clear_image(clients: Clients, repository: str, tag: str) -> None:
-    """Take the tag's image out of this stack's repository: an immutable tag is pushed once."""
+    """Free the tag in this stack's repository: an immutable one is pushed once.
+
+    The image stays under another tag, as a device may run it: without any, ECR would delete it
+    (BatchDeleteImage's reference).
+    """
+    client = clients.ecr
     try:
-        clients.ecr.batch_delete_image(repositoryName=repository, imageIds=[{"imageTag": tag}])
+        found = client.batch_get_image(repositoryName=repository, imageIds=[{"imageTag": tag}])
     except ClientError as error:
-        if not is_gone(error):
-            raise
+        if is_gone(error):
+            return
+        raise
+    for image in found["images"]:
+        digest = image["imageId"]["imageDigest"].removeprefix("sha256:")
+        again = client.exceptions  # where the same image made way before
+        with suppress(again.ImageAlreadyExistsException, again.ImageTagAlreadyExistsException):
+            client.put_image(
+                repositoryName=repository,
+                imageManifest=image["imageManifest"],
+                imageManifestMediaType=image["imageManifestMediaType"],
+                imageTag=f"was-{tag}-{digest[:12]}",
+            )
+        client.batch_delete_image(repositoryName=repository, imageIds=[{"imageTag": tag}])
 
 
 def clear_repository(clients: Clients, name: str, tags: Mapping[str, str]) -> None:
@@ -99,7 +117,8 @@ def clear_bucket(clients: Clients, name: str, account: str, tags: Mapping[str, s
         if not is_gone(error):
             raise
         listed = []
-    keys = [entry["Key"] for entry in client.list_objects_v2(Bucket=name).get("Contents", [])]
+    pages = client.get_paginator("list_objects_v2").paginate(Bucket=name)
+    keys = [entry["Key"] for page in pages for entry in page.get("Contents", [])]
     mine = _ours({tag["Key"]: tag["Value"] for tag in listed}, tags)
     if not mine and (keys or listed):
         return

@@ -55,8 +55,12 @@ def tls_only(bucket: str) -> dict[str, Any]:
     }
 
 
-def lifecycle(architectures: Sequence[str], *, keep: int) -> dict[str, Any]:
-    """Untagged images go after 14 days; the newest `keep` releases of each architecture stay."""
+def lifecycle() -> dict[str, Any]:
+    """Untagged images go after 14 days.
+
+    No rule counts the tagged ones: ECR would remove an image that a device runs as readily as any
+    other. They go with their release (infra/oldreleases.py).
+    """
     untagged = {
         "rulePriority": 1,
         "description": "untagged: what an interrupted push left",
@@ -68,18 +72,4 @@ def lifecycle(architectures: Sequence[str], *, keep: int) -> dict[str, Any]:
         },
         "action": {"type": "expire"},
     }
-    newest = [
-        {
-            "rulePriority": priority,
-            "description": f"the newest {keep} releases for {architecture}",
-            "selection": {
-                "tagStatus": "tagged",
-                "tagPrefixList": [f"{architecture}-"],
-                "countType": "imageCountMoreThan",
-                "countNumber": keep,
-            },
-            "action": {"type": "expire"},
-        }
-        for priority, architecture in enumerate(sorted(architectures), start=2)
-    ]
-    return {"rules": [untagged, *newest]}
+    return {"rules": [untagged]}

@@ -24,6 +24,7 @@ from botocore.exceptions import ClientError
 from infra import policies, portable, recipe
 from infra.clients import Clients
 from infra.findings import Bites, Finding, Rule, Severity
+from infra.records import Record
 from infra.release import content
 from infra.settings import Misconfigured, Place, Settings
 from infra.target import Target
@@ -110,8 +111,10 @@ class Wanted:
     recipes: tuple[Mapping[str, Any], ...]  # none where another stack has published them
 
     @classmethod
-    def of(cls, settings: Settings, place: Place) -> Wanted:
+    def of(cls, settings: Settings, place: Place, pinned: Record | None = None) -> Wanted:
         """This stack's release to come, or that of the stack it follows; Misconfigured without."""
+        if pinned:
+            return _published(pinned.outputs)
         return _upstream(settings) if settings.release_from else _own(settings, place)
 
 
@@ -125,9 +128,15 @@ class CoreDevice:
     version: str
 
 
-def check(settings: Settings, place: Place, clients: Clients, target: Target | None) -> None:
+def check(
+    settings: Settings,
+    place: Place,
+    clients: Clients,
+    target: Target | None,
+    pinned: Record | None = None,
+) -> None:
     """Warn of what may go wrong; Misconfigured, with every error at once, for what will."""
-    found = findings(settings, place, clients, target)
+    found = findings(settings, place, clients, target, pinned)
     for one in found:
         if one.rule.severity is Severity.WARNING:
             pulumi.log.warn(one.line)
@@ -136,10 +145,14 @@ def check(settings: Settings, place: Place, clients: Clients, target: Target | N
 
 
 def findings(
-    settings: Settings, place: Place, clients: Clients, target: Target | None
+    settings: Settings,
+    place: Place,
+    clients: Clients,
+    target: Target | None,
+    pinned: Record | None = None,
 ) -> list[Finding]:
     """Everything that can be known before anything is made; reads only."""
-    wanted = Wanted.of(settings, place)
+    wanted = Wanted.of(settings, place, pinned)
     found = [
         Finding(rule=one.rule, where=f"{given['ComponentName']}: {one.where}", fix=one.fix)
         for given in wanted.recipes
@@ -182,18 +195,21 @@ def _upstream(settings: Settings) -> Wanted:
     stack = f"{pulumi.get_organization()}/{settings.project}/{settings.release_from}"
     try:
         read = pulumi.runtime.invoke("pulumi:pulumi:readStackOutputs", {"name": stack}).value
-        outputs = read["outputs"]
-        return Wanted(
-            architectures=tuple(sorted(outputs["image"])),
-            objects=tuple(outputs["objects"]),
-            repository=outputs["repository_arn"],
-            recipes=(),
-        )
+        return _published(read["outputs"])
     except Exception as error:  # the SDK raises nothing narrower for a stack that isn't there
         raise Misconfigured(
             f"stack '{settings.release_from}' has published no release to follow ({error}):"
             f" pulumi up --stack {settings.release_from}, or pulumi config set release-from STACK"
         ) from error
+
+
+def _published(outputs: Mapping[str, Any]) -> Wanted:
+    return Wanted(
+        architectures=tuple(sorted(outputs["image"])),
+        objects=tuple(outputs["objects"]),
+        repository=outputs["repository_arn"],
+        recipes=(),
+    )
 
 
 def _takeover(settings: Settings, target: Target) -> Iterator[Finding]:

@@ -7,6 +7,7 @@ is pushed more than once under one tag, which an immutable repository refuses.
 
 from __future__ import annotations
 
+import json
 from functools import partial
 from pathlib import Path
 
@@ -56,9 +57,7 @@ class Registry(pulumi.ComponentResource):
         aws.ecr.LifecyclePolicy(
             f"{name}-lifecycle",
             repository=repository.name,
-            policy=pulumi.Output.json_dumps(
-                policies.lifecycle(settings.architectures, keep=settings.keep_releases)
-            ),
+            policy=json.dumps(policies.lifecycle()),
             opts=pulumi.ResourceOptions(parent=self),
         )
         arguments = {

@@ -1,15 +1,16 @@
-"""A release: three component versions, made here or taken over from the stack that published them.
+"""A release: three component versions, made here, taken over from the stack that published them, or
+an older one that the stack names.
 
 A version is a hash of the whole recipe as a preview knows it, with the image's tag in place of its
 digest, so a preview names the versions to come. Versions are kept when a newer release replaces
-them, for rollback and for stacks that follow; a destroy removes every one that carries this stack's
-tags.
+them, for rollback and for stacks that follow, until nobody needs them (infra/oldreleases.py); a
+destroy removes every one that carries this stack's tags.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ import pulumi
 from pulumi import dynamic
 from pulumi_aws_native import greengrassv2
 
-from infra import leftovers, recipe, versions
+from infra import leftovers, recipe, records, versions
 from infra.artifacts import Artifacts, File
 from infra.clients import Clients
 from infra.destroy import Remembered
@@ -44,20 +45,28 @@ class Release:
     image: pulumi.Input[dict[str, str]]  # architecture to repository@digest
     samples: pulumi.Input[str]  # s3://… of the questions
     golden: pulumi.Input[str]  # s3://… of XGBoost's answers to them
+    record: pulumi.Input[str] | None = None  # key of what the tree itself has published, once there
 
     @classmethod
-    def of(cls, settings: Settings, place: Place, clients: Clients) -> Release:
-        """This stack's own, or that of the stack it follows."""
+    def of(
+        cls, settings: Settings, place: Place, clients: Clients, pinned: records.Record | None
+    ) -> Release:
+        """This stack's own, that of the stack it follows, or an older one of either.
+
+        A publisher that names an older one publishes its tree all the same: nothing that is there
+        goes, and whoever takes the name out again finds the newest as it was.
+        """
         if settings.release_from:
-            return _followed(settings)
-        return _published(settings, place, clients)
+            return _recorded(pinned) if pinned else _followed(settings)
+        own = _published(settings, place, clients)
+        return replace(_recorded(pinned), record=own.record) if pinned else own
 
     def outputs(self) -> dict[str, Any]:
         """The stack's outputs, which a follower reads under the names of the fields."""
         return {name: getattr(self, name) for name in _OUTPUTS}
 
 
-_OUTPUTS = [field.name for field in fields(Release) if field.name != "registered"]
+_OUTPUTS = [field.name for field in fields(Release) if field.name not in ("registered", "record")]
 
 
 def _followed(settings: Settings) -> Release:
@@ -67,6 +76,14 @@ def _followed(settings: Settings) -> Release:
     return Release(
         registered={name: published[name] for name in recipe.RECIPES},
         **{name: upstream.require_output(name) for name in _OUTPUTS},
+    )
+
+
+def _recorded(record: records.Record) -> Release:
+    components = record.outputs["components"]
+    return Release(
+        registered={name: pulumi.Output.from_input(components[name]) for name in recipe.RECIPES},
+        **{name: record.outputs[name] for name in _OUTPUTS},
     )
 
 
@@ -93,7 +110,7 @@ def _published(settings: Settings, place: Place, clients: Clients) -> Release:
         place=place,
         clients=clients,
     )
-    return Release(
+    release = Release(
         release=components.release,
         model=answers.model,
         registered=components.versions,
@@ -109,6 +126,7 @@ def _published(settings: Settings, place: Place, clients: Clients) -> Release:
         samples=artifacts.uris["samples.json"],
         golden=artifacts.uris["golden.json"],
     )
+    return replace(release, record=records.keep(release.outputs(), parent=components).key)
 
 
 class Components(pulumi.ComponentResource):

@@ -24,6 +24,7 @@ KEYS = frozenset(  # Pulumi.yaml declares the same; a test holds both
         "thing",
         "thing-group",
         "release-from",
+        "release",
         "device-role",
         "architectures",
         "model",
@@ -74,6 +75,7 @@ class Settings:
     thing: str
     thing_group: str
     release_from: str
+    release: str
     device_role: str
     architectures: tuple[str, ...]
     model: Path
@@ -100,6 +102,7 @@ class Settings:
             thing=read.text("thing"),
             thing_group=read.text("thing-group"),
             release_from=read.text("release-from"),
+            release=read.text("release"),
             device_role=read.text("device-role"),
             architectures=read.words("architectures"),
             model=Path(read.text("model")),
@@ -175,8 +178,15 @@ class Settings:
         return f"{self.project}/{self.stack}"
 
     def bucket(self, place: Place) -> str:
+        return self._bucket_of(self.stack, place)
+
+    def release_bucket(self, place: Place) -> str:
+        """Where the releases are kept that this stack can deploy: its own, or those it follows."""
+        return self._bucket_of(self.release_from or self.stack, place)
+
+    def _bucket_of(self, stack: str, place: Place) -> str:
         """At most 63 characters: S3's limit, which the stack's length is checked against."""
-        return f"{self.project}-{self.stack}-{place.account}-{place.region}"[:63].rstrip("-")
+        return f"{self.project}-{stack}-{place.account}-{place.region}"[:63].rstrip("-")
 
 
 class _Reader:

@@ -13,6 +13,7 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from io import BytesIO
 from types import SimpleNamespace
 from typing import Any
 
@@ -80,9 +81,9 @@ class Account:
     deployments: list[dict[str, Any]] = field(default_factory=list)  # oldest first
     components: dict[str, dict[str, str]] = field(default_factory=dict)  # ARN to tags
     repositories: dict[str, dict[str, str]] = field(default_factory=dict)  # name to tags
-    images: set[tuple[str, str]] = field(default_factory=set)
+    images: dict[tuple[str, str], str] = field(default_factory=dict)  # repository, tag to digest
     buckets: dict[str, dict[str, str]] = field(default_factory=dict)
-    objects: dict[str, list[str]] = field(default_factory=dict)
+    objects: dict[str, dict[str, bytes]] = field(default_factory=dict)  # bucket, key to content
     foreign_buckets: set[str] = field(default_factory=set)
     roles: dict[str, dict[str, Any]] = field(default_factory=lambda: {DEVICE_ROLE: TRUST})
     policies: set[tuple[str, str]] = field(default_factory=set)  # inline: role and policy
@@ -106,7 +107,7 @@ class Account:
     @property
     def changes(self) -> list[str]:
         """The operations that changed something."""
-        changing = ("Create", "Delete", "Cancel", "BatchDelete")
+        changing = ("Create", "Delete", "Cancel", "BatchDelete", "Put")
         return [operation for operation, _ in self.asked if operation.startswith(changing)]
 
     def session(self) -> boto3.Session:
@@ -344,10 +345,11 @@ class Account:
         return {"tags": _tag_list(self.repositories[resourceArn.partition(":repository/")[2]])}
 
     def _delete_repository(self, *, repositoryName: str, force: bool) -> dict[str, Any]:
-        inside = {image for image in self.images if image[0] == repositoryName}
+        inside = [image for image in self.images if image[0] == repositoryName]
         if inside and not force:
             raise Refused("RepositoryNotEmptyException")
-        self.images -= inside
+        for image in inside:
+            del self.images[image]
         del self.repositories[repositoryName]
         return {}
 
@@ -356,8 +358,39 @@ class Account:
     ) -> dict[str, Any]:
         if repositoryName not in self.repositories:
             raise Refused("RepositoryNotFoundException")
-        self.images -= {(repositoryName, image["imageTag"]) for image in imageIds}
+        for (repository, tag), digest in list(self.images.items()):
+            asked = {"imageTag": tag} in imageIds or {"imageDigest": digest} in imageIds
+            if repository == repositoryName and asked:
+                del self.images[repository, tag]
         return {"imageIds": [], "failures": []}  # of an image that isn't there it says no error
+
+    def _batch_get_image(
+        self, *, repositoryName: str, imageIds: list[dict[str, str]]
+    ) -> dict[str, Any]:
+        if repositoryName not in self.repositories:
+            raise Refused("RepositoryNotFoundException")
+        [asked] = imageIds
+        digest = self.images.get((repositoryName, asked["imageTag"]))
+        image = {
+            "imageId": {"imageDigest": digest},
+            "imageManifest": f"the manifest of {digest}",
+            "imageManifestMediaType": "application/vnd.docker.distribution.manifest.v2+json",
+        }
+        return {"images": [image] if digest else []}
+
+    def _put_image(
+        self,
+        *,
+        repositoryName: str,
+        imageManifest: str,
+        imageManifestMediaType: str,
+        imageTag: str,
+    ) -> dict[str, Any]:
+        assert imageManifestMediaType, "or ECR has to guess"
+        if (repositoryName, imageTag) in self.images:
+            raise Refused("ImageAlreadyExistsException")
+        self.images[repositoryName, imageTag] = imageManifest.removeprefix("the manifest of ")
+        return {}
 
     # s3
 
@@ -374,13 +407,28 @@ class Account:
             raise Refused("NoSuchTagSet")
         return {"TagSet": _tag_list(self.buckets[Bucket])}
 
-    def _list_objects_v2(self, *, Bucket: str, EncodingType: str) -> dict[str, Any]:
+    def _list_objects_v2(
+        self, *, Bucket: str, EncodingType: str, Prefix: str = "", ContinuationToken: str = ""
+    ) -> dict[str, Any]:
         assert EncodingType == "url"  # boto3's own addition
-        keys = self.objects.get(Bucket, [])
-        return {"Contents": [{"Key": key} for key in keys]} if keys else {}
+        if Bucket not in self.buckets:
+            raise Refused("NoSuchBucket")
+        everything = [  # stored one after the other, a second apart
+            {"Key": key, "LastModified": NOON + timedelta(seconds=number)}
+            for number, key in enumerate(self.objects.get(Bucket, {}))
+            if key.startswith(Prefix)
+        ]
+        page = _page("Contents", everything, ContinuationToken)
+        if token := page.pop("nextToken", None):
+            page |= {"IsTruncated": True, "NextContinuationToken": token}
+        return page
+
+    def _get_object(self, *, Bucket: str, Key: str, ChecksumMode: str) -> dict[str, Any]:
+        assert ChecksumMode  # boto3's own addition
+        return {"Body": BytesIO(self.objects[Bucket][Key])}
 
     def _delete_object(self, *, Bucket: str, Key: str) -> dict[str, Any]:
-        self.objects[Bucket].remove(Key)
+        del self.objects[Bucket][Key]
         return {}
 
     def _delete_bucket(self, *, Bucket: str) -> dict[str, Any]:

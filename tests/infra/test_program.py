@@ -14,6 +14,7 @@ from typing import Any
 import pulumi
 import pytest
 
+from infra import policies
 from infra.recipe import CHECK, CONSUMER, RECIPES, SERVICE
 from infra.settings import Misconfigured
 from tests.infra.engine import AS_REGISTERED, DIGEST, Engine, Registered
@@ -22,6 +23,7 @@ from tests.infra.pulumi_yaml import ROOT, config_of
 
 BOTH = ["amd64", "aarch64"]
 ENDS = ("residue", "nobody-follows")  # of a stack: everything is between them
+ALONE = (*ENDS, "old-releases")  # what looks at the stack as a whole
 UPSTREAM: dict[str, Any] = {
     "release": "cafe0123",
     "model": "abc",
@@ -98,6 +100,11 @@ def recipes(engine: Engine) -> dict[str, dict[str, Any]]:
     }
 
 
+def files(engine: Engine) -> list[Registered]:
+    """The objects that devices download."""
+    return [one for one in engine.of_type("BucketObjectv2") if one.name != "record"]
+
+
 def content(one: Registered) -> bytes:
     """What an object holds, unpacked."""
     asset = one.inputs["source"]
@@ -116,20 +123,20 @@ def test_everything_belongs_to_a_component(deployed: Engine) -> None:
         for one in deployed.registered
         if one.parent not in by_urn(deployed)
         and not one.type.startswith("edge:")
-        and one.name not in ENDS
+        and one.name not in ALONE
     ]
     assert strays == [], "without parent=self it stands beside its component"
 
 
 def test_components_make_only_what_they_are_named_for(deployed: Engine) -> None:
     for one in deployed.registered:
-        if not one.type.startswith("edge:") and one.name not in ENDS:
+        if not one.type.startswith("edge:") and one.name not in ALONE:
             parent = by_urn(deployed)[one.parent]
             where = one.type.partition(":")[2].split("/")[0].split(":")[0]
             allowed = {
                 "edge:registry:Registry": {"ecr", "index"},
                 "edge:artifacts:Artifacts": {"s3"},
-                "edge:release:Components": {"greengrassv2", "dynamic"},
+                "edge:release:Components": {"greengrassv2", "dynamic", "s3"},
                 "edge:rollout:Rollout": {"greengrassv2", "iam", "dynamic"},
             }[parent.type]
             assert where in allowed, f"{one.name} in {parent.type}"
@@ -178,7 +185,7 @@ def test_a_refusal_comes_before_the_first_resource(program: Program, values: Any
 
 
 def test_objects_lie_under_a_key_made_from_their_content_and_are_kept(deployed: Engine) -> None:
-    objects = deployed.of_type("BucketObjectv2")
+    objects = files(deployed)
     assert {one.inputs["key"].partition("/")[2] for one in objects} == {
         "model.bz2",
         "samples.json",
@@ -194,10 +201,7 @@ def test_objects_lie_under_a_key_made_from_their_content_and_are_kept(deployed: 
 
 
 def test_recipes_name_the_objects_and_images_that_were_made(deployed: Engine) -> None:
-    stored = {
-        f"s3://{one.inputs['bucket']}/{one.inputs['key']}"
-        for one in deployed.of_type("BucketObjectv2")
-    }
+    stored = {f"s3://{one.inputs['bucket']}/{one.inputs['key']}" for one in files(deployed)}
     images = {
         f"docker:{one.inputs['imageName'].rpartition(':')[0]}@{DIGEST}"
         for one in deployed.of_type(":Image")
@@ -215,7 +219,7 @@ def test_a_component_version_waits_for_the_files_and_images_that_its_recipe_name
     deployed: Engine,
 ) -> None:
     for version in deployed.of_type("greengrassv2:ComponentVersion"):
-        for needed in [*deployed.of_type(":Image"), *deployed.of_type("BucketObjectv2")]:
+        for needed in [*deployed.of_type(":Image"), *files(deployed)]:
             assert waits_for(deployed, version, needed), (
                 f"the cloud reads the artifacts when it makes the version: {needed.name}"
             )
@@ -249,9 +253,7 @@ def test_what_can_be_met_as_a_leftover_is_cleared_before_it_is_made(deployed: En
         assert image.before_update == image.before_create, "a new tag is an update"
 
 
-def test_an_image_for_each_architecture_under_a_tag_that_the_lifecycle_counts(
-    deployed: Engine,
-) -> None:
+def test_an_image_for_each_architecture_under_a_tag_of_its_own(deployed: Engine) -> None:
     images = {one.inputs["build"]["platform"]: one for one in deployed.of_type(":Image")}
     assert set(images) == {"linux/amd64", "linux/arm64"}
     tags = {
@@ -260,8 +262,7 @@ def test_an_image_for_each_architecture_under_a_tag_that_the_lifecycle_counts(
     assert tags["linux/amd64"].startswith("amd64-")
     assert tags["linux/arm64"].startswith("aarch64-")
     rules = json.loads(deployed.one("LifecyclePolicy").inputs["policy"])["rules"]
-    counted = [prefix for rule in rules for prefix in rule["selection"].get("tagPrefixList", [])]
-    assert all(any(tag.startswith(prefix) for prefix in counted) for tag in tags.values())
+    assert rules == policies.lifecycle()["rules"]
     assert deployed.one("ecr/repository:Repository").inputs["imageTagMutability"] == "IMMUTABLE"
 
 
@@ -357,7 +358,7 @@ def test_the_device_may_read_before_it_is_told_to(deployed: Engine) -> None:
     rights, deployment = deployed.one("RolePolicy"), deployed.one("greengrassv2:Deployment")
     assert rights.urn in deployment.depends_on, "the first download would be refused"
     allowed = json.dumps(rights.inputs["policy"])
-    for one in deployed.of_type("BucketObjectv2"):
+    for one in files(deployed):
         assert f"arn:aws:s3:::{one.inputs['bucket']}/{one.inputs['key']}" in allowed
     assert f"arn:aws:ecr:{REGION}:{ACCOUNT}:repository/edge-inference/dev" in allowed
     assert rights.inputs["role"] == "GreengrassV2TokenExchangeRole"
@@ -366,7 +367,7 @@ def test_the_device_may_read_before_it_is_told_to(deployed: Engine) -> None:
 def test_no_right_outlives_the_release_it_was_for(deployed: Engine) -> None:
     statements = json.loads(deployed.one("RolePolicy").inputs["policy"])["Statement"]
     readable = {arn for one in statements if one["Sid"] == "Artifacts" for arn in one["Resource"]}
-    assert len(readable) == len(deployed.of_type("BucketObjectv2")), "these objects, no others"
+    assert len(readable) == len(files(deployed)), "these objects, no others"
 
 
 def test_a_device_forgets_an_older_version_s_rights(deployed: Engine) -> None:
@@ -454,6 +455,105 @@ def test_a_destroy_finds_the_code_that_an_older_up_has_named_in_the_state(deploy
             "a destroy imports the class by the name in the state; moved, it would not be found"
         )
         assert len(stored) < 100, "a reference: pickled by value, every edit would be a change"
+
+
+# Older releases
+
+
+def put_record(account: Account, stack: str = "dev", **differs: Any) -> dict[str, Any]:
+    """A release that the stack has published before, in its bucket."""
+    bucket = f"edge-inference-{stack}-{ACCOUNT}-{REGION}"
+    outputs = UPSTREAM | differs
+    account.buckets[bucket] = {}
+    account.objects.setdefault(bucket, {})[f"releases/{outputs['release']}.json"] = json.dumps(
+        outputs
+    ).encode()
+    return outputs
+
+
+def test_what_is_published_leaves_a_record_that_says_what_a_follower_would_read(
+    program: Program,
+) -> None:
+    engine = program.run(thing="press-1")
+    [record] = [one for one in engine.of_type("BucketObjectv2") if one.name == "record"]
+    assert record.inputs["key"] == f"releases/{program.exported['release']}.json"
+    assert json.loads(record.inputs["content"]) == {
+        name: program.exported[name] for name in UPSTREAM
+    }
+    assert record.retained, "or the next release would take the way back away"
+    assert not record.deletes_first
+
+
+@pytest.mark.parametrize("follows", ["", "dev"])
+def test_an_older_release_is_deployed_as_it_was_recorded(
+    account: Account, program: Program, follows: str
+) -> None:
+    older = put_record(account, release="0123abcd")
+    stack = "press-2" if follows else "dev"
+    engine = program.run(stack, thing="press-1", release="0123abcd", release_from=follows)
+    asked = engine.one("greengrassv2:Deployment").inputs["components"]
+    assert {name: one["componentVersion"] for name, one in asked.items()} == older["components"]
+    allowed = json.dumps(engine.one("RolePolicy").inputs["policy"])
+    for arn in (*older["objects"], older["repository_arn"]):
+        assert arn in allowed, "its device reads the older files"
+    assert {name: program.exported[name] for name in UPSTREAM} == older, "and so do its followers"
+
+
+def test_naming_an_older_release_changes_nothing_of_what_is_published(
+    account: Account, program: Program
+) -> None:
+    def published(engine: Engine) -> dict[str, str]:
+        return {
+            one.urn: json.dumps(one.inputs, sort_keys=True, default=vars)
+            for one in engine.registered
+            if "edge:rollout:Rollout" not in one.urn and one.name not in ALONE
+        }
+
+    put_record(account, release="0123abcd")
+    newest = published(program.run(thing="press-1"))
+    assert published(program.run(thing="press-1", release="0123abcd")) == newest, (
+        "what a pinned stack no longer declared would have to be made again on the way forward"
+    )
+
+
+@pytest.mark.parametrize("thing", ["press-1", ""])
+def test_old_releases_go_only_once_the_new_one_answers_and_is_recorded(
+    account: Account, program: Program, thing: str
+) -> None:
+    put_record(account, release="0123abcd")
+    for pin in ("", "0123abcd"):
+        engine = program.run(thing=thing, release=pin)
+        [record] = [one for one in engine.of_type("BucketObjectv2") if one.name == "record"]
+        old = engine.one("edge:OldReleases")
+        assert waits_for(engine, old, record), (
+            "or what only the new one shares with an old one goes"
+        )
+        for answering in engine.of_type("edge:Answering"):
+            assert waits_for(engine, old, answering), (
+                "or a red one would find nothing to go back to"
+            )
+
+
+def test_a_release_that_is_not_kept_is_refused_with_those_that_are(
+    account: Account, program: Program
+) -> None:
+    with pytest.raises(Misconfigured, match=r"not kept .*: none\. pulumi config"):
+        program.run(thing="press-1", release="0123abcd")
+    for number in range(12):
+        put_record(account, release=f"{number:08x}")
+    with pytest.raises(Misconfigured) as refused:
+        program.run(thing="press-1", release="0123abcd")
+    assert "the newest first: 0000000b, 0000000a, 00000009, " in str(refused.value)
+    assert "00000002 and 2 more. pulumi config set release ID" in str(refused.value)
+    assert program.engine.registered == [], "before anything exists"
+
+
+def test_a_device_that_an_older_release_does_not_fit_is_refused(
+    account: Account, program: Program
+) -> None:
+    put_record(account, release="0123abcd", image={"aarch64": f"somewhere@{DIGEST}"})
+    with pytest.raises(Misconfigured, match="device-architecture"):
+        program.run(thing="press-1", release="0123abcd")
 
 
 # Other stacks
