@@ -177,7 +177,7 @@ def observe_target(
 
 def release_name(components: Mapping[str, str]) -> str:
     """The short name of these versions, as the stack's output has it; empty unless complete."""
-    return versions.digest(dict(components))[:8] if set(components) == set(RECIPES) else ""
+    return versions.release_name(components) if set(components) == set(RECIPES) else ""
 
 
 def _target(

@@ -164,7 +164,7 @@ class Components(pulumi.ComponentResource):
             component: versions.component_version(settings.major, judged[component])
             for component in recipe.RECIPES
         }
-        self.release, self.versions = versions.digest(self.planned)[:8], {}
+        self.release, self.versions = versions.release_name(self.planned), {}
         for component, write in recipe.RECIPES.items():
             version = self.planned[component]
             registered = greengrassv2.ComponentVersion(

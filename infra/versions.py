@@ -32,6 +32,14 @@ def component_version(major: int, content: Any) -> str:
     return f"{major}.{minor}.{patch}"
 
 
+def release_name(components: Mapping[str, str]) -> str:
+    """The short name of a release: of its components' versions, by name.
+
+    With a letter first, or YAML would take some of them for numbers: 03512e18.
+    """
+    return f"r{digest(dict(components))[:8]}"
+
+
 def build_tag(files: Iterable[Path], root: Path, arguments: Mapping[str, str]) -> str:
     """The tag of the image made from these files below `root` and these build arguments.
 

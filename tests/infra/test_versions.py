@@ -10,7 +10,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from infra.versions import build_tag, canonical, component_version
+from infra.versions import build_tag, canonical, component_version, release_name
 
 VERSION = re.compile(r"(0|[1-9]\d*)(\.(0|[1-9]\d{0,5})){2}")
 PYTHON_311 = {"BUILD_IMAGE": "python:3.11"}
@@ -104,3 +104,10 @@ def test_every_byte_name_and_argument_makes_a_new_image(tmp_path: Path) -> None:
 
 def test_a_tag_is_one_that_docker_takes() -> None:
     assert re.fullmatch(r"[0-9a-f]{16}", build_tag([], Path(), {}))
+
+
+@given(st.dictionaries(st.text(), st.text()))
+def test_the_name_of_a_release_is_a_word_to_every_reader_of_yaml(
+    components: dict[str, str],
+) -> None:
+    assert release_name(components)[0].isalpha(), "03512e18 is a number to Pulumi's"

@@ -19,7 +19,7 @@ import xgboost
 import yaml
 
 from greenhouse import account, report
-from greenhouse.home import REGION, Ports, aws_environment
+from greenhouse.home import ACCOUNT, REGION, Ports, aws_environment
 from tests.whole.place import STACK, Place, copy_tree, wait_until
 
 pytestmark = pytest.mark.whole
@@ -53,6 +53,19 @@ class Account:
 
     def bucket(self) -> bool:
         return bool(self._client("s3").list_buckets()["Buckets"])
+
+    def releases(self) -> list[str]:
+        """Those that have a record, the oldest first."""
+        s3 = self._client("s3")
+        [bucket] = s3.list_buckets()["Buckets"]
+        listed = s3.list_objects_v2(Bucket=bucket["Name"], Prefix="releases/")["Contents"]
+        oldest_first = sorted(listed, key=lambda one: one["LastModified"])
+        return [Path(one["Key"]).stem for one in oldest_first]
+
+    def versions(self, component: str) -> set[str]:
+        arns = f"arn:aws:greengrass:{REGION}:{ACCOUNT}:components:{component}"
+        listed = account.greengrass(self.ports).list_component_versions(arn=arns)
+        return {one["componentVersion"] for one in listed["componentVersions"]}
 
     def component(self) -> bool:
         listed = account.greengrass(self.ports).list_components(scope="PRIVATE")["components"]
@@ -136,6 +149,32 @@ def test_a_new_model_changes_no_image_and_only_the_components_that_carry_it(plac
 def test_a_model_that_comes_back_is_an_ordinary_green_up(place: Place) -> None:
     place.up()
     assert place.await_answers(place.outputs()["model"]) == xgboost_says(place)
+
+
+def test_an_older_release_is_deployed_by_its_name_as_it_was(place: Place) -> None:
+    newest = place.outputs()
+    older, name = account_has(place).releases()
+    assert name == newest["release"], "it came back, so it is the newest"
+    place.configure(release=older)
+    place.up()
+    now = place.outputs()
+    assert (now["release"], now["image"]) == (older, newest["image"])
+    assert now["model"] != newest["model"]
+    assert place.await_answers(now["model"]) != xgboost_says(place), "that is the newest model"
+    place.pulumi("preview", "--stack", STACK, "--expect-no-changes")
+
+
+def test_the_way_forward_drops_what_no_device_needs_and_keeps_the_way_back(place: Place) -> None:
+    unused, older = account_has(place).releases()[::-1]
+    known = account_has(place).versions("com.ml.check")
+    place.configure(release=None, keep_releases=1, consumer_interval=2)
+    said = place.up()
+    outputs = place.outputs()
+    assert place.await_answers(outputs["model"]) == xgboost_says(place)
+    assert f"removed release {unused}" in said, said
+    assert account_has(place).releases() == [older, outputs["release"]]
+    now = account_has(place).versions("com.ml.check")
+    assert len(known) == len(now) == 2, "the one that is gone, and the new one"
 
 
 @pytest.mark.parametrize(
