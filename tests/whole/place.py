@@ -117,7 +117,7 @@ class Place:
         """The component of others runs, and its deployment is over."""
         wait_until(
             lambda: self.states().get(account.TENANT) == ("1.0.0", "RUNNING"),
-            seconds=30,
+            seconds=120,
             why="the tenant does not run",
         )
 
@@ -218,7 +218,7 @@ class Place:
         seen = len(self.answers())
         wait_until(
             lambda: any(answer["model"] == model for answer in self.answers()[seen:]),
-            seconds=60,
+            seconds=120,
             why=f"the consumer heard nothing from model {model}",
         )
         return list(next(a for a in self.answers()[seen:] if a["model"] == model)["predictions"])
