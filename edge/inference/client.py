@@ -10,11 +10,12 @@ import secrets
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
+from functools import partial
 from itertools import count
 from typing import Any
 
 from . import log
-from .ipc import Line, Sent
+from .ipc import Line, Sent, settle
 from .protocol import (
     ANSWER_TOPIC,
     REQUEST_TOPIC,
@@ -112,12 +113,5 @@ async def confirmed(start: Callable[[Sent], None]) -> None:
     """Start something, and wait until the nucleus has confirmed it; raises ConnectionError."""
     outcome: Future[None] = Future()
     outcome.set_running_or_notify_cancel()  # whoever waits may leave, the message won't
-
-    def sent(error: ConnectionError | None) -> None:
-        if error:
-            outcome.set_exception(error)
-        else:
-            outcome.set_result(None)
-
-    start(sent)
+    start(partial(settle, outcome))
     await asyncio.wrap_future(outcome)

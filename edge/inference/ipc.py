@@ -1,27 +1,32 @@
-"""Greengrass IPC by awsiotsdk, and the only place that knows it.
+"""Greengrass IPC by AWS's libraries, and the only place that knows them.
 
 Nucleus Lite closes the socket instead of answering a message that is too large, and a nucleus that
 restarts closes it as well; the subscription goes with it. So a line connects and subscribes again,
 a bounded number of times in a row: after a restart of the nucleus a container may hold a socket
 that nobody will ever listen on, and only leaving (exit 69) lets the nucleus start it anew.
 
-The SDK calls back on one thread of its own. Messages are handed on right there, and may be answered
-right there, since a hop to another thread and back costs a third of a round trip (0.83 ms instead
-of the echo's 0.62, 2026-11-23). But while its thread is busy the SDK reads nothing: whoever takes
+Connecting is awsiotsdk's, streams are awscrt's: the SDK's classes for operations and shapes are a
+quarter of what the service costs under load, and 2.5 MB of it (docs/decisions/0015).
+
+The library calls back on one thread of its own. Messages are handed on right there, and may be
+answered right there, since a hop to another thread and back costs a third of a round trip (0.83 ms
+instead of the echo's 0.62, 2026-11-23). But while its thread is busy nothing is read: whoever takes
 long goes elsewhere. No asyncio: importing it is a sixth of the service's start.
 """
 
 from __future__ import annotations
 
+import base64
 import importlib.util
 import json
 import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
+from functools import cache, partial
 from queue import Empty, SimpleQueue
 from typing import Any
 
@@ -29,6 +34,8 @@ from typing import Any
 if "awsiot" not in sys.modules and (_spec := importlib.util.find_spec("awsiot")):
     sys.modules["awsiot"] = importlib.util.module_from_spec(_spec)
 
+from awscrt.eventstream import Header
+from awscrt.eventstream.rpc import ClientContinuationHandler, MessageFlag, MessageType
 from awscrt.exceptions import AwsCrtError
 from awscrt.io import (
     ClientBootstrap,
@@ -38,14 +45,6 @@ from awscrt.io import (
     SocketOptions,
 )
 from awsiot import eventstreamrpc
-from awsiot.greengrasscoreipc.client import GreengrassCoreIPCClient, SubscribeToTopicStreamHandler
-from awsiot.greengrasscoreipc.model import (
-    BinaryMessage,
-    PublishMessage,
-    PublishToTopicRequest,
-    SubscribeToTopicRequest,
-    UpdateStateRequest,
-)
 
 from . import log
 from .settings import Nucleus, Unreachable
@@ -55,9 +54,10 @@ REPLY_SECONDS = 10.0  # Lite holds a publisher up for 3 s when a subscriber does
 PAUSES = (0.1, 0.2, 0.4, 0.8, 1.6, 3.2)  # s between attempts in a row; then the line is lost
 STEADY_SECONDS = 10.0  # a connection that held that long has earned all its attempts again
 CLOSE_SECONDS = 0.4
-REPLIED = 64  # published messages whose streams may still be closed by the nucleus itself
 
-# whatever the SDK raises for a call that went wrong; an application's errors are RuntimeErrors
+_SERVICE_MODEL = "aws.greengrass#"
+_MODEL_HEADER = "service-model-type"
+# whatever the libraries raise for a call that went wrong; their own errors are RuntimeErrors
 _SDK_ERRORS = (RuntimeError, AwsCrtError, OSError, TimeoutError)
 
 Received = Callable[[bytes], None]
@@ -204,91 +204,81 @@ class _Connection:
                 nucleus.token
             ),
         )
-        self._client = GreengrassCoreIPCClient(self._connection)
-        self._subscription: Any = None
-        self._posted: deque[tuple[float, Any]] = deque()  # operations, and since when
+        self._subscription: _Stream | None = None
+        self._owed: dict[_Stream, float] = {}  # what waits for its reply, and since when
 
     def open(self, topic: str, received: Received) -> None:
         """Connect and subscribe; raises ConnectionError."""
         self._done(
             "connecting", lambda: self._connection.connect(_Lifecycle(self)), CONNECT_SECONDS
         )
-        self._subscription = self._client.new_subscribe_to_topic(_Messages(self, received))
-        request = SubscribeToTopicRequest(topic=topic)
-        self._done(
-            f"subscribing to {topic!r}", lambda: _start(self._subscription, request), REPLY_SECONDS
+        what = f"subscribing to {topic!r}"
+        subscribed: Future[None] = Future()
+        subscription = _Stream(
+            what, partial(settle, subscribed), heard=received, ended=self._subscription_ended
         )
+
+        def subscribe() -> Future[None]:
+            subscription.start(self._connection, "SubscribeToTopic", {"topic": topic})
+            return subscribed
+
+        self._subscription = subscription
+        self._done(what, subscribe, REPLY_SECONDS)
 
     def over(self) -> str:
         """Wait for the end, and say what it was; a nucleus that owes a reply for long is one."""
         while not self._patience.wait(REPLY_SECONDS / 2, lambda: self._reason is not None):
             long_ago = time.monotonic() - REPLY_SECONDS
-            if any(
-                since < long_ago and not operation.get_response().done()
-                for since, operation in list(self._posted)
-            ):
+            if any(since < long_ago for since in list(self._owed.values())):
                 return f"no reply to a publication within {REPLY_SECONDS:.0f} s"
         return self._reason or ""
 
     def post(self, topic: str, payload: bytes, sent: Sent) -> bool:
         """Write a message; False when nothing was written, as the connection is over."""
-        request = PublishToTopicRequest(
-            topic=topic,
-            publish_message=PublishMessage(binary_message=BinaryMessage(message=payload)),
-        )
-        operation = self._told(
-            f"publishing on {topic!r}", self._client.new_publish_to_topic, request, sent
-        )
-        if operation is None:
-            return False
-        self._posted.append((time.monotonic(), operation))
-        # Java ends the stream with its answer, Lite leaves it open for us. Closing one that Java
-        # has just closed would be an error, hence the distance.
-        while len(self._posted) > REPLIED and self._posted[0][1].get_response().done():
-            self._posted.popleft()[1].close()
-        return True
+        message = {"binaryMessage": {"message": base64.b64encode(payload).decode()}}
+        request = {"topic": topic, "publishMessage": message}
+        return self._tell(f"publishing on {topic!r}", "PublishToTopic", request, sent)
 
     def update_state(self, state: str, sent: Sent) -> bool:
         """Write the component's state; False when nothing was written."""
-        request = UpdateStateRequest(state=state)
-        operation = self._told(f"the state {state}", self._client.new_update_state, request, sent)
-        return operation is not None
+        return self._tell(f"the state {state}", "UpdateState", {"state": state}, sent)
 
     def unsubscribe(self, seconds: float) -> None:
         subscription, self._subscription = self._subscription, None
-        subscription.close().result(seconds)
+        if subscription and (closed := subscription.close()):
+            closed.result(seconds)
 
     def close(self) -> None:
         with suppress(*_SDK_ERRORS):  # why it ended has been told by `over`, or by what failed
             self._connection.close().result(CLOSE_SECONDS)
-        self._posted.clear()  # a third of a megabyte, which a cycle would keep until it is found
 
     def ended(self, reason: str) -> None:
         """The nucleus ended the connection, or the subscription that it is there for."""
         self._reason = self._reason or reason
         self._patience.tell()
 
-    def subscription_ended(self) -> None:
+    def _subscription_ended(self, reason: str) -> None:
         if self._subscription is not None:  # else we did it
-            self.ended("the nucleus ended the subscription")
+            self.ended(reason)
 
-    def _told(self, what: str, new: Callable[[], Any], request: Any, sent: Sent) -> Any | None:
-        """The operation that tells something, or None; `sent` learns of the nucleus' reply."""
+    def _tell(self, what: str, operation: str, request: dict[str, Any], sent: Sent) -> bool:
+        """Whether it was written; `sent` learns of the nucleus' reply."""
 
-        def replied(reply: Future[Any]) -> None:
-            error = reply.exception()
-            sent(_failed(what, error) if error else None)
+        def replied(error: ConnectionError | None) -> None:
+            self._owed.pop(stream, None)
+            sent(error)
 
+        stream = _Stream(what, replied)
+        self._owed[stream] = time.monotonic()
         try:
-            operation = new()
-            reply = _start(operation, request)
+            stream.start(self._connection, operation, request)
         except _SDK_ERRORS as exc:
+            self._owed.pop(stream)
             self.ended(str(_failed(what, exc)))
-            return None
-        reply.add_done_callback(replied)
-        return operation
+            return False
+        return True
 
-    def _done(self, what: str, start: Callable[[], Any], seconds: float) -> None:
+    def _done(self, what: str, start: Callable[[], Future[None]], seconds: float) -> None:
         try:
             outcome = start()
             outcome.add_done_callback(lambda _: self._patience.tell())
@@ -299,17 +289,117 @@ class _Connection:
         if not in_time:
             raise ConnectionError(f"{what}: no reply within {seconds:.0f} s")
         if error:
-            raise _failed(what, error) from error
+            raise error if isinstance(error, ConnectionError) else _failed(what, error)
 
 
-def _start(operation: Any, request: Any) -> Any:
-    """The future of its reply."""
-    operation.activate(request)
-    return operation.get_response()
+class _Stream(ClientContinuationHandler):  # type: ignore[misc]  # the libraries are untyped
+    """One operation: its request, its reply, and of a subscription what comes after that."""
+
+    def __init__(
+        self,
+        what: str,
+        replied: Sent,
+        *,
+        heard: Received | None = None,
+        ended: Callable[[str], None] | None = None,
+    ) -> None:
+        self._what = what
+        self._replied: Sent | None = replied
+        self._heard = heard
+        self._ended = ended
+        self._continuation: Any = None
+
+    def start(
+        self, connection: eventstreamrpc.Connection, operation: str, request: dict[str, Any]
+    ) -> None:
+        """Write the request; raises one of _SDK_ERRORS."""
+        # what the SDK's own operations call; the version is pinned
+        self._continuation = connection._new_stream(self)
+        self._continuation.activate(
+            operation=_SERVICE_MODEL + operation,
+            headers=_headers(operation),
+            payload=json.dumps(request).encode(),
+            message_type=MessageType.APPLICATION_MESSAGE,
+        )
+
+    def close(self) -> Future[None] | None:
+        """End the stream: done once it has ended, None where it has ended already."""
+        continuation = self._continuation
+        if continuation is None:
+            return None
+        closed: Future[None] = continuation.closed_future
+        with suppress(*_SDK_ERRORS):  # it ends at this moment
+            continuation.send_message(
+                message_type=MessageType.APPLICATION_MESSAGE, flags=MessageFlag.TERMINATE_STREAM
+            )
+        return closed
+
+    def on_continuation_message(
+        self,
+        headers: Sequence[Header],
+        payload: bytes,
+        message_type: MessageType,
+        flags: int,
+        **_: Any,
+    ) -> None:
+        fine = message_type is MessageType.APPLICATION_MESSAGE
+        replied, self._replied = self._replied, None
+        if replied:
+            replied(None if fine else self._failed(_error(headers, payload)))
+            # Java ends the stream with its answer, Lite leaves it open for us
+            if self._heard is None and not flags & MessageFlag.TERMINATE_STREAM:
+                self.close()
+        elif self._heard and fine:
+            self._heard(_message(json.loads(payload)))
+        elif self._ended:
+            self._ended(f"the subscription failed: {_error(headers, payload)}")
+
+    def on_continuation_closed(self, **_: Any) -> None:
+        self._continuation = None  # which would keep us, and we it
+        replied, self._replied = self._replied, None
+        if replied:
+            replied(self._failed("the stream was closed"))
+        if self._ended:
+            self._ended("the nucleus ended the subscription")
+
+    def _failed(self, reason: str) -> ConnectionError:
+        return ConnectionError(f"{self._what}: {reason}")
+
+
+@cache
+def _headers(operation: str) -> list[Header]:
+    return [
+        Header.from_string(":content-type", "application/json"),
+        Header.from_string(_MODEL_HEADER, f"{_SERVICE_MODEL}{operation}Request"),
+    ]
+
+
+def _message(event: Any) -> bytes:
+    """What was published, as the bytes it was; who published JSON is understood, too."""
+    if "binaryMessage" in event:
+        return base64.b64decode(event["binaryMessage"].get("message", ""))
+    return json.dumps(event["jsonMessage"]["message"]).encode()
+
+
+def _error(headers: Sequence[Header], payload: bytes) -> str:
+    """The nucleus' words: a name of the service model with a message, or plain text."""
+    names = [header.value for header in headers if header.name == _MODEL_HEADER]
+    text = payload.decode(errors="replace")
+    with suppress(ValueError, LookupError, TypeError):
+        text = json.loads(text)["_message"]
+    return " ".join(filter(None, [*(name.removeprefix(_SERVICE_MODEL) for name in names), text]))
+
+
+def settle(outcome: Future[None], error: ConnectionError | None) -> None:
+    """Make a future of what became of a message."""
+    if error:
+        outcome.set_exception(error)
+    else:
+        outcome.set_result(None)
 
 
 def _failed(what: str, error: BaseException) -> ConnectionError:
-    # Lite's errors come without a message, hence the type's name
+    # some come without a message, hence the type's name
     return ConnectionError(f"{what}: {type(error).__name__} {error}".rstrip())
 
 
@@ -321,25 +411,3 @@ class _Lifecycle(eventstreamrpc.LifecycleHandler):  # type: ignore[misc]  # the 
 
     def on_disconnect(self, reason: Exception | None) -> None:
         self._connection.ended(f"the nucleus closed the connection: {reason}")
-
-
-class _Messages(SubscribeToTopicStreamHandler):  # type: ignore[misc]  # the SDK is untyped
-    """Hands on a subscription's messages."""
-
-    def __init__(self, connection: _Connection, received: Received) -> None:
-        self._connection = connection
-        self._received = received
-
-    def on_stream_event(self, event: Any) -> None:
-        if event.binary_message is not None:
-            payload = event.binary_message.message or b""
-        else:  # our clients send binary; who sends JSON gets an answer, too
-            payload = json.dumps(event.json_message.message).encode()
-        self._received(payload)
-
-    def on_stream_error(self, error: Exception) -> bool:
-        self._connection.ended(f"the subscription failed: {type(error).__name__} {error}")
-        return True
-
-    def on_stream_closed(self) -> None:
-        self._connection.subscription_ended()

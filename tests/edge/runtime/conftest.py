@@ -67,7 +67,7 @@ def connect_owing(
 class Nucleus:
     """The broker on a thread of its own, so that a blocking client can talk to it."""
 
-    def __init__(self, root: Path, connect: Connect = connect_java) -> None:
+    def __init__(self, root: Path, connect: Connect) -> None:
         self.root = root
         self.host = Host()
         self._loop = asyncio.new_event_loop()
@@ -125,26 +125,37 @@ class Nucleus:
         return done.result(10)
 
 
-@pytest.fixture
-def nucleus(tmp_path: Path) -> Iterator[Nucleus]:
-    running = Nucleus(tmp_path / "greengrass")
-    yield running
-    running.close()
+StartNucleus = Callable[[Connect], Nucleus]
 
 
 @pytest.fixture
-def lite(tmp_path: Path) -> Iterator[Nucleus]:
+def start_nucleus(tmp_path: Path) -> Iterator[StartNucleus]:
+    """Start one whose connections are made by what is given."""
+    running: list[Nucleus] = []
+
+    def start(connect: Connect) -> Nucleus:
+        running.append(Nucleus(tmp_path / f"nucleus-{len(running)}", connect))
+        return running[-1]
+
+    yield start
+    for nucleus in running:
+        nucleus.close()
+
+
+@pytest.fixture
+def nucleus(start_nucleus: StartNucleus) -> Nucleus:
+    return start_nucleus(connect_java)
+
+
+@pytest.fixture
+def lite(start_nucleus: StartNucleus) -> Nucleus:
     """Nucleus Lite: other errors, streams that stay open, a limit to what a message may be."""
-    running = Nucleus(tmp_path / "lite", Lite().connection)
-    yield running
-    running.close()
+    return start_nucleus(Lite().connection)
 
 
 @pytest.fixture
-def owing(tmp_path: Path) -> Iterator[Nucleus]:
-    running = Nucleus(tmp_path / "owing", connect_owing)
-    yield running
-    running.close()
+def owing(start_nucleus: StartNucleus) -> Nucleus:
+    return start_nucleus(connect_owing)
 
 
 @pytest.fixture(scope="session")

@@ -1,13 +1,21 @@
-"""The one module that knows awsiotsdk, against a broker that replays what real ones did."""
+"""The one module that knows AWS's libraries, against a broker that replays what real ones did."""
 
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
+from awsiot import greengrasscoreipc
+from awsiot.greengrasscoreipc import model
+from awsiot.greengrasscoreipc.client import GreengrassCoreIPCClient, SubscribeToTopicStreamHandler
 
+from greenhouse.device.flavours.lite import Lite
+from greenhouse.device.ipc.broker import Connect, connect_java
+from greenhouse.device.ipc.connection import Connection
+from greenhouse.device.ipc.frames import Decoder, Flags, Frame
 from inference import ipc
 from inference.client import confirmed
 from inference.ipc import Line
@@ -56,7 +64,9 @@ def on_the_line(
         telling = asyncio.ensure_future(story(line, heard))
         try:
             await asyncio.wait((running, telling), return_when=asyncio.FIRST_COMPLETED)
-            await (running if running.done() else telling)
+            if running.done():
+                await running  # raises Unreachable; or the story has stopped it, and goes on
+            await telling
         finally:
             telling.cancel()
             line.stop()
@@ -83,6 +93,8 @@ def test_messages_arrive_as_the_bytes_they_were_in_order(nucleus: Any) -> None:
             await publish(line, payload)
         await heard.until(lambda: len(heard.payloads) == len(said))
         assert heard.payloads == said
+        assert line._connection
+        assert not line._connection._owed, "what has its reply counts as late in ten seconds"
 
     on_the_line(nucleus.environment("com.ml.test"), story)
 
@@ -186,7 +198,7 @@ def test_lites_silent_close_on_a_message_too_large_is_survived(lite: Any) -> Non
 
 
 def test_lite_is_talked_to_for_long_although_it_leaves_streams_open(lite: Any) -> None:
-    said = [b"%d" % number for number in range(5 * ipc.REPLIED)]
+    said = [b"%d" % number for number in range(300)]
 
     async def story(line: Line, heard: Heard) -> None:
         for payload in said:
@@ -195,6 +207,120 @@ def test_lite_is_talked_to_for_long_although_it_leaves_streams_open(lite: Any) -
         assert (heard.payloads, heard.opened) == (said, 1)
 
     on_the_line(lite.environment("com.ml.test"), story)
+
+
+class Recording:
+    """Makes a nucleus that remembers the frames that came, connection by connection."""
+
+    def __init__(self, connect: Connect) -> None:
+        self.frames: list[list[Frame]] = []
+        self._connect = connect
+
+    def __call__(self, *host_and_topics: Any, **others: Any) -> Connection:
+        connection = self._connect(*host_and_topics, **others)
+        decoder, frames, handle = Decoder(), list[Frame](), connection.received
+        self.frames.append(frames)
+
+        def received(data: bytes) -> Any:
+            frames.extend(decoder.feed(data))
+            return handle(data)
+
+        connection.received = received  # type: ignore[method-assign]
+        return connection
+
+
+def by_the_sdk(
+    environment: dict[str, str], *calls: tuple[Callable[[GreengrassCoreIPCClient], Any], Any]
+) -> None:
+    """Have AWS's own client do what is asked: operations and their requests."""
+    client = greengrasscoreipc.connect(
+        ipc_socket=environment["AWS_GG_NUCLEUS_DOMAIN_SOCKET_FILEPATH_FOR_COMPONENT"],
+        authtoken=environment["SVCUID"],
+    )
+    for operation, request in calls:
+        asking = operation(client)
+        asking.activate(request)
+        asking.get_response().result(10)
+    client.close().result(10)
+
+
+BOTH = pytest.mark.parametrize("connect", [connect_java, Lite().connection], ids=["java", "lite"])
+
+
+@BOTH
+def test_what_is_asked_is_byte_for_byte_what_awss_own_client_asks(
+    start_nucleus: Any, connect: Connect
+) -> None:
+    recording = Recording(connect)
+    environment = start_nucleus(recording).environment("com.ml.test")
+
+    async def story(line: Line, heard: Heard) -> None:
+        await heard.until(lambda: heard.opened == 1)
+        await publish(line, b"\xff said")
+        await confirmed(lambda sent: line.update_state("RUNNING", sent))
+
+    on_the_line(environment, story)
+    said = model.PublishMessage(binary_message=model.BinaryMessage(message=b"\xff said"))
+    by_the_sdk(
+        environment,
+        (
+            lambda client: client.new_subscribe_to_topic(SubscribeToTopicStreamHandler()),
+            model.SubscribeToTopicRequest(topic="local/result"),
+        ),
+        (
+            GreengrassCoreIPCClient.new_publish_to_topic,
+            model.PublishToTopicRequest(topic="local/result", publish_message=said),
+        ),
+        (GreengrassCoreIPCClient.new_update_state, model.UpdateStateRequest(state="RUNNING")),
+    )
+    ours, theirs = (
+        [frame.encode() for frame in frames if not frame.number(":message-flags")]
+        for frames in recording.frames
+    )
+    assert len(theirs) == 4, "the connection, and three operations"
+    assert ours == theirs
+
+
+@BOTH
+def test_streams_that_the_nucleus_leaves_open_are_ended_by_us(
+    start_nucleus: Any, connect: Connect
+) -> None:
+    recording = Recording(connect)
+
+    async def story(line: Line, heard: Heard) -> None:
+        await heard.until(lambda: heard.opened == 1)
+        for number in range(2):
+            await publish(line, b"%d" % number)
+        line.stop()
+        await asyncio.to_thread(line.unsubscribe, 10)
+        await publish(line, b"so that what was written before has been read")
+
+    on_the_line(start_nucleus(recording).environment("com.ml.test"), story)
+    ended = [
+        frame.number(":stream-id")
+        for frame in recording.frames[0]
+        if frame.number(":message-flags") == Flags.TERMINATE_STREAM
+    ]
+    subscription, publications = 1, [2, 3]
+    left_open = publications if connect is not connect_java else []
+    assert sorted(stream for stream in ended if stream <= 3) == [subscription, *left_open]
+
+
+@pytest.mark.parametrize("runtime", ["nucleus", "lite"])
+def test_who_publishes_json_is_heard_as_well(request: pytest.FixtureRequest, runtime: str) -> None:
+    environment = request.getfixturevalue(runtime).environment("com.ml.test")
+    said = {"id": "a", "body": "[]", "isBase64Encoded": False}
+    message = model.PublishMessage(json_message=model.JsonMessage(message=said))
+    publication = model.PublishToTopicRequest(topic="local/result", publish_message=message)
+
+    async def story(_line: Line, heard: Heard) -> None:
+        await heard.until(lambda: heard.opened == 1)
+        call = (GreengrassCoreIPCClient.new_publish_to_topic, publication)
+        await asyncio.to_thread(by_the_sdk, environment, call)
+        await heard.until(lambda: len(heard.payloads) == 1)
+        assert json.loads(heard.payloads[0]) == said
+
+    on_the_line(environment, story)
 
 
 @pytest.mark.parametrize("runtime", ["nucleus", "lite"])
