@@ -99,6 +99,20 @@ def serving(start: Start, model: Path = MODEL) -> Program:
     return start("com.ml.xgboost", "-m", "inference", "serve", "--model", model)
 
 
+def serving_with(start: Start, settings: str) -> Program:
+    """The service with other values where the real ones would make a test wait."""
+    code = (
+        "import sys; from inference import ipc, serve; from inference.__main__ import main;"
+        f" {settings}; sys.exit(main(sys.argv[1:]))"
+    )
+    return start("com.ml.xgboost", "-c", code, "serve", "--model", MODEL)
+
+
+def asking(nucleus: Any) -> Client:
+    """An application on the device that hears the answers."""
+    return Client(nucleus.socket, nucleus.environment("com.ml.asker")["SVCUID"], ANSWER_TOPIC)
+
+
 def checking(start: Start, golden: Path, timeout: float = 20) -> Program:
     files = ("--samples", SAMPLES, "--golden", golden)
     return start("com.ml.check", "-m", "inference", "check", *files, "--timeout", timeout)
@@ -189,8 +203,7 @@ def test_the_service_outlives_a_nucleus_that_closes_its_socket(
 def test_sigterm_amid_requests_answers_all_that_were_taken(start: Start, nucleus: Any) -> None:
     service = serving(start)
     service.until("ready")
-    token = nucleus.environment("com.ml.asker")["SVCUID"]
-    client = Client(nucleus.socket, token, ANSWER_TOPIC)
+    client = asking(nucleus)
     sample = json.loads(SAMPLES.read_text())[:1]
     client.publish(REQUEST_TOPIC, *(encode_request(str(n), sample) for n in range(1_000)))
     heard = client.received()
@@ -210,7 +223,7 @@ def test_answers_that_cant_leave_before_the_end_are_counted_as_lost(
     environment = owing.environment("com.ml.xgboost")
     service = start("com.ml.xgboost", "-m", "inference", "serve", "--model", MODEL, **environment)
     service.until("ready")
-    client = Client(owing.socket, owing.environment("com.ml.asker")["SVCUID"], ANSWER_TOPIC)
+    client = asking(owing)
     sample = json.loads(SAMPLES.read_text())[:1]
     client.publish(REQUEST_TOPIC, *(encode_request(str(n), sample) for n in range(WINDOW + 10)))
     heard = client.received()
@@ -281,13 +294,16 @@ def test_a_model_that_cant_be_served_is_65_and_the_log_says_why(
         (b"{}", "not laid out"),
         (packed[:-1], "cut off"),
         (packed[:1000] + bytes(1000) + packed[2000:], "packed, and broken"),
+        (MODEL.read_bytes().replace(b'"gbtree"', b'"dart"'), "booster is 'dart'"),
     ):
         if content is not None:
             model.write_bytes(content)
         service = serving(start, model)
         assert service.ends() == 65
-        assert why in service.events[-1]["message"]
-        assert str(model) in service.events[-1]["message"]
+        (fatal,) = service.events
+        assert (fatal["event"], fatal["exit"]) == ("fatal", 65)
+        assert why in fatal["message"]
+        assert str(model) in fatal["message"]
 
 
 @pytest.mark.parametrize(
@@ -311,3 +327,37 @@ def test_no_nucleus_is_69(start: Start) -> None:
     service = start("com.ml.xgboost", "-m", "inference", "serve", "--model", MODEL, SVCUID="")
     assert service.ends() == 69
     assert "SVCUID" in service.events[-1]["message"]
+
+
+def test_a_nucleus_that_is_gone_for_good_is_69(start: Start, nucleus: Any) -> None:
+    service = serving_with(start, "ipc.PAUSES = (0.0, 0.01, 0.02)")
+    service.until("ready")
+    nucleus.stop()
+    assert service.ends() == 69, "only a new container gets the next nucleus' socket"
+    told = [said["event"] for said in service.events if said["event"] != "sdk"]
+    assert told == ["ready", *["disconnected"] * 3, "fatal"]
+    assert "after 4 attempts" in service.events[-1]["message"]
+
+
+def test_an_operator_sees_what_the_service_did_in_its_log_and_by_asking(
+    start: Start, nucleus: Any
+) -> None:
+    service = serving_with(start, "serve.SUMMARY_SECONDS = 0.01")
+    service.until("ready")
+    client = asking(nucleus)
+    client.publish(REQUEST_TOPIC, encode_request("a", json.loads(SAMPLES.read_text())))
+    assert json.loads(client.received()[0])["id"] == "a"
+    first = service.until("summary")
+    client.publish(REQUEST_TOPIC, b"nonsense")
+    assert "error" in json.loads(client.received()[0])
+    service.until("summary", times=2)
+    client.publish(REQUEST_TOPIC, b'{"id": "b", "stats": true}')
+    (answer,) = client.received()
+    client.close()
+    asked = json.loads(answer)
+    assert (asked["id"], asked["stats"]["model"]) == ("b", service.events[0]["model"])
+    assert service.terminate() == 0
+    told = [said for said in service.events if said["event"] == "summary"]
+    assert [said["requests"] for said in told] == [1, 2], "no line where nobody asked meanwhile"
+    assert set(asked["stats"]) | {"time", "event"} == set(first)
+    assert asked["stats"]["refused"] == told[-1]["refused"] == {"not-json": 1}

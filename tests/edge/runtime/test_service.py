@@ -13,6 +13,7 @@ import pytest
 
 from inference import service as limits
 from inference.forest import Model
+from inference.protocol import MAX_ROWS
 from inference.service import Sent, Service
 
 MODEL = Model(
@@ -70,6 +71,23 @@ def test_every_request_gets_its_own_answer_in_order() -> None:
     assert refusal["error"]["code"] == "not-json"
     assert bare == [8], "who asks without an id gets the old system's bare list"
     assert (service.stats.answered, service.stats.refused) == (2, {"not-json": 1})
+
+
+def test_an_answer_that_no_message_carries_is_refused_with_the_rows_that_fit() -> None:
+    peer = Peer()
+    service = Service(Doubles(), peer.send)
+
+    def ask(rows: int) -> Any:
+        body = json.dumps([{"pH": 1 / 3}] * rows)
+        service.received(json.dumps({"id": "many", "body": body}).encode())
+        return peer.sent[-1]
+
+    refusal = ask(MAX_ROWS)
+    assert (refusal["id"], refusal["error"]["code"]) == ("many", "too-large")
+    fitting = refusal["error"]["row"]
+    assert len(ask(fitting)["predictions"]) == fitting
+    assert ask(fitting + 1)["error"]["code"] == "too-large"
+    assert (service.stats.answered, service.stats.refused) == (1, {"too-large": 2})
 
 
 def test_a_failure_of_ours_is_still_an_answer_to_its_asker_and_to_the_next() -> None:
