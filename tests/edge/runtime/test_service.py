@@ -7,10 +7,12 @@ import threading
 from array import array
 from collections import deque
 from collections.abc import Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from inference import serve
 from inference import service as limits
 from inference.forest import Model
 from inference.protocol import MAX_ROWS
@@ -268,3 +270,21 @@ def test_whoever_asks_for_the_stats_gets_them_in_its_turn() -> None:
     assert 0 < stats["p50_ms"] <= stats["p99_ms"]
     service.received(b'{"stats": true}')
     assert peer.sent[-1]["stats"]["requests"] == 4, "asking for the stats is not one of them"
+
+
+def test_the_log_sums_up_once_a_period_and_not_where_nobody_asked_meanwhile(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    service = Service(Doubles(), Peer().send)
+    periods = iter([0, 1, 0, 0, 2, 0])  # requests in each
+
+    def sleep(seconds: float) -> None:
+        assert seconds == serve.SUMMARY_SECONDS
+        for number in range(next(periods)):
+            service.received(request(number))
+
+    monkeypatch.setattr(serve, "time", SimpleNamespace(sleep=sleep))
+    with pytest.raises(StopIteration):
+        serve._summaries(service)
+    told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [(said["event"], said["answered"]) for said in told] == [("summary", 1), ("summary", 3)]
