@@ -188,14 +188,15 @@ def test_each_age_of_xgboost_writes_base_score_its_own_way(
     assert_same_bits(evaluate(data, rows), reference(data, rows))
 
 
-@pytest.mark.parametrize("end", [end for end in ENDS.tolist() if end == end], ids=repr)
+@pytest.mark.parametrize("end", ENDS[1:].tolist(), ids=repr)
 def test_thresholds_and_leaves_at_the_ends_of_float32(evaluate: Evaluate, end: float) -> None:
     document = json.loads(train(rounds=9))
     document["learner"]["learner_model_param"]["base_score"] = "[0E0]"
     small = end if abs(end) < 1 else 0.5  # the largest ones would add up to infinity
     for tree in document["learner"]["gradient_booster"]["model"]["trees"]:
-        inner = [child != -1 for child in tree["left_children"]]
-        tree["split_conditions"] = [end if splits else small for splits in inner]
+        tree["split_conditions"] = [
+            small * node if left == -1 else end for node, left in enumerate(tree["left_children"])
+        ]
     data = json.dumps(document).encode()
     rows = hard_rows(data, 4)
     assert_same_bits(evaluate(data, rows), reference(data, rows))
