@@ -8,7 +8,7 @@ STAMP := .venv/.installed
 # Stack local is greenhouse's; any other is in the account that the shell points at.
 THERE = $(if $(filter local,$(or $(STACK),local)),env="$$($(BIN)/python -m greenhouse env)" && eval "$$env" &&)
 
-.PHONY: help up down start plan status console logs new-device abandon-device env preview deploy drift images ci-roles ci-stacks ci-comment check test test-quick bench train clean
+.PHONY: help up down start plan status console logs rollback new-device abandon-device env preview deploy drift images ci-roles ci-stacks ci-comment check test test-quick bench train clean
 
 help:  ## print this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {gsub(/\$$\$$/, "$$", $$2); printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,6 +33,9 @@ console: $(STAMP)  ## the same in a browser, live: make console [STACK=dev] [POR
 
 logs: $(STAMP)  ## a component's log on a device: make logs [STACK=dev] [DEVICE=press-1] [COMPONENT=com.ml.consumer]
 	@$(THERE) $(BIN)/python -m fleet logs $(DEVICE) $(if $(COMPONENT),--component $(COMPONENT))
+
+rollback: $(STAMP)  ## list the kept releases, or deploy one: make rollback [STACK=dev] [RELEASE=r1234abcd|newest]
+	@$(THERE) $(BIN)/python -m fleet rollback --stack $(or $(STACK),local) $(if $(RELEASE),--release $(RELEASE))
 
 new-device: $(STAMP)  ## write one more stack file: make new-device NAME=press-3 [FROM=dev] [GROUP=] [ARCH=] [REGION=]
 	@$(BIN)/python -m fleet new-device $(NAME) $(if $(FROM),--from $(FROM)) $(if $(GROUP),--group $(GROUP)) $(if $(ARCH),--arch $(ARCH)) $(if $(REGION),--region $(REGION))

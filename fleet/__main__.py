@@ -30,6 +30,7 @@ from fleet.logs import Answer, NoLog, tail
 from fleet.observe import Device, observe
 from fleet.plan import Gate
 from fleet.plan import plan as plan_of
+from fleet.rollback import NEWEST, listing, roll_back
 from fleet.stacks import ROOT, NoStack, Stack, everywhere, project
 from fleet.status import look, show
 from infra.clients import Clients
@@ -192,6 +193,21 @@ def abandon_device(
 ) -> None:
     """Wait no more for a device that is gone for good: delete its record, and no more than that."""
     abandon(Stack.read(stack).clients(), device, console, sure=yes)
+
+
+@app.command()
+def rollback(
+    stack: StackName,
+    release: Annotated[
+        str, typer.Option(help=f"Which one to deploy, or {NEWEST}; without it, they are listed.")
+    ] = "",
+) -> None:
+    """Deploy an older release, which is still there as it was; or go forward again."""
+    if not release:
+        console.print(listing(Stack.read(stack)))
+        console.print(f"\nmake rollback STACK={stack} RELEASE=…", markup=False)
+    elif code := roll_back(Stack.read(stack), release, console):
+        raise typer.Exit(code)
 
 
 @app.command()

@@ -244,9 +244,9 @@ class _Known:
 
     def model(self) -> str:
         """The id of the model to come: how its content's hash begins (infra.golden)."""
-        if MODEL in self._keys:
-            return str(self._keys[MODEL])[:12]
-        recipe = self.recipe(SERVICE, self._versions.get(SERVICE, "")) or {}
+        recipe = self.recipe(SERVICE, self._versions.get(SERVICE, ""))
+        if recipe is None:  # its image is still to be built
+            return str(self._keys.get(MODEL, ""))[:12]
         keys = (object_key(uri) for uri in every_artifact(recipe))
         return next((key[:12] for key in keys if key.endswith(f"/{MODEL}")), "")
 

@@ -1,0 +1,108 @@
+"""A kept release is listed with who runs it, and named in the stack's file before it goes out."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from fleet.__main__ import app
+from fleet.stacks import NoStack
+from infra.versions import release_name
+from tests.infra.fakes import GOOD, NAME, THING_ARN, WANTED, Account, spec
+
+BUCKET = "edge-inference-dev"
+RUNS = release_name(WANTED)
+PULUMI = """#!/bin/sh
+echo "$@" >> "$ASKED"
+case "$*" in "stack output"*) cat "$OUTPUTS" ;; up*) exit "${RED:-0}" ;; esac
+"""
+
+
+@pytest.fixture
+def account(monkeypatch: pytest.MonkeyPatch) -> Account:
+    account = Account.with_a_device(monkeypatch)
+    account.devices["press-1"].installed = dict(GOOD)
+    account.deploy(THING_ARN, NAME, {name: spec(version) for name, version in WANTED.items()})
+    account.buckets[BUCKET] = {}
+    account.objects[BUCKET] = {
+        f"releases/{release}.json": json.dumps(
+            {
+                "release": release,
+                "model": model,
+                "image": {"amd64": f"somewhere@sha256:{'ab' * 32}"},
+            }
+        ).encode()
+        for release, model in ((RUNS, "abc"), ("r0ddba11", "xyz"))
+    }
+    return account
+
+
+@pytest.fixture
+def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """What the CLI was asked, which answers with the stack's outputs."""
+    (tmp_path / "pulumi").write_text(PULUMI)
+    (tmp_path / "pulumi").chmod(0o755)
+    (tmp_path / "outputs").write_text(
+        json.dumps({"bucket": BUCKET, "release": RUNS, "model": "abc"})
+    )
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setenv("OUTPUTS", str(tmp_path / "outputs"))
+    monkeypatch.setenv("ASKED", str(tmp_path / "asked"))
+    return tmp_path / "asked"
+
+
+def rollback(*options: str) -> Result:
+    return CliRunner().invoke(app, ["rollback", "--stack", "dev", *options])
+
+
+@pytest.mark.usefixtures("account", "asked")
+def test_each_kept_release_is_listed_with_its_model_and_the_devices_that_run_it() -> None:
+    _, newest, older, *_ = (line.rstrip() for line in rollback().output.splitlines())
+    assert newest.startswith("r0ddba11  ")
+    assert "xyz" in newest
+    assert older.startswith(f"{RUNS} (this stack's)")
+    assert older.endswith("press-1")
+
+
+@pytest.mark.usefixtures("account")
+def test_an_older_release_is_named_in_the_stack_s_file_and_deployed(asked: Path) -> None:
+    done = rollback("--release", "r0ddba11")
+    assert done.exit_code == 0, done.output
+    assert asked.read_text().splitlines()[1:] == [
+        "config set release r0ddba11 --stack dev --non-interactive",
+        "up --yes --suppress-outputs --stack dev --non-interactive",
+    ]
+    assert f"from release {RUNS} (model abc) to r0ddba11 (model xyz, published" in done.output
+    assert "make rollback STACK=dev RELEASE=newest" in done.output, "the way to undo it"
+
+
+@pytest.mark.usefixtures("account")
+def test_the_newest_is_what_no_name_stands_for(asked: Path) -> None:
+    assert rollback("--release", "newest").exit_code == 0
+    assert "config rm release --stack dev --non-interactive" in asked.read_text()
+
+
+@pytest.mark.usefixtures("account", "asked")
+def test_a_red_update_is_red(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RED", "255")
+    assert rollback("--release", "r0ddba11").exit_code == 255
+
+
+@pytest.mark.usefixtures("account")
+def test_a_release_that_is_not_kept_changes_nothing(asked: Path) -> None:
+    done = rollback("--release", "r0000000")
+    assert isinstance(done.exception, NoStack)
+    assert f"the newest first: r0ddba11, {RUNS}." in str(done.exception)
+    assert "config" not in asked.read_text()
+
+
+@pytest.mark.usefixtures("account")
+def test_a_stack_without_outputs_has_nothing_to_come_from(tmp_path: Path, asked: Path) -> None:
+    (tmp_path / "outputs").write_text("{}")
+    done = rollback("--release", "r0ddba11")
+    assert "pulumi up --stack dev" in str(done.exception)
+    assert "config" not in asked.read_text()
