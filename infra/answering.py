@@ -12,8 +12,9 @@ create or update leaves the old state, so the next `up` waits again.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import pulumi
@@ -21,14 +22,14 @@ from pulumi import dynamic
 
 from infra.clients import Clients
 from infra.putback import put_back
-from infra.target import FAILED, SUCCEEDED, execution, installed
+from infra.seen import Seen, look, reasons
+from infra.target import FAILED, deployments
 from infra.uninstall import uninstall
 from infra.waiting import Clock, RolloutFailed, plain_failure
 
 if TYPE_CHECKING:
     from mypy_boto3_greengrassv2 import GreengrassV2Client
 
-UP = frozenset({"RUNNING", "FINISHED"})
 _STEADY_SECONDS = 5.0  # what crashes a second after its start is BROKEN by then: three starts
 
 
@@ -89,6 +90,7 @@ def _wait(props: Mapping[str, Any]) -> None:
         deployment=props["deployment"],
         components=props["components"],
         devices=props["devices"],
+        quorum=props["quorum"],
         name=props["name"],
         clock=lambda: Clock(seconds=props["timeout"]),
     )
@@ -104,11 +106,12 @@ def arrive(
     deployment: str,
     components: Mapping[str, str],
     devices: Sequence[str],
+    quorum: int,
     name: str,
     clock: Callable[[], Clock],
     say: Callable[[str], None] = print,
 ) -> None:
-    """Wait for a release; where it stays broken, put the last good one back, and wait for that.
+    """Wait for a release; where it stays broken, put back what was there, and wait for that.
 
     Raises RolloutFailed in either case, with what failed and what the devices run now.
     """
@@ -118,6 +121,8 @@ def arrive(
             deployment=deployment,
             components=components,
             devices=devices,
+            quorum=quorum,
+            name=name,
             clock=clock(),
             say=say,
         )
@@ -130,14 +135,9 @@ def arrive(
             name=name,
             say=say,
         )
-        if back is None:
-            raise RolloutFailed(
-                f"{red}\nno release of before is there to put back: mend this one, then pulumi up"
-                " again; or pulumi destroy"
-            ) from None
         versions = {
             component: spec["componentVersion"]
-            for component, spec in back["components"].items()
+            for component, spec in back.get("components", {}).items()
             if component in components
         }
         try:
@@ -146,17 +146,22 @@ def arrive(
                 deployment=back["deploymentId"],
                 components=versions,
                 devices=devices,
+                quorum=quorum,
+                name=name,
                 clock=clock(),
                 say=say,
             )
         except RolloutFailed as still:
             raise RolloutFailed(
-                f"{red}\nand the release of before, put back, doesn't answer:\n{still}"
+                f"{red}\nand what was there before, put back, doesn't answer:\n{still}"
             ) from None
         listed = ", ".join(f"{component} {version}" for component, version in versions.items())
         raise RolloutFailed(
             f"{red}\nthe last good release was put back and answers again: {listed}. Mend the"
             " new one, then pulumi up again"
+            if versions
+            else f"{red}\nno release of before is there to put back, so this one was taken off"
+            " again, for the next update to start anew. Mend it, then pulumi up again"
         ) from None
 
 
@@ -166,114 +171,114 @@ def wait(
     deployment: str,
     components: Mapping[str, str],
     devices: Sequence[str],
+    quorum: int,
+    name: str,
     clock: Clock,
     say: Callable[[str], None] = print,
 ) -> None:
     """Return once every device runs these versions by this deployment, and goes on to.
 
     A deployment is done as soon as all its components run, so what crashes soon after its start
-    is up in some looks: two looks, seconds apart, must show all of them up. One line for each
-    change on a device. Raises RolloutFailed when a device failed, when another deployment took
-    this one's place, and when the time is over.
+    is up in some looks: two looks, seconds apart, must show all of them up. After these a device
+    isn't looked at any more. One line for each change on a device. Once the time is over, `quorum`
+    percent of the devices are enough, and the others are named.
+
+    Raises RolloutFailed when a device failed, when another deployment took this one's place, and
+    when the time is over; StaysBroken where a device keeps what failed.
     """
-    said: dict[str, str] = {}
-    answered = False
+    watch = _Watch(client, deployment, components, clock, say, list(devices))
     while True:
-        seen = [look(client, device, deployment, components) for device in devices]
-        for one in seen:
-            if said.get(one.device) != one.summary:
-                said[one.device] = one.summary
-                say(f"{one.device}: {one.summary}")
-        if failed := [one for one in seen if one.failed]:
-            reasons = "\n".join(one.explain(client) for one in failed)
-            raise (StaysBroken if any(one.broken for one in failed) else RolloutFailed)(reasons)
-        if all(one.answers for one in seen):
-            if answered:
-                return
-            answered = True
-            clock.pause(_STEADY_SECONDS)
-            continue
-        answered = False
-        if not client.get_deployment(deploymentId=deployment)["isLatestForTarget"]:
-            raise RolloutFailed(
-                f"deployment {deployment} was replaced by another one on the same target while we"
-                " waited. See who: aws greengrassv2 list-deployments; then pulumi up again"
-            )
-        if not clock.tick():
-            late = "\n".join(one.explain(client) for one in seen if not one.answers)
-            raise RolloutFailed(
-                f"{late}\nnot within {clock.seconds:.0f} s. The deployment goes on waiting for a"
-                " device that is off: start it, then pulumi up again; for more patience: pulumi"
-                " config set rollout-timeout SECONDS"
-            )
+        watch.look_around()
+        if failed := watch.failed:
+            red = StaysBroken if any(one.broken for one in failed) else RolloutFailed
+            raise red(reasons(client, failed, name))
+        if watch.silent:
+            _check_in_force(client, deployment)
+            if clock.tick():
+                continue
+        if not watch.once:
+            break
+        clock.pause(watch.until_second_look)
+    late = watch.silent
+    enough = len(devices) - len(late) >= math.ceil(len(devices) * quorum / 100)
+    if not enough or any(one.status in FAILED for one in late):
+        raise RolloutFailed(
+            f"{reasons(client, late, name)}\nnot within {clock.seconds:.0f} s. The deployment goes"
+            " on waiting for a device that is off: start it, then pulumi up again; for more"
+            " patience: pulumi config set rollout-timeout SECONDS"
+        )
+    if late:
+        say(_short_of(late, devices, quorum, name))
 
 
-@dataclass(frozen=True, kw_only=True)
-class Seen:
-    """One device, as the API shows it now."""
+@dataclass
+class _Watch:
+    """Which devices are still looked at: those that are silent, and those that answered `once`."""
 
-    device: str
-    status: str  # of the deployment on this device
-    reason: str
-    errors: tuple[str, ...]
-    wanted: Mapping[str, str]
-    installed: Mapping[str, tuple[str, str]]  # component to version and state
+    client: GreengrassV2Client
+    deployment: str
+    components: Mapping[str, str]
+    clock: Clock
+    say: Callable[[str], None]
+    waiting: list[str]
+    seen: dict[str, Seen] = field(default_factory=dict)
+    once: dict[str, float] = field(default_factory=dict)  # since when, by the clock
+
+    def look_around(self) -> None:
+        """Ask each device that is due, and say what has changed."""
+        for device in list(self.waiting):
+            if device in self.once and self.clock.now() < self._due(device):
+                continue
+            now = look(self.client, device, self.deployment, self.components)
+            if device not in self.seen or self.seen[device].summary != now.summary:
+                self.say(f"{device}: {now.summary}")
+            self.seen[device] = now
+            before = self.once.pop(device, None)
+            if now.answers and before is None:
+                self.once[device] = self.clock.now()
+            elif now.answers:
+                self.waiting.remove(device)
+
+    def _due(self, device: str) -> float:
+        return self.once[device] + _STEADY_SECONDS
 
     @property
-    def broken(self) -> bool:
-        return any(
-            self.installed.get(name) == (version, "BROKEN") for name, version in self.wanted.items()
-        )
+    def until_second_look(self) -> float:
+        """Seconds until the next one."""
+        return max(min(map(self._due, self.once)) - self.clock.now(), 0)
 
     @property
-    def failed(self) -> bool:
-        return self.status in FAILED or (self.status in SUCCEEDED and self.broken)
+    def silent(self) -> list[Seen]:
+        return [self.seen[device] for device in self.waiting if device not in self.once]
 
     @property
-    def answers(self) -> bool:
-        return self.status in SUCCEEDED and all(
-            self.installed.get(name, ("", ""))[0] == version and self.installed[name][1] in UP
-            for name, version in self.wanted.items()
+    def failed(self) -> list[Seen]:
+        return [one for one in self.silent if one.failed]
+
+
+def _check_in_force(client: GreengrassV2Client, deployment: str) -> None:
+    """Raises RolloutFailed where devices won't get the deployment any more."""
+    try:
+        found = client.get_deployment(deploymentId=deployment)
+    except client.exceptions.ResourceNotFoundException:
+        raise RolloutFailed(
+            f"deployment {deployment} was deleted while we waited: a device that has it already"
+            " goes on, the others won't get it. To deploy again: pulumi up --refresh"
+        ) from None
+    if not found["isLatestForTarget"]:
+        newest = deployments(client, found["targetArn"])[0]
+        raise RolloutFailed(
+            f"deployment {deployment} was replaced by another one on the same target while we"
+            f" waited: '{newest.get('deploymentName', '')}' ({newest['deploymentId']},"
+            f" {newest['creationTimestamp']}). Settle it with whoever made it, then pulumi up again"
+            " (see also: aws greengrassv2 list-deployments)"
         )
 
-    @property
-    def summary(self) -> str:
-        states = ", ".join(
-            f"{name} {self.installed[name][1]}"
-            for name, version in self.wanted.items()
-            if self.installed.get(name, ("", ""))[0] == version
-        )
-        return f"{self.status}{f' ({states})' if states else ''}"
 
-    def explain(self, client: GreengrassV2Client) -> str:
-        """Why this device doesn't answer, what it runs now, where its own words are."""
-        core = client.get_core_device(coreDeviceThingName=self.device)
-        heard = core.get("lastStatusUpdateTimestamp")
-        runs = ", ".join(
-            f"{name} {version} {state}" for name, (version, state) in sorted(self.installed.items())
-        )
-        suspects = [name for name in self.wanted if name in self.reason] or list(self.wanted)
-        lines = [
-            f"{self.device}: deployment {self.status}{f': {self.reason}' if self.reason else ''}",
-            f"  runs now: {runs or 'nothing'}",
-            f"  {core.get('status', 'of unknown health')}, last heard of {heard}",
-            f"  its own words: /greengrass/v2/logs/{suspects[0]}.log on the device",
-        ]
-        if self.errors:
-            lines.insert(1, f"  {' > '.join(self.errors)}")
-        return "\n".join(lines)
-
-
-def look(
-    client: GreengrassV2Client, device: str, deployment: str, wanted: Mapping[str, str]
-) -> Seen:
-    """How far a device is with a deployment."""
-    status, reason, errors = execution(client, device, deployment)
-    return Seen(
-        device=device,
-        status=status,
-        reason=reason,
-        errors=errors,
-        wanted=wanted,
-        installed=installed(client, device),
+def _short_of(late: Sequence[Seen], devices: Sequence[str], quorum: int, name: str) -> str:
+    listed = ", ".join(f"{one.device} ({one.summary})" for one in late)
+    return (
+        f"warning: {len(devices) - len(late)} of {len(devices)} devices answer, which is the quorum"
+        f" of {quorum} %. Not yet: {listed}. They get this release when they are back; nothing"
+        f" waits for that: make status STACK={name.partition('/')[2]}"
     )

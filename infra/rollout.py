@@ -66,6 +66,7 @@ class Rollout(pulumi.ComponentResource):
                     for component, version in release.registered.items()
                 },
             },
+            iot_job_configuration=_job(settings),
             tags=settings.tags,
             opts=pulumi.ResourceOptions(
                 parent=self,
@@ -84,11 +85,41 @@ class Rollout(pulumi.ComponentResource):
                 "components": release.components,  # known at preview, as the registered ones aren't
                 "name": f"{settings.project}/{settings.stack}",
                 "timeout": settings.rollout_timeout,
+                "quorum": settings.quorum,
             },
             opts=pulumi.ResourceOptions(parent=self),
         )
         self.deployment_id = answering.deployment
         self.register_outputs({})
+
+
+def _job(settings: Settings) -> greengrassv2.DeploymentIoTJobConfigurationArgs | None:
+    """How AWS IoT Jobs brings it to a group; None where nothing is limited, as for a thing."""
+    rate, percent = settings.devices_per_minute, settings.abort_percent
+    minutes = settings.device_timeout
+    if not (rate or percent or minutes):
+        return None
+    stop = greengrassv2.DeploymentIoTJobAbortCriteriaArgs(
+        action=greengrassv2.DeploymentIoTJobAbortCriteriaAction.CANCEL,
+        failure_type=greengrassv2.DeploymentIoTJobAbortCriteriaFailureType.ALL,
+        min_number_of_executed_things=1,  # the first device is the canary
+        threshold_percentage=percent,
+    )
+    return greengrassv2.DeploymentIoTJobConfigurationArgs(
+        job_executions_rollout_config=greengrassv2.DeploymentIoTJobExecutionsRolloutConfigArgs(
+            maximum_per_minute=rate
+        )
+        if rate
+        else None,
+        abort_config=greengrassv2.DeploymentIoTJobAbortConfigArgs(criteria_list=[stop])
+        if percent
+        else None,
+        timeout_config=greengrassv2.DeploymentIoTJobTimeoutConfigArgs(
+            in_progress_timeout_in_minutes=minutes
+        )
+        if minutes
+        else None,
+    )
 
 
 def _spec(known: Mapping[str, Any]) -> Any:

@@ -34,6 +34,10 @@ KEYS = frozenset(  # Pulumi.yaml declares the same; a test holds both
         "override",
         "keep-releases",
         "rollout-timeout",
+        "quorum",
+        "devices-per-minute",
+        "abort-percent",
+        "device-timeout",
         "check-timeout",
         "memory",
         "consumer-interval",
@@ -85,6 +89,10 @@ class Settings:
     override: str
     keep_releases: int
     rollout_timeout: int
+    quorum: int
+    devices_per_minute: int
+    abort_percent: int
+    device_timeout: int
     check_timeout: int
     memory: int
     consumer_interval: int
@@ -112,6 +120,10 @@ class Settings:
             override=read.text("override"),
             keep_releases=read.number("keep-releases"),
             rollout_timeout=read.number("rollout-timeout"),
+            quorum=read.number("quorum"),
+            devices_per_minute=read.number("devices-per-minute"),
+            abort_percent=read.number("abort-percent"),
+            device_timeout=read.number("device-timeout"),
             check_timeout=read.number("check-timeout"),
             memory=read.number("memory"),
             consumer_interval=read.number("consumer-interval"),
@@ -147,6 +159,15 @@ class Settings:
         self._check_range("major", self.major, 0, 999_999)
         self._check_range("keep-releases", self.keep_releases, 1, 1000)
         self._check_range("rollout-timeout", self.rollout_timeout, 10, 86_400)
+        self._check_range("quorum", self.quorum, 1, 100)
+        self._check_range("devices-per-minute", self.devices_per_minute, 0, 1000)
+        self._check_range("abort-percent", self.abort_percent, 0, 100)
+        self._check_range("device-timeout", self.device_timeout, 0, 10_080)
+        if self.thing:
+            self._refuse_for_a_thing("quorum", self.quorum, 100)
+            self._refuse_for_a_thing("devices-per-minute", self.devices_per_minute, 0)
+            self._refuse_for_a_thing("abort-percent", self.abort_percent, 0)
+            self._refuse_for_a_thing("device-timeout", self.device_timeout, 0)
         self._check_range("check-timeout", self.check_timeout, 1, 3600)
         self._check_range("memory", self.memory, MIN_MEMORY_MIB, 1 << 20)
         self._check_range("consumer-interval", self.consumer_interval, 1, 86_400)
@@ -166,6 +187,15 @@ class Settings:
         if not least <= value <= most:
             raise Misconfigured(
                 f"{key} is {value}, not between {least} and {most}: pulumi config set {key} NUMBER"
+            )
+
+    @staticmethod
+    def _refuse_for_a_thing(key: str, value: int, default: int) -> None:
+        """A thing's deployment goes by its shadow: there is no job to limit, and no majority."""
+        if value != default:
+            raise Misconfigured(
+                f"{key} is {value}, but this stack deploys to a single thing, where it has no"
+                f" effect: pulumi config rm {key}, or deploy to a thing-group"
             )
 
     @property

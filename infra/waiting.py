@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -10,7 +11,8 @@ from dataclasses import dataclass
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-_PAUSE_SECONDS = 1.0
+_LEAST_PAUSE, _LONGEST_PAUSE = 1.0, 15.0  # seconds
+_SHARE = 0.1  # of the time waited so far: what takes long is asked for rarely
 
 
 class RolloutFailed(Exception):
@@ -26,13 +28,18 @@ class Clock:
     pause: Callable[[float], None] = time.sleep
 
     def __post_init__(self) -> None:
-        self._end = self.now() + self.seconds
+        self._began = self.now()
 
     def tick(self) -> bool:
-        """Pass a moment; False once the time is over."""
-        if self.now() >= self._end:
+        """Pass a moment; False once the time is over.
+
+        The moments grow with the time that has passed, and no two updates keep step for long.
+        """
+        passed = self.now() - self._began
+        if passed >= self.seconds:
             return False
-        self.pause(_PAUSE_SECONDS)
+        grown = passed * _SHARE * random.uniform(0.5, 1.5)  # noqa: S311  # nobody guesses pauses
+        self.pause(min(max(grown, _LEAST_PAUSE), _LONGEST_PAUSE, self.seconds - passed))
         return True
 
 

@@ -89,6 +89,8 @@ class Fleet:
             deployment=made,
             components={COMPONENT: version},
             devices=self.devices,
+            quorum=100,
+            name="edge-inference/bench",
             clock=Clock(seconds=PATIENCE),
             say=lambda _line: None,
         )
@@ -176,7 +178,8 @@ devices, each a process of greenhouse's device (Java flavour) with one component
 medians of {ROUNDS} releases, each replacing the one before.
 
 {table}
-* `deployment`: from CreateDeployment until the program's wait is over; it looks once a second.
+* `deployment`: from CreateDeployment until the program's wait is over. It looks once a second, and
+  again, five seconds later, at a device that answers.
 * `devices' own time`: until the last device had reported its end. A device looks at its components
   once a second, like the nucleus, so a second is the least.
 * `calls of the wait`: greengrassv2 calls while `infra.answering.wait` waited, retries included.

@@ -62,6 +62,7 @@ class Device:
 
     installed: dict[str, tuple[str, str]] = field(default_factory=dict)
     executions: dict[str, dict[str, Any]] = field(default_factory=dict)
+    details: dict[str, str] = field(default_factory=dict)  # why a component is in its state
     status: str = "HEALTHY"
     architecture: str = "amd64"
     runtime: str = "aws_nucleus_classic"
@@ -214,9 +215,15 @@ class Account:
         self, *, coreDeviceThingName: str, nextToken: str = ""
     ) -> dict[str, Any]:
         """One component a page: whoever reads only the first page is found out."""
+        device = self._device(coreDeviceThingName)
         everything = [
-            {"componentName": name, "componentVersion": version, "lifecycleState": state}
-            for name, (version, state) in self._device(coreDeviceThingName).installed.items()
+            {
+                "componentName": name,
+                "componentVersion": version,
+                "lifecycleState": state,
+                "lifecycleStateDetails": device.details.get(name, ""),
+            }
+            for name, (version, state) in device.installed.items()
         ]
         return _page("installedComponents", everything, nextToken)
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from infra import answering
-from infra.answering import Answering, wait
+from infra.answering import Answering, StaysBroken, wait
 from infra.answering import _AnsweringProvider as Provider
 from infra.clients import Clients
 from infra.recipe import CHECK, CONSUMER, SERVICE
@@ -34,6 +34,7 @@ class Waiting:
 
     def __init__(self, clients: Clients, deployment: str, devices: Sequence[str]) -> None:
         self._clients, self._deployment, self._devices = clients, deployment, devices
+        self.quorum = 100
         self.time = Time()
         self.said: list[str] = []
 
@@ -44,6 +45,8 @@ class Waiting:
             deployment=self._deployment,
             components=WANTED,
             devices=self._devices,
+            quorum=self.quorum,
+            name=NAME,
             clock=Clock(seconds=seconds, now=self.time.now, pause=self.time.pause),
             say=self.said.append,
         )
@@ -170,7 +173,7 @@ def test_a_failure_without_a_reason_still_says_where_to_look(
     said = waiting.failure()
     assert re.search(r"deployment FAILED\n", said)
     assert "runs now: nothing" in said
-    assert f"/greengrass/v2/logs/{SERVICE}.log" in said
+    assert "/greengrass/v2/logs/greengrass.log" in said, "what was never started has no log"
 
 
 def test_what_crashes_in_a_loop_is_red_although_it_is_up_in_some_looks(
@@ -190,23 +193,30 @@ def test_what_crashes_in_a_loop_is_red_although_it_is_up_in_some_looks(
 BEFORE = dict.fromkeys(WANTED, "1.0.0")
 
 
-def arriving(account: Account, clients: Clients, *events: Callable[[], object]) -> tuple[str, str]:
+def arriving(
+    account: Account,
+    clients: Clients,
+    *events: Callable[[], object],
+    red: dict[str, Any] | None = None,
+) -> tuple[str, str]:
     """What a release that is red says, and the name of the target's latest deployment then."""
-    deployment = account.deploy(THING_ARN, NAME, {name: spec(one) for name, one in WANTED.items()})
+    components = red or {name: spec(one) for name, one in WANTED.items()}
+    deployment = account.deploy(THING_ARN, NAME, components)
     account.devices["press-1"].deploys(deployment, "SUCCEEDED")
     account.devices["press-1"].installed = GOOD | {CONSUMER: (WANTED[CONSUMER], "BROKEN")}
     time = Time(*events)
-    with pytest.raises(RolloutFailed) as red:
+    with pytest.raises(RolloutFailed) as failed:
         answering.arrive(
             clients.greengrass,
             deployment=deployment,
             components=WANTED,
             devices=["press-1"],
+            quorum=100,
             name=NAME,
             clock=lambda: Clock(seconds=20, now=time.now, pause=time.pause),
             say=lambda _: None,
         )
-    return str(red.value), account.deployments[-1]["deploymentName"]
+    return str(failed.value), account.deployments[-1]["deploymentName"]
 
 
 def test_what_stays_broken_makes_room_for_the_last_release_that_was_good(
@@ -216,27 +226,50 @@ def test_what_stays_broken_makes_room_for_the_last_release_that_was_good(
     others = {"com.other": spec("1.0.0")}
     good = {name: spec(one) for name, one in BEFORE.items()} | others
     press.deploys(account.deploy(THING_ARN, NAME, good), "COMPLETED")
-    red = {name: spec("1.1.0") for name in WANTED} | others
-    press.deploys(account.deploy(THING_ARN, NAME, red), "FAILED")
+    failed = {name: spec("1.1.0") for name in WANTED} | others
+    press.deploys(account.deploy(THING_ARN, NAME, failed), "FAILED")
 
     def back() -> None:
         press.deploys(account.deployments[-1]["deploymentId"], "COMPLETED")
         press.installed = {name: (version, "RUNNING") for name, version in BEFORE.items()}
 
-    said, latest = arriving(account, clients, back)
+    red = {name: spec(one) for name, one in WANTED.items()} | others
+    said, latest = arriving(account, clients, back, red=red)
     assert f"{CONSUMER} 1.3.4 BROKEN" in said
     assert f"put back and answers again: {SERVICE} 1.0.0" in said
     assert account.deployments[-1]["components"] == good, "others' stay as they were"
     assert latest.startswith(f"{NAME} (after "), "this stack's own, and none that is made again"
 
 
-def test_where_no_release_was_good_before_the_message_says_so(
+def test_where_no_release_was_good_before_ours_is_taken_off_again(
     account: Account, clients: Clients
 ) -> None:
-    account.deploy(THING_ARN, "by hand", {"com.other": spec("1.0.0")})
-    said, latest = arriving(account, clients)
+    """Lite runs nothing of a version that it has: left there, it would be broken for ever."""
+    others = {"com.other": spec("1.0.0")}
+    account.deploy(THING_ARN, "by hand", others)
+
+    def gone() -> None:
+        account.devices["press-1"].deploys(account.deployments[-1]["deploymentId"], "COMPLETED")
+        account.devices["press-1"].installed = dict(OTHER)
+
+    red = {name: spec(one) for name, one in WANTED.items()} | others
+    said, latest = arriving(account, clients, gone, red=red)
     assert "no release of before" in said
-    assert latest == NAME, "nothing was deployed in its place"
+    assert "taken off again" in said
+    assert latest == f"without {NAME}", "this stack's own, and none that is made again"
+    assert account.deployments[-1]["components"] == others
+
+
+def test_others_stay_as_they_are_now_and_not_as_they_were_then(
+    account: Account, clients: Clients
+) -> None:
+    press = account.devices["press-1"]
+    old = {name: spec(one) for name, one in BEFORE.items()}
+    good = account.deploy(THING_ARN, NAME, old | {"com.other": spec("1.0.0")})
+    press.deploys(good, "COMPLETED")
+    red = {name: spec(one) for name, one in WANTED.items()} | {"com.other": spec("2.0.0")}
+    arriving(account, clients, red=red)
+    assert account.deployments[-1]["components"] == old | {"com.other": spec("2.0.0")}
 
 
 def test_a_release_of_before_that_does_not_answer_either_is_said_with_both_reasons(
@@ -284,6 +317,7 @@ def test_a_deployment_that_was_replaced_meanwhile_is_not_waited_for(
 ) -> None:
     said = waiting.failure(lambda: account.deploy(THING_ARN, "by hand", {}), seconds=1000)
     assert f"deployment {deployment} was replaced by another one" in said
+    assert "'by hand' (00000002-of-by-hand, 2026-11-23 12:00:01" in said
     assert "aws greengrassv2 list-deployments" in said
     assert waiting.time.passed == 1, "it will never be done: the device does the other one"
 
@@ -297,6 +331,136 @@ def test_a_device_that_is_off_is_named_with_what_to_type(waiting: Waiting) -> No
     assert "pulumi config set rollout-timeout SECONDS" in said
 
 
+def test_a_component_that_still_moves_after_the_failure_is_judged_when_it_rests(
+    account: Account, waiting: Waiting, deployment: str
+) -> None:
+    """The job's end and the component's state reach the cloud by ways of their own."""
+    press = account.devices["press-1"]
+    press.installed = GOOD | {CHECK: (WANTED[CHECK], "ERRORED")}
+    press.deploys(deployment, "FAILED")
+    broken = GOOD | {CHECK: (WANTED[CHECK], "BROKEN")}
+    with pytest.raises(StaysBroken):
+        waiting.until(lambda: setattr(press, "installed", broken))
+    press.installed = GOOD | {CHECK: (WANTED[CHECK], "ERRORED")}
+    with pytest.raises(RolloutFailed) as gone_back:
+        waiting.until(lambda: setattr(press, "installed", dict(OLD)))
+    assert not isinstance(gone_back.value, StaysBroken), "it went back by itself"
+
+
+def test_a_red_device_is_told_with_the_components_own_reason_and_where_lite_logs(
+    account: Account, waiting: Waiting, deployment: str
+) -> None:
+    press = account.devices["press-1"]
+    press.runtime = "aws_nucleus_lite"
+    press.installed = GOOD | {CONSUMER: (WANTED[CONSUMER], "BROKEN")}
+    press.details = {CONSUMER: "the exit code was 70, three times"}
+    press.deploys(deployment, "SUCCEEDED")
+    said = waiting.failure()
+    assert f"  {CONSUMER}: the exit code was 70, three times\n" in said
+    assert f"sudo journalctl -u 'ggl.{CONSUMER}.service' on the device" in said
+    assert f"make logs STACK=dev DEVICE=press-1 COMPONENT={CONSUMER}" in said
+
+
+def test_a_device_whose_record_was_deleted_is_named_with_what_to_type(
+    account: Account, waiting: Waiting
+) -> None:
+    said = waiting.failure(lambda: account.devices.clear(), seconds=1000)
+    assert "press-1 is no core device any more" in said
+    assert "pulumi up again goes on without it" in said
+    assert waiting.time.passed == 1, "it won't come back by waiting"
+
+
+def test_a_deployment_that_was_deleted_meanwhile_is_not_waited_for(
+    account: Account, waiting: Waiting, deployment: str
+) -> None:
+    said = waiting.failure(lambda: account.deployments.clear(), seconds=1000)
+    assert f"deployment {deployment} was deleted while we waited" in said
+    assert "pulumi up --refresh" in said
+    assert waiting.time.passed == 1
+
+
+# Groups
+
+
+@pytest.fixture
+def presses(account: Account, clients: Clients, deployment: str) -> Waiting:
+    """Ten devices, of which the last has not heard of the deployment."""
+    for number in range(1, 11):
+        press = account.devices[f"press-{number}"] = Device()
+        if number < 10:
+            done(press, deployment, "SUCCEEDED")
+    return Waiting(clients, deployment, list(account.devices))
+
+
+def test_who_has_answered_twice_is_asked_no_more(account: Account, presses: Waiting) -> None:
+    presses.failure(seconds=600)
+    asked = [
+        given["coreDeviceThingName"]
+        for operation, given in account.asked
+        if operation == "ListEffectiveDeployments"
+    ]
+    assert all(asked.count(f"press-{number}") == 2 for number in range(1, 10))
+
+
+def test_the_longer_it_takes_the_rarer_is_the_question(account: Account, presses: Waiting) -> None:
+    presses.failure(seconds=3600)
+    assert presses.time.passed == pytest.approx(3600), "the whole patience, and no more"
+    looks = [name for name, _ in account.asked].count("GetDeployment")
+    assert 3600 / 15 < looks < 3600 / 15 + 60, "once in 15 s, more often only at the beginning"
+
+
+def test_the_quorum_is_enough_once_the_time_is_over_and_the_others_are_named(
+    presses: Waiting,
+) -> None:
+    presses.quorum = 90
+    presses.until(seconds=120)
+    assert presses.time.passed == 120, "a device that is late has the whole time"
+    assert presses.said[-1].startswith(
+        "warning: 9 of 10 devices answer, which is the quorum of 90 %. Not yet: press-10 (QUEUED)."
+    )
+    assert "make status STACK=dev" in presses.said[-1]
+
+
+def test_short_of_the_quorum_is_red(presses: Waiting) -> None:
+    presses.quorum = 91
+    assert "press-10: deployment QUEUED" in presses.failure(seconds=120)
+
+
+def test_who_answers_only_as_the_time_ends_is_looked_at_again_before_it_counts(
+    account: Account, presses: Waiting, deployment: str
+) -> None:
+    presses.quorum = 95
+    last = account.devices["press-10"]
+    moments: list[Callable[[], object]] = [lambda: None] * 4
+    presses.until(*moments, lambda: done(last, deployment, "SUCCEEDED"), seconds=5)
+    assert presses.time.passed == 10
+    assert not [line for line in presses.said if "warning" in line]
+
+
+@pytest.mark.parametrize("moving", [True, False])
+def test_a_failed_device_is_red_whatever_the_quorum(
+    account: Account, presses: Waiting, deployment: str, moving: bool
+) -> None:
+    presses.quorum = 1
+    last = account.devices["press-10"]
+    last.deploys(deployment, "FAILED")
+    last.installed = GOOD | {CHECK: (WANTED[CHECK], "ERRORED")} if moving else dict(OLD)
+    assert "press-10: deployment FAILED" in presses.failure()
+
+
+def test_of_a_large_fleet_the_first_failures_are_told_in_full_and_the_rest_by_name(
+    account: Account, presses: Waiting, deployment: str
+) -> None:
+    """AWS IoT Jobs cancels it for whoever waits, once too many have failed."""
+    for press in account.devices.values():
+        press.deploys(deployment, "CANCELED")
+    account.devices["press-8"].deploys(deployment, "FAILED", reason="FAILED_NO_STATE_CHANGE")
+    said = presses.failure()
+    assert said.startswith("press-8: deployment FAILED: FAILED_NO_STATE_CHANGE")
+    assert said.count("runs now") == 5
+    assert "and 5 more: press-5 CANCELED, press-6 CANCELED, press-7 CANCELED" in said
+
+
 # Between Pulumi and the wait
 
 
@@ -306,6 +470,7 @@ PROPS: dict[str, Any] = {
     "target": THING_ARN,
     "devices": ["press-1"],
     "components": WANTED,
+    "quorum": 100,
     "name": NAME,
     "timeout": 0,
 }

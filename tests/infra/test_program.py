@@ -419,9 +419,40 @@ def test_the_wait_is_for_the_deployment_that_was_made_on_every_device(
     assert waited["components"] == program.exported["components"], (
         "the versions that a preview names, also while an image is still to be built"
     )
-    assert waited["timeout"] == 60
+    assert (waited["timeout"], waited["quorum"]) == (60, 100)
     assert program.exported["devices"] == ["press-1", "press-2"]
     assert program.exported["deployment"] == "deployment-as-created"
+
+
+@pytest.mark.parametrize(
+    ("values", "job"),
+    [
+        ({"quorum": 90}, None),
+        ({"devices_per_minute": 5}, {"jobExecutionsRolloutConfig": {"maximumPerMinute": 5}}),
+        ({"device_timeout": 30}, {"timeoutConfig": {"inProgressTimeoutInMinutes": 30}}),
+        (
+            {"abort_percent": 20},
+            {
+                "abortConfig": {
+                    "criteriaList": [
+                        {
+                            "action": "CANCEL",
+                            "failureType": "ALL",
+                            "minNumberOfExecutedThings": 1,
+                            "thresholdPercentage": 20,
+                        }
+                    ]
+                }
+            },
+        ),
+    ],
+)
+def test_a_group_is_told_at_the_rate_and_up_to_the_failures_that_the_stack_says(
+    account: Account, program: Program, values: Any, job: Any
+) -> None:
+    account.groups = {"presses": ["press-1"]}
+    asked = program.run(thing_group="presses", **values).one("greengrassv2:Deployment").inputs
+    assert asked.get("iotJobConfiguration") == job, "what isn't asked for is AWS's own default"
 
 
 def test_a_device_is_never_without_a_deployment(deployed: Engine) -> None:

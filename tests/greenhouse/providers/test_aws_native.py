@@ -168,6 +168,27 @@ def test_a_superseded_deployment_can_be_deleted(engine: Engine, name: str, thing
     engine.delete(second)
 
 
+def test_a_deployment_to_a_group_carries_the_configuration_of_its_job(
+    engine: Engine, name: str
+) -> None:
+    iot, group = boto3.client("iot"), f"group-{secrets.token_hex(4)}"
+    target = iot.create_thing_group(thingGroupName=group)["thingGroupArn"]
+    engine.create(COMPONENT, inlineRecipe=recipe(name))
+    stop = {"action": "CANCEL", "failureType": "ALL"}
+    job = {
+        "jobExecutionsRolloutConfig": {"maximumPerMinute": 5},
+        "abortConfig": {
+            "criteriaList": [{**stop, "minNumberOfExecutedThings": 1, "thresholdPercentage": 20}]
+        },
+        "timeoutConfig": {"inProgressTimeoutInMinutes": 30},
+    }
+    made = engine.create(DEPLOYMENT, **deployed(name, target), iotJobConfiguration=job)
+    found = boto3.client("greengrassv2").get_deployment(deploymentId=made.id)
+    assert found["iotJobConfiguration"] == job
+    engine.delete(made)
+    iot.delete_thing_group(thingGroupName=group)
+
+
 def test_other_components_are_another_deployment(engine: Engine, name: str, thing: str) -> None:
     engine.create(COMPONENT, inlineRecipe=recipe(name))
     made = engine.create(DEPLOYMENT, **deployed(name, thing))

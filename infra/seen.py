@@ -1,0 +1,141 @@
+"""A device with a deployment, as AWS shows it, and the same in an operator's words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from infra.target import FAILED, SUCCEEDED, execution, installed
+from infra.waiting import RolloutFailed
+
+if TYPE_CHECKING:
+    from mypy_boto3_greengrassv2 import GreengrassV2Client
+
+UP = frozenset({"RUNNING", "FINISHED"})
+_MOVING = frozenset({"STARTING", "STOPPING", "ERRORED"})
+_TOLD_IN_FULL = 5  # devices; of the others a red update says the names
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seen:
+    """One device, as the API shows it now."""
+
+    device: str
+    status: str  # of the deployment on this device
+    reason: str
+    errors: tuple[str, ...]
+    wanted: Mapping[str, str]
+    installed: Mapping[str, tuple[str, str]]  # component to version and state
+
+    @property
+    def _states(self) -> dict[str, str]:
+        """Those of our components that are there in the wanted version."""
+        return {
+            name: self.installed[name][1]
+            for name, version in self.wanted.items()
+            if self.installed.get(name, ("", ""))[0] == version
+        }
+
+    @property
+    def broken(self) -> bool:
+        return "BROKEN" in self._states.values()
+
+    @property
+    def failed(self) -> bool:
+        """Once it is at rest: what goes back is under way, and what restarts may break yet."""
+        if self.status == "FAILED":
+            return _MOVING.isdisjoint(self._states.values())
+        return self.status in FAILED or (self.status in SUCCEEDED and self.broken)
+
+    @property
+    def answers(self) -> bool:
+        states = self._states
+        return self.status in SUCCEEDED and all(states.get(name) in UP for name in self.wanted)
+
+    @property
+    def summary(self) -> str:
+        states = ", ".join(f"{name} {state}" for name, state in self._states.items())
+        return f"{self.status}{f' ({states})' if states else ''}"
+
+    @property
+    def _suspect(self) -> str:
+        """The component whose log is worth a look; empty where it is the nucleus' own."""
+        bad = [name for name, state in self._states.items() if state not in UP]
+        return next(iter([name for name in self.wanted if name in self.reason] or bad), "")
+
+    def explain(self, client: GreengrassV2Client, name: str) -> str:
+        """Why this device doesn't answer, what it runs now, where its own words are."""
+        with _recorded(client, self.device):
+            core = client.get_core_device(coreDeviceThingName=self.device)
+            pages = client.get_paginator("list_installed_components").paginate(
+                coreDeviceThingName=self.device
+            )
+            there = [one for page in pages for one in page["installedComponents"]]
+        runs = sorted(
+            f"{one['componentName']} {one['componentVersion']} {one.get('lifecycleState', '')}"
+            for one in there
+        )
+        suspect, stack = self._suspect, name.partition("/")[2]
+        if core.get("runtime") == "aws_nucleus_lite":
+            log = f"sudo journalctl -u 'ggl.{f'{suspect}.service' if suspect else '*'}'"
+        else:
+            log = f"/greengrass/v2/logs/{suspect or 'greengrass'}.log"
+        here = f", or make logs STACK={stack} DEVICE={self.device} COMPONENT={suspect}"
+        return "\n".join(
+            [
+                f"{self.device}: deployment {self.status}{self.reason and f': {self.reason}'}",
+                *([f"  {' > '.join(self.errors)}"] if self.errors else []),
+                *(
+                    f"  {one['componentName']}: {details}"
+                    for one in there
+                    if (details := one.get("lifecycleStateDetails"))
+                ),
+                f"  runs now: {', '.join(runs) or 'nothing'}",
+                f"  {core.get('status', 'of unknown health')}, last heard of"
+                f" {core.get('lastStatusUpdateTimestamp')}",
+                f"  its own words: {log} on the device{here if suspect else ''}",
+            ]
+        )
+
+
+def look(
+    client: GreengrassV2Client, device: str, deployment: str, wanted: Mapping[str, str]
+) -> Seen:
+    """How far a device is with a deployment; of one that hasn't heard of it, nothing else."""
+    with _recorded(client, device):
+        status, reason, errors = execution(client, device, deployment)
+        return Seen(
+            device=device,
+            status=status,
+            reason=reason,
+            errors=errors,
+            wanted=wanted,
+            installed={} if status == "QUEUED" else installed(client, device),
+        )
+
+
+@contextmanager
+def _recorded(client: GreengrassV2Client, device: str) -> Iterator[None]:
+    """Raises RolloutFailed where AWS has no record of the device any more."""
+    try:
+        yield
+    except client.exceptions.ResourceNotFoundException:
+        raise RolloutFailed(
+            f"{device} is no core device any more: its record was deleted while we waited. If it is"
+            " gone for good, pulumi up again goes on without it (a thing of its own: pulumi config"
+            " set thing NAME first). If it isn't: restart Greengrass on it, so that it reports"
+            " itself again, then pulumi up again"
+        ) from None
+
+
+def reasons(client: GreengrassV2Client, devices: Sequence[Seen], name: str) -> str:
+    """Of each device why; of many, those first that failed, and of the rest the names."""
+    ordered = sorted(devices, key=lambda one: (not one.broken, one.status != "FAILED"))
+    told = [one.explain(client, name) for one in ordered[:_TOLD_IN_FULL]]
+    if rest := ordered[_TOLD_IN_FULL:]:
+        told.append(
+            f"and {len(rest)} more: {', '.join(f'{one.device} {one.status}' for one in rest)}"
+        )
+    return "\n".join(told)
