@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from consumer.consumer import OUTAGE
 from inference.ipc import CLOSE_SECONDS
 from inference.protocol import ANSWER_TOPIC, REQUEST_TOPIC, encode_request
 from inference.serve import LAST_ANSWERS_SECONDS
@@ -118,8 +119,19 @@ def checking(start: Start, golden: Path, timeout: float = 20) -> Program:
     return start("com.ml.check", "-m", "inference", "check", *files, "--timeout", timeout)
 
 
-def consuming(start: Start, samples: Path = SAMPLES) -> Program:
-    return start("com.ml.consumer", CONSUMER, "--samples", samples, "--interval", "0.05")
+def consuming(
+    start: Start, samples: Path = SAMPLES, *, program: tuple[object, ...] = (CONSUMER,)
+) -> Program:
+    return start("com.ml.consumer", *program, "--samples", samples, "--interval", "0.05")
+
+
+def impatient_consumer() -> tuple[str, str]:
+    """What to run for a consumer that calls it silence sooner than the real one."""
+    code = (
+        f"import sys; sys.path.append({str(EDGE)!r}); from consumer import consumer;"
+        " consumer.ANSWER_SECONDS = 0.5; sys.exit(consumer.main(sys.argv[1:]))"
+    )
+    return "-c", code
 
 
 def test_the_service_says_what_it_serves_and_passes_its_check(start: Start, golden: Path) -> None:
@@ -161,20 +173,23 @@ def test_another_releases_service_doesnt_pass_the_check(start: Start, golden: Pa
     assert f"model {wanted['model']} answered" in check.events[-1]["message"]
 
 
-def test_the_consumer_logs_answers_notices_silence_and_hears_the_next_service(
-    start: Start, golden: Path
+def test_the_consumer_logs_answers_and_tells_the_nucleus_of_an_outage_and_its_end(
+    start: Start, golden: Path, nucleus: Any
 ) -> None:
-    consumer = consuming(start)
+    consumer = consuming(start, program=impatient_consumer())
     service = serving(start)
     answer = consumer.until("answer")
     wanted = json.loads(golden.read_text())
     assert answer["predictions"] == wanted["predictions"]
     assert (answer["rows"], answer["model"]) == (6, wanted["model"])
     assert service.terminate() == 0
-    consumer.until("silence")
+    assert consumer.until("state-reported")["state"] == "ERRORED"
+    assert OUTAGE in [said.get("unanswered") for said in consumer.events]
     answers = len([said for said in consumer.events if said["event"] == "answer"])
     serving(start)
     consumer.until("answer", times=answers + 1)
+    assert consumer.until("state-reported", times=2)["state"] == "RUNNING"
+    assert nucleus.host.states[:2] == ["ERRORED", "RUNNING"]
     assert consumer.terminate() == 0
 
 
