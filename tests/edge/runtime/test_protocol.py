@@ -113,6 +113,33 @@ def test_a_bad_request_is_refused_by_what_is_wrong_and_where(
     assert (bad.code, bad.row, bad.field) == (code, row, field), bad.message
 
 
+@pytest.mark.parametrize(
+    ("payload", "found", "expected"),
+    [
+        (b"[1, 2]", "a list of 2", "an object"),
+        (b'{"id": "a"}', "found none", "body is the JSON text of the records"),
+        (b'{"body": 7}', "found 7", "body is the JSON text of the records"),
+        (asking(7), "found 7", "a list of records"),
+        (asking([ROW, "x"]), 'row 1 is a record, feature name to number; found "x"', "record"),
+        (asking([ROW], isBase64Encoded="no"), 'found "no"', "true or false"),
+        (asking([ROW], id=[]), "found a list of 0", "1 to 128 characters"),
+        (asking([{"pH": 1}]), "row 0 lacks 'alcohol'", "not trained with missing values"),
+        (asking([{**ROW, "pH": "3.2"}]), "row 0 has \"3.2\" for 'pH'", "a number"),
+        (asking([{**ROW, "pH": 1e39}]), "row 0: 'pH'", "at most 3.4028235e+38, found 1e+39"),
+        (asking([{**ROW, "ph": 3}]), 'row 0: the model has no feature "ph"', "it has pH, alcohol"),
+        (asking([{}] * (MAX_ROWS + 1)), f"{MAX_ROWS + 1} rows", f"at most {MAX_ROWS}"),
+        (b" " * (MAX_REQUEST + 1), f"{MAX_REQUEST + 1} bytes", f"more than {MAX_REQUEST}"),
+    ],
+    ids=lambda part: str(part)[:40],
+)
+def test_a_refusal_says_what_was_found_and_what_was_expected(
+    payload: bytes, found: str, expected: str
+) -> None:
+    message = refused(payload).message
+    assert found in message
+    assert expected in message
+
+
 def test_a_refusal_carries_the_id_so_that_its_asker_stops_waiting() -> None:
     bad = refused(asking([{}], id="a-1"))
     assert json.loads(encode_refusal(bad)) == {
