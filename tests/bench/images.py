@@ -108,7 +108,7 @@ def downloads() -> Iterator[Row]:
         what="a new model: bytes to the device",
         ours=f"{kilobytes(new_model)} (of it golden answers, 2 recipes: {kilobytes(around)})",
         reference=f"the model, gzip -9: {kilobytes(bound - 10_000)}",
-        relation=f"+{kilobytes(new_model - bound + 10_000)}",
+        relation=f"{(new_model - bound + 10_000) / 1e3:+,.1f} kB",
         bound="compressed model + 10 kB",
         met=new_model <= bound,
     )
