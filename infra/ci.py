@@ -57,6 +57,14 @@ class Scope:
         return self.arns("ecr", [f"repository/{self.project}/*"])
 
     @property
+    def provided(self) -> list[str]:
+        """The components that AWS itself provides."""
+        return [
+            f"arn:{self.partition}:greengrass:{region}:aws:components:*:versions:*"
+            for region in sorted(self.regions)
+        ]
+
+    @property
     def roles(self) -> list[str]:
         return sorted(
             f"arn:{self.partition}:iam::{self.account}:role/{name}" for name in self.device_roles
@@ -196,12 +204,13 @@ def _looking(scope: Scope) -> list[Statement]:
             " iam:SimulatePrincipalPolicy",
             scope.roles,
         ),
-        # others' components on our devices, too: a plan says what stays
+        # others' components on our devices, too: a plan says what stays, and whether it can
         *_allow(
             "Components",
             "greengrass:DescribeComponent greengrass:GetComponent greengrass:ListTagsForResource",
             scope.arns("greengrass", ["components:*:versions:*"]),
         ),
+        *_allow("ProvidedComponents", "greengrass:DescribeComponent", scope.provided),
         *_allow(
             "ComponentVersions",
             "greengrass:ListComponentVersions",

@@ -13,6 +13,7 @@ device can't download.
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -67,6 +68,20 @@ TAKEN_OVER = Rule(
     reason="somebody else has deployed here since this stack did, and an up would undo that",
     source="Greengrass developer guide, manage deployments",
 )
+KEPT_GONE = Rule(
+    name="kept-gone",
+    severity=Severity.ERROR,
+    bites=Bites.BOTH,
+    reason="it runs there and isn't ours, but no deployment can name it any more and so keep it",
+    source="greengrassv2 DeleteComponent, CloudComponentState",
+)
+TOO_SLOW = Rule(
+    name="too-slow",
+    severity=Severity.ERROR,
+    bites=Bites.BOTH,
+    reason="the update would be red before AWS has told enough devices of the release",
+    source="AWS IoT Jobs, maximumPerMinute",
+)
 ROLE_MISSING = Rule(
     name="role-missing",
     severity=Severity.ERROR,
@@ -96,7 +111,7 @@ NOT_READABLE = Rule(
     source="IAM, Greengrass",
 )
 RULES = (
-    *(TAKEN_OVER, DEVICE_ARCHITECTURE, LITE_THING, NUCLEUS_VERSION),
+    *(TAKEN_OVER, KEPT_GONE, TOO_SLOW, DEVICE_ARCHITECTURE, LITE_THING, NUCLEUS_VERSION),
     *(ROLE_MISSING, ROLE_TRUST, ROLE_RIGHTS, NOT_READABLE),
 )
 
@@ -160,6 +175,8 @@ def findings(
     ]
     if target:
         found += _takeover(settings, target)
+        found += _kept(settings, place, clients.greengrass, target)
+        found += _pace(settings, target)
         found += _devices(settings, clients.greengrass, target, wanted)
         found += _role(settings.device_role, clients.iam, wanted)
     return found
@@ -220,6 +237,58 @@ def _takeover(settings: Settings, target: Target) -> Iterator[Finding]:
             fix=f"to undo it: pulumi up --config override={target.takeover.deployment.id}; who made"
             " it: aws cloudtrail lookup-events --lookup-attributes"
             " AttributeKey=EventName,AttributeValue=CreateDeployment",
+        )
+
+
+def _kept(
+    settings: Settings, place: Place, client: GreengrassV2Client, target: Target
+) -> Iterator[Finding]:
+    """The components of others that the new deployment would name, and the cloud wouldn't find."""
+    for name, spec in target.kept(settings).items():
+        version = spec["componentVersion"]
+        try:
+            trouble = _trouble(client, place, name, version)
+        except ClientError as error:
+            yield _withheld(f"{name} {version}", error)
+            continue
+        if trouble:
+            yield Finding(
+                rule=KEPT_GONE,
+                where=f"{name} {version} on {target.arn.rpartition(':')[2]}: {trouble}",
+                fix="publish it again, or deploy what is to stay without it: aws greengrassv2"
+                f" create-deployment --target-arn {target.arn} --components …; or take all"
+                " components of others off: pulumi config set keep-components false",
+            )
+
+
+def _trouble(client: GreengrassV2Client, place: Place, name: str, version: str) -> str:
+    """Why a component version can't be deployed, empty where it can."""
+    owners = ("aws", place.account) if name.startswith("aws.") else (place.account,)
+    for owner in owners:
+        where = f"arn:{place.partition}:greengrass:{place.region}:{owner}"
+        try:
+            status = client.describe_component(arn=f"{where}:components:{name}:versions:{version}")[
+                "status"
+            ]
+        except client.exceptions.ResourceNotFoundException:
+            continue
+        failed = status.get("componentState") == "FAILED"
+        errors = [status.get("message", ""), *status.get("errors", {}).values()]
+        return " ".join(["FAILED", *filter(None, errors)]) if failed else ""
+    return "deleted"
+
+
+def _pace(settings: Settings, target: Target) -> Iterator[Finding]:
+    """AWS tells so many devices a minute, beginning at once."""
+    rate = settings.devices_per_minute
+    needed = math.ceil(len(target.devices) * settings.quorum / 100)
+    last = (needed - 1) // rate * 60 if rate else 0  # seconds until the last one hears of it
+    if last >= settings.rollout_timeout:
+        yield Finding(
+            rule=TOO_SLOW,
+            where=f"{needed} devices at {rate} a minute",
+            fix=f"the last hears of it after {last} s: pulumi config set rollout-timeout"
+            f" {last + 900}, or a higher devices-per-minute",
         )
 
 

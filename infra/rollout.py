@@ -11,7 +11,6 @@ from pulumi_aws_native import greengrassv2
 
 from infra import policies
 from infra.answering import Answering
-from infra.recipe import RECIPES
 from infra.release import Release
 from infra.settings import Place, Settings
 from infra.target import Target
@@ -44,7 +43,7 @@ class Rollout(pulumi.ComponentResource):
             ),
             opts=pulumi.ResourceOptions(parent=self),
         )
-        others = target.latest.others(RECIPES) if target.latest and settings.keep_components else {}
+        others = target.kept(settings)
         for component, spec in sorted(others.items()):
             pulumi.log.info(f"keeps {component} {spec['componentVersion']} on {target.arn}")
         deployment = greengrassv2.Deployment(

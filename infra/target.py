@@ -102,6 +102,10 @@ class Target:
             )
         return cls(arn=arn, devices=devices, latest=latest, takeover=takeover)
 
+    def kept(self, settings: Settings) -> dict[str, Any]:
+        """What others deployed here and a new deployment carries on, in the API's shapes."""
+        return self.latest.others(RECIPES) if self.latest and settings.keep_components else {}
+
     def deployment_name(self, wanted: str) -> str:
         """A name that stays while nothing has to be done, and changes when something has.
 

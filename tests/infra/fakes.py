@@ -88,6 +88,7 @@ class Account:
     foreign_buckets: set[str] = field(default_factory=set)
     roles: dict[str, dict[str, Any]] = field(default_factory=lambda: {DEVICE_ROLE: TRUST})
     policies: set[tuple[str, str]] = field(default_factory=set)  # inline: role and policy
+    undeployable: dict[str, dict[str, Any]] = field(default_factory=dict)  # ARN to cloud status
     decisions: dict[str, dict[str, Any]] = field(default_factory=dict)  # action to what IAM says
     reachable: bool = True
     denied: set[str] = field(default_factory=set)  # operations that the caller has no right to
@@ -277,6 +278,13 @@ class Account:
         if arn not in self.components:
             raise Refused("ResourceNotFoundException")
         return {"recipe": b"{}", "tags": self.components[arn]}
+
+    def _describe_component(self, *, arn: str) -> dict[str, Any]:
+        """There and deployable, unless a test says otherwise; what AWS provides is AWS's."""
+        provided = arn.partition(":components:")[2].startswith("aws.")
+        if provided != (arn.split(":")[4] == "aws") or self.undeployable.get(arn) == {}:
+            raise Refused("ResourceNotFoundException")
+        return {"status": self.undeployable.get(arn, {"componentState": "DEPLOYABLE"})}
 
     def _delete_component(self, *, arn: str) -> dict[str, Any]:
         del self.components[arn]

@@ -13,7 +13,16 @@ from infra.findings import Finding, Severity
 from infra.settings import Misconfigured, Place
 from infra.target import Target
 from tests.infra.engine import DIGEST, Engine
-from tests.infra.fakes import ACCOUNT, DEVICE_ROLE, REGION, THING_ARN, Account, Device, spec
+from tests.infra.fakes import (
+    ACCOUNT,
+    DEVICE_ROLE,
+    REGION,
+    THING_ARN,
+    Account,
+    Device,
+    component_arn,
+    spec,
+)
 from tests.infra.pulumi_yaml import config_of, load
 
 PLACE = Place(account=ACCOUNT, region=REGION, partition="aws", profile=None)
@@ -80,6 +89,72 @@ def test_a_takeover_is_refused_but_for_the_very_deployment_that_may_be_overwritt
     assert the_one(findings(clients, override=theirs)).rule is preflight.TAKEN_OVER, (
         "who means one deployment hasn't seen the next"
     )
+
+
+NEIGHBOUR = component_arn("com.other", "1.0.0")
+
+
+def test_what_others_run_there_is_no_finding_while_a_deployment_can_name_it(
+    account: Account, clients: Clients
+) -> None:
+    others = {"com.other": spec("1.0.0"), "aws.greengrass.Nucleus": spec("2.18.0")}
+    account.deploy(THING_ARN, "by hand", others)
+    assert findings(clients) == []
+
+
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [
+        ({}, "deleted"),
+        (
+            {"componentState": "FAILED", "errors": {"s3://gone/file": "no such key"}},
+            "FAILED no such key",
+        ),
+    ],
+)
+def test_a_component_of_others_that_no_deployment_can_name_is_refused_before_it_is_lost(
+    account: Account, clients: Clients, status: dict[str, Any], said: str
+) -> None:
+    account.deploy(THING_ARN, "by hand", {"com.other": spec("1.0.0")})
+    account.undeployable[NEIGHBOUR] = status
+    found = the_one(findings(clients))
+    assert found.rule is preflight.KEPT_GONE
+    assert found.where == f"com.other 1.0.0 on thing/press-1: {said}"
+    assert "pulumi config set keep-components false" in found.fix
+    assert findings(clients, keep_components=False) == [], "then it goes, and nobody asks for it"
+
+
+def test_a_component_of_others_that_may_not_be_read_is_a_warning(
+    account: Account, clients: Clients
+) -> None:
+    account.deploy(THING_ARN, "by hand", {"com.other": spec("1.0.0")})
+    account.denied.add("DescribeComponent")
+    found = the_one(findings(clients))
+    assert (found.rule, found.where) == (preflight.NOT_READABLE, "com.other 1.0.0")
+    assert "allow DescribeComponent" in found.fix
+
+
+@pytest.mark.parametrize(
+    ("values", "seconds"),
+    [
+        ({"devices_per_minute": 1, "rollout_timeout": 120}, 120),
+        ({"devices_per_minute": 1, "rollout_timeout": 121}, None),
+        ({"devices_per_minute": 1, "rollout_timeout": 120, "quorum": 60}, None),
+        ({"devices_per_minute": 3, "rollout_timeout": 10}, None),
+        ({"rollout_timeout": 10}, None),
+    ],
+)
+def test_a_rate_at_which_the_update_ends_before_the_last_device_begins_is_refused(
+    account: Account, clients: Clients, values: dict[str, Any], seconds: int | None
+) -> None:
+    group = of_a_group(account, Device(), Device(), Device())
+    found = findings(clients, **group, **values)
+    if seconds is None:
+        assert found == []
+    else:
+        assert the_one(found).rule is preflight.TOO_SLOW
+        assert f"after {seconds} s" in the_one(found).fix
+        assert f"rollout-timeout {seconds + 900}" in the_one(found).fix
 
 
 # Devices

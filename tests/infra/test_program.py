@@ -9,7 +9,7 @@ import json
 import runpy
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pulumi
 import pytest
@@ -397,6 +397,19 @@ def test_what_others_run_there_is_carried_on_as_it_was(account: Account, program
         "a device uninstalls what a deployment doesn't name, and forgets what it doesn't say"
     )
     assert asked[SERVICE]["componentVersion"] != "0.0.1", "ours is the new one"
+
+
+def test_a_component_of_others_has_no_part_that_is_not_carried_on(account: Account) -> None:
+    model = account.session().client("greengrassv2").meta.service_model
+
+    def members(name: str) -> set[str]:
+        return set(cast(Any, model.shape_for(name)).members)
+
+    parts = members("ComponentDeploymentSpecification")
+    assert parts == {"componentVersion", "configurationUpdate", "runWith"}
+    assert members("ComponentConfigurationUpdate") == {"merge", "reset"}
+    assert members("ComponentRunWith") == {"posixUser", "systemResourceLimits", "windowsUser"}
+    assert members("SystemResourceLimits") == {"cpus", "memory"}, "infra.rollout would lose it"
 
 
 def test_others_go_only_where_the_stack_says_so(account: Account, program: Program) -> None:
