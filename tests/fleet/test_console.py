@@ -28,7 +28,7 @@ from fleet.observe import Fleet, Target
 from greenhouse.toolchain.commands import ToolchainFailed, install
 from tests.fleet.recording import Recording
 
-SECONDS = 20.0
+SECONDS = 120.0
 AT = datetime(2026, 11, 23, 10, 41, tzinfo=UTC)
 
 

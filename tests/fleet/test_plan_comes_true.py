@@ -195,7 +195,7 @@ def assert_comes_true(
 def test_a_first_release(place: Place, clients: Clients) -> None:
     wait_until(
         lambda: account.TENANT in Seen.of(place, place.thing).states,
-        seconds=30,
+        seconds=120,
         why="the tenant isn't there",
     )
     before = Seen.of(place, place.thing)

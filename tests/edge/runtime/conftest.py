@@ -90,7 +90,7 @@ class Nucleus:
     def hanging(self, *, then_drops: bool = False) -> Iterator[None]:
         """Alive, but reading nothing; at the end it reads on, or closes every connection first."""
         go_on = threading.Event()
-        self._loop.call_soon_threadsafe(go_on.wait, 20)
+        self._loop.call_soon_threadsafe(go_on.wait, 120)
         try:
             yield
         finally:
@@ -117,12 +117,12 @@ class Nucleus:
             wire.abort()
 
     def _wait(self, work: Any) -> None:
-        asyncio.run_coroutine_threadsafe(work, self._loop).result(10)
+        asyncio.run_coroutine_threadsafe(work, self._loop).result(120)
 
     def _call(self, work: Callable[[], T]) -> T:
         done: Future[T] = Future()
         self._loop.call_soon_threadsafe(lambda: done.set_result(work()))
-        return done.result(10)
+        return done.result(120)
 
 
 StartNucleus = Callable[[Connect], Nucleus]

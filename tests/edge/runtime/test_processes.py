@@ -48,7 +48,7 @@ class Program:
 
     def until(self, event: str, times: int = 1) -> dict[str, Any]:
         with self._news:
-            found = self._news.wait_for(lambda: self._all(event)[times - 1 :], 20)
+            found = self._news.wait_for(lambda: self._all(event)[times - 1 :], 120)
         assert found, f"no {event!r} (for the {times}. time) in {self.events}"
         return found[0]
 
@@ -56,7 +56,7 @@ class Program:
         return [said for said in self.events if said["event"] == event]
 
     def ends(self) -> int:
-        code = self._process.wait(20)
+        code = self._process.wait(120)
         self._reading.join()
         assert self._process.stdout
         self._process.stdout.close()
@@ -114,7 +114,7 @@ def asking(nucleus: Any) -> Client:
     return Client(nucleus.socket, nucleus.environment("com.ml.asker")["SVCUID"], ANSWER_TOPIC)
 
 
-def checking(start: Start, golden: Path, timeout: float = 20) -> Program:
+def checking(start: Start, golden: Path, timeout: float = 120) -> Program:
     files = ("--samples", SAMPLES, "--golden", golden)
     return start("com.ml.check", "-m", "inference", "check", *files, "--timeout", timeout)
 

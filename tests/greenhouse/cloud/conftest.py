@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from mypy_boto3_iot import IoTClient
     from mypy_boto3_s3 import S3Client
 
-START_SECONDS = 30.0
+START_SECONDS = 120.0
 
 
 def free_port() -> int:
@@ -46,7 +46,7 @@ def http(method: str, url: str, body: bytes | None = None) -> tuple[int, dict[st
     """Status, headers and body, refusals included."""
     request = urllib.request.Request(url, data=body, method=method)  # noqa: S310  # loopback
     try:
-        with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310  # loopback
+        with urllib.request.urlopen(request, timeout=120) as answer:  # noqa: S310  # loopback
             return answer.status, dict(answer.headers), answer.read()
     except urllib.error.HTTPError as error:
         return error.code, dict(error.headers), error.read()

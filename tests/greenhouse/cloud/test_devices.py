@@ -111,9 +111,9 @@ def test_a_waiting_device_hears_of_a_deployment_at_once(
 ) -> None:
     seen = device.poll()["seen"]
     with ThreadPoolExecutor(1) as pool:
-        waiting = pool.submit(device.poll, seen=seen, wait=30)
+        waiting = pool.submit(device.poll, seen=seen, wait=60)
         deployment = deploy(greengrass, device.arn)
-        answer = waiting.result(timeout=20)
+        answer = waiting.result(timeout=120)
     assert [one["deploymentId"] for one in answer["deployments"]] == [deployment]
     assert answer["seen"] != seen
 
@@ -141,10 +141,10 @@ def test_a_device_that_joins_a_group_gets_its_deployment_and_loses_it_when_it_le
     empty = device.poll()
     assert empty["deployments"] == []
     join(iot, group, device)
-    joined = device.poll(seen=empty["seen"], wait=20)
+    joined = device.poll(seen=empty["seen"], wait=60)
     assert [one["deploymentId"] for one in joined["deployments"]] == [deployment]
     leave(iot, group, device)
-    assert device.poll(seen=joined["seen"], wait=20)["deployments"] == []
+    assert device.poll(seen=joined["seen"], wait=60)["deployments"] == []
 
 
 @pytest.mark.parametrize(("end", "shown"), [("COMPLETED", "COMPLETED"), ("FAILED", "FAILED")])
@@ -404,12 +404,12 @@ def test_many_devices_wait_at_once_and_the_api_still_answers(
 
     def wait(device: Device) -> Any:
         seen = device.poll()["seen"]
-        started.wait(20)
-        return device.poll(seen=seen, wait=30)["deployments"]
+        started.wait(120)
+        return device.poll(seen=seen, wait=60)["deployments"]
 
     with ThreadPoolExecutor(len(devices)) as pool:
         waiting = [pool.submit(wait, device) for device in devices]
-        started.wait(20)
+        started.wait(120)
         deployment = deploy(greengrass, group)
-        answers = [one.result(timeout=20) for one in waiting]
+        answers = [one.result(timeout=120) for one in waiting]
     assert all([one["deploymentId"] for one in answer] == [deployment] for answer in answers)

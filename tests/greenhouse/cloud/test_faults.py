@@ -44,6 +44,6 @@ def test_a_cloud_killed_around_a_call_has_done_it_wholly_or_not_at_all(
     Faults(cloud.store.parent).set(f"{fault}:CreateComponentVersion")
     with pytest.raises((ConnectionClosedError, EndpointConnectionError)):
         cloud.client(retries=0).create_component_version(inlineRecipe=json.dumps(recipe()).encode())
-    assert cloud.process.wait(30) == -signal.SIGKILL
+    assert cloud.process.wait(120) == -signal.SIGKILL
     cloud.start()
     assert len(cloud.client().list_components()["components"]) == done

@@ -49,6 +49,7 @@ def test_a_failed_startup_brings_back_version_and_configuration(bench: Bench) ->
         async with bench.device() as device:
             merge = {"componentVersion": "1.0.0", "configurationUpdate": {"merge": '{"v": 1}'}}
             await bench.deploy({"app": merge})
+            await bench.until(lambda: bench.output("app") == ["v=1"], "it has started")
             worse = {"componentVersion": "2.0.0", "configurationUpdate": {"merge": '{"v": 2}'}}
             ended = await bench.deploy({"app": worse, "more": "1.0.0"})
             assert ended["coreDeviceExecutionStatus"] == "FAILED"
@@ -59,7 +60,7 @@ def test_a_failed_startup_brings_back_version_and_configuration(bench: Bench) ->
             ended = await bench.deploy({"app": worse, "more": "1.0.0"})
             assert "FAILED_ROLLBACK_COMPLETE" in ended["reason"]
             assert bench.cloud.installed() == {"app": ("1.0.0", "RUNNING")}
-            assert bench.output("app")[-1] == "v=1"
+            await bench.until(lambda: bench.output("app").count("v=1") == 2, "it starts again")
             assert device.configuration("app") == {"v": 1}
 
     run(story())
@@ -291,6 +292,7 @@ def test_a_restarted_device_runs_what_it_ran_without_its_cloud(bench: Bench) -> 
         async with bench.device():
             merge = {"componentVersion": "1.0.0", "configurationUpdate": {"merge": '{"v": "kept"}'}}
             await bench.deploy({"app": merge, "check": "1.0.0"})
+            await bench.until(lambda: "kept" in bench.output("app"), "it has started")
         bench.cloud.recipes.clear()
         bench.cloud.reports.clear()
         before = len(bench.cloud.executions)
@@ -300,8 +302,8 @@ def test_a_restarted_device_runs_what_it_ran_without_its_cloud(bench: Bench) -> 
                 == {"app": ("1.0.0", "RUNNING"), "check": ("1.0.0", "RUNNING")},
                 "both are up again",
             )
+            await bench.until(lambda: bench.output("app").count("kept") == 2, "it has started")
         assert len(bench.cloud.executions) == before
-        assert [line for line in bench.output("app") if line == "kept"] == ["kept"] * 2
         assert [line for line in bench.output("check") if line == "checked"] == ["checked"] * 2
 
     run(story())

@@ -85,7 +85,7 @@ def test_a_device_ends_in_the_middle_of_a_slow_download(bench: Bench, faults: Fa
             made = bench.cloud.create_deployment({"app": "1.0.0"})
             await bench.until(lambda: made in bench.cloud.executions, "the deployment begins")
 
-    asyncio.run(asyncio.wait_for(story(), 20))
+    asyncio.run(asyncio.wait_for(story(), 120))
     assert not bench.s3.fetched
 
 

@@ -39,7 +39,7 @@ from tests.greenhouse.device.test_ipc_conformance import (
     request,
 )
 
-SECONDS = 20.0
+SECONDS = 120.0
 
 
 class Heard:

@@ -45,7 +45,7 @@ def running(argv: list[str], env: dict[str, str], health: str) -> Iterator[None]
 
 
 def _await(url: str, process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
         assert process.poll() is None, f"{process.args!r} ended"
         try:
@@ -53,7 +53,7 @@ def _await(url: str, process: subprocess.Popen[bytes]) -> None:
                 return
         except OSError:
             pass
-    raise AssertionError(f"nothing at {url} after 30 s")
+    raise AssertionError(f"nothing at {url} after 120 s")
 
 
 @pytest.fixture(scope="session")

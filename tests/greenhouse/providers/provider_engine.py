@@ -91,7 +91,7 @@ class Engine(engine_pb2_grpc.EngineServicer):
     def await_log(self, message: str) -> None:
         """Wait until a provider has said this."""
         with self._hearing:
-            heard = self._hearing.wait_for(lambda: message in self.heard, timeout=30)
+            heard = self._hearing.wait_for(lambda: message in self.heard, timeout=120)
         assert heard, f"never heard {message!r}, only {self.heard}"
 
     def provider(self, of: str) -> provider_pb2_grpc.ResourceProviderStub:

@@ -44,6 +44,6 @@ class Machine:
 
     def until(self, text: str) -> None:
         """Return once the console has shown the text."""
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 120
         while text not in self.said():
             assert time.monotonic() < deadline, f"never said {text!r}: {self.said()}"

@@ -55,14 +55,14 @@ def test_two_checkouts_make_a_tool_once_and_the_second_says_that_it_waits() -> N
 
     def slowly(_: Path) -> None:
         making.set()
-        assert waited.wait(10), "the other one never came to the lock"
+        assert waited.wait(120), "the other one never came to the lock"
         made.append("first")
 
     first = threading.Thread(
         target=cache.made_once, args=(target, slowly), kwargs={"waiting": never}
     )
     first.start()
-    assert making.wait(10)
+    assert making.wait(120)
     cache.made_once(target, lambda _: made.append("second"), waiting=waited.set)
     first.join()
     assert made == ["first"]
@@ -79,7 +79,7 @@ def test_a_killed_process_blocks_nobody() -> None:
     held = processes.Event()
     holder = processes.Process(target=_hold, args=(held,))
     holder.start()
-    assert held.wait(10)
+    assert held.wait(120)
     assert holder.pid is not None
     os.kill(holder.pid, signal.SIGKILL)
     holder.join()
