@@ -168,7 +168,7 @@ def test_another_releases_service_doesnt_pass_the_check(start: Start, golden: Pa
     wanted = json.loads(golden.read_text())
     golden.write_text(json.dumps({**wanted, "model": "000000000000"}))
     serving(start).until("ready")
-    check = checking(start, golden, timeout=1)
+    check = checking(start, golden, timeout=3)
     assert check.ends() == 1
     assert f"model {wanted['model']} answered" in check.events[-1]["message"]
 

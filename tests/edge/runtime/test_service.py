@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import threading
 from array import array
 from collections import deque
@@ -16,7 +17,7 @@ from inference import serve
 from inference import service as limits
 from inference.forest import Model
 from inference.protocol import MAX_ROWS
-from inference.service import Sent, Service
+from inference.service import HOLD_SECONDS, Sent, Service
 
 MODEL = Model(
     id="0123456789ab",
@@ -57,6 +58,12 @@ class Peer:
         """Confirm what has been sent, and all that this makes room for."""
         while self._unconfirmed:
             self._unconfirmed.popleft()(error)
+
+
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On the thread that brings them, however slow this machine is at the moment."""
+    monkeypatch.setattr(limits, "HOLD_SECONDS", math.inf)
 
 
 def request(number: float) -> bytes:
@@ -215,7 +222,7 @@ class Slow(Doubles):
     def predict(self, rows: Sequence[Sequence[float]]) -> list[float]:
         self.threads.append(threading.current_thread())
         self.began.release()
-        assert self.go_on.wait(10)
+        assert self.go_on.wait(120)
         return super().predict(rows)
 
 
@@ -223,23 +230,28 @@ def test_what_takes_long_holds_up_neither_the_thread_that_brings_requests_nor_th
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(limits, "BACKLOG", 2)
+    monkeypatch.setattr(limits, "HOLD_SECONDS", HOLD_SECONDS)
     peer, slow = Peer(), Slow()
     service = Service(slow, peer.send)
     service._pace = 1.0  # as after requests that took a second a byte
     service.received(request(0))
-    assert slow.began.acquire(timeout=10)
+    assert slow.began.acquire(timeout=120)
     for number in range(1, 5):  # comes back although request 0 is still being answered
         service.received(request(number))
     finished = service.finish()
     slow.go_on.set()
-    finished.result(10)
+    finished.result(120)
     assert [said["id"] for said in peer.sent] == ["0", "1", "2", "3", "4"]
     codes = [said.get("error", {}).get("code") for said in peer.sent]
     assert codes == [None, None, None, "busy", "busy"], "behind a slow answer the queue is bounded"
     assert threading.current_thread() not in slow.threads
 
 
-def test_requests_return_to_the_thread_that_brings_them_once_they_are_quick_again() -> None:
+def test_requests_return_to_the_thread_that_brings_them_once_they_are_quick_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(limits, "HOLD_SECONDS", HOLD_SECONDS)
+    monkeypatch.setattr(limits, "perf_counter", lambda: 1.0)  # whatever is done takes no time
     model, answered = Slow(), threading.Semaphore(0)
     model.go_on.set()
 
@@ -251,7 +263,7 @@ def test_requests_return_to_the_thread_that_brings_them_once_they_are_quick_agai
     service._pace = 1e-3
     for number in range(60):  # each is quick, which the estimate learns
         service.received(request(number))
-        assert answered.acquire(timeout=10)
+        assert answered.acquire(timeout=120)
     assert model.threads[0] is not threading.current_thread()
     assert model.threads[-1] is threading.current_thread()
 

@@ -97,7 +97,7 @@ def test_a_deployment_goes_as_on_the_java_nucleus(
 ) -> None:
     monkeypatch.setenv("HOME", "/home/bench")
     record = RECORDS[name]
-    # between two looks all of a run's tries may fail, and do on java-run-exit1, however slow they are
+    # between two looks all of a run's tries may fail: those of java-run-exit1 did
     monkeypatch.setattr(deployments, "POLL_SECONDS", 3.0 if name == "java-run-exit1" else 0.2)
     bench.cloud.publish(*map(prepared, record["recipes"]))
 
