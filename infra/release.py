@@ -23,7 +23,7 @@ from infra import leftovers, recipe, records, versions
 from infra.artifacts import Artifacts, File
 from infra.clients import Clients
 from infra.destroy import Remembered
-from infra.golden import golden
+from infra.golden import check_memory, golden
 from infra.registry import Registry
 from infra.settings import Place, Settings
 
@@ -88,6 +88,7 @@ def _recorded(record: records.Record) -> Release:
 
 
 def _published(settings: Settings, place: Place, clients: Clients) -> Release:
+    check_memory(settings.model, settings.memory)
     answers = golden(settings.model, settings.samples)
     registry = Registry("registry", settings=settings, clients=clients)
     artifacts = Artifacts(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,10 @@ import pytest
 import xgboost
 
 from inference import engine, files, forest
-from infra.golden import golden
+from infra.golden import check_memory, golden
 from infra.settings import Misconfigured
 from infra.versions import canonical
+from tests.infra.pulumi_yaml import declared
 
 MODEL, SAMPLES = Path("edge/models/wine-quality.json"), Path("edge/consumer/samples.json")
 
@@ -131,6 +133,28 @@ def test_a_model_larger_than_the_device_takes_is_refused_when_it_is_published(
     monkeypatch.setattr(engine, "MAX_MODEL", size - 1)
     with pytest.raises(Misconfigured, match=f"{size} bytes, the device takes {size - 1} at most"):
         golden(trained, samples)
+
+
+@pytest.mark.parametrize(
+    ("mebibytes", "peak"), [(0.4, 27.1), (3.3, 45.9), (13.0, 109.7), (26.1, 194.8)]
+)
+def test_a_model_that_the_container_cannot_load_is_refused_with_the_memory_that_it_takes(
+    tmp_path: Path, mebibytes: float, peak: float
+) -> None:
+    model = tmp_path / "model.json"
+    with model.open("wb") as file:
+        file.truncate(int(mebibytes * 2**20))
+    with pytest.raises(
+        Misconfigured, match=r"the kernel would kill it.*set memory (\d+)"
+    ) as refused:
+        check_memory(model, int(peak))
+    needed = int(re.findall(r"set memory (\d+)", str(refused.value))[0])
+    check_memory(model, needed)
+    assert peak <= needed < 1.1 * peak, "as much as was measured, and not much more"
+
+
+def test_the_shipped_model_loads_in_the_memory_that_a_container_has_unasked() -> None:
+    check_memory(MODEL, declared()["memory"]["default"])
 
 
 def test_a_file_that_is_no_model_is_refused_before_xgboost_is_asked(

@@ -173,7 +173,12 @@ def test_the_same_tree_registers_the_same_twice(program: Program) -> None:
 
 
 @pytest.mark.parametrize(
-    "values", [{"thing": "nobody"}, {"thing": "press-1", "samples": "edge/consumer/consumer.py"}]
+    "values",
+    [
+        {"thing": "nobody"},
+        {"thing": "press-1", "samples": "edge/consumer/consumer.py"},
+        {"thing": "press-1", "memory": 20},
+    ],
 )
 def test_a_refusal_comes_before_the_first_resource(program: Program, values: Any) -> None:
     with pytest.raises(Misconfigured):
