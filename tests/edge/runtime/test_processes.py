@@ -100,13 +100,13 @@ def serving(start: Start, model: Path = MODEL) -> Program:
     return start("com.ml.xgboost", "-m", "inference", "serve", "--model", model)
 
 
-def serving_with(start: Start, settings: str) -> Program:
+def serving_with(start: Start, settings: str, **environment: str) -> Program:
     """The service with other values where the real ones would make a test wait."""
     code = (
         "import sys; from inference import ipc, serve; from inference.__main__ import main;"
         f" {settings}; sys.exit(main(sys.argv[1:]))"
     )
-    return start("com.ml.xgboost", "-c", code, "serve", "--model", MODEL)
+    return start("com.ml.xgboost", "-c", code, "serve", "--model", MODEL, **environment)
 
 
 def asking(nucleus: Any) -> Client:
@@ -216,7 +216,7 @@ def test_the_service_outlives_a_nucleus_that_closes_its_socket(
 
 
 def test_sigterm_amid_requests_answers_all_that_were_taken(start: Start, nucleus: Any) -> None:
-    service = serving(start)
+    service = serving_with(start, "serve.LAST_ANSWERS_SECONDS = 20")  # for a slow machine
     service.until("ready")
     client = asking(nucleus)
     sample = json.loads(SAMPLES.read_text())[:1]
@@ -235,8 +235,8 @@ def test_sigterm_amid_requests_answers_all_that_were_taken(start: Start, nucleus
 def test_answers_that_cant_leave_before_the_end_are_counted_as_lost(
     start: Start, owing: Any
 ) -> None:
-    environment = owing.environment("com.ml.xgboost")
-    service = start("com.ml.xgboost", "-m", "inference", "serve", "--model", MODEL, **environment)
+    settings = "serve.LAST_ANSWERS_SECONDS = 0.1; ipc.CLOSE_SECONDS = 10"
+    service = serving_with(start, settings, **owing.environment("com.ml.xgboost"))
     service.until("ready")
     client = asking(owing)
     sample = json.loads(SAMPLES.read_text())[:1]
