@@ -189,13 +189,16 @@ def wait(
     watch = _Watch(client, deployment, components, clock, say, list(devices))
     while True:
         watch.look_around()
-        if failed := watch.failed:
-            red = StaysBroken if any(one.broken for one in failed) else RolloutFailed
-            raise red(reasons(client, failed, name))
-        if watch.silent:
+        failed = watch.failed
+        if watch.silent and all(one.status == "CANCELED" for one in failed):
             _check_in_force(client, deployment)
-            if clock.tick():
-                continue
+        if any(one.broken for one in failed):
+            raise StaysBroken(reasons(client, failed, name))
+        if failed:
+            told = reasons(client, failed, name)
+            raise RolloutFailed(f"{told}\nmend it, then pulumi up again, which deploys it anew")
+        if watch.silent and clock.tick():
+            continue
         if not watch.once:
             break
         clock.pause(watch.until_second_look)
@@ -272,6 +275,11 @@ def _check_in_force(client: GreengrassV2Client, deployment: str) -> None:
             f" waited: '{newest.get('deploymentName', '')}' ({newest['deploymentId']},"
             f" {newest['creationTimestamp']}). Settle it with whoever made it, then pulumi up again"
             " (see also: aws greengrassv2 list-deployments)"
+        )
+    if found["deploymentStatus"] == "CANCELED":
+        raise RolloutFailed(
+            f"deployment {deployment} was cancelled while we waited, by hand or by AWS IoT Jobs"
+            " (abort-percent): devices that haven't begun won't. pulumi up again deploys it anew"
         )
 
 

@@ -60,10 +60,9 @@ class Seen:
         return f"{self.status}{f' ({states})' if states else ''}"
 
     @property
-    def _suspect(self) -> str:
-        """The component whose log is worth a look; empty where it is the nucleus' own."""
-        bad = [name for name, state in self._states.items() if state not in UP]
-        return next(iter([name for name in self.wanted if name in self.reason] or bad), "")
+    def _down(self) -> list[str]:
+        """Our components that are there and aren't up."""
+        return [name for name, state in self._states.items() if state not in UP]
 
     def explain(self, client: GreengrassV2Client, name: str) -> str:
         """Why this device doesn't answer, what it runs now, where its own words are."""
@@ -73,31 +72,42 @@ class Seen:
                 coreDeviceThingName=self.device
             )
             there = [one for page in pages for one in page["installedComponents"]]
+        why = [self.reason, *(f"{one} is {self._states[one]}" for one in self._down)]
         runs = sorted(
             f"{one['componentName']} {one['componentVersion']} {one.get('lifecycleState', '')}"
             for one in there
         )
-        suspect, stack = self._suspect, name.partition("/")[2]
-        if core.get("runtime") == "aws_nucleus_lite":
-            log = f"sudo journalctl -u 'ggl.{f'{suspect}.service' if suspect else '*'}'"
-        else:
-            log = f"/greengrass/v2/logs/{suspect or 'greengrass'}.log"
-        here = f", or make logs STACK={stack} DEVICE={self.device} COMPONENT={suspect}"
+        details = [
+            f"  {one['componentName']}: {one['lifecycleStateDetails']}"
+            for one in there
+            if one["componentName"] in self._down and one.get("lifecycleStateDetails")
+        ]
         return "\n".join(
             [
-                f"{self.device}: deployment {self.status}{self.reason and f': {self.reason}'}",
+                ": ".join([f"{self.device}: deployment {self.status}", *filter(None, why)]),
                 *([f"  {' > '.join(self.errors)}"] if self.errors else []),
-                *(
-                    f"  {one['componentName']}: {details}"
-                    for one in there
-                    if (details := one.get("lifecycleStateDetails"))
-                ),
-                f"  runs now: {', '.join(runs) or 'nothing'}",
-                f"  {core.get('status', 'of unknown health')}, last heard of"
+                *details,
+                f"  runs now: {', '.join(runs) or 'nothing'};"
+                f" {core.get('status', 'of unknown health')}, last heard of"
                 f" {core.get('lastStatusUpdateTimestamp')}",
-                f"  its own words: {log} on the device{here if suspect else ''}",
+                f"  its own words: {self._log(core.get('runtime', ''), name.partition('/')[2])}",
             ]
         )
+
+    def _log(self, runtime: str, stack: str) -> str:
+        """Of the component that the reason names, else of one that is down; or the nucleus' own."""
+        named = [name for name in self.wanted if name in self.reason] or self._down
+        lite = runtime == "aws_nucleus_lite"
+        if not named:
+            own = "sudo journalctl -u 'ggl.*'" if lite else "/greengrass/v2/logs/greengrass.log"
+            return f"{own} on the device"
+        log = (
+            f"sudo journalctl -u ggl.{named[0]}.service"
+            if lite
+            else f"/greengrass/v2/logs/{named[0]}.log"
+        )
+        here = f"make logs STACK={stack} DEVICE={self.device} COMPONENT={named[0]}"
+        return f"{log} on the device, or {here}"
 
 
 def look(

@@ -163,6 +163,7 @@ def test_a_device_that_failed_is_red_at_once_with_its_own_reason(
         "a device that rolled back serves the old release: the operator has to know"
     )
     assert "UNHEALTHY, last heard of 2026-11-23 07:00" in said
+    assert "mend it, then pulumi up again" in said
     assert f"/{CHECK}.log" in said, "the log of the component that the reason names"
 
 
@@ -357,7 +358,8 @@ def test_a_red_device_is_told_with_the_components_own_reason_and_where_lite_logs
     press.deploys(deployment, "SUCCEEDED")
     said = waiting.failure()
     assert f"  {CONSUMER}: the exit code was 70, three times\n" in said
-    assert f"sudo journalctl -u 'ggl.{CONSUMER}.service' on the device" in said
+    assert f"sudo journalctl -u ggl.{CONSUMER}.service on the device" in said
+    assert said.startswith(f"press-1: deployment SUCCEEDED: {CONSUMER} is BROKEN\n")
     assert f"make logs STACK=dev DEVICE=press-1 COMPONENT={CONSUMER}" in said
 
 
@@ -377,6 +379,20 @@ def test_a_deployment_that_was_deleted_meanwhile_is_not_waited_for(
     assert f"deployment {deployment} was deleted while we waited" in said
     assert "pulumi up --refresh" in said
     assert waiting.time.passed == 1
+
+
+def test_a_deployment_that_was_cancelled_meanwhile_says_so_and_not_only_that_it_ended(
+    account: Account, clients: Clients, waiting: Waiting, deployment: str
+) -> None:
+    account.devices["press-1"].deploys(deployment, "QUEUED")
+
+    def cancel() -> None:
+        clients.greengrass.cancel_deployment(deploymentId=deployment)
+        account.devices["press-1"].deploys(deployment, "CANCELED")
+
+    said = waiting.failure(cancel)
+    assert f"deployment {deployment} was cancelled while we waited" in said
+    assert "pulumi up again" in said
 
 
 # Groups
