@@ -28,7 +28,7 @@ from infra.findings import Bites, Finding, Rule, Severity
 from infra.records import Record
 from infra.release import content
 from infra.settings import Misconfigured, Place, Settings
-from infra.target import Target
+from infra.target import Target, latest_deployment
 
 if TYPE_CHECKING:
     from mypy_boto3_greengrassv2 import GreengrassV2Client
@@ -75,6 +75,14 @@ KEPT_GONE = Rule(
     reason="it runs there and isn't ours, but no deployment can name it any more and so keep it",
     source="greengrassv2 DeleteComponent, CloudComponentState",
 )
+SHARED = Rule(
+    name="shared-device",
+    severity=Severity.WARNING,
+    bites=Bites.BOTH,
+    reason="a device does all its targets' deployments at once: it fails where they name two"
+    " versions of a component, and keeps what any of them still names",
+    source="Greengrass developer guide, deployments to several targets",
+)
 TOO_SLOW = Rule(
     name="too-slow",
     severity=Severity.ERROR,
@@ -111,7 +119,7 @@ NOT_READABLE = Rule(
     source="IAM, Greengrass",
 )
 RULES = (
-    *(TAKEN_OVER, KEPT_GONE, TOO_SLOW, DEVICE_ARCHITECTURE, LITE_THING, NUCLEUS_VERSION),
+    *(TAKEN_OVER, KEPT_GONE, SHARED, TOO_SLOW, DEVICE_ARCHITECTURE, LITE_THING, NUCLEUS_VERSION),
     *(ROLE_MISSING, ROLE_TRUST, ROLE_RIGHTS, NOT_READABLE),
 )
 
@@ -176,6 +184,7 @@ def findings(
     if target:
         found += _takeover(settings, target)
         found += _kept(settings, place, clients.greengrass, target)
+        found += _shared(clients.greengrass, target)
         found += _pace(settings, target)
         found += _devices(settings, clients.greengrass, target, wanted)
         found += _role(settings.device_role, clients.iam, wanted)
@@ -276,6 +285,32 @@ def _trouble(client: GreengrassV2Client, place: Place, name: str, version: str) 
         errors = [status.get("message", ""), *status.get("errors", {}).values()]
         return " ".join(["FAILED", *filter(None, errors)]) if failed else ""
     return "deleted"
+
+
+def _shared(client: GreengrassV2Client, target: Target) -> Iterator[Finding]:
+    """Other targets of these devices whose deployments name our components, too."""
+    if len(target.devices) > _ASKED_SINGLY:
+        return
+    reached: dict[str, list[str]] = {}
+    paginator = client.get_paginator("list_effective_deployments")
+    try:
+        for device in target.devices:
+            pages = paginator.paginate(coreDeviceThingName=device)
+            had = {one["targetArn"] for page in pages for one in page["effectiveDeployments"]}
+            for arn in had - {target.arn}:
+                reached.setdefault(arn, []).append(device)
+        for arn, devices in sorted(reached.items()):
+            latest = latest_deployment(client, arn, ())
+            if latest and latest.ours and not latest.failed:
+                versions = ", ".join(f"{name} {one}" for name, one in latest.ours.items())
+                yield Finding(
+                    rule=SHARED,
+                    where=f"{', '.join(devices)}, reached by {arn.rpartition(':')[2]} too, where"
+                    f" '{latest.name}' deploys {versions}",
+                    fix="one target for a device: take it out of the group, or deploy only there",
+                )
+    except ClientError as error:
+        yield _withheld(f"what else is deployed to the devices of {target.arn}", error)
 
 
 def _pace(settings: Settings, target: Target) -> Iterator[Finding]:

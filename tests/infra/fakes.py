@@ -231,8 +231,9 @@ class Account:
     def _list_effective_deployments(
         self, *, coreDeviceThingName: str, nextToken: str = ""
     ) -> dict[str, Any]:
+        targets = {one["deploymentId"]: one["targetArn"] for one in self.deployments}
         everything = [
-            {"deploymentId": found, **details}
+            {"deploymentId": found, "targetArn": targets.get(found, THING_ARN), **details}
             for found, details in self._device(coreDeviceThingName).executions.items()
         ]
         return _page("effectiveDeployments", everything, nextToken)

@@ -134,6 +134,41 @@ def test_a_component_of_others_that_may_not_be_read_is_a_warning(
     assert "allow DescribeComponent" in found.fix
 
 
+GROUP_ARN = f"arn:aws:iot:{REGION}:{ACCOUNT}:thinggroup/presses"
+
+
+def test_a_device_that_gets_our_components_by_another_target_too_is_a_warning(
+    account: Account, clients: Clients
+) -> None:
+    """The other stack's next release would fail there, and no destroy could clean the device."""
+    theirs = {recipe.CHECK: spec("1.2.3"), "com.other": spec("1.0.0")}
+    group = account.deploy(GROUP_ARN, "edge-inference/presses", theirs)
+    account.devices["press-1"].deploys(group, "SUCCEEDED")
+    found = the_one(findings(clients))
+    assert found.rule is preflight.SHARED
+    assert found.where == (
+        "press-1, reached by thinggroup/presses too, where 'edge-inference/presses' deploys"
+        f" {recipe.CHECK} 1.2.3"
+    )
+
+
+@pytest.mark.parametrize("later", [{"com.other": spec("1.0.0")}, {}])
+def test_what_another_target_has_stopped_deploying_is_no_finding(
+    account: Account, clients: Clients, later: dict[str, Any]
+) -> None:
+    group = account.deploy(GROUP_ARN, "edge-inference/presses", {recipe.CHECK: spec("1.2.3")})
+    account.devices["press-1"].deploys(group, "SUCCEEDED")
+    account.deploy(GROUP_ARN, "without edge-inference/presses", later)
+    assert findings(clients) == []
+
+
+def test_other_targets_that_may_not_be_read_are_a_warning(
+    account: Account, clients: Clients
+) -> None:
+    account.denied.add("ListEffectiveDeployments")
+    assert the_one(findings(clients)).rule is preflight.NOT_READABLE
+
+
 @pytest.mark.parametrize(
     ("values", "seconds"),
     [
@@ -485,6 +520,7 @@ def test_the_number_of_requests_does_not_grow_with_the_release(
     account.asked.clear()
     preflight.findings(settings, PLACE, clients, target)
     assert [operation for operation, _ in account.asked] == [
+        "ListEffectiveDeployments",
         "GetCoreDevice",
         "GetRole",
         *["SimulatePrincipalPolicy"] * 3,  # objects, image, registry token
