@@ -179,14 +179,16 @@ def wait(
     """Return once every device runs these versions by this deployment, and goes on to.
 
     A deployment is done as soon as all its components run, so what crashes soon after its start
-    is up in some looks: two looks, seconds apart, must show all of them up. After these a device
-    isn't looked at any more. One line for each change on a device. Once the time is over, `quorum`
-    percent of the devices are enough, and the others are named.
+    is up in some looks: two looks, seconds apart, must show all of them up, and none that went
+    down and came back in between. After these a device isn't looked at any more. One line for each
+    change on a device. Once the time is over, `quorum` percent of the devices are enough, and the
+    others are named.
 
     Raises RolloutFailed when a device failed, when another deployment took this one's place, and
     when the time is over; StaysBroken where a device keeps what failed.
     """
     watch = _Watch(client, deployment, components, clock, say, list(devices))
+    overtime = False  # for one second look, of whoever answered as the time ended
     while True:
         watch.look_around()
         failed = watch.failed
@@ -199,10 +201,11 @@ def wait(
             raise RolloutFailed(f"{told}\nmend it, then pulumi up again, which deploys it anew")
         if watch.silent and clock.tick():
             continue
-        if not watch.once:
+        if overtime or not watch.once:
             break
+        overtime = clock.over
         clock.pause(watch.until_second_look)
-    late = watch.silent
+    late = [watch.seen[device] for device in watch.waiting]
     enough = len(devices) - len(late) >= math.ceil(len(devices) * quorum / 100)
     if not enough or any(one.status in FAILED for one in late):
         raise RolloutFailed(
@@ -225,7 +228,7 @@ class _Watch:
     say: Callable[[str], None]
     waiting: list[str]
     seen: dict[str, Seen] = field(default_factory=dict)
-    once: dict[str, float] = field(default_factory=dict)  # since when, by the clock
+    once: dict[str, float] = field(default_factory=dict)  # when that was, by the clock
 
     def look_around(self) -> None:
         """Ask each device that is due, and say what has changed."""
@@ -235,20 +238,21 @@ class _Watch:
             now = look(self.client, device, self.deployment, self.components)
             if device not in self.seen or self.seen[device].summary != now.summary:
                 self.say(f"{device}: {now.summary}")
+            twice = device in self.once and self.seen[device].since == now.since
             self.seen[device] = now
-            before = self.once.pop(device, None)
-            if now.answers and before is None:
-                self.once[device] = self.clock.now()
-            elif now.answers:
+            self.once.pop(device, None)
+            if now.answers and twice:
                 self.waiting.remove(device)
+            elif now.answers:
+                self.once[device] = self.clock.now()
 
     def _due(self, device: str) -> float:
         return self.once[device] + _STEADY_SECONDS
 
     @property
     def until_second_look(self) -> float:
-        """Seconds until the next one."""
-        return max(min(map(self._due, self.once)) - self.clock.now(), 0)
+        """Seconds until all of them are due."""
+        return max(max(map(self._due, self.once)) - self.clock.now(), 0)
 
     @property
     def silent(self) -> list[Seen]:

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING
 
-from infra.target import FAILED, SUCCEEDED, execution, installed
+from infra.target import FAILED, SUCCEEDED, execution
 from infra.waiting import RolloutFailed
 
 if TYPE_CHECKING:
     from mypy_boto3_greengrassv2 import GreengrassV2Client
+    from mypy_boto3_greengrassv2.type_defs import InstalledComponentTypeDef
 
 UP = frozenset({"RUNNING", "FINISHED"})
 _MOVING = frozenset({"STARTING", "STOPPING", "ERRORED"})
@@ -28,6 +30,7 @@ class Seen:
     errors: tuple[str, ...]
     wanted: Mapping[str, str]
     installed: Mapping[str, tuple[str, str]]  # component to version and state
+    since: Mapping[str, datetime | None]  # when ours came to their states
 
     @property
     def _states(self) -> dict[str, str]:
@@ -68,10 +71,7 @@ class Seen:
         """Why this device doesn't answer, what it runs now, where its own words are."""
         with _recorded(client, self.device):
             core = client.get_core_device(coreDeviceThingName=self.device)
-            pages = client.get_paginator("list_installed_components").paginate(
-                coreDeviceThingName=self.device
-            )
-            there = [one for page in pages for one in page["installedComponents"]]
+            there = _components(client, self.device)
         why = [self.reason, *(f"{one} is {self._states[one]}" for one in self._down)]
         runs = sorted(
             f"{one['componentName']} {one['componentVersion']} {one.get('lifecycleState', '')}"
@@ -116,14 +116,28 @@ def look(
     """How far a device is with a deployment; of one that hasn't heard of it, nothing else."""
     with _recorded(client, device):
         status, reason, errors = execution(client, device, deployment)
-        return Seen(
-            device=device,
-            status=status,
-            reason=reason,
-            errors=errors,
-            wanted=wanted,
-            installed={} if status == "QUEUED" else installed(client, device),
-        )
+        there = [] if status == "QUEUED" else _components(client, device)
+    return Seen(
+        device=device,
+        status=status,
+        reason=reason,
+        errors=errors,
+        wanted=wanted,
+        installed={
+            one["componentName"]: (one["componentVersion"], one.get("lifecycleState", ""))
+            for one in there
+        },
+        since={
+            one["componentName"]: one.get("lastStatusChangeTimestamp")
+            for one in there
+            if one["componentName"] in wanted
+        },
+    )
+
+
+def _components(client: GreengrassV2Client, device: str) -> list[InstalledComponentTypeDef]:
+    pages = client.get_paginator("list_installed_components").paginate(coreDeviceThingName=device)
+    return [one for page in pages for one in page["installedComponents"]]
 
 
 @contextmanager

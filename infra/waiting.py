@@ -30,14 +30,18 @@ class Clock:
     def __post_init__(self) -> None:
         self._began = self.now()
 
+    @property
+    def over(self) -> bool:
+        return self.now() - self._began >= self.seconds
+
     def tick(self) -> bool:
         """Pass a moment; False once the time is over.
 
         The moments grow with the time that has passed, and no two updates keep step for long.
         """
-        passed = self.now() - self._began
-        if passed >= self.seconds:
+        if self.over:
             return False
+        passed = self.now() - self._began
         grown = passed * _SHARE * random.uniform(0.5, 1.5)  # noqa: S311  # nobody guesses pauses
         self.pause(min(max(grown, _LEAST_PAUSE), _LONGEST_PAUSE, self.seconds - passed))
         return True

@@ -63,6 +63,7 @@ class Device:
     installed: dict[str, tuple[str, str]] = field(default_factory=dict)
     executions: dict[str, dict[str, Any]] = field(default_factory=dict)
     details: dict[str, str] = field(default_factory=dict)  # why a component is in its state
+    since: dict[str, datetime] = field(default_factory=dict)  # when it came to it
     status: str = "HEALTHY"
     architecture: str = "amd64"
     runtime: str = "aws_nucleus_classic"
@@ -223,6 +224,11 @@ class Account:
                 "componentVersion": version,
                 "lifecycleState": state,
                 "lifecycleStateDetails": device.details.get(name, ""),
+                **(
+                    {"lastStatusChangeTimestamp": device.since[name]}
+                    if name in device.since
+                    else {}
+                ),
             }
             for name, (version, state) in device.installed.items()
         ]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable, Sequence
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -19,7 +20,18 @@ from infra.clients import Clients
 from infra.recipe import CHECK, CONSUMER, SERVICE
 from infra.target import FAILED
 from infra.waiting import Clock, RolloutFailed
-from tests.infra.fakes import GOOD, NAME, OTHER, THING_ARN, WANTED, Account, Device, Time, spec
+from tests.infra.fakes import (
+    GOOD,
+    NAME,
+    NOON,
+    OTHER,
+    THING_ARN,
+    WANTED,
+    Account,
+    Device,
+    Time,
+    spec,
+)
 
 OLD = {SERVICE: ("1.1.1", "RUNNING"), CHECK: ("1.1.1", "FINISHED")}
 
@@ -189,6 +201,36 @@ def test_what_crashes_in_a_loop_is_red_although_it_is_up_in_some_looks(
     up, crashed, broken = (consumer_is(state) for state in ("RUNNING", "ERRORED", "BROKEN"))
     red = waiting.failure(crashed, up, broken, seconds=20)
     assert f"{CONSUMER} 1.3.4 BROKEN" in red
+
+
+def test_what_went_down_and_came_back_between_two_looks_has_not_answered_twice(
+    account: Account, waiting: Waiting, deployment: str
+) -> None:
+    """A crash in a loop may be up in each of two looks: its starts are slow on a slow device."""
+    press = account.devices["press-1"]
+    done(press, deployment, "SUCCEEDED")
+
+    def started_again() -> None:
+        press.since[CONSUMER] = NOON + timedelta(seconds=waiting.time.passed)
+
+    started_again()
+    waiting.until(started_again, started_again, lambda: None, seconds=100)
+    assert waiting.time.passed == 15, "three looks that found it up, and the one that confirmed it"
+
+
+def test_what_never_stays_up_is_red_when_the_time_is_over(
+    account: Account, waiting: Waiting, deployment: str
+) -> None:
+    press = account.devices["press-1"]
+    done(press, deployment, "SUCCEEDED")
+
+    def started_again() -> None:
+        press.since[CONSUMER] = NOON + timedelta(seconds=waiting.time.passed)
+
+    started_again()
+    said = waiting.failure(*[started_again] * 20, seconds=30)
+    assert "not within 30 s" in said
+    assert waiting.time.passed <= 40
 
 
 BEFORE = dict.fromkeys(WANTED, "1.0.0")

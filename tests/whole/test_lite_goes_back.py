@@ -37,7 +37,7 @@ class Lite:
 def lite(place: Place) -> Lite:
     thing = f"{place.thing}-lite"
     place.add_device(thing, group="lites", flavour="lite")
-    place.configure(thing=None, thing_group="lites", check_timeout=6, consumer_interval=1)
+    place.configure(thing=None, thing_group="lites", consumer_interval=1)
     there = replace(place, thing=thing)
     there.up()
     outputs = there.outputs()
