@@ -9,6 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
+import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,10 +22,12 @@ from infra.settings import Misconfigured
 sys.path.append(str(Path(__file__).resolve().parent.parent / "edge"))
 
 from inference import engine, forest
+from inference.settings import Engine
 
 # The service's peak while it loads, 2026-11-23: 27 MiB for a model of 0.4 MiB, 46 for 3.3, 110 for
 # 13 and 195 for 26. With 64 MiB the one of 13 ended in exit 137.
-_SERVICE_MIB, _LOADING = 25, 6.6
+# XGBoost's own library: 64 MiB for 3.2, 210 for 15.3, beside the service; half of it from .ubj.
+_MEMORY = {Engine.EVALUATOR: (25, 6.6), Engine.XGBOOST: (40, 15.0)}  # MiB, and MiB for each of them
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,9 +43,10 @@ class Golden:
         return {"model": self.model, "predictions": self.predictions}
 
 
-def check_memory(model: Path, memory: int) -> None:
+def check_memory(model: Path, memory: int, engine_name: str = Engine.EVALUATOR) -> None:
     """Raises Misconfigured where a container of so many MiB would be killed while it loads."""
-    needed = _SERVICE_MIB + math.ceil(_LOADING * model.stat().st_size / 2**20)
+    service, loading = _MEMORY[Engine(engine_name)]
+    needed = service + math.ceil(loading * model.stat().st_size / 2**20)
     if memory < needed:
         raise Misconfigured(
             f"model '{model}' takes {needed} MiB to load, and a container has {memory}: the kernel"
@@ -50,7 +55,7 @@ def check_memory(model: Path, memory: int) -> None:
         )
 
 
-def golden(model: Path, samples: Path) -> Golden:
+def golden(model: Path, samples: Path, engine_name: str = Engine.EVALUATOR) -> Golden:
     """Ask XGBoost; raises Misconfigured for a model or samples that a device can't use."""
     data = model.read_bytes()
     if len(data) > engine.MAX_MODEL:
@@ -59,7 +64,7 @@ def golden(model: Path, samples: Path) -> Golden:
             " train fewer or smaller trees"
         )
     try:
-        features = forest.read(data).feature_names
+        features = _features(data, Engine(engine_name))
     except forest.ModelRefused as error:
         raise Misconfigured(f"the device would refuse model '{model}': {error}") from error
     records = _records(samples, features)
@@ -68,11 +73,57 @@ def golden(model: Path, samples: Path) -> Golden:
 
     rows = np.array([[record[name] for name in features] for record in records], dtype=np.float32)
     booster = xgboost.Booster(model_file=bytearray(data))
-    predicted = booster.predict(xgboost.DMatrix(rows, feature_names=list(features)))
+    matrix = xgboost.DMatrix(
+        rows,
+        feature_names=list(features),
+        feature_types=booster.feature_types,  # for categories, which are given by their numbers
+        enable_categorical=True,
+    )
+    predicted = booster.predict(matrix)
     return Golden(
         model=hashlib.sha256(data).hexdigest()[:12],
         samples=records,
         predictions=[float(value) for value in predicted],
+    )
+
+
+def _features(data: bytes, chosen: Engine) -> tuple[str, ...]:
+    """The names by the device's own reader; raises its ModelRefused."""
+    if chosen is Engine.XGBOOST:
+        return _by_xgboost(data)
+    try:
+        return forest.read(data).feature_names
+    except forest.Unsupported as refused:
+        raise forest.Unsupported(
+            f"{refused}. Or let XGBoost itself answer: pulumi config set engine xgboost"
+        ) from refused
+
+
+_READ = """
+import json, sys
+from inference.booster import Booster
+from inference.forest import ModelRefused
+try:
+    print(json.dumps(Booster(sys.stdin.buffer.read()).model.feature_names))
+except ModelRefused as refused:
+    sys.exit(str(refused))
+"""
+
+
+def _by_xgboost(data: bytes) -> tuple[str, ...]:
+    """In a process of its own: XGBoost 3.2 ends its process for some files that are none."""
+    done = subprocess.run(
+        [sys.executable, "-c", _READ],
+        env=os.environ | {"PYTHONPATH": str(Path(engine.__file__).parents[1])},
+        input=data,
+        capture_output=True,
+        check=False,
+    )
+    if done.returncode == 0:
+        return tuple(json.loads(done.stdout))
+    said = done.stderr.decode(errors="replace").strip()
+    raise forest.ModelRefused(
+        said if done.returncode == 1 else "XGBoost crashes on it, so it isn't one that it has saved"
     )
 
 

@@ -21,6 +21,7 @@ from typing import Any
 
 from infra import portable
 from infra.findings import Severity
+from infra.settings import ENGINES
 
 SERVICE = "com.ml.xgboost"
 CONSUMER = "com.ml.consumer"
@@ -61,10 +62,14 @@ class Content:
     memory: int
     check_timeout: int
     consumer_interval: int
+    engine: str = ENGINES[0]
 
 
 def service(version: str, content: Content) -> dict[str, Any]:
     """The component that answers."""
+    command = f"serve --model /artifacts/{MODEL}"
+    if content.engine != ENGINES[0]:
+        command += f" --engine {content.engine}"
     return _recipe(
         SERVICE,
         version,
@@ -72,7 +77,7 @@ def service(version: str, content: Content) -> dict[str, Any]:
         description="Answers wine-quality requests with an XGBoost model",
         listens=REQUEST_TOPIC,
         speaks=ANSWER_TOPIC,
-        lifecycle=lambda image: _runs(SERVICE, content, image, f"serve --model /artifacts/{MODEL}"),
+        lifecycle=lambda image: _runs(SERVICE, content, image, command),
     )
 
 

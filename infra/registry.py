@@ -17,7 +17,7 @@ import pulumi_docker as docker
 
 from infra import leftovers, policies, versions
 from infra.clients import Clients
-from infra.settings import Settings
+from infra.settings import ENGINES, Settings
 
 CONTEXT = Path("edge")  # relative: the state is the same in every checkout
 _PLATFORMS = {"amd64": "linux/amd64", "aarch64": "linux/arm64"}  # Greengrass's words to Docker's
@@ -64,7 +64,10 @@ class Registry(pulumi.ComponentResource):
             "BUILD_IMAGE": settings.build_image,
             "RUNTIME_IMAGE": settings.runtime_image,
         }
-        content = versions.build_tag(_build_files(), CONTEXT, arguments)
+        # the default target has no name, or every image of before would be built again
+        target = settings.engine if settings.engine != ENGINES[0] else None
+        made_with = arguments | ({"target": target} if target else {})
+        content = versions.build_tag(_build_files(), CONTEXT, made_with)
         token = aws.ecr.get_authorization_token_output()
         self.images, self.tags = {}, {}
         for architecture in settings.architectures:
@@ -77,6 +80,7 @@ class Registry(pulumi.ComponentResource):
                     dockerfile=str(CONTEXT / "Dockerfile"),
                     platform=_PLATFORMS[architecture],
                     args=arguments,
+                    target=target,
                 ),
                 registry=docker.RegistryArgs(
                     server=repository.repository_url,
@@ -101,6 +105,7 @@ def _build_files() -> list[Path]:
     return [
         CONTEXT / "Dockerfile",
         *CONTEXT.glob("requirements*.txt"),
+        CONTEXT / "settle.sh",
         CONTEXT / "strip.py",
         *(
             path

@@ -88,8 +88,8 @@ def _recorded(record: records.Record) -> Release:
 
 
 def _published(settings: Settings, place: Place, clients: Clients) -> Release:
-    check_memory(settings.model, settings.memory)
-    answers = golden(settings.model, settings.samples)
+    check_memory(settings.model, settings.memory, settings.engine)
+    answers = golden(settings.model, settings.samples, settings.engine)
     registry = Registry("registry", settings=settings, clients=clients)
     artifacts = Artifacts(
         "artifacts",
@@ -208,6 +208,7 @@ def content(
     return recipe.Content(
         images=images,
         files=recipe.Files(uris=uris),
+        engine=settings.engine,
         memory=settings.memory,
         check_timeout=settings.check_timeout,
         consumer_interval=settings.consumer_interval,

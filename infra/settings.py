@@ -15,6 +15,7 @@ from pathlib import Path
 import pulumi
 import pulumi_aws as aws
 
+ENGINES = ("evaluator", "xgboost")  # edge/inference/settings.py has the same
 ARCHITECTURES = ("amd64", "aarch64")  # Greengrass's own words for them
 PROJECT_TAG, STACK_TAG = "edge-inference:project", "edge-inference:stack"
 MIN_MEMORY_MIB = 6  # https://docs.docker.com/engine/containers/resource_constraints/: docker's own
@@ -25,6 +26,7 @@ KEYS = frozenset(  # Pulumi.yaml declares the same; a test holds both
         "thing-group",
         "release-from",
         "release",
+        "engine",
         "device-role",
         "architectures",
         "model",
@@ -80,6 +82,7 @@ class Settings:
     thing_group: str
     release_from: str
     release: str
+    engine: str
     device_role: str
     architectures: tuple[str, ...]
     model: Path
@@ -111,6 +114,7 @@ class Settings:
             thing_group=read.text("thing-group"),
             release_from=read.text("release-from"),
             release=read.text("release"),
+            engine=read.text("engine"),
             device_role=read.text("device-role"),
             architectures=read.words("architectures"),
             model=Path(read.text("model")),
@@ -146,6 +150,11 @@ class Settings:
             raise Misconfigured(
                 f"thing '{self.thing}' has a colon, which the names of its containers can't carry;"
                 " deploy to a thing without one: pulumi config set thing NAME"
+            )
+        if self.engine not in ENGINES:
+            raise Misconfigured(
+                f"engine is '{self.engine}', neither {' nor '.join(ENGINES)}:"
+                f" pulumi config set engine {ENGINES[0]}"
             )
         if strange := sorted(set(self.architectures) - set(ARCHITECTURES)):
             raise Misconfigured(

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Protocol
 
 from . import forest
+from .booster import Booster
 from .files import MAX_FILE, UnusableFile, content
+from .settings import Engine
 
 MAX_MODEL = MAX_FILE  # unpacked, too: a hostile file of 1 kB unpacks to gigabytes
 _PACKED = b"BZh"
@@ -38,10 +40,13 @@ class Evaluator(Protocol):
     def predict(self, rows: Sequence[Sequence[float]]) -> list[float]: ...
 
 
-def load(path: Path) -> Evaluator:
+def load(path: Path, engine: Engine) -> Evaluator:
     """What answers for the model in a file, packed or not; raises UnusableFile."""
     try:
-        return forest.Evaluator(forest.read(unpacked(content(path))))
+        data = unpacked(content(path))
+        if engine is Engine.XGBOOST:
+            return Booster(data)
+        return forest.Evaluator(forest.read(data))
     except forest.ModelRefused as exc:
         raise UnusableFile(f"{path}: {exc}") from exc
 

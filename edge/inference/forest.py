@@ -47,6 +47,10 @@ class ModelRefused(ValueError):
     """A file that can't be served exactly; the message says why, and what to do instead."""
 
 
+class Unsupported(ModelRefused):
+    """A sound file, for an evaluator that does more than adding up: XGBoost itself."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Model:
     """A forest as forest.c walks it, and what its users have to know."""
@@ -126,7 +130,7 @@ def _model(document: Any, identity: str) -> Model:
     return Model(
         id=identity,
         feature_names=features,
-        missing_allowed=_missing_allowed(learner.get("attributes", {})),
+        missing_allowed=missing_allowed(learner.get("attributes", {})),
         base_score=base_score,
         nodes=bytes(nodes),
         roots=roots,
@@ -152,7 +156,7 @@ def _refuse_unsupported(learner: Any) -> None:
     elif "c" in (learner.get("feature_types") or []):
         reason = "the model has categorical features"
     if reason:
-        raise ModelRefused(
+        raise Unsupported(
             f"{reason}; the device adds up plain regression trees. {_TRAIN_OTHERWISE} one of the"
             f" objectives {', '.join(name for name in _SUMS if name != 'reg:linear')}"
         )
@@ -188,7 +192,7 @@ def _base_score(saved: Any) -> float:
     return float(score)
 
 
-def _missing_allowed(attributes: Any) -> bool:
+def missing_allowed(attributes: Any) -> bool:
     """Whether a missing value means something to this model, as its author says in the file.
 
     Every tree sends missing values somewhere, also where training never saw one, so the trees can't

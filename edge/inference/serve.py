@@ -38,7 +38,7 @@ def serve(options: Serve, nucleus: Nucleus) -> Exit:
         opened=ready,
     )
     signal.signal(signal.SIGTERM, lambda *_: line.stop())
-    evaluator = load(options.model)
+    evaluator = load(options.model, options.engine)
     model = evaluator.model
     service = Service(evaluator, partial(line.post, ANSWER_TOPIC))
     threading.Thread(target=_summaries, args=(service,), daemon=True).start()

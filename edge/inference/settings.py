@@ -10,7 +10,7 @@ import argparse
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from enum import IntEnum
+from enum import IntEnum, StrEnum
 from pathlib import Path
 from typing import NoReturn
 
@@ -23,6 +23,13 @@ class Exit(IntEnum):
     USAGE = 64
     UNUSABLE_FILE = 65  # model, samples or golden answers
     UNREACHABLE = 69  # no IPC: never reached, or lost for good
+
+
+class Engine(StrEnum):
+    """Who evaluates: infra's config key `engine` has the same words."""
+
+    EVALUATOR = "evaluator"  # our own, for the models that it can answer bit for bit
+    XGBOOST = "xgboost"  # XGBoost itself, in a larger image, for all others
 
 
 class Unreachable(Exception):
@@ -66,6 +73,7 @@ class Serve:
     """Answer requests with this model until SIGTERM."""
 
     model: Path
+    engine: Engine
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,6 +91,7 @@ def parse(arguments: Sequence[str]) -> Serve | Check:
     commands = parser.add_subparsers(dest="command", required=True)
     serve = commands.add_parser("serve", help="answer requests until SIGTERM")
     serve.add_argument("--model", type=Path, required=True, metavar="PATH")
+    serve.add_argument("--engine", type=Engine, choices=list(Engine), default=Engine.EVALUATOR)
     check = commands.add_parser("check", help="succeed only on the golden answers")
     check.add_argument("--samples", type=Path, required=True, metavar="PATH")
     check.add_argument("--golden", type=Path, required=True, metavar="PATH")

@@ -70,9 +70,12 @@ _NEVER_READ = (
 )
 _NEVER_IMPORTED = (  # by a service that sees neither network nor terminal; below the library
     "__phello__ _pydecimal.py _pyio.py antigravity.py cgi.py cgitb.py curses dbm distutils"
-    " doctest.py ensurepip ftplib.py idlelib imaplib.py lib2to3 mailbox.py nntplib.py pdb.py"
+    " doctest.py ensurepip ftplib.py html idlelib imaplib.py lib2to3 mailbox.py multiprocessing"
+    " nntplib.py optparse.py pdb.py"
     " pickletools.py poplib.py pydoc.py pydoc_data smtpd.py smtplib.py sqlite3 tarfile.py"
-    " telnetlib.py this.py tkinter turtle.py turtledemo unittest venv wsgiref xmlrpc"
+    " telnetlib.py test this.py tkinter turtle.py turtledemo unittest venv wsgiref xml xmlrpc"
+    " encodings/big5* encodings/cp[1-35-9]* encodings/cp42* encodings/euc_* encodings/gb*"
+    " encodings/iso* encodings/koi8* encodings/mac_* encodings/shift_jis*"
     " lib-dynload/_codecs_* lib-dynload/_ctypes_test* lib-dynload/_test* lib-dynload/_xx*"
     " lib-dynload/xx* lib-dynload/_ssl* lib-dynload/_hashlib* lib-dynload/_sqlite3*"
     " lib-dynload/_curses* lib-dynload/_dbm* lib-dynload/_tkinter* lib-dynload/nis*"
@@ -94,7 +97,7 @@ BUILD = Base(
 RUNTIME = Base(
     tag="greenhouse/runtime:bookworm",
     public="gcr.io/distroless/python3-debian12",
-    packages=_PYTHON,
+    packages=f"{_PYTHON} libstdc++6",  # for XGBoost's library; "distroless" has it, too
     unused_library=_NEVER_IMPORTED,
     compiled=True,
     trusts_machine=False,

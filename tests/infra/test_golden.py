@@ -13,8 +13,9 @@ import pytest
 import xgboost
 
 from inference import engine, files, forest
+from inference.settings import Engine
 from infra.golden import check_memory, golden
-from infra.settings import Misconfigured
+from infra.settings import ENGINES, Misconfigured
 from infra.versions import canonical
 from tests.infra.pulumi_yaml import declared
 
@@ -122,6 +123,58 @@ def test_a_model_that_the_device_would_refuse_is_refused_in_its_words(
         golden(model, SAMPLES)
     assert str(device.value) in str(refused.value), "the reason and the way out are the reader's"
     assert f"'{model}'" in str(refused.value)
+
+
+def test_what_only_xgboost_itself_can_answer_goes_with_the_engine_that_the_refusal_names(
+    tmp_path: Path,
+) -> None:
+    rows = np.random.default_rng(5).normal(size=(100, 2)).astype(np.float32)
+    matrix = xgboost.DMatrix(rows, label=rows[:, 0] > 0, feature_names=["width", "age"])
+    model = tmp_path / "model.json"
+    booster = xgboost.train({"objective": "binary:logistic", "nthread": 1}, matrix, 3)
+    booster.save_model(model)
+    samples = written(tmp_path, [{"width": 1.0, "age": -1.0}])
+    with pytest.raises(Misconfigured, match=r"binary:logistic.*pulumi config set engine xgboost"):
+        golden(model, samples)
+    expected = booster.predict(xgboost.DMatrix([[1.0, -1.0]], feature_names=["width", "age"]))
+    assert golden(model, samples, "xgboost").predictions == [float(expected[0])]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"{}", b'{"learner": {}}', pytest.param(MODEL.read_bytes()[:-1000], id="cut off")],
+)
+def test_what_is_no_model_is_refused_by_either_engine_without_a_crash(
+    tmp_path: Path, content: bytes
+) -> None:
+    model = tmp_path / "model.json"
+    model.write_bytes(content)
+    for name in ENGINES:
+        with pytest.raises(Misconfigured, match="the device would refuse model") as refused:
+            golden(model, SAMPLES, name)
+        assert "config set engine" not in str(refused.value), "no engine can load it"
+
+
+def test_a_file_that_ends_xgboost_s_process_is_refused_all_the_same(tmp_path: Path) -> None:
+    document = json.loads(MODEL.read_text())
+    document["learner"]["gradient_booster"]["name"] = "gblinear"
+    model = tmp_path / "model.json"
+    model.write_text(json.dumps(document))
+    with pytest.raises(Misconfigured, match="XGBoost crashes on it"):
+        golden(model, SAMPLES, "xgboost")
+
+
+def test_the_engines_have_the_device_s_own_names() -> None:
+    assert list(ENGINES) == [str(engine) for engine in Engine]
+
+
+def test_xgboost_itself_takes_more_memory_to_load_a_model(tmp_path: Path) -> None:
+    model = tmp_path / "model.json"
+    with model.open("wb") as file:
+        file.truncate(int(3.2 * 2**20))
+    check_memory(model, 64)
+    with pytest.raises(Misconfigured, match="set memory 88"):
+        check_memory(model, 64, "xgboost")
 
 
 def test_a_model_larger_than_the_device_takes_is_refused_when_it_is_published(

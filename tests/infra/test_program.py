@@ -506,6 +506,27 @@ def test_a_destroy_finds_the_code_that_an_older_up_has_named_in_the_state(deploy
         assert len(stored) < 100, "a reference: pickled by value, every edit would be a change"
 
 
+# Engines
+
+
+def test_engine_xgboost_is_another_target_under_a_tag_of_its_own_and_one_word_of_the_recipe(
+    program: Program,
+) -> None:
+    ours = program.run(thing="press-1")
+    theirs = program.run(thing="press-1", engine="xgboost")
+    before, after = ours.one(":Image").inputs, theirs.one(":Image").inputs
+    assert "target" not in before["build"], "the default, which has no name"
+    assert after["build"]["target"] == "xgboost"
+    assert before["imageName"] != after["imageName"], "both are in one repository"
+
+    def script(engine: Engine) -> str:
+        [manifest] = recipes(engine)[SERVICE]["Manifests"]
+        return str(manifest["Lifecycle"]["run"]["Script"])
+
+    assert "--engine" not in script(ours)
+    assert script(theirs).endswith("serve --model /artifacts/model.bz2 --engine xgboost")
+
+
 # Older releases
 
 

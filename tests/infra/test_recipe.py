@@ -310,7 +310,8 @@ def test_greengrass_waits_longer_than_the_check_does() -> None:
 
 def test_the_service_takes_the_command_that_the_recipe_gives(shell: Shell) -> None:
     _, command = docker_run(shell, SERVICE)
-    assert device.parse(command) == device.Serve(model=Path("/artifacts/model.bz2"))
+    wanted = device.Serve(model=Path("/artifacts/model.bz2"), engine=device.Engine.EVALUATOR)
+    assert device.parse(command) == wanted
 
 
 def test_the_check_takes_the_command_that_the_recipe_gives(shell: Shell) -> None:

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import subprocess
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from uuid import uuid4
 import pytest
 
 from greenhouse.toolchain import Toolchain
+from inference.settings import Engine
 
 pytestmark = pytest.mark.docker
 
@@ -41,17 +43,28 @@ def docker(*arguments: object, check: bool = True, **environment: str) -> str:
     return done.stdout.strip() or done.stderr.strip()
 
 
-def build(architecture: str, context: Path = EDGE, runtime: str = "scratch") -> str:
+def build(
+    architecture: str,
+    context: Path = EDGE,
+    runtime: str = "scratch",
+    engine: Engine = Engine.EVALUATOR,
+) -> str:
     """An image without a tag, which nobody else's clean-up can take away by name."""
     bases = {"BUILD_IMAGE": "greenhouse/build:bookworm", "RUNTIME_IMAGE": runtime}
     arguments = [f"--build-arg={name}={value}" for name, value in bases.items()]
+    arguments.append(f"--target={engine}")
     return docker("build", "-q", f"--platform=linux/{architecture}", *arguments, context)
 
 
+@pytest.fixture(scope="module", params=list(Engine))
+def engine(request: pytest.FixtureRequest) -> Engine:
+    return Engine(request.param)
+
+
 @pytest.fixture(scope="module")
-def image(tools: Toolchain) -> Iterator[str]:
+def image(tools: Toolchain, engine: Engine) -> Iterator[str]:
     assert tools.path
-    built = build("amd64", runtime="greenhouse/runtime:bookworm")
+    built = build("amd64", runtime="greenhouse/runtime:bookworm", engine=engine)
     yield built
     docker("image", "rm", built, check=False)  # refused where a stack still has it: then it stays
 
@@ -107,10 +120,10 @@ def containers(image: str, nucleus: Any) -> Iterator[Containers]:
 
 
 def test_service_check_and_consumer_meet_in_containers_of_one_image(
-    containers: Containers, golden: Path
+    containers: Containers, golden: Path, engine: Engine
 ) -> None:
     wanted = json.loads(golden.read_text())
-    serve = ["serve", "--model", f"/artifacts/{MODEL.name}"]
+    serve = ["serve", "--model", f"/artifacts/{MODEL.name}", "--engine", engine]
     service = containers.run("com.ml.xgboost", serve, [MODEL])
     assert containers.until(service, "ready")["model"] == wanted["model"]
 
@@ -141,21 +154,34 @@ def test_nothing_but_python_can_be_run(image: str) -> None:
     assert docker("inspect", "--format", "{{.Config.User}}", image) == "65532:65532"
 
 
-def test_the_image_says_what_is_in_it(image: str) -> None:
-    script = "print(open('/app/requirements.txt').read())"
+def test_the_image_says_what_is_in_it(image: str, engine: Engine) -> None:
+    files = ["requirements.txt"]
+    if engine is Engine.XGBOOST:
+        files.append("requirements-xgboost.txt")
+    script = f"for name in {files}: print(open('/app/' + name).read(), end='')"
     said = docker("run", "--rm", "--entrypoint", "/usr/bin/python3", image, "-c", script)
-    assert said == (EDGE / "requirements.txt").read_text().strip()
+    assert said == "".join((EDGE / name).read_text() for name in files).strip()
+
+
+def test_a_device_downloads_no_more_than_it_is_told(image: str, engine: Engine) -> None:
+    unpacked = int(docker("inspect", "--format", "{{.Size}}", image))
+    with subprocess.Popen(["docker", "save", image], stdout=subprocess.PIPE) as saved:
+        assert saved.stdout
+        packed = len(zlib.compress(saved.stdout.read()))
+    most = {Engine.EVALUATOR: (40, 14), Engine.XGBOOST: (60, 20)}[engine]  # MB
+    assert unpacked < most[0] * 10**6
+    assert packed < most[1] * 10**6
 
 
 @pytest.mark.parametrize("architecture", ["amd64", "arm64"])
-def test_the_layer_is_built_for_its_architecture_without_emulation(
+def test_the_layers_are_built_for_their_architecture_without_emulation(
     tools: Toolchain, tmp_path: Path, architecture: str
 ) -> None:
     assert tools.path
-    image = build(architecture)
+    image = build(architecture, engine=Engine.XGBOOST)
     try:
         assert docker("inspect", "--format", "{{.Architecture}}", image) == architecture
-        assert int(docker("inspect", "--format", "{{.Size}}", image)) < 10_000_000, "stripped?"
+        assert int(docker("inspect", "--format", "{{.Size}}", image)) < 27_000_000, "stripped?"
         container = docker("create", f"--platform=linux/{architecture}", image)
         try:
             docker("cp", f"{container}:/app", tmp_path)
@@ -163,8 +189,12 @@ def test_the_layer_is_built_for_its_architecture_without_emulation(
             docker("rm", container)
     finally:
         docker("image", "rm", image)
-    for library in ("_awscrt.abi3.so", "inference/libforest.so"):
-        header = (tmp_path / "app" / library).read_bytes()[:20]
+    for library in (
+        *("_awscrt.abi3.so", "inference/libforest.so"),
+        *("xgboost/lib/libxgboost.so", "xgboost_cpu.libs/libgomp-*"),
+    ):
+        [path] = (tmp_path / "app").glob(library)
+        header = path.read_bytes()[:20]
         assert int.from_bytes(header[18:20], "little") == ELF_MACHINES[architecture], library
 
 
@@ -179,7 +209,7 @@ def test_the_same_sources_make_the_same_layer_wherever_they_lie(
         os.utime(path, (0, 0))
     layers = []
     for context in (EDGE, copy):
-        image = build("amd64", context)
+        image = build("amd64", context, engine=Engine.XGBOOST)
         layers.append(docker("inspect", "--format", "{{.RootFS.Layers}}", image))
         docker("image", "rm", image, check=False)
     assert layers[0] == layers[1]

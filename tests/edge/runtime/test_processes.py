@@ -19,6 +19,7 @@ from inference.ipc import CLOSE_SECONDS
 from inference.protocol import ANSWER_TOPIC, REQUEST_TOPIC, encode_request
 from inference.serve import LAST_ANSWERS_SECONDS
 from inference.service import WINDOW
+from inference.settings import Engine
 from tests.bench.client import Client
 
 EDGE = Path(__file__).parents[3] / "edge"
@@ -96,8 +97,9 @@ def start(runtime: Path, nucleus: Any) -> Iterator[Start]:
         program.kill()
 
 
-def serving(start: Start, model: Path = MODEL) -> Program:
-    return start("com.ml.xgboost", "-m", "inference", "serve", "--model", model)
+def serving(start: Start, model: Path = MODEL, engine: Engine = Engine.EVALUATOR) -> Program:
+    command = ("-m", "inference", "serve", "--model", model, "--engine", engine)
+    return start("com.ml.xgboost", *command)
 
 
 def serving_with(start: Start, settings: str, **environment: str) -> Program:
@@ -134,8 +136,11 @@ def impatient_consumer() -> tuple[str, str]:
     return "-c", code
 
 
-def test_the_service_says_what_it_serves_and_passes_its_check(start: Start, golden: Path) -> None:
-    service = serving(start)
+@pytest.mark.parametrize("engine", Engine)
+def test_the_service_says_what_it_serves_and_passes_its_check(
+    start: Start, golden: Path, engine: Engine
+) -> None:
+    service = serving(start, engine=engine)
     ready = service.until("ready")
     assert ready["model"] == json.loads(golden.read_text())["model"]
     assert (len(ready["features"]), ready["trees"]) == (13, 96)
