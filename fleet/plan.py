@@ -19,7 +19,7 @@ from fleet import costs, rights
 from fleet.costs import Line, Prices
 from fleet.holdings import Holdings, artifacts, every_artifact, object_key, planned_recipes
 from fleet.observe import DONE, Device, Target, release_name
-from fleet.preview import UNKNOWN, Preview
+from fleet.preview import UNKNOWN, Preview, Resource
 from fleet.rights import Right
 from infra.recipe import FILES, MODEL, RECIPES, SERVICE
 
@@ -199,14 +199,16 @@ class _Known:
         }
         self._new = [one.after["key"] for one in stored if one.op in ("create", "replace")]
         self._rebuilt = [
-            one.name.rpartition("-")[2]
+            _architecture(one)
             for one in preview.of_type(":Image")
             if one.op in ("create", "update", "replace")
         ]
         stack, answering = preview.first("pulumi:pulumi:Stack"), preview.first("edge:Answering")
         stands = answering.after if answering else stack.stood if stack else {}
         self._versions: Mapping[str, str] = stands.get("components", {})
-        self._today: Mapping[str, str] = (stack.stood if stack else {}).get("image", {})
+        today: Mapping[str, str] = (stack.stood if stack else {}).get("image", {})
+        retargeted = {_architecture(one) for one in preview.of_type(":Image") if _retargeted(one)}
+        self._today = {name: image for name, image in today.items() if name not in retargeted}
 
     def recipe(self, name: str, version: str) -> Mapping[str, Any] | None:
         return self._planned.get((name, version)) or self._holdings.recipes.get((name, version))
@@ -271,6 +273,16 @@ class _Known:
     def kept_images(self) -> int:
         today = (self.blobs(self.today(architecture)) or {} for architecture in self._rebuilt)
         return self._holdings.kept_images + sum(sum(blobs.values()) for blobs in today)
+
+
+def _architecture(image: Resource) -> str:
+    return image.name.rpartition("-")[2]
+
+
+def _retargeted(image: Resource) -> bool:
+    """Whether it becomes another engine's: the size of today's says nothing of it."""
+    now, then = (side.get("build", {}).get("target") for side in (image.before, image.after))
+    return bool(image.before) and now != then
 
 
 def _target_plan(target: Target, preview: Preview, known: _Known) -> TargetPlan:

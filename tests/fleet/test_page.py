@@ -39,6 +39,17 @@ def test_a_long_page_is_cut_at_a_line_and_says_so() -> None:
     assert all(line.endswith("many") for line in text.splitlines() if "finding " in line[:12])
 
 
+def test_another_engine_s_image_is_not_taken_to_be_as_large_as_today_s() -> None:
+    recording = Recording.read("image")
+    document = json.loads(recording.preview)
+    assert "as large as today's image" in recording.page()
+    for step in document["steps"]:
+        if step["urn"].endswith("::registry-image-amd64"):
+            step["newState"]["inputs"]["build"]["target"] = "xgboost"
+    text = replace(recording, preview=json.dumps(document)).page()
+    assert "to download and what has no known size yet" in text
+
+
 def test_devices_that_fare_alike_share_a_table() -> None:
     recording = Recording.read("model-and-memory")
     [target] = recording.targets
