@@ -12,7 +12,7 @@ import socket
 import stat
 import threading
 from collections.abc import Iterator
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -88,7 +88,8 @@ class Running:
     def client(self, component: str = "xipc") -> Iterator[Any]:
         """awsiotsdk, connected as the component."""
         ipc = sdk_connect(ipc_socket=str(self.broker.path), authtoken=self.broker.token(component))
-        client = GreengrassCoreIPCClientV2(client=ipc)
+        # one worker: the SDK's own pool has many, which hand events on in any order
+        client = GreengrassCoreIPCClientV2(client=ipc, executor=ThreadPoolExecutor(1))
         try:
             yield client
         finally:
