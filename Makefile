@@ -34,7 +34,7 @@ console: $(STAMP)  ## the same in a browser, live: make console [STACK=dev] [POR
 logs: $(STAMP)  ## a component's log on a device: make logs [STACK=dev] [DEVICE=press-1] [COMPONENT=com.ml.consumer]
 	@$(THERE) $(BIN)/python -m fleet logs $(DEVICE) $(if $(COMPONENT),--component $(COMPONENT))
 
-rollback: $(STAMP)  ## list the kept releases, or deploy one: make rollback [STACK=dev] [RELEASE=r1234abcd|newest]
+rollback: $(STAMP)  ## list the kept releases, or deploy one: make rollback [STACK=dev] [RELEASE=r1234abcd|previous|newest]
 	@$(THERE) $(BIN)/python -m fleet rollback --stack $(or $(STACK),local) $(if $(RELEASE),--release $(RELEASE))
 
 new-device: $(STAMP)  ## write one more stack file: make new-device NAME=press-3 [FROM=dev] [GROUP=] [ARCH=] [REGION=]

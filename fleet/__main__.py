@@ -30,7 +30,7 @@ from fleet.logs import Answer, NoLog, tail
 from fleet.observe import Device, observe
 from fleet.plan import Gate
 from fleet.plan import plan as plan_of
-from fleet.rollback import NEWEST, listing, roll_back
+from fleet.rollback import NEWEST, PREVIOUS, listing, roll_back
 from fleet.stacks import ROOT, NoStack, Stack, everywhere, project
 from fleet.status import look, show
 from infra.clients import Clients
@@ -199,7 +199,10 @@ def abandon_device(
 def rollback(
     stack: StackName,
     release: Annotated[
-        str, typer.Option(help=f"Which one to deploy, or {NEWEST}; without it, they are listed.")
+        str,
+        typer.Option(
+            help=f"Which one to deploy, or {PREVIOUS}, or {NEWEST}; without it, they are listed."
+        ),
     ] = "",
 ) -> None:
     """Deploy an older release, which is still there as it was; or go forward again."""

@@ -17,7 +17,7 @@ from fleet.observe import observe
 from fleet.stacks import ROOT, NoStack, Stack, project
 from infra.records import Record, kept
 
-NEWEST = "newest"
+NEWEST, PREVIOUS = "newest", "previous"
 _KEY = "release"
 
 
@@ -44,15 +44,19 @@ def listing(stack: Stack) -> Table:
 
 
 def roll_back(stack: Stack, release: str, console: Console) -> int:
-    """Let the stack name a release (or none, for the newest) and deploy it; pulumi's exit code.
+    """Let the stack name a release and deploy it; pulumi's exit code.
 
-    Raises NoStack where it isn't kept.
+    NEWEST takes the name out, PREVIOUS is the one before the stack's own. Raises NoStack where the
+    release isn't kept.
     """
     outputs = _outputs(stack)
     if release == NEWEST:
         change = ["config", "rm", _KEY]
     else:
-        record = _find(release, _kept(stack, outputs), stack)
+        kept_ones = _kept(stack, outputs)
+        if release == PREVIOUS:
+            release = _before(outputs["release"], kept_ones)
+        record = _find(release, kept_ones, stack)
         change = ["config", "set", _KEY, release]
         console.print(
             f"stack {stack.name}: from release {outputs['release']} (model {outputs['model']})"
@@ -72,6 +76,14 @@ def roll_back(stack: Stack, release: str, console: Console) -> int:
     )
     console.print(says, markup=False, soft_wrap=True)
     return done
+
+
+def _before(release: str, records: Sequence[Record]) -> str:
+    names = [record.release for record in records]
+    older = names[names.index(release) + 1 :] if release in names else []
+    if not older:
+        raise NoStack(f"no release before {release} is kept; there are: {', '.join(names)}")
+    return older[0]
 
 
 def _find(release: str, records: Iterable[Record], stack: Stack) -> Record:

@@ -81,6 +81,17 @@ def test_an_older_release_is_named_in_the_stack_s_file_and_deployed(asked: Path)
 
 
 @pytest.mark.usefixtures("account")
+def test_the_previous_is_the_one_before_the_stack_s_own(asked: Path, tmp_path: Path) -> None:
+    done = rollback("--release", "previous")
+    assert isinstance(done.exception, NoStack), "the stack's own is the oldest"
+    assert f"no release before {RUNS} is kept" in str(done.exception)
+    outputs = {"bucket": BUCKET, "release": "r0ddba11", "model": "xyz"}
+    (tmp_path / "outputs").write_text(json.dumps(outputs))
+    assert rollback("--release", "previous").exit_code == 0
+    assert f"config set release {RUNS} --stack dev" in asked.read_text()
+
+
+@pytest.mark.usefixtures("account")
 def test_the_newest_is_what_no_name_stands_for(asked: Path) -> None:
     assert rollback("--release", "newest").exit_code == 0
     assert "config rm release --stack dev --non-interactive" in asked.read_text()
