@@ -28,7 +28,7 @@ pytestmark = pytest.mark.whole
 
 MODEL = Path("edge/models/wine-quality.json")
 LAST = 10  # lines: what an operator sees without scrolling
-CHECK_SECONDS = 6
+CHECK_SECONDS = 10
 _CHECKS = count(
     CHECK_SECONDS + 1
 )  # each makes another version of com.ml.check, and of nothing else
@@ -46,7 +46,7 @@ class Good:
 
 @pytest.fixture(scope="module")
 def good(place: Place) -> Good:
-    place.configure(rollout_timeout=60, check_timeout=CHECK_SECONDS, consumer_interval=1)
+    place.configure(rollout_timeout=120, check_timeout=CHECK_SECONDS, consumer_interval=1)
     place.up()
     model = place.outputs()["model"]
     return Good(model, place.await_answers(model))
