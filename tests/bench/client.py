@@ -15,7 +15,7 @@ from pathlib import Path
 
 from greenhouse.device.ipc.frames import Decoder, Flags, Frame, MessageType
 
-SECONDS = 20.0  # without a byte: then something is lost
+SECONDS = 120.0  # without a byte: then something is lost
 
 
 class Closed(Exception):
