@@ -14,6 +14,7 @@ from __future__ import annotations
 import os
 import secrets
 import signal
+import socket
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
@@ -27,7 +28,7 @@ from greenhouse.home import Home
 from greenhouse.processes import ProcessFailed
 from tests.whole.calls import Calls
 from tests.whole.inventory import Inventory
-from tests.whole.place import OURS, STACK, Place, copy_tree
+from tests.whole.place import OURS, STACK, Place, copy_tree, wait_until
 
 pytestmark = pytest.mark.whole
 
@@ -95,6 +96,7 @@ def _killed_once(
     unheard: list[str] = []
     one = threading.Lock()
     said = place.home.root / "said.txt"
+    wait_until(lambda: providers_listen(place), seconds=120, why="the providers aren't back")
 
     def answered(change: str) -> None:
         with one:
@@ -116,6 +118,15 @@ def _killed_once(
         place.pulumi("cancel", STACK, "--yes")
     calls.cut = False
     return unheard
+
+
+def providers_listen(place: Place) -> bool:
+    """The CLI waits for them, but not as long as a slow machine takes to start them again."""
+    for port in (place.ports.aws, place.ports.aws_native, place.ports.docker):
+        with socket.socket() as line:
+            if line.connect_ex(("127.0.0.1", port)):
+                return False
+    return True
 
 
 def kill_group(run: subprocess.Popen[bytes]) -> None:
