@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 
 from rich.console import Group, RenderableType
@@ -14,6 +14,7 @@ from fleet.observe import Device, Fleet, Target, observe
 from fleet.stacks import Stack, everywhere, project
 
 GOOD = {"HEALTHY", "RUNNING", "FINISHED", "COMPLETED", "SUCCEEDED", "ACTIVE"}
+_EACH_LISTED = 8  # devices of a target
 BAD = {"UNHEALTHY", "BROKEN", "ERRORED", "FAILED", "REJECTED", "TIMED_OUT", "CANCELED"}
 
 
@@ -39,8 +40,13 @@ def show(fleet: Fleet, answers: Mapping[str, Answer | str]) -> RenderableType:
     parts: list[RenderableType] = []
     for target in fleet.targets:
         parts += [_heading(target), *_failures(target), *_drift(target)]
-        parts.append(_table(target, fleet.seen))
-        parts += [_answer(one.name, answers, fleet.seen) for one in target.devices]
+        listed = _listed(target)
+        parts.append(_table(listed, fleet.seen))
+        parts += [_answer(one.name, answers, fleet.seen) for one in listed]
+        if alike := len(target.devices) - len(listed):
+            parts.append(
+                Text(f"{alike} more are well and run this release; each one: make status JSON=1")
+            )
         parts.append(Text())
     return Group(*parts[:-1])
 
@@ -75,11 +81,19 @@ def _drift(target: Target) -> list[RenderableType]:
     return [Text(f"  ! {line}", style="yellow") for line in lines]
 
 
-def _table(target: Target, now: datetime) -> Table:
+def _listed(target: Target) -> Sequence[Device]:
+    """Of many devices, those that need a look: not well, or without the target's release."""
+    if len(target.devices) <= _EACH_LISTED:
+        return target.devices
+    wanted = target.latest.release if target.latest else ""
+    return [one for one in target.devices if not well(one) or one.release != wanted]
+
+
+def _table(devices: Sequence[Device], now: datetime) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for column in ("device", "health", "heard of", "runs", "component", "version", "state"):
         table.add_column(column, overflow="fold")
-    for device in target.devices:
+    for device in devices:
         first: tuple[str | Text, ...] = (
             device.name,
             _state(device.health),

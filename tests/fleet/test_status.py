@@ -19,10 +19,11 @@ from fleet import holdings, preview
 from fleet.logs import COMMAND
 from fleet.observe import observe
 from fleet.plan import Gate
+from fleet.status import show
 from infra.clients import Clients
 from infra.recipe import CHECK, CONSUMER, SERVICE
 from tests.fleet.recording import FOLDER, Recording
-from tests.infra.fakes import GOOD, NAME, REGION, THING_ARN, WANTED, Account, spec
+from tests.infra.fakes import GOOD, NAME, REGION, THING_ARN, WANTED, Account, Device, spec
 
 AT = datetime(2026, 11, 23, 12, tzinfo=UTC)
 OURS = {name: spec(version) for name, version in WANTED.items()}
@@ -49,6 +50,23 @@ class Fleet(Account):
             modifiedTimestamp=AT,
         )
         return found
+
+
+def test_of_a_large_group_only_those_that_need_a_look_are_listed(account: Account) -> None:
+    names = [f"press-{number:02}" for number in range(50)]
+    group = THING_ARN.replace("thing/press-1", "thinggroup/presses")
+    account.groups = {"presses": names}
+    account.devices = {name: Device(installed=dict(GOOD)) for name in names}
+    account.devices["press-07"].status = "UNHEALTHY"
+    account.devices["press-08"].installed = GOOD | {CHECK: ("1.0.0", "RUNNING")}
+    account.deploy(group, NAME, OURS)
+    account.deployments[-1]["creationTimestamp"] = AT
+    fleet = observe(Clients(region=REGION, profile=None), "edge-inference")
+    page = io.StringIO()
+    Console(file=page, width=200).print(show(fleet, dict.fromkeys(names, "no log")))
+    shown = page.getvalue()
+    assert "48 more are well and run this release" in shown
+    assert {name for name in names if name in shown} == {"press-07", "press-08"}
 
 
 @pytest.fixture
