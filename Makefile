@@ -55,8 +55,9 @@ deploy: $(STAMP)  ## pulumi up without questions: make deploy STACK=dev
 drift: $(STAMP)  ## fail where an up would change anything: make drift [STACK=dev]
 	@$(THERE) pulumi preview --stack $(or $(STACK),local) --non-interactive --expect-no-changes
 
-images:  ## build the device's image for both architectures: make images [BUILD_IMAGE=] [RUNTIME_IMAGE=]
-	@for platform in linux/amd64 linux/arm64; do DOCKER_BUILDKIT=1 docker build --platform $$platform --quiet $(foreach base,BUILD_IMAGE RUNTIME_IMAGE,$(if $($(base)),--build-arg $(base)=$($(base)))) edge || exit 1; done
+images:  ## build the device's images, for each engine and architecture: make images [BUILD_IMAGE=] [RUNTIME_IMAGE=]
+	@for build in "linux/amd64 evaluator" "linux/arm64 evaluator" "linux/amd64 xgboost" "linux/arm64 xgboost"; do \
+	  set -- $$build; DOCKER_BUILDKIT=1 docker build --platform $$1 --target $$2 --quiet $(foreach base,BUILD_IMAGE RUNTIME_IMAGE,$(if $($(base)),--build-arg $(base)=$($(base)))) edge || exit 1; done
 
 ci-roles: $(STAMP)  ## the workflows' roles as a template: make ci-roles REPOSITORY=owner/name ACCOUNT= STATE_BUCKET= STATE_KEY=
 	@$(BIN)/python -m fleet ci roles --repository $(REPOSITORY) --account $(ACCOUNT) --state-bucket $(STATE_BUCKET) --state-key $(STATE_KEY)

@@ -49,11 +49,9 @@ class Record:
     @property
     def objects(self) -> frozenset[str]:
         """Keys in the bucket."""
-        return frozenset(arn.partition(":::")[2].partition("/")[2] for arn in self._arns)
-
-    @property
-    def _arns(self) -> list[str]:
-        return list(self.outputs["objects"])
+        return frozenset(
+            arn.partition(":::")[2].partition("/")[2] for arn in self.outputs["objects"]
+        )
 
     @property
     def images(self) -> frozenset[str]:

@@ -666,6 +666,24 @@ def test_a_publisher_exports_what_a_follower_reads(program: Program) -> None:
     }, "or the tests of a follower would be about another publisher"
 
 
+def test_two_stacks_that_publish_the_same_content_have_nothing_in_common(program: Program) -> None:
+    """Component versions are one namespace for the whole account, names of buckets the world's."""
+
+    def made(stack: str) -> set[str]:
+        engine = program.run(stack)
+        return {
+            *(f"{name} {one['ComponentVersion']}" for name, one in recipes(engine).items()),
+            *(one.inputs["bucket"] for one in engine.of_type("s3/bucket:Bucket")),
+            *(one.inputs["name"] for one in engine.of_type("ecr/repository:Repository")),
+            *(one.inputs["imageName"] for one in engine.of_type(":Image")),
+            program.exported["release"],
+        }
+
+    dev, other = made("dev"), made("press-2")
+    assert len(dev) == len(other) == 7
+    assert dev.isdisjoint(other), "a destroy of one would take from the other"
+
+
 @pytest.mark.parametrize("stack", ["dev", "press-2"])
 def test_two_stacks_on_one_role_have_a_policy_each(program: Program, stack: str) -> None:
     rights = program.run(stack=stack, thing="press-1").one("RolePolicy")
