@@ -21,8 +21,8 @@ from typing import Any
 
 from infra import portable
 from infra.findings import Severity
-from infra.settings import ENGINES
 
+ENGINES = ("evaluator", "xgboost")  # edge/inference/settings.py has the same; the first unasked
 SERVICE = "com.ml.xgboost"
 CONSUMER = "com.ml.consumer"
 CHECK = "com.ml.check"

@@ -17,7 +17,8 @@ import pulumi_docker as docker
 
 from infra import leftovers, policies, versions
 from infra.clients import Clients
-from infra.settings import ENGINES, Settings
+from infra.recipe import ENGINES
+from infra.settings import Settings
 
 CONTEXT = Path("edge")  # relative: the state is the same in every checkout
 _PLATFORMS = {"amd64": "linux/amd64", "aarch64": "linux/arm64"}  # Greengrass's words to Docker's

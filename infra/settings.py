@@ -15,7 +15,8 @@ from pathlib import Path
 import pulumi
 import pulumi_aws as aws
 
-ENGINES = ("evaluator", "xgboost")  # edge/inference/settings.py has the same
+from infra.recipe import ENGINES
+
 ARCHITECTURES = ("amd64", "aarch64")  # Greengrass's own words for them
 PROJECT_TAG, STACK_TAG = "edge-inference:project", "edge-inference:stack"
 MIN_MEMORY_MIB = 6  # https://docs.docker.com/engine/containers/resource_constraints/: docker's own

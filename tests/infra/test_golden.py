@@ -15,7 +15,8 @@ import xgboost
 from inference import engine, files, forest
 from inference.settings import Engine
 from infra.golden import check_memory, golden
-from infra.settings import ENGINES, Misconfigured
+from infra.recipe import ENGINES
+from infra.settings import Misconfigured
 from infra.versions import canonical
 from tests.infra.pulumi_yaml import declared
 
