@@ -52,7 +52,7 @@ from .settings import Nucleus, Unreachable
 CONNECT_SECONDS = 10.0
 REPLY_SECONDS = 10.0  # Lite holds a publisher up for 3 s when a subscriber doesn't read
 PAUSES = (0.1, 0.2, 0.4, 0.8, 1.6, 3.2)  # s between attempts in a row; then the line is lost
-STEADY_SECONDS = 10.0  # a connection that held that long has earned all its attempts again
+STEADY_SECONDS = 10.0  # a connection that held that long, or was of use, earns all attempts again
 CLOSE_SECONDS = 0.4
 
 _SERVICE_MODEL = "aws.greengrass#"
@@ -128,7 +128,7 @@ class Line:
                     self._use(connection)
                     self._opened()
                     reason = connection.over()
-                    if time.monotonic() - opened >= STEADY_SECONDS:
+                    if connection.was_of_use or time.monotonic() - opened >= STEADY_SECONDS:
                         failures = 0
                 except ConnectionError as exc:
                     reason = str(exc)
@@ -191,6 +191,7 @@ class _Connection:
     """One connection with its subscription."""
 
     def __init__(self, nucleus: Nucleus, bootstrap: ClientBootstrap, patience: _Patience) -> None:
+        self.was_of_use = False  # the nucleus has confirmed something that was told
         self._patience = patience
         self._reason: str | None = None  # why it is over
         options = SocketOptions()
@@ -266,6 +267,7 @@ class _Connection:
 
         def replied(error: ConnectionError | None) -> None:
             self._owed.pop(stream, None)
+            self.was_of_use |= error is None
             sent(error)
 
         stream = _Stream(what, replied)

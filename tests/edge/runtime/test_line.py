@@ -391,6 +391,22 @@ def test_a_nucleus_that_drops_us_at_once_every_time_is_given_up(nucleus: Any) ->
         on_the_line(nucleus.environment("com.ml.test"), story)
 
 
+def test_a_nucleus_that_drops_us_often_is_not_given_up_while_it_carries_what_we_say(
+    nucleus: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ipc, "PAUSES", (0.2, 1.0, 10.0))
+
+    async def story(line: Line, heard: Heard) -> None:
+        for turn in range(1, 7):
+            await heard.until(lambda turn=turn: heard.opened >= turn)  # type: ignore[misc]
+            await publish(line, b"of use")
+            await asyncio.to_thread(nucleus.stop)
+            await asyncio.to_thread(nucleus.start)
+        line.stop()
+
+    on_the_line(nucleus.environment("com.ml.test"), story)
+
+
 def test_an_environment_without_greengrass_is_refused_by_the_names_it_lacks() -> None:
     with pytest.raises(Unreachable, match="SVCUID and AWS_IOT_THING_NAME not set"):
         Nucleus.from_environment({"AWS_GG_NUCLEUS_DOMAIN_SOCKET_FILEPATH_FOR_COMPONENT": "/s"})
