@@ -59,14 +59,16 @@ class Record:
         return frozenset(image.rpartition("@")[2] for image in self.outputs["image"].values())
 
 
-def keep(outputs: Mapping[str, Any], *, parent: pulumi.Resource) -> aws.s3.BucketObjectv2:
-    """Store the record of a release, given what its stack puts out."""
+def keep(
+    outputs: Mapping[str, Any], *, once: Mapping[str, pulumi.Output[str]], parent: pulumi.Resource
+) -> aws.s3.BucketObjectv2:
+    """Store the record of a release, given what its stack puts out, once the versions are there."""
     return aws.s3.BucketObjectv2(
         "record",
         bucket=outputs["bucket"],
         key=pulumi.Output.concat(PREFIX, outputs["release"], ".json"),
-        content=pulumi.Output.from_input(dict(outputs)).apply(
-            lambda known: versions.canonical(known).decode()
+        content=pulumi.Output.all(dict(outputs), once).apply(
+            lambda known: versions.canonical(known[0]).decode()
         ),
         content_type="application/json",
         opts=pulumi.ResourceOptions(

@@ -127,7 +127,8 @@ def _published(settings: Settings, place: Place, clients: Clients) -> Release:
         samples=artifacts.uris["samples.json"],
         golden=artifacts.uris["golden.json"],
     )
-    return replace(release, record=records.keep(release.outputs(), parent=components).key)
+    kept = records.keep(release.outputs(), once=release.registered, parent=components)
+    return replace(release, record=kept.key)
 
 
 class Components(pulumi.ComponentResource):

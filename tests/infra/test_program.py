@@ -550,6 +550,8 @@ def test_what_is_published_leaves_a_record_that_says_what_a_follower_would_read(
     assert json.loads(record.inputs["content"]) == {
         name: program.exported[name] for name in UPSTREAM
     }
+    for version in engine.of_type("greengrassv2:ComponentVersion"):
+        assert waits_for(engine, record, version), "what has a record can be deployed"
     assert record.retained, "or the next release would take the way back away"
     assert not record.deletes_first
 
