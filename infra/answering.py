@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pulumi
@@ -115,17 +116,9 @@ def arrive(
 
     Raises RolloutFailed in either case, with what failed and what the devices run now.
     """
+    wait_for = partial(wait, client, devices=devices, quorum=quorum, name=name, say=say)
     try:
-        wait(
-            client,
-            deployment=deployment,
-            components=components,
-            devices=devices,
-            quorum=quorum,
-            name=name,
-            clock=clock(),
-            say=say,
-        )
+        wait_for(deployment=deployment, components=components, clock=clock())
     except StaysBroken as red:
         back = put_back(
             client,
@@ -141,16 +134,7 @@ def arrive(
             if component in components
         }
         try:
-            wait(
-                client,
-                deployment=back["deploymentId"],
-                components=versions,
-                devices=devices,
-                quorum=quorum,
-                name=name,
-                clock=clock(),
-                say=say,
-            )
+            wait_for(deployment=back["deploymentId"], components=versions, clock=clock())
         except RolloutFailed as still:
             raise RolloutFailed(
                 f"{red}\nand what was there before, put back, doesn't answer:\n{still}"

@@ -6,6 +6,7 @@ Credentials come from where the Pulumi providers take them: the environment, or 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import boto3
@@ -24,7 +25,7 @@ _PATIENT = Config(retries={"mode": "adaptive", "max_attempts": 8})  # waits out 
 
 @dataclass(frozen=True, kw_only=True)
 class Clients:
-    """One session's clients, each made when it is first asked for."""
+    """Clients, each made when it is first asked for: what paces one is kept with it."""
 
     region: str
     profile: str | None
@@ -33,26 +34,26 @@ class Clients:
     def _session(self) -> boto3.Session:
         return boto3.Session(region_name=self.region, profile_name=self.profile)
 
-    @property
+    @cached_property
     def greengrass(self) -> GreengrassV2Client:
         return self._session.client("greengrassv2", config=_PATIENT)
 
-    @property
+    @cached_property
     def iot(self) -> IoTClient:
         return self._session.client("iot", config=_PATIENT)
 
-    @property
+    @cached_property
     def iam(self) -> IAMClient:
         return self._session.client("iam", config=_PATIENT)
 
-    @property
+    @cached_property
     def logs(self) -> CloudWatchLogsClient:
         return self._session.client("logs", config=_PATIENT)
 
-    @property
+    @cached_property
     def ecr(self) -> ECRClient:
         return self._session.client("ecr", config=_PATIENT)
 
-    @property
+    @cached_property
     def s3(self) -> S3Client:
         return self._session.client("s3", config=_PATIENT)

@@ -195,7 +195,10 @@ def latest_deployment(
 
     It failed when it or any device says so: a group's own stays ACTIVE whatever its devices do.
     """
-    listed = client.list_deployments(targetArn=target, historyFilter="LATEST_ONLY")["deployments"]
+    pages = client.get_paginator("list_deployments").paginate(
+        targetArn=target, historyFilter="LATEST_ONLY"
+    )
+    listed = [one for page in pages for one in page["deployments"]]
     if not listed:
         return None
     found = client.get_deployment(deploymentId=listed[0]["deploymentId"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from infra.recipe import RECIPES
@@ -75,5 +76,6 @@ def uninstall(
     for deployment in deployments(client, target):
         found, called = deployment["deploymentId"], deployment.get("deploymentName", "")
         if is_own(name, called) and found != keep and not (found == leaving and others):
-            client.cancel_deployment(deploymentId=found)
+            with suppress(client.exceptions.ConflictException):  # it was over before
+                client.cancel_deployment(deploymentId=found)
             client.delete_deployment(deploymentId=found)

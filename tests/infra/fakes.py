@@ -271,7 +271,10 @@ class Account:
         return {"deploymentId": self.deploy(targetArn, deploymentName, components, tags)}
 
     def _cancel_deployment(self, *, deploymentId: str) -> dict[str, Any]:
-        self._deployment(deploymentId)["deploymentStatus"] = "CANCELED"
+        found = self._deployment(deploymentId)
+        if found["deploymentStatus"] != "ACTIVE":  # nobody has seen AWS do either: the harder one
+            raise Refused("ConflictException")
+        found["deploymentStatus"] = "CANCELED"
         return {}
 
     def _delete_deployment(self, *, deploymentId: str) -> dict[str, Any]:

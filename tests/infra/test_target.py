@@ -57,6 +57,10 @@ def test_a_group_is_every_core_device_in_it_and_in_its_groups(
     )
 
 
+def test_all_of_a_group_is_asked_for_by_one_client(clients: Clients) -> None:
+    assert clients.greengrass is clients.greengrass, "each has its own pace, and takes time to make"
+
+
 @pytest.mark.parametrize("key", ["thing", "thing_group"])
 def test_a_name_that_is_not_there_is_refused_with_a_way_to_find_one(
     clients: Clients, key: str
