@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 _VERSION = "2012-10-17"
 
 
-def read_release(*, objects: Sequence[str], repository: str) -> dict[str, Any]:
-    """What a device needs to install a release: its objects and its image, nothing else.
+def read_releases(*, bucket: str, repository: str) -> dict[str, Any]:
+    """What a device needs to install any release that its publisher keeps (their ARNs), no more.
 
+    Any, as a device that goes back has to fetch what it has tidied away. So the policy is the same
+    for each release, and none waits until IAM has spread a change; nor do many releases exceed the
+    10,240 characters that a role's inline policies share (IAM's quotas).
     `ecr:GetAuthorizationToken` knows no resource (ECR's authorization reference), hence its `*`.
     """
     return {
@@ -20,7 +22,7 @@ def read_release(*, objects: Sequence[str], repository: str) -> dict[str, Any]:
                 "Sid": "Artifacts",
                 "Effect": "Allow",
                 "Action": "s3:GetObject",
-                "Resource": sorted(objects),
+                "Resource": f"{bucket}/*",
             },
             {
                 "Sid": "Image",

@@ -37,8 +37,10 @@ class Rollout(pulumi.ComponentResource):
             name=f"{settings.project}-{settings.stack}",
             role=settings.device_role,
             policy=pulumi.Output.json_dumps(
-                pulumi.Output.all(objects=release.objects, repository=release.repository_arn).apply(
-                    lambda arns: policies.read_release(**arns)
+                pulumi.Output.from_input(release.repository_arn).apply(
+                    lambda repository: policies.read_releases(
+                        bucket=settings.release_bucket_arn(place), repository=repository
+                    )
                 )
             ),
             opts=pulumi.ResourceOptions(parent=self),

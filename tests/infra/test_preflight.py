@@ -28,7 +28,6 @@ from tests.infra.pulumi_yaml import config_of, load
 PLACE = Place(account=ACCOUNT, region=REGION, partition="aws", profile=None)
 UPSTREAM: dict[str, Any] = {
     "image": {"aarch64": f"somewhere@{DIGEST}"},
-    "objects": ["arn:aws:s3:::theirs/1/model.json"],
     "repository_arn": "arn:aws:ecr:eu-west-1:123456789012:repository/theirs",
 }
 LITE = "aws_nucleus_lite"
@@ -436,7 +435,7 @@ def test_a_follower_s_device_has_to_fit_what_was_published(
     assert findings(clients, stack="press-2", release_from="dev", upstream=UPSTREAM) == []
 
 
-def test_a_follower_s_role_has_to_read_what_was_published(
+def test_a_follower_s_role_has_to_read_what_its_publisher_keeps(
     account: Account, clients: Clients
 ) -> None:
     findings(clients, stack="press-2", release_from="dev", upstream=UPSTREAM)
@@ -446,7 +445,11 @@ def test_a_follower_s_role_has_to_read_what_was_published(
         if operation == "SimulatePrincipalPolicy"
         for resource in request["ResourceArns"]
     }
-    assert asked == {*UPSTREAM["objects"], UPSTREAM["repository_arn"], "*"}
+    assert asked == {
+        f"arn:aws:s3:::edge-inference-dev-{ACCOUNT}-{REGION}/*",
+        UPSTREAM["repository_arn"],
+        "*",
+    }
 
 
 def test_a_follower_of_a_stack_without_a_release_is_told_to_publish_first(

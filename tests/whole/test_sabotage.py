@@ -246,7 +246,10 @@ ON_DEVICE = {
     "image that can't start": (an_image_that_cannot_start, "com.ml.xgboost"),
     "check times out": (a_service_that_never_answers, "com.ml.check"),
     # broken before the check is through, the nucleus goes back; after that, the program puts back
-    "consumer crashes in a loop": (a_consumer_that_crashes, "Service com.ml.consumer|put back"),
+    "consumer crashes in a loop": (
+        a_consumer_that_crashes,
+        "Service com.ml.consumer|was put back and answers again",
+    ),
     "IPC denied": (a_recipe_without_its_rights, "com.ml.xgboost"),
     "pull denied": (a_pull_that_is_denied, "DOCKER_PULL_ERROR"),
     "disk full": (a_disk_that_is_full, "DISK_SPACE_CRITICAL"),
