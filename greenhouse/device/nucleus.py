@@ -154,7 +154,7 @@ class Nucleus:
     def _component_changed(self, component: Life) -> None:
         if component.state in _STEPS:
             self.faults.crash("crash-at", _STEPS[component.state])
-        self._reporter.changed()
+        self._reporter.changed(component)
 
     def keep(self, state: DeviceState) -> None:
         self.state = state

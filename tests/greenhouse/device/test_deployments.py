@@ -66,6 +66,30 @@ def test_a_failed_startup_brings_back_version_and_configuration(bench: Bench) ->
     run(story())
 
 
+def test_an_error_is_reported_however_soon_it_runs_again(bench: Bench) -> None:
+    """aws-greengrass-nucleus, FleetStatusService: "Always report status on errored state"."""
+    once = "test -e again && exec sleep 60; touch again; exit 1"
+    bench.cloud.publish(recipe("app", lifecycle={"run": once}))
+
+    async def story() -> None:
+        async with bench.device():
+            await bench.deploy({"app": "1.0.0"})
+
+            def failed_and_ran() -> bool:
+                seen = [
+                    one["lifecycleState"]
+                    for report in bench.cloud.reports
+                    for one in report["components"]
+                ]
+                return "ERRORED" in seen and "RUNNING" in seen[seen.index("ERRORED") :]
+
+            await bench.until(
+                failed_and_ran, "the cloud hears of the failure, and of the new start"
+            )
+
+    run(story())
+
+
 def test_the_error_of_a_broken_component_is_in_the_report(bench: Bench) -> None:
     bench.cloud.publish(recipe("bad", lifecycle={"startup": "exit 7"}))
 
