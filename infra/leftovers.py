@@ -9,8 +9,8 @@ about to be made and carries this stack's tags; anything else is left for the pr
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 
 import pulumi
 from botocore.exceptions import ClientError
@@ -47,16 +47,11 @@ def _hook(name: str, clear: Callable[[], object]) -> pulumi.ResourceHook:
 def clear_component_version(clients: Clients, arn: str, tags: Mapping[str, str]) -> bool:
     """Delete the component version of that ARN if it is this stack's; whether it was."""
     client = clients.greengrass
-    try:
-        found = client.get_component(arn=arn)
-    except ClientError as error:
-        if is_gone(error):
-            return False
-        raise
-    if not _ours(found.get("tags", {}), tags):
-        return False
-    client.delete_component(arn=arn)
-    return True
+    with unless_gone():
+        if _ours(client.get_component(arn=arn).get("tags", {}), tags):
+            client.delete_component(arn=arn)
+            return True
+    return False
 
 
 def clear_image(clients: Clients, repository: str, tag: str) -> None:
@@ -66,37 +61,29 @@ def clear_image(clients: Clients, repository: str, tag: str) -> None:
     (BatchDeleteImage's reference).
     """
     client = clients.ecr
-    try:
+    with unless_gone():
         found = client.batch_get_image(repositoryName=repository, imageIds=[{"imageTag": tag}])
-    except ClientError as error:
-        if is_gone(error):
-            return
-        raise
-    for image in found["images"]:
-        digest = image["imageId"]["imageDigest"].removeprefix("sha256:")
-        again = client.exceptions  # where the same image made way before
-        with suppress(again.ImageAlreadyExistsException, again.ImageTagAlreadyExistsException):
-            client.put_image(
-                repositoryName=repository,
-                imageManifest=image["imageManifest"],
-                imageManifestMediaType=image["imageManifestMediaType"],
-                imageTag=f"was-{tag}-{digest[:12]}",
-            )
-        client.batch_delete_image(repositoryName=repository, imageIds=[{"imageTag": tag}])
+        for image in found["images"]:
+            digest = image["imageId"]["imageDigest"].removeprefix("sha256:")
+            again = client.exceptions  # where the same image made way before
+            with suppress(again.ImageAlreadyExistsException, again.ImageTagAlreadyExistsException):
+                client.put_image(
+                    repositoryName=repository,
+                    imageManifest=image["imageManifest"],
+                    imageManifestMediaType=image["imageManifestMediaType"],
+                    imageTag=f"was-{tag}-{digest[:12]}",
+                )
+            client.batch_delete_image(repositoryName=repository, imageIds=[{"imageTag": tag}])
 
 
 def clear_repository(clients: Clients, name: str, tags: Mapping[str, str]) -> None:
     """Delete the repository of that name, with its images, if it is this stack's."""
     client = clients.ecr
-    try:
+    with unless_gone():
         [found] = client.describe_repositories(repositoryNames=[name])["repositories"]
-    except ClientError as error:
-        if is_gone(error):
-            return
-        raise
-    listed = client.list_tags_for_resource(resourceArn=found["repositoryArn"])["tags"]
-    if _ours({tag["Key"]: tag["Value"] for tag in listed}, tags):
-        client.delete_repository(repositoryName=name, force=True)
+        listed = client.list_tags_for_resource(resourceArn=found["repositoryArn"])["tags"]
+        if _ours({tag["Key"]: tag["Value"] for tag in listed}, tags):
+            client.delete_repository(repositoryName=name, force=True)
 
 
 def clear_bucket(clients: Clients, name: str, account: str, tags: Mapping[str, str]) -> None:
@@ -111,12 +98,9 @@ def clear_bucket(clients: Clients, name: str, account: str, tags: Mapping[str, s
         if _code(error) in _GONE | {"403"}:  # 403: somebody else's, which the provider will refuse
             return
         raise
-    try:
+    listed = []
+    with unless_gone():
         listed = client.get_bucket_tagging(Bucket=name)["TagSet"]
-    except ClientError as error:
-        if not is_gone(error):
-            raise
-        listed = []
     pages = client.get_paginator("list_objects_v2").paginate(Bucket=name)
     keys = [entry["Key"] for page in pages for entry in page.get("Contents", [])]
     mine = _ours({tag["Key"]: tag["Value"] for tag in listed}, tags)
@@ -124,12 +108,21 @@ def clear_bucket(clients: Clients, name: str, account: str, tags: Mapping[str, s
         return
     for key in keys:  # at most one release's files: whoever had more got its state saved
         client.delete_object(Bucket=name, Key=key)
-    client.delete_bucket(Bucket=name)
+    with unless_gone():
+        client.delete_bucket(Bucket=name)
 
 
-def is_gone(error: ClientError) -> bool:
-    """Whether AWS says that what was asked for isn't there."""
-    return _code(error) in _GONE
+@contextmanager
+def unless_gone() -> Iterator[None]:
+    """Leave the block where AWS says that what was asked for isn't there.
+
+    So it says of a removal, too, when an answer was lost and botocore has asked again.
+    """
+    try:
+        yield
+    except ClientError as error:
+        if _code(error) not in _GONE:
+            raise
 
 
 def _ours(found: Mapping[str, str], tags: Mapping[str, str]) -> bool:

@@ -19,7 +19,7 @@ from botocore.exceptions import ClientError
 
 from infra import versions
 from infra.clients import Clients
-from infra.leftovers import is_gone
+from infra.leftovers import unless_gone
 from infra.settings import Misconfigured, Place, Settings
 
 PREFIX = "releases/"
@@ -105,12 +105,9 @@ def kept(clients: Clients, bucket: str) -> list[Record]:
     """Every release that can be deployed by its name, the newest first; one call for each."""
     client = clients.s3
     pages = client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=PREFIX)
-    try:
+    listed = []
+    with unless_gone():  # where nothing was ever published
         listed = [one for page in pages for one in page.get("Contents", [])]
-    except ClientError as error:
-        if is_gone(error):  # nothing was ever published
-            return []
-        raise
     newest_first = sorted(listed, key=lambda one: (one["LastModified"], one["Key"]), reverse=True)
     return [
         Record(

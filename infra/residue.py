@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from botocore.exceptions import ClientError
 
 from infra.clients import Clients
-from infra.leftovers import is_gone
+from infra.leftovers import unless_gone
 from infra.recipe import RECIPES
 from infra.target import another_stack, deployments, installed, is_own, things_of, versions_of
 
@@ -67,26 +67,18 @@ def _versions(clients: Clients, stack: Stack) -> Iterator[str]:
 
 
 def _bucket(clients: Clients, stack: Stack) -> Iterator[str]:
-    try:
+    with unless_gone():
         clients.s3.head_bucket(Bucket=stack.bucket, ExpectedBucketOwner=stack.account)
-    except ClientError as error:
-        if is_gone(error):
-            return
-        raise
-    yield f"bucket {stack.bucket} with its objects → aws s3 rb --force s3://{stack.bucket}"
+        yield f"bucket {stack.bucket} with its objects → aws s3 rb --force s3://{stack.bucket}"
 
 
 def _repository(clients: Clients, stack: Stack) -> Iterator[str]:
-    try:
+    with unless_gone():
         clients.ecr.describe_repositories(repositoryNames=[stack.repository])
-    except ClientError as error:
-        if is_gone(error):
-            return
-        raise
-    yield (
-        f"repository {stack.repository} with its images → aws ecr delete-repository --force"
-        f" --repository-name {stack.repository}"
-    )
+        yield (
+            f"repository {stack.repository} with its images → aws ecr delete-repository --force"
+            f" --repository-name {stack.repository}"
+        )
 
 
 def _policy(clients: Clients, stack: Stack) -> Iterator[str]:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from infra.leftovers import unless_gone
 from infra.recipe import RECIPES
 from infra.settings import PROJECT_TAG, STACK_TAG
 from infra.target import (
@@ -76,6 +77,7 @@ def uninstall(
     for deployment in deployments(client, target):
         found, called = deployment["deploymentId"], deployment.get("deploymentName", "")
         if is_own(name, called) and found != keep and not (found == leaving and others):
-            with suppress(client.exceptions.ConflictException):  # it was over before
-                client.cancel_deployment(deploymentId=found)
-            client.delete_deployment(deploymentId=found)
+            with unless_gone():
+                with suppress(client.exceptions.ConflictException):  # it was over before
+                    client.cancel_deployment(deploymentId=found)
+                client.delete_deployment(deploymentId=found)

@@ -20,7 +20,7 @@ from infra.leftovers import (
 from infra.recipe import RECIPES
 from infra.release import sweep
 from tests.infra.engine import DIGEST, Engine
-from tests.infra.fakes import ACCOUNT, Account, component_arn
+from tests.infra.fakes import ACCOUNT, Account, Refused, component_arn
 
 OURS = {"edge-inference:project": "edge-inference", "edge-inference:stack": "dev"}
 MORE_OF_OURS = OURS | {"cost-centre": "7"}  # put on by an account's own rules
@@ -48,6 +48,21 @@ def test_somebody_else_s_component_version_stays(
     account.components = {KEPT: tags}
     assert not clear_component_version(clients, KEPT, OURS)
     assert account.components == {KEPT: tags}, "devices of theirs may run it"
+
+
+def test_a_removal_whose_answer_was_lost_is_one(
+    account: Account, clients: Clients, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """botocore asks again, and AWS says that there is nothing of that name."""
+    account.components = {KEPT: OURS}
+
+    def removed_before(*, arn: str) -> None:
+        del account.components[arn]
+        raise Refused("ResourceNotFoundException")
+
+    monkeypatch.setattr(account, "_delete_component", removed_before)
+    clear_component_version(clients, KEPT, OURS)
+    assert account.components == {}
 
 
 def test_where_nothing_is_left_nothing_is_touched(account: Account, clients: Clients) -> None:
