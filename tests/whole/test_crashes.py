@@ -19,8 +19,10 @@ import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 
 import pytest
+from botocore.exceptions import BotoCoreError
 
 from greenhouse import account, toolchain
 from greenhouse.faults import Faults, Step
@@ -143,7 +145,7 @@ def restarted(place: Place, died: Callable[[], None] = lambda: None) -> Iterator
         while not over.wait(0.1):
             if place.dead():
                 died()
-                with suppress(ProcessFailed):  # killed again before it was ready
+                with suppress(ProcessFailed, BotoCoreError):  # killed again before it was ready
                     place.revive()
 
     thread = threading.Thread(target=watch)
@@ -232,9 +234,47 @@ def test_an_up_whose_providers_are_killed_at_each_change_is_green_in_the_end(
     assert_it_is_there_once(place)
 
 
+def test_a_destroy_while_device_and_cloud_are_killed_leaves_everything_as_it_was(
+    place: Place, before: Inventory
+) -> None:
+    steps = [Step.RECEIVED, Step.RESOLVED, Step.DOWNLOADED, Step.ACTIVATED, Step.STOPPING]
+    steps += [Step.REMOVED, Step.RECORDED, Step.REPORTED]  # an uninstall starts nothing
+    device = Faults(place.home.device(place.thing)), [f"crash-at:{step}" for step in steps]
+    operations = ("CreateDeployment", "ListInstalledComponents", "DeleteDeployment")
+    cloud = (
+        Faults(place.home.root),
+        [f"crash-after:{operation}" for operation in (*operations, "DeleteComponent")],
+    )
+
+    def next_of_each() -> None:
+        for faults, left in (device, cloud):
+            if left and not faults.active():
+                faults.set(left.pop(0))
+
+    def all_reached() -> bool:
+        return not any(left or faults.active() for faults, left in (device, cloud))
+
+    place.up()
+    next_of_each()
+    with restarted(place, next_of_each):
+        for _ in range(1 + len(cloud[1])):  # each but the last may meet a cloud that is away
+            with (place.home.root / "said.txt").open("wb") as output:
+                run = place.begin(*DESTROY, output=output)
+            if run.wait() == 0:
+                break
+        assert run.returncode == 0, (place.home.root / "said.txt").read_text()
+        # a device is clean before it comes to its last steps
+        wait_until(all_reached, seconds=120, why="a fault that nobody has met")
+    place.await_tenant()
+    after = Inventory.of(place)
+    # a device killed before it has tidied up does so after its next deployment, like the nucleus
+    assert replace(after, disk=before.disk) == before
+
+
 def test_a_destroy_killed_at_each_change_leaves_everything_as_it_was(
     place: Place, calls: Calls, before: Inventory
 ) -> None:
+    place.up()
     died_at = killed_at_each_change(place, calls, *DESTROY, kill=kill_group)
     for change in ("deployments", "DeleteRepository", "DeleteRolePolicy", "/components/"):
         assert any(change in one for one in died_at), f"{change} not in {died_at}"
