@@ -22,7 +22,7 @@ import pulumi
 from pulumi import dynamic
 
 from infra.clients import Clients
-from infra.putback import put_back
+from infra.putback import Rights, put_back
 from infra.seen import Seen, look, reasons
 from infra.target import FAILED, deployments
 from infra.uninstall import uninstall
@@ -61,7 +61,7 @@ class _AnsweringProvider(dynamic.ResourceProvider):
     def delete(self, _id: str, props: dict[str, Any]) -> None:
         with plain_failure():
             uninstall(
-                _greengrass(props),
+                _clients(props).greengrass,
                 target=props["target"],
                 devices=props["devices"],
                 name=props["name"],
@@ -81,18 +81,19 @@ class Answering(dynamic.Resource, module="edge", name="Answering"):
         super().__init__(_AnsweringProvider(), name, props, opts)
 
 
-def _greengrass(props: Mapping[str, Any]) -> GreengrassV2Client:
-    return Clients(region=props["region"], profile=props.get("profile")).greengrass
+def _clients(props: Mapping[str, Any]) -> Clients:
+    return Clients(region=props["region"], profile=props.get("profile"))
 
 
 def _wait(props: Mapping[str, Any]) -> None:
     arrive(
-        _greengrass(props),
+        _clients(props),
         deployment=props["deployment"],
         components=props["components"],
         devices=props["devices"],
         quorum=props["quorum"],
         name=props["name"],
+        rights=Rights(role=props["role"], policy=props["policy"]),
         clock=lambda: Clock(seconds=props["timeout"]),
     )
 
@@ -102,13 +103,14 @@ class StaysBroken(RolloutFailed):
 
 
 def arrive(
-    client: GreengrassV2Client,
+    clients: Clients,
     *,
     deployment: str,
     components: Mapping[str, str],
     devices: Sequence[str],
     quorum: int,
     name: str,
+    rights: Rights,
     clock: Callable[[], Clock],
     say: Callable[[str], None] = print,
 ) -> None:
@@ -116,16 +118,17 @@ def arrive(
 
     Raises RolloutFailed in either case, with what failed and what the devices run now.
     """
-    wait_for = partial(wait, client, devices=devices, quorum=quorum, name=name, say=say)
+    wait_for = partial(wait, clients.greengrass, devices=devices, quorum=quorum, name=name, say=say)
     try:
         wait_for(deployment=deployment, components=components, clock=clock())
     except StaysBroken as red:
         back = put_back(
-            client,
+            clients,
             deployment=deployment,
             ours=components.keys(),
             devices=devices,
             name=name,
+            rights=rights,
             say=say,
         )
         versions = {

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 _VERSION = "2012-10-17"
 
 
-def read_releases(*, bucket: str, repository: str) -> dict[str, Any]:
-    """What a device needs to install any release that its publisher keeps (their ARNs), no more.
+def read_release(*, objects: Sequence[str], repository: str) -> dict[str, Any]:
+    """What a device needs to install a release: its objects and its image, nothing else.
 
-    Any, as a device that goes back has to fetch what it has tidied away. So the policy is the same
-    for each release, and none waits until IAM has spread a change; nor do many releases exceed the
-    10,240 characters that a role's inline policies share (IAM's quotas).
     `ecr:GetAuthorizationToken` knows no resource (ECR's authorization reference), hence its `*`.
     """
     return {
@@ -22,7 +20,7 @@ def read_releases(*, bucket: str, repository: str) -> dict[str, Any]:
                 "Sid": "Artifacts",
                 "Effect": "Allow",
                 "Action": "s3:GetObject",
-                "Resource": f"{bucket}/*",
+                "Resource": sorted(objects),
             },
             {
                 "Sid": "Image",
@@ -36,6 +34,19 @@ def read_releases(*, bucket: str, repository: str) -> dict[str, Any]:
                 "Action": "ecr:GetAuthorizationToken",
                 "Resource": "*",
             },
+        ],
+    }
+
+
+def with_objects(readable: Mapping[str, Any], objects: Iterable[str]) -> dict[str, Any]:
+    """The document that `read_release` made, with more objects (ARNs) that may be read."""
+    return {
+        **readable,
+        "Statement": [
+            {**statement, "Resource": sorted({*statement["Resource"], *objects})}
+            if statement["Sid"] == "Artifacts"
+            else statement
+            for statement in readable["Statement"]
         ],
     }
 

@@ -129,6 +129,7 @@ class Wanted:
     """What a device has to fit, and its role to read."""
 
     architectures: tuple[str, ...]
+    objects: tuple[str, ...]  # ARNs
     repository: str  # ARN
     recipes: tuple[Mapping[str, Any], ...]  # none where another stack has published them
 
@@ -186,10 +187,7 @@ def findings(
         found += _shared(clients.greengrass, target)
         found += _pace(settings, target)
         found += _devices(settings, clients.greengrass, target, wanted)
-        ours = policies.read_releases(
-            bucket=settings.release_bucket_arn(place), repository=wanted.repository
-        )
-        found += _role(settings.device_role, clients.iam, ours)
+        found += _role(settings.device_role, clients.iam, wanted)
     return found
 
 
@@ -209,6 +207,7 @@ def _own(settings: Settings, place: Place) -> Wanted:
     version = f"{settings.major}.999999.999999"
     return Wanted(
         architectures=settings.architectures,
+        objects=(f"arn:{place.partition}:s3:::{bucket}/{zeros}/{recipe.MODEL}",),
         repository=(
             f"arn:{place.partition}:ecr:{place.region}:{place.account}"
             f":repository/{settings.repository}"
@@ -233,6 +232,7 @@ def _upstream(settings: Settings) -> Wanted:
 def _published(outputs: Mapping[str, Any]) -> Wanted:
     return Wanted(
         architectures=tuple(sorted(outputs["image"])),
+        objects=tuple(outputs["objects"]),
         repository=outputs["repository_arn"],
         recipes=(),
     )
@@ -398,7 +398,7 @@ def _core_devices(client: GreengrassV2Client, things: Sequence[str]) -> list[Cor
     ]
 
 
-def _role(name: str, client: IAMClient, ours: Mapping[str, Any]) -> Iterator[Finding]:
+def _role(name: str, client: IAMClient, wanted: Wanted) -> Iterator[Finding]:
     try:
         role = client.get_role(RoleName=name)["Role"]
     except client.exceptions.NoSuchEntityException:
@@ -417,7 +417,7 @@ def _role(name: str, client: IAMClient, ours: Mapping[str, Any]) -> Iterator[Fin
             f" config set device-role ROLE ({_ALIAS})",
         )
     try:
-        yield from _rights(name, role["Arn"], client, ours)
+        yield from _rights(name, role["Arn"], client, wanted)
     except ClientError as error:
         yield _withheld(f"the rights of role {name}", error)
 
@@ -441,8 +441,9 @@ def _several(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [] if value is None else [value]
 
 
-def _rights(name: str, arn: str, client: IAMClient, ours: Mapping[str, Any]) -> Iterator[Finding]:
+def _rights(name: str, arn: str, client: IAMClient, wanted: Wanted) -> Iterator[Finding]:
     """Ask IAM what the role may do once it has our policy: boundaries and denials count."""
+    ours = policies.read_release(objects=wanted.objects, repository=wanted.repository)
     simulator = client.get_paginator("simulate_principal_policy")
     for statement in ours["Statement"]:
         pages = simulator.paginate(

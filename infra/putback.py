@@ -7,24 +7,39 @@ what is broken would stay so for ever, were the same release deployed again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from infra.target import FAILED, SUCCEEDED, deployments, execution, without
+from botocore.exceptions import ClientError
+
+from infra import policies
+from infra.clients import Clients
+from infra.target import FAILED, SUCCEEDED, deployments, execution, versions_of, without
 
 if TYPE_CHECKING:
     from mypy_boto3_greengrassv2 import GreengrassV2Client
     from mypy_boto3_greengrassv2.type_defs import GetDeploymentResponseTypeDef
 
 
+@dataclass(frozen=True, kw_only=True)
+class Rights:
+    """Where it stands what the devices may read: an inline policy of their role."""
+
+    role: str
+    policy: str
+
+
 def put_back(
-    client: GreengrassV2Client,
+    clients: Clients,
     *,
     deployment: str,
     ours: AbstractSet[str],
     devices: Sequence[str],
     name: str,
+    rights: Rights,
     say: Callable[[str], None] = print,
 ) -> GetDeploymentResponseTypeDef:
     """Deploy to the red deployment's target what was there before; what isn't ours stays.
@@ -35,20 +50,23 @@ def put_back(
     deploys again. It goes to all devices at once: those that never had the red one have nothing to
     do.
     """
+    client = clients.greengrass
     red = client.get_deployment(deploymentId=deployment)
     good = _last_good(client, red, ours, devices)
+    before: dict[str, Any] = {}
     if good:
         say(f"puts back what deployment {good['deploymentId']} had there before")
+        before = {name: spec for name, spec in good["components"].items() if name in ours}
+        _may_read(clients, rights, red["targetArn"], versions_of(before), say)
     else:
         say("takes our components off again: no release of before was good")
-    before = good["components"] if good else {}
     components: dict[str, Any] = {
         **{
             component: spec
             for component, spec in red["components"].items()
             if component not in ours
         },
-        **{component: spec for component, spec in before.items() if component in ours},
+        **before,
     }
     made = client.create_deployment(
         targetArn=red["targetArn"],
@@ -74,3 +92,45 @@ def _last_good(
             if ours <= set(found.get("components", {})):
                 return found
     return None
+
+
+def _may_read(
+    clients: Clients,
+    rights: Rights,
+    target: str,
+    versions: Mapping[str, str],
+    say: Callable[[str], None],
+) -> None:
+    """Add the files of these component versions to what the devices may read.
+
+    The update has limited that to the red release, and a device that called it a success has tidied
+    away what it ran before. The next release's update limits it again.
+    """
+    _, partition, _, region, account, _ = target.split(":", 5)
+    try:
+        files = [
+            file
+            for name, version in versions.items()
+            for file in _files(
+                clients.greengrass,
+                f"arn:{partition}:greengrass:{region}:{account}"
+                f":components:{name}:versions:{version}",
+            )
+        ]
+        named = {"RoleName": rights.role, "PolicyName": rights.policy}
+        readable: Any = clients.iam.get_role_policy(**named)["PolicyDocument"]
+        allowed = policies.with_objects(readable, files)
+        clients.iam.put_role_policy(**named, PolicyDocument=json.dumps(allowed))
+    except ClientError as error:  # a device that has the files yet needs no rights
+        say(f"warning: the devices' role is not given what was there before to read: {error}")
+
+
+def _files(client: GreengrassV2Client, component: str) -> Iterator[str]:
+    """The ARNs of the objects that a component version's recipe names."""
+    partition = component.split(":")[1]
+    recipe = json.loads(client.get_component(arn=component)["recipe"])
+    for manifest in recipe["Manifests"]:
+        for artifact in manifest.get("Artifacts", []):
+            kind, _, path = artifact["Uri"].partition("://")
+            if kind == "s3":
+                yield f"arn:{partition}:s3:::{path}"

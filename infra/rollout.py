@@ -32,15 +32,14 @@ class Rollout(pulumi.ComponentResource):
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         super().__init__("edge:rollout:Rollout", name, None, opts)
+        policy = f"{settings.project}-{settings.stack}"
         rights = aws.iam.RolePolicy(
             f"{name}-rights",
-            name=f"{settings.project}-{settings.stack}",
+            name=policy,
             role=settings.device_role,
             policy=pulumi.Output.json_dumps(
-                pulumi.Output.from_input(release.repository_arn).apply(
-                    lambda repository: policies.read_releases(
-                        bucket=settings.release_bucket_arn(place), repository=repository
-                    )
+                pulumi.Output.all(objects=release.objects, repository=release.repository_arn).apply(
+                    lambda arns: policies.read_release(**arns)
                 )
             ),
             opts=pulumi.ResourceOptions(parent=self),
@@ -85,6 +84,8 @@ class Rollout(pulumi.ComponentResource):
                 "deployment": deployment.deployment_id,
                 "components": release.components,  # known at preview, as the registered ones aren't
                 "name": f"{settings.project}/{settings.stack}",
+                "role": settings.device_role,
+                "policy": policy,
                 "timeout": settings.rollout_timeout,
                 "quorum": settings.quorum,
             },

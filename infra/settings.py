@@ -224,9 +224,6 @@ class Settings:
         """Where the releases are kept that this stack can deploy: its own, or those it follows."""
         return self._bucket_of(self.release_from or self.stack, place)
 
-    def release_bucket_arn(self, place: Place) -> str:
-        return f"arn:{place.partition}:s3:::{self.release_bucket(place)}"
-
     def _bucket_of(self, stack: str, place: Place) -> str:
         """At most 63 characters: S3's limit, which the stack's length is checked against."""
         return f"{self.project}-{stack}-{place.account}-{place.region}"[:63].rstrip("-")

@@ -88,7 +88,8 @@ class Account:
     objects: dict[str, dict[str, bytes]] = field(default_factory=dict)  # bucket, key to content
     foreign_buckets: set[str] = field(default_factory=set)
     roles: dict[str, dict[str, Any]] = field(default_factory=lambda: {DEVICE_ROLE: TRUST})
-    policies: set[tuple[str, str]] = field(default_factory=set)  # inline: role and policy
+    policies: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)  # inline: of role
+    recipes: dict[str, dict[str, Any]] = field(default_factory=dict)  # by ARN, where a test has one
     undeployable: dict[str, dict[str, Any]] = field(default_factory=dict)  # ARN to cloud status
     decisions: dict[str, dict[str, Any]] = field(default_factory=dict)  # action to what IAM says
     reachable: bool = True
@@ -287,7 +288,8 @@ class Account:
     def _get_component(self, *, arn: str) -> dict[str, Any]:
         if arn not in self.components:
             raise Refused("ResourceNotFoundException")
-        return {"recipe": b"{}", "tags": self.components[arn]}
+        recipe = json.dumps(self.recipes.get(arn, {})).encode()
+        return {"recipe": recipe, "tags": self.components[arn]}
 
     def _describe_component(self, *, arn: str) -> dict[str, Any]:
         """There and deployable, unless a test says otherwise; what AWS provides is AWS's."""
@@ -336,7 +338,12 @@ class Account:
     def _get_role_policy(self, *, RoleName: str, PolicyName: str) -> dict[str, Any]:
         if (RoleName, PolicyName) not in self.policies:
             raise Refused("NoSuchEntity")
-        return {"RoleName": RoleName, "PolicyName": PolicyName, "PolicyDocument": "{}"}
+        document = json.dumps(self.policies[RoleName, PolicyName])  # which boto3 reads
+        return {"RoleName": RoleName, "PolicyName": PolicyName, "PolicyDocument": document}
+
+    def _put_role_policy(self, *, RoleName: str, PolicyName: str, PolicyDocument: str) -> Any:
+        self.policies[RoleName, PolicyName] = json.loads(PolicyDocument)
+        return {}
 
     def _simulate_principal_policy(
         self,

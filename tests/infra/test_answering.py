@@ -17,10 +17,13 @@ from infra import answering
 from infra.answering import Answering, StaysBroken, wait
 from infra.answering import _AnsweringProvider as Provider
 from infra.clients import Clients
+from infra.policies import read_release
+from infra.putback import Rights
 from infra.recipe import CHECK, CONSUMER, SERVICE
 from infra.target import FAILED
 from infra.waiting import Clock, RolloutFailed
 from tests.infra.fakes import (
+    DEVICE_ROLE,
     GOOD,
     NAME,
     NOON,
@@ -30,6 +33,7 @@ from tests.infra.fakes import (
     Account,
     Device,
     Time,
+    component_arn,
     spec,
 )
 
@@ -234,6 +238,7 @@ def test_what_never_stays_up_is_red_when_the_time_is_over(
 
 
 BEFORE = dict.fromkeys(WANTED, "1.0.0")
+RIGHTS = Rights(role=DEVICE_ROLE, policy="edge-inference-dev")
 
 
 def arriving(
@@ -250,12 +255,13 @@ def arriving(
     time = Time(*events)
     with pytest.raises(RolloutFailed) as failed:
         answering.arrive(
-            clients.greengrass,
+            clients,
             deployment=deployment,
             components=WANTED,
             devices=["press-1"],
             quorum=100,
             name=NAME,
+            rights=RIGHTS,
             clock=lambda: Clock(seconds=20, now=time.now, pause=time.pause),
             say=lambda _: None,
         )
@@ -282,6 +288,39 @@ def test_what_stays_broken_makes_room_for_the_last_release_that_was_good(
     assert f"put back and answers again: {SERVICE} 1.0.0" in said
     assert account.deployments[-1]["components"] == good, "others' stay as they were"
     assert latest.startswith(f"{NAME} (after "), "this stack's own, and none that is made again"
+
+
+def test_what_is_put_back_may_be_read_again_file_by_file(
+    account: Account, clients: Clients
+) -> None:
+    """Who joined the group with the red release has never had them."""
+    good = account.deploy(THING_ARN, NAME, {name: spec(one) for name, one in BEFORE.items()})
+    account.devices["press-1"].deploys(good, "COMPLETED")
+    for name, version in BEFORE.items():
+        arn = component_arn(name, version)
+        uris = ["docker:registry/image", f"s3://bucket/{name}/model.bz2"]
+        account.components[arn] = {}
+        account.recipes[arn] = {"Manifests": [{"Artifacts": [{"Uri": uri} for uri in uris]}]}
+    red = read_release(objects=["arn:aws:s3:::bucket/red"], repository="arn:repository")
+    account.policies[RIGHTS.role, RIGHTS.policy] = red
+    arriving(account, clients)
+    back = {f"arn:aws:s3:::bucket/{name}/model.bz2" for name in BEFORE}
+    assert account.policies[RIGHTS.role, RIGHTS.policy] == read_release(
+        objects=["arn:aws:s3:::bucket/red", *back], repository="arn:repository"
+    )
+    assert account.changes.index("PutRolePolicy") < account.changes.index("CreateDeployment")
+
+
+def test_who_may_not_change_the_rights_still_puts_back_what_the_devices_have(
+    account: Account, clients: Clients
+) -> None:
+    good = account.deploy(THING_ARN, NAME, {name: spec(one) for name, one in BEFORE.items()})
+    account.devices["press-1"].deploys(good, "COMPLETED")
+    account.denied.add("GetComponent")
+    arriving(account, clients)
+    assert account.deployments[-1]["components"] == {
+        name: spec(one) for name, one in BEFORE.items()
+    }
 
 
 def test_where_no_release_was_good_before_ours_is_taken_off_again(
@@ -530,6 +569,8 @@ PROPS: dict[str, Any] = {
     "components": WANTED,
     "quorum": 100,
     "name": NAME,
+    "role": RIGHTS.role,
+    "policy": RIGHTS.policy,
     "timeout": 0,
 }
 

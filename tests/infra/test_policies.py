@@ -1,15 +1,18 @@
-"""Rights name exactly what a device may have to read; the bucket takes no request in clear text."""
+"""Rights name exactly what a device reads; the bucket takes no request in clear text."""
 
 from __future__ import annotations
 
-from infra.policies import lifecycle, read_releases, tls_only
+from infra.policies import lifecycle, read_release, tls_only
 
-BUCKET = "arn:aws:s3:::edge-inference-dev"
+OBJECTS = [
+    "arn:aws:s3:::edge-inference-dev/1f/model.json",
+    "arn:aws:s3:::edge-inference-dev/0a/samples.json",
+]
 REPOSITORY = "arn:aws:ecr:eu-west-1:123456789012:repository/edge-inference/dev"
 
 
-def test_a_device_may_read_what_its_publisher_keeps_and_nothing_else() -> None:
-    policy = read_releases(bucket=BUCKET, repository=REPOSITORY)
+def test_a_device_may_read_this_release_and_nothing_else() -> None:
+    policy = read_release(objects=OBJECTS, repository=REPOSITORY)
     granted = {
         action: statement["Resource"]
         for statement in policy["Statement"]
@@ -18,12 +21,18 @@ def test_a_device_may_read_what_its_publisher_keeps_and_nothing_else() -> None:
         )
     }
     assert granted == {
-        "s3:GetObject": f"{BUCKET}/*",
+        "s3:GetObject": sorted(OBJECTS),
         "ecr:BatchGetImage": REPOSITORY,
         "ecr:GetDownloadUrlForLayer": REPOSITORY,
         "ecr:GetAuthorizationToken": "*",  # the one action that knows no resource
-    }, "one bucket and one repository: what a device may have to go back to, and nobody else's"
+    }, "every ARN in full: a pattern would also open the next release, or somebody else's"
     assert {statement["Effect"] for statement in policy["Statement"]} == {"Allow"}
+
+
+def test_the_same_rights_are_the_same_text_whatever_order_the_files_came_in() -> None:
+    assert read_release(objects=OBJECTS, repository=REPOSITORY) == read_release(
+        objects=OBJECTS[::-1], repository=REPOSITORY
+    ), "an unchanged release would show a changed policy"
 
 
 def test_no_request_reaches_the_bucket_in_clear_text() -> None:

@@ -28,6 +28,7 @@ from tests.infra.pulumi_yaml import config_of, load
 PLACE = Place(account=ACCOUNT, region=REGION, partition="aws", profile=None)
 UPSTREAM: dict[str, Any] = {
     "image": {"aarch64": f"somewhere@{DIGEST}"},
+    "objects": ["arn:aws:s3:::theirs/1/model.json"],
     "repository_arn": "arn:aws:ecr:eu-west-1:123456789012:repository/theirs",
 }
 LITE = "aws_nucleus_lite"
@@ -435,7 +436,7 @@ def test_a_follower_s_device_has_to_fit_what_was_published(
     assert findings(clients, stack="press-2", release_from="dev", upstream=UPSTREAM) == []
 
 
-def test_a_follower_s_role_has_to_read_what_its_publisher_keeps(
+def test_a_follower_s_role_has_to_read_what_was_published(
     account: Account, clients: Clients
 ) -> None:
     findings(clients, stack="press-2", release_from="dev", upstream=UPSTREAM)
@@ -445,11 +446,7 @@ def test_a_follower_s_role_has_to_read_what_its_publisher_keeps(
         if operation == "SimulatePrincipalPolicy"
         for resource in request["ResourceArns"]
     }
-    assert asked == {
-        f"arn:aws:s3:::edge-inference-dev-{ACCOUNT}-{REGION}/*",
-        UPSTREAM["repository_arn"],
-        "*",
-    }
+    assert asked == {*UPSTREAM["objects"], UPSTREAM["repository_arn"], "*"}
 
 
 def test_a_follower_of_a_stack_without_a_release_is_told_to_publish_first(

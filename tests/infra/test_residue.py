@@ -66,7 +66,7 @@ def a_repository(account: Account) -> None:
 
 
 def a_policy(account: Account) -> None:
-    account.policies.add((DEVICE_ROLE, "edge-inference-dev"))
+    account.policies[DEVICE_ROLE, "edge-inference-dev"] = {}
 
 
 def a_deployment(account: Account) -> None:

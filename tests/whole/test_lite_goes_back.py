@@ -8,10 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from typing import Any
 
 import pytest
 
-from tests.whole.place import OURS, Place
+from greenhouse import account
+from greenhouse.home import aws_environment
+from tests.whole.place import OURS, STACK, Place
 
 pytestmark = pytest.mark.whole
 
@@ -24,6 +27,7 @@ class Lite:
 
     place: Place
     components: dict[str, str]
+    files: set[str]  # ARNs
     model: str
     predictions: list[float]
 
@@ -31,6 +35,17 @@ class Lite:
         states = self.place.states()
         assert {name: states[name][0] for name in OURS} == self.components
         assert self.place.await_answers(self.model) == self.predictions
+
+    def readable(self) -> set[str]:
+        """The objects that the device's role may read, by this stack's policy."""
+        client = account.session(self.place.ports).client(
+            "iam", endpoint_url=aws_environment(self.place.ports)["AWS_ENDPOINT_URL"]
+        )
+        policy: Any = client.get_role_policy(
+            RoleName="GreengrassV2TokenExchangeRole", PolicyName=f"edge-inference-{STACK}"
+        )["PolicyDocument"]
+        [objects] = [one["Resource"] for one in policy["Statement"] if one["Sid"] == "Artifacts"]
+        return set(objects)
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +57,7 @@ def lite(place: Place) -> Lite:
     there.up()
     outputs = there.outputs()
     answers = there.await_answers(outputs["model"])
-    return Lite(there, outputs["components"], outputs["model"], answers)
+    return Lite(there, outputs["components"], set(outputs["objects"]), outputs["model"], answers)
 
 
 @contextmanager
@@ -61,6 +76,7 @@ def test_what_stays_broken_makes_room_for_the_last_good_release(lite: Lite) -> N
     assert f"{CONSUMER} BROKEN" in said, said
     assert "the last good release was put back and answers again" in said, said
     lite.assert_as_before()
+    assert lite.files < lite.readable(), "a device that has just come would have to download them"
 
 
 def test_the_same_red_release_is_tried_again_and_never_believed(lite: Lite) -> None:
@@ -75,3 +91,4 @@ def test_the_same_red_release_is_tried_again_and_never_believed(lite: Lite) -> N
 def test_the_repair_is_green(lite: Lite) -> None:
     lite.place.up()
     lite.assert_as_before()
+    assert lite.files == lite.readable(), "no right outlives the release it was for"
