@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 
+import psutil
 import pytest
 from botocore.exceptions import BotoCoreError
 
@@ -132,8 +133,12 @@ def providers_listen(place: Place) -> bool:
 
 
 def kill_group(run: subprocess.Popen[bytes]) -> None:
-    """CLI, language host and program."""
+    """CLI, language host, program and plugins, which are groups of their own and would live on."""
+    family = psutil.Process(run.pid).children(recursive=True)
     os.killpg(run.pid, signal.SIGKILL)
+    for one in family:
+        with suppress(psutil.NoSuchProcess):
+            one.kill()
 
 
 @contextmanager
