@@ -106,6 +106,13 @@ def test_a_running_up_is_never_cancelled_and_only_the_environment_deploys() -> N
     assert "publishers" in jobs("up.yml")["followers"]["needs"], "the canary first"
 
 
+@every_workflow
+def test_a_stack_s_red_job_cancels_no_other_s(name: str) -> None:
+    """GitHub's default kills the rest of a matrix: an up half-way, its state locked."""
+    strategies = [job["strategy"] for job in jobs(name).values() if "strategy" in job]
+    assert all(one.get("fail-fast") is False for one in strategies)
+
+
 STACKS = [
     Stack(name="dev", config={"edge-inference:model": "models/a.json"}),
     Stack(name="press-2", config={"edge-inference:release-from": "dev"}),
