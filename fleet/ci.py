@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Annotated
 
 import typer
@@ -28,10 +28,11 @@ def list_stacks(
 ) -> None:
     """Print the stacks as lines of a step's output: changed, publishers, followers."""
     there = [stack for stack in stacks() if stack.name != _LOCAL]
+    publishers, followers = in_turn(there)
     found = {
         "changed": changed(there, _paths(since)) if since else [one.name for one in there],
-        "publishers": [one.name for one in there if not follows(one)],
-        "followers": [one.name for one in there if follows(one)],
+        "publishers": publishers,
+        "followers": followers,
     }
     for name, values in found.items():
         sys.stdout.write(f"{name}={json.dumps(values)}\n")
@@ -63,29 +64,53 @@ def roles(
     sys.stdout.write(json.dumps(made, indent=2) + "\n")
 
 
-def changed(there: Iterable[Stack], paths: Iterable[str]) -> list[str]:
-    """The stacks that these files decide: all where the program changed, else each by its own."""
+def changed(there: Sequence[Stack], paths: Iterable[str]) -> list[str]:
+    """The stacks that these files decide: all where the program changed, else each by its own.
+
+    What changes a publisher changes whoever follows its newest release, in the same push.
+    """
     touched = set(paths)
     program = any(path.startswith(PROGRAM) for path in touched)
-    return [
+    found = {
         one.name
         for one in there
         if program or touched & {f"Pulumi.{one.name}.yaml", *_own_files(one)}
+    }
+    return [
+        one.name
+        for one in there
+        if one.name in found or (follows(one) in found and not _value(one, "release"))
     ]
+
+
+def in_turn(there: Sequence[Stack]) -> tuple[list[str], list[str]]:
+    """Who deploys first, and who after them; raises NoStack for a follower of a follower."""
+    above = {one.name: follows(one) for one in there if follows(one)}
+    for name, followed in above.items():
+        if first := above.get(followed):
+            raise NoStack(
+                f"stack {name} follows {followed}, which follows {first}: workflows deploy in two"
+                " turns, publishers and then their followers, and this one's would be a third."
+                f" pulumi config set --stack {name} release-from {first}"
+            )
+    return [one.name for one in there if one.name not in above], list(above)
 
 
 def follows(stack: Stack) -> str:
     """The stack whose release it deploys, empty where it publishes its own."""
-    return str(stack.config.get(f"{project()}:release-from", ""))
+    return _value(stack, "release-from")
 
 
 def _own_files(stack: Stack) -> set[str]:
-    return {str(stack.config.get(f"{project()}:{key}", "")) for key in ("model", "samples")} - {""}
+    return {_value(stack, key) for key in ("model", "samples")} - {""}
+
+
+def _value(stack: Stack, key: str, default: str = "") -> str:
+    return str(stack.config.get(f"{project()}:{key}", default))
 
 
 def _values(there: Iterable[Stack], key: str, default: str = "") -> tuple[str, ...]:
-    found = {str(stack.config.get(f"{project()}:{key}", default)) for stack in there}
-    return tuple(sorted(found - {""}))
+    return tuple(sorted({_value(stack, key, default) for stack in there} - {""}))
 
 
 def _paths(since: str) -> list[str]:

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import yaml
 
-from fleet.ci import changed, follows
-from fleet.stacks import Stack
+from fleet.ci import changed, in_turn
+from fleet.stacks import NoStack, Stack
 
 ROOT = Path(__file__).parents[2]
 WORKFLOWS = {path.name: path for path in sorted((ROOT / ".github/workflows").glob("*.yml"))}
@@ -116,25 +116,39 @@ def test_a_stack_s_red_job_cancels_no_other_s(name: str) -> None:
 STACKS = [
     Stack(name="dev", config={"edge-inference:model": "models/a.json"}),
     Stack(name="press-2", config={"edge-inference:release-from": "dev"}),
+    Stack(
+        name="press-3",
+        config={"edge-inference:release-from": "dev", "edge-inference:release": "r1234abcd"},
+    ),
 ]
 
 
 @pytest.mark.parametrize(
     ("path", "touched"),
     [
-        ("infra/rollout.py", ["dev", "press-2"]),
-        ("edge/inference/forest.c", ["dev", "press-2"]),
+        ("infra/rollout.py", ["dev", "press-2", "press-3"]),
+        ("edge/inference/forest.c", ["dev", "press-2", "press-3"]),
         ("Pulumi.press-2.yaml", ["press-2"]),
-        ("models/a.json", ["dev"]),
+        ("Pulumi.dev.yaml", ["dev", "press-2"]),
+        ("models/a.json", ["dev", "press-2"]),
         ("docs/ci.md", []),
         ("tests/infra/test_recipe.py", []),
     ],
 )
-def test_a_stack_changes_with_the_program_and_with_its_own_files(
+def test_a_stack_changes_with_the_program_its_own_files_and_whom_it_follows(
     path: str, touched: list[str]
 ) -> None:
+    """One that names a release stays on it, whatever its publisher does."""
     assert changed(STACKS, [path]) == touched
 
 
-def test_a_follower_names_the_stack_it_follows() -> None:
-    assert [follows(one) for one in STACKS] == ["", "dev"]
+def test_a_follower_deploys_after_the_stack_it_follows() -> None:
+    assert in_turn(STACKS[::-1]) == (["dev"], ["press-3", "press-2"])
+
+
+def test_a_follower_of_a_follower_has_no_turn() -> None:
+    third = Stack(name="press-4", config={"edge-inference:release-from": "press-2"})
+    with pytest.raises(NoStack) as refused:
+        in_turn([*STACKS, third])
+    assert "press-4 follows press-2, which follows dev" in str(refused.value)
+    assert "pulumi config set --stack press-4 release-from dev" in str(refused.value)
