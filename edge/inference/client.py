@@ -94,6 +94,7 @@ async def asking(
         nucleus,
         topic=ANSWER_TOPIC,
         received=client.received,
+        too_long=lambda _: None,  # no answer to anybody
         opened=lambda: log.event("asking", **opened),
     )
     tasks = [asyncio.create_task(work) for work in works(client, line)]

@@ -47,6 +47,7 @@ from awscrt.io import (
 from awsiot import eventstreamrpc
 
 from . import log
+from .protocol import MAX_REQUEST
 from .settings import Nucleus, Unreachable
 
 CONNECT_SECONDS = 10.0
@@ -54,6 +55,9 @@ REPLY_SECONDS = 10.0  # Lite holds a publisher up for 3 s when a subscriber does
 PAUSES = (0.1, 0.2, 0.4, 0.8, 1.6, 3.2)  # s between attempts in a row; then the line is lost
 STEADY_SECONDS = 10.0  # a connection that held that long, or was of use, earns all attempts again
 CLOSE_SECONDS = 0.4
+# A request in base64, and room for what is around it. Parsing an event of 11 MB took 29 MB more, in
+# a container of 64 MiB. awscrt's own part of it stays: 26 MB, and 55 for one of 24 (2026-11-27).
+MAX_EVENT = 2 * MAX_REQUEST
 
 _SERVICE_MODEL = "aws.greengrass#"
 _MODEL_HEADER = "service-model-type"
@@ -61,6 +65,7 @@ _MODEL_HEADER = "service-model-type"
 _SDK_ERRORS = (RuntimeError, AwsCrtError, OSError, TimeoutError)
 
 Received = Callable[[bytes], None]
+TooLong = Callable[[int], None]  # about how many bytes a message has that nobody has read
 Sent = Callable[[ConnectionError | None], None]  # what became of a message
 
 
@@ -99,15 +104,23 @@ class _Patience:
 class Line:
     """One subscription that outlives connections, and publishing beside it.
 
-    `received` is called on the SDK's thread, and so is what `post` is given.
+    Each message is told to `received` or to `too_long`, on the SDK's thread, and so is what `post`
+    is given.
     """
 
     def __init__(
-        self, nucleus: Nucleus, *, topic: str, received: Received, opened: Callable[[], None]
+        self,
+        nucleus: Nucleus,
+        *,
+        topic: str,
+        received: Received,
+        too_long: TooLong,
+        opened: Callable[[], None],
     ) -> None:
         self._nucleus = nucleus
         self._topic = topic
         self._received = received
+        self._too_long = too_long
         self._opened = opened
         self._patience = _Patience()
         self._lock = threading.RLock()  # of what follows; a post that fails may lead to the next
@@ -123,7 +136,7 @@ class Line:
             while True:
                 connection = _Connection(self._nucleus, self._bootstrap, self._patience)
                 try:
-                    connection.open(self._topic, self._received)
+                    connection.open(self._topic, self._heard)
                     opened = time.monotonic()
                     self._use(connection)
                     self._opened()
@@ -179,6 +192,12 @@ class Line:
         if connection is None or not connection.update_state(state, sent):
             sent(ConnectionError("there is no connection to the nucleus"))
 
+    def _heard(self, event: bytes) -> None:
+        if len(event) > MAX_EVENT:
+            self._too_long(len(event) * 3 // 4)  # nearly all of it is base64
+        else:
+            self._received(_message(json.loads(event)))
+
     def _use(self, connection: _Connection | None) -> None:
         with self._lock:
             self._connection = connection
@@ -208,7 +227,7 @@ class _Connection:
         self._subscription: _Stream | None = None
         self._owed: dict[_Stream, float] = {}  # what waits for its reply, and since when
 
-    def open(self, topic: str, received: Received) -> None:
+    def open(self, topic: str, heard: Received) -> None:
         """Connect and subscribe; raises ConnectionError."""
         self._done(
             "connecting", lambda: self._connection.connect(_Lifecycle(self)), CONNECT_SECONDS
@@ -216,7 +235,7 @@ class _Connection:
         what = f"subscribing to {topic!r}"
         subscribed: Future[None] = Future()
         subscription = _Stream(
-            what, partial(settle, subscribed), heard=received, ended=self._subscription_ended
+            what, partial(settle, subscribed), heard=heard, ended=self._subscription_ended
         )
 
         def subscribe() -> Future[None]:
@@ -352,7 +371,7 @@ class _Stream(ClientContinuationHandler):  # type: ignore[misc]  # the libraries
             if self._heard is None and not flags & MessageFlag.TERMINATE_STREAM:
                 self.close()
         elif self._heard and fine:
-            self._heard(_message(json.loads(payload)))
+            self._heard(payload)
         elif self._ended:
             self._ended(f"the subscription failed: {_error(headers, payload)}")
 

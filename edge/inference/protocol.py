@@ -34,7 +34,7 @@ ANSWER_TOPIC = "local/result"
 MAX_MESSAGE = 7_000
 MAX_ROWS = MAX_MESSAGE // len("0.5, ")  # more can't be answered, however short the numbers
 # The Java nucleus carries 24 MiB. JSON of empty objects takes 25 times its size once parsed, and
-# the container has 64 MiB.
+# the container has 64 MiB. Whoever takes requests refuses longer ones unread.
 MAX_REQUEST = 256 * 1024
 MAX_ID = 128
 MAX_NAMES = 200  # characters of feature names in a refusal, which has to fit into a message, too
@@ -111,7 +111,7 @@ class Refusal:
 def decode(
     payload: bytes, features: Sequence[str], *, missing_allowed: bool
 ) -> Request | StatsRequest:
-    """A request for a model with these features; raises BadRequest."""
+    """A request of at most MAX_REQUEST, for a model with these features; raises BadRequest."""
     envelope = _envelope(payload)
     identity = _identity(envelope)
     if "body" not in envelope and envelope.get("stats") is True:
@@ -129,6 +129,13 @@ def identity(payload: bytes) -> str | None:
         return _identity(_envelope(payload))
     except BadRequest:
         return None
+
+
+def too_large(size: int) -> BadRequest:
+    """The refusal of a request of so many bytes; without its id, as nobody reads that far."""
+    return BadRequest(
+        Code.TOO_LARGE, f"the request has {size} bytes, more than {MAX_REQUEST}: send fewer rows"
+    )
 
 
 def encode_answer(request_id: str | None, predictions: list[float], model: str) -> bytes:
@@ -207,11 +214,6 @@ def batches(records: Sequence[Record]) -> Iterator[list[Record]]:
 
 
 def _envelope(payload: bytes) -> dict[str, Any]:
-    if len(payload) > MAX_REQUEST:
-        raise BadRequest(
-            Code.TOO_LARGE,
-            f"the request has {len(payload)} bytes, more than {MAX_REQUEST}: send fewer rows",
-        )
     envelope = _json(payload, "the request")
     if not isinstance(envelope, dict):
         raise BadRequest(

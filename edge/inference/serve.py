@@ -35,6 +35,7 @@ def serve(options: Serve, nucleus: Nucleus) -> Exit:
         nucleus,
         topic=REQUEST_TOPIC,
         received=lambda payload: service.received(payload),
+        too_long=lambda size: service.too_long(size),
         opened=ready,
     )
     signal.signal(signal.SIGTERM, lambda *_: line.stop())

@@ -27,6 +27,7 @@ from typing import Any, NamedTuple
 from . import log
 from .engine import Evaluator
 from .protocol import (
+    MAX_REQUEST,
     BadRequest,
     Code,
     StatsRequest,
@@ -35,6 +36,7 @@ from .protocol import (
     encode_refusal,
     encode_stats,
     identity,
+    too_large,
 )
 from .stats import Stats
 
@@ -76,16 +78,32 @@ class Service:
         self._working = False  # a thread is in _work
         self._stopping = False
         self._left = False
+        self._dropping = False  # since the queue was empty
 
     def received(self, payload: bytes) -> None:
         """Take a request; never waits, never raises."""
+        size = len(payload)
+        if size > MAX_REQUEST:
+            self.too_long(size)
+            return
         with self._lock:
-            if self._requests < BACKLOG and self._request_bytes + len(payload) <= BACKLOG_BYTES:
+            waiting = self._requests
+            room = waiting < BACKLOG and self._request_bytes + size <= BACKLOG_BYTES
+            if room:
                 self._requests += 1
-                self._request_bytes += len(payload)
+                self._request_bytes += size
                 self._waiting.append(_Waiting(payload, False, perf_counter()))
-            else:
-                self._shed(payload)
+        if not room:
+            busy = BadRequest(Code.BUSY, f"{waiting} requests are waiting; ask again later")
+            busy.id = identity(payload)
+            self._refuse_in_turn(busy)
+        self._work()
+
+    def too_long(self, size: int) -> None:
+        """Take a request that has so many bytes that nobody has read it; as `received`."""
+        bad = too_large(size)
+        _log(bad)
+        self._refuse_in_turn(bad)
         self._work()
 
     def finish(self) -> Future[None]:
@@ -121,6 +139,7 @@ class Service:
         with self._lock:
             if not self._waiting or self._sending >= WINDOW or self._left:
                 self._working = False
+                self._dropping &= bool(self._waiting)
                 if self._stopping and not self._waiting and not self._sending:
                     self._stopping = False
                     self._finished.set_result(None)
@@ -179,19 +198,25 @@ class Service:
         return {"model": self._model.id, **self.stats.summary(), "waiting": self._requests}
 
     def _refuse(self, bad: BadRequest) -> bytes:
-        self.stats.refused[bad.code] += 1
-        log.event("refused", code=bad.code, message=bad.message, row=bad.row, field=bad.field)
+        with self._lock:
+            self.stats.refused[bad.code] += 1
+        _log(bad)
         return encode_refusal(bad)
 
-    def _shed(self, payload: bytes) -> None:
-        busy = BadRequest(Code.BUSY, f"{self._requests} requests are waiting; ask again later")
-        busy.id = identity(payload)
-        refusal = encode_refusal(busy)
-        if self._refusal_bytes + len(refusal) > REFUSAL_BYTES:
-            if not self.stats.dropped:
-                log.event("dropping", waiting=len(self._waiting))
+    def _refuse_in_turn(self, bad: BadRequest) -> None:
+        refusal = encode_refusal(bad)
+        with self._lock:
+            if self._refusal_bytes + len(refusal) <= REFUSAL_BYTES:
+                self.stats.refused[bad.code] += 1
+                self._refusal_bytes += len(refusal)
+                self._waiting.append(_Waiting(refusal, True, perf_counter()))
+                return
             self.stats.dropped += 1
-            return
-        self.stats.shed += 1
-        self._refusal_bytes += len(refusal)
-        self._waiting.append(_Waiting(refusal, True, perf_counter()))
+            told, self._dropping = self._dropping, True
+            waiting = len(self._waiting)
+        if not told:
+            log.event("dropping", waiting=waiting)
+
+
+def _log(bad: BadRequest) -> None:
+    log.event("refused", code=bad.code, message=bad.message, row=bad.row, field=bad.field)

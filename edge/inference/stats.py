@@ -40,11 +40,10 @@ class Latencies:
 
 @dataclass(kw_only=True)
 class Stats:
-    """Each request ends as one of these: answered, refused, shed, dropped or lost."""
+    """Each request ends as one of these: answered, refused, dropped or lost."""
 
     answered: int = 0
     refused: Counter[str] = field(default_factory=Counter)  # by code
-    shed: int = 0  # refused as busy
     dropped: int = 0  # no answer: the refusals couldn't leave either
     lost: int = 0  # no answer: the connection went down under it
     latencies: Latencies = field(default_factory=Latencies)  # arrival to the nucleus' confirmation
@@ -52,7 +51,7 @@ class Stats:
 
     @property
     def requests(self) -> int:
-        return self.answered + self.refused.total() + self.shed + self.dropped
+        return self.answered + self.refused.total() + self.dropped
 
     def summary(self) -> dict[str, Any]:
         """In JSON's terms; `lost` are among those that had been answered or refused."""
@@ -61,7 +60,6 @@ class Stats:
             "requests": self.requests,
             "answered": self.answered,
             "refused": dict(self.refused),
-            "shed": self.shed,
             "dropped": self.dropped,
             "lost": self.lost,
             "p50_ms": self.latencies.quantile_ms(0.50),

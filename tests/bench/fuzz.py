@@ -98,8 +98,9 @@ def _nested(random: Random) -> bytes:
 def _noise(random: Random) -> bytes:
     if random.random() < 0.5:
         return random.choice(_BYTES)
-    size = random.randrange(200_000 if random.random() < 0.005 else 400)
-    return random.randbytes(size)
+    luck = random.random()
+    longest = 2**23 if luck < 0.0005 else 200_000 if luck < 0.005 else 400
+    return random.randbytes(random.randrange(longest))
 
 
 def _wrong_base64(random: Random) -> bytes:

@@ -19,7 +19,7 @@ from greenhouse.device.ipc.frames import Decoder, Flags, Frame
 from inference import ipc
 from inference.client import confirmed
 from inference.ipc import Line
-from inference.protocol import MAX_MESSAGE
+from inference.protocol import MAX_MESSAGE, MAX_REQUEST
 from inference.settings import Nucleus, Unreachable
 
 
@@ -28,6 +28,7 @@ class Heard:
 
     def __init__(self) -> None:
         self.payloads: list[bytes] = []
+        self.sizes: list[int] = []  # of what was too long
         self.opened = 0
         self._loop = asyncio.get_running_loop()
         self._news = asyncio.Event()
@@ -35,6 +36,10 @@ class Heard:
     def message(self, payload: bytes) -> None:
         self.payloads.append(payload)
         self._loop.call_soon_threadsafe(self._news.set)  # the SDK calls on a thread of its own
+
+    def too_long(self, size: int) -> None:
+        self.sizes.append(size)
+        self._loop.call_soon_threadsafe(self._news.set)
 
     def open(self) -> None:
         self.opened += 1
@@ -58,6 +63,7 @@ def on_the_line(
             Nucleus.from_environment(environment),
             topic="local/result",
             received=heard.message,
+            too_long=heard.too_long,
             opened=heard.open,
         )
         running = asyncio.create_task(asyncio.to_thread(line.run))
@@ -105,6 +111,19 @@ def test_messages_arrive_as_the_bytes_they_were_in_order(nucleus: Any) -> None:
     on_the_line(nucleus.environment("com.ml.test"), story)
 
 
+def test_a_message_that_is_too_long_is_told_by_its_size_and_not_parsed(nucleus: Any) -> None:
+    sizes = [MAX_REQUEST, 2 * MAX_REQUEST, 2**23, 1]
+
+    async def story(line: Line, heard: Heard) -> None:
+        for size in sizes:
+            await publish(line, bytes(size))
+        await heard.until(lambda: len(heard.payloads) + len(heard.sizes) == len(sizes))
+        assert [len(payload) for payload in heard.payloads] == [MAX_REQUEST, 1]
+        assert heard.sizes == [pytest.approx(size, rel=1e-3) for size in sizes[1:3]]
+
+    on_the_line(nucleus.environment("com.ml.test"), story)
+
+
 def test_a_line_that_the_nucleus_closed_hears_again_once_it_is_back(nucleus: Any) -> None:
     async def story(line: Line, heard: Heard) -> None:
         for turn in range(1, 4):
@@ -137,6 +156,7 @@ def test_what_never_found_a_connection_is_told_to_be_lost_when_the_line_is_close
         Nucleus.from_environment(nucleus.environment("com.ml.test")),
         topic="local/result",
         received=lambda _: None,
+        too_long=lambda _: None,
         opened=lambda: None,
     )
     lost: list[ConnectionError | None] = []

@@ -63,6 +63,11 @@ class Program:
         self._process.stdout.close()
         return code
 
+    def peak(self) -> int:
+        """The most memory that it has had, in bytes."""
+        status = Path(f"/proc/{self._process.pid}/status").read_text()
+        return int(status.partition("VmHWM:")[2].split()[0]) * 1024
+
     def terminate(self) -> int:
         self._process.terminate()
         return self.ends()
@@ -235,6 +240,24 @@ def test_sigterm_amid_requests_answers_all_that_were_taken(start: Start, nucleus
     assert [json.loads(answer)["id"] for answer in heard] == [str(n) for n in range(len(heard))]
     assert (stopped["event"], stopped["lost"], stopped["waiting"]) == ("stopped", 0, 0)
     assert "answers-left-behind" not in [said["event"] for said in service.events]
+
+
+def test_a_message_of_8_mib_is_refused_in_the_memory_that_a_container_has(
+    start: Start, nucleus: Any
+) -> None:
+    service = serving(start)
+    service.until("ready")
+    client = asking(nucleus)
+    sample = json.loads(SAMPLES.read_text())[:1]
+    heard: list[dict[str, Any]] = []
+    for number in range(3):
+        client.publish(REQUEST_TOPIC, bytes(2**23), encode_request(str(number), sample))
+        while len(heard) < 2 * (number + 1):
+            heard += map(json.loads, client.received())
+    client.close()
+    assert [reply["error"]["code"] for reply in heard[::2]] == ["too-large"] * 3
+    assert [reply["id"] for reply in heard[1::2]] == ["0", "1", "2"]
+    assert service.peak() < 64 * 2**20, "the kernel would kill it, without a word in its log"
 
 
 def test_answers_that_cant_leave_before_the_end_are_counted_as_lost(

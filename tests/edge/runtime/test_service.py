@@ -16,7 +16,7 @@ import pytest
 from inference import serve
 from inference import service as limits
 from inference.forest import Model
-from inference.protocol import MAX_ROWS
+from inference.protocol import MAX_REQUEST, MAX_ROWS
 from inference.service import HOLD_SECONDS, Sent, Service
 
 MODEL = Model(
@@ -137,7 +137,7 @@ def test_a_flood_is_refused_in_its_turn_and_nobody_is_left_without_an_answer(
     peer.confirm()
     assert [said["id"] for said in peer.sent] == [str(number) for number in range(11)]
     assert [said.get("error", {}).get("code") for said in peer.sent] == [None] * 4 + ["busy"] * 7
-    assert (service.stats.answered, service.stats.shed) == (4, 7)
+    assert (service.stats.answered, service.stats.refused) == (4, {"busy": 7})
 
 
 def test_after_a_flood_there_is_room_again(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -167,6 +167,33 @@ def test_memory_is_bounded_where_not_even_refusals_can_leave(
     assert len(peer.sent) == 100 - service.stats.dropped
     assert service.stats.dropped > 90
     assert capsys.readouterr().out.count('"dropping"') == 1, "a flood must not flood the log, too"
+    for number in range(100):
+        service.received(request(number))
+    assert capsys.readouterr().out.count('"dropping"') == 1, "the next flood is told, too"
+
+
+@pytest.mark.parametrize("size", [MAX_REQUEST + 1, 2 * limits.BACKLOG_BYTES])
+def test_a_request_of_any_excess_is_refused_in_its_turn_as_what_it_is(
+    size: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    peer = Peer()
+    service = Service(Doubles(), peer.send)
+    service.received(request(1))
+    service.received(bytes(size))
+    service.too_long(size)  # as the line has it, which didn't read so much
+    service.received(request(2))
+    assert [said.get("id") for said in peer.sent] == ["1", None, None, "2"]
+    for refusal in peer.sent[1:3]:
+        assert refusal["error"]["code"] == "too-large", "to ask again later would be in vain"
+        assert f"{size} bytes, more than {MAX_REQUEST}" in refusal["error"]["message"]
+    assert service.stats.refused == {"too-large": 2}
+    assert capsys.readouterr().out.count('"refused"') == 2
+
+
+def test_a_request_as_long_as_the_bound_is_read() -> None:
+    peer = Peer()
+    Service(Doubles(), peer.send).received(request(1).ljust(MAX_REQUEST))
+    assert peer.sent[0]["predictions"] == [2]
 
 
 def test_the_end_waits_until_what_was_taken_is_answered_and_confirmed() -> None:
@@ -278,7 +305,7 @@ def test_whoever_asks_for_the_stats_gets_them_in_its_turn() -> None:
     stats = told["stats"]
     assert (stats["model"], stats["requests"], stats["answered"]) == (MODEL.id, 4, 1)
     assert stats["refused"] == {"not-json": 1, "not-a-request": 2}
-    assert (stats["shed"], stats["dropped"], stats["lost"], stats["waiting"]) == (0, 0, 0, 0)
+    assert (stats["dropped"], stats["lost"], stats["waiting"]) == (0, 0, 0)
     assert 0 < stats["p50_ms"] <= stats["p99_ms"]
     service.received(b'{"stats": true}')
     assert peer.sent[-1]["stats"]["requests"] == 4, "asking for the stats is not one of them"
