@@ -8,6 +8,12 @@ STAMP := .venv/.installed
 # Stack local is greenhouse's; any other is in the account that the shell points at.
 THERE = $(if $(filter local,$(or $(STACK),local)),env="$$($(BIN)/python -m greenhouse env)" && eval "$$env" &&)
 
+# Given with the command or not at all: an exported RELEASE would make a list a deployment.
+RELEASE :=
+DEVICE :=
+NAME :=
+YES :=
+
 .PHONY: help up down start plan status console logs rollback new-device abandon-device env preview deploy drift images ci-roles ci-stacks ci-comment check test test-quick bench train clean
 
 help:  ## print this

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -83,3 +84,31 @@ def test_make_help_names_every_target_that_a_person_calls() -> None:
         text=True,
     ).stdout
     assert phony == set(re.findall(r"^  make ([a-z-]+) ", shown, re.M))
+
+
+@pytest.mark.parametrize(
+    ("target", "name"),
+    [
+        ("rollback", "RELEASE"),
+        ("abandon-device", "YES"),
+        ("logs", "DEVICE"),
+        ("new-device", "NAME"),
+    ],
+)
+def test_what_a_command_does_is_typed_with_it_and_not_left_in_a_shell(
+    target: str, name: str
+) -> None:
+    """WSL exports NAME by itself, and who scripts a release may well export RELEASE."""
+
+    def shown(*typed: str) -> str:
+        return subprocess.run(
+            ["make", "--dry-run", target, *typed],
+            cwd=ROOT,
+            env={**os.environ, name: "exported"},
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout
+
+    assert shown() == shown(f"{name}=")
+    assert shown() != shown(f"{name}=typed")
