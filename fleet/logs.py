@@ -27,6 +27,7 @@ from infra.recipe import CONSUMER
 
 COMMAND = "FLEET_LOGS"
 LOG_MANAGER = "aws.greengrass.LogManager"
+_JSON = json.JSONDecoder()
 _PATIENCE_SECONDS = 20
 _UPLOADED = timedelta(days=2)  # how far back CloudWatch is read
 
@@ -87,12 +88,15 @@ def answered(clients: Clients, device: Device) -> Answer | str:
 
 
 def _event(line: str) -> dict[str, Any]:
-    """The JSON object that a line of a component ends in, else nothing."""
+    """The JSON object that a component wrote as a line, else nothing.
+
+    The Java nucleus writes on behind it: `. {scriptName=…, currentState=RUNNING}`.
+    """
     try:
-        event = json.loads(line[line.index("{") :])
+        event: dict[str, Any] = _JSON.raw_decode(line, line.index("{"))[0]
     except ValueError:
         return {}
-    return event if isinstance(event, dict) else {}
+    return event
 
 
 def _run(command: str, device: str, component: str, lines: int) -> list[str]:

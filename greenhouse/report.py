@@ -21,6 +21,7 @@ from rich.table import Table
 from greenhouse import account
 from greenhouse.home import DEVICE_ROLE, Home, Ports, aws_environment
 
+_JSON = json.JSONDecoder()
 _PATIENCE_SECONDS = 30.0
 _SHOWN_FEATURES = ("color_red", "alcohol", "pH", "residual sugar", "volatile acidity")
 
@@ -44,7 +45,7 @@ def component_events(log: Path, event: str) -> Iterator[dict[str, Any]]:
         if start < 0:
             continue
         try:
-            record = json.loads(line[start:])
+            record, _ = _JSON.raw_decode(line, start)  # the nucleus writes on behind it
         except ValueError:
             continue
         if isinstance(record, dict) and record.get("event") == event:

@@ -24,6 +24,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from enum import IntEnum, StrEnum
+from functools import partial
 from typing import Protocol
 
 from greenhouse.device.recipes import Script, Step
@@ -423,11 +424,17 @@ class Component:
         return None if script is None or skipped(script) else script
 
     async def _launch(self, step: Step, script: Script) -> _Script:
+        def context(first: str) -> str:
+            return f"{{{first}, serviceName={self.plan.name}, currentState={self.state}}}"
+
         def over(code: int | None) -> None:
             if code is not None and step in (Step.STARTUP, Step.RUN):
-                text = f"{step.capitalize()} script exited. {{exitCode={code}}}"
-                self._processes.log.write(text)
+                said = f"{step.capitalize()} script exited"
+                self._processes.log.write(said, context(f"exitCode={code}"))
             self._wake.set()
 
-        running = await self._processes.start(script)
+        running = await self._processes.start(
+            script,
+            partial(context, f"scriptName=services.{self.plan.name}.lifecycle.{step}.Script"),
+        )
         return _Script(step, running, timeout=script.timeout, over=over)

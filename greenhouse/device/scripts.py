@@ -31,25 +31,33 @@ _LOOK_SECONDS = 0.05
 _LAST_WORDS_SECONDS = 0.5  # output still in the pipe when the script has ended
 
 Line = Callable[[str], None]
+Context = Callable[[], str]
 
 
 class ComponentLog:
-    """`<root>/logs/<component>.log`: one line for each line of output."""
+    """`<root>/logs/<component>.log`: one line for each line of output, as the Java nucleus has it.
+
+        2025-04-17T16:31:54.755Z [INFO] (Copier) app: stdout. hello. {scriptName=services.app.…
+
+    From public logs of real devices, and ShellRunner.java: kind, text and context are joined by
+    `. `, and what is empty isn't there. Lite leaves output to the journal, without a context.
+    """
 
     def __init__(self, path: Path, component: str) -> None:
         self._component = component
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file = path.open("a", encoding="utf-8", errors="replace", buffering=1)
 
-    def write(self, text: str, *, level: str = "INFO") -> None:
+    def write(self, *said: str, level: str = "INFO") -> None:
         now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        self._file.write(f"{now} [{level}] {self._component}: {text}\n")
+        text = ". ".join(filter(None, said))
+        self._file.write(f"{now} [{level}] (Copier) {self._component}: {text}\n")
 
-    def stdout(self, line: str) -> None:
-        self.write(f"stdout. {line}")
+    def stdout(self, line: str, context: str) -> None:
+        self.write("stdout", line, context)
 
-    def stderr(self, line: str) -> None:
-        self.write(f"stderr. {line}", level="WARN")
+    def stderr(self, line: str, context: str) -> None:
+        self.write("stderr", line, context, level="WARN")
 
     def close(self) -> None:
         self._file.close()
@@ -105,14 +113,17 @@ class Processes:
         self.log = ComponentLog(log_file, component)
         self._started: list[int] = []
 
-    async def start(self, script: Script) -> Running:
-        """Run the script; raises OSError where that can't be done."""
+    async def start(self, script: Script, context: Context = str) -> Running:
+        """Run the script, with a context for each line of its output.
+
+        Raises OSError where that can't be done.
+        """
         self._work.mkdir(parents=True, exist_ok=True, mode=0o700)
         outputs, ends = [], []
         loop = asyncio.get_running_loop()
-        for line in (self.log.stdout, self.log.stderr):
+        for write_line in (self.log.stdout, self.log.stderr):
             read, write = os.pipe()
-            lines = _Lines(line)
+            lines = _Lines(lambda line, write_line=write_line: write_line(line, context()))  # type: ignore[misc]  # bound per turn
             await loop.connect_read_pipe(lambda lines=lines: lines, os.fdopen(read, "rb", 0))  # type: ignore[misc]  # bound per turn
             outputs.append(lines)
             ends.append(write)

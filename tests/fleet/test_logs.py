@@ -13,10 +13,16 @@ from infra.clients import Clients
 from infra.recipe import CONSUMER, SERVICE
 
 NOBODY = Clients(region="eu-west-1", profile=None)
-LINE = (
-    '{at}Z [INFO] com.ml.consumer: stdout. {{"time": "{at}+00:00", "event": "answer", "rows": 6,'
-    ' "predictions": [], "model": "abc", "ms": 1.5}}'
+EVENT = (
+    '{{"time": "{at}+00:00", "event": "answer", "rows": 6, "predictions": [], "model": "abc",'
+    ' "ms": 1.5}}'
 )
+JAVA = (
+    f"{{at}}.123Z [INFO] (Copier) com.ml.consumer: stdout. {EVENT}."
+    " {{scriptName=services.com.ml.consumer.lifecycle.run.Script, serviceName=com.ml.consumer,"
+    " currentState=RUNNING}}"
+)
+LITE = f"Nov 23 12:00:00 press-1 com.ml.consumer[4711]: {EVENT}"
 
 
 def device(runtime: str = "aws_nucleus_classic") -> Device:
@@ -52,12 +58,13 @@ def test_where_nothing_uploads_it_the_place_on_the_device_is_told(
         tail(NOBODY, device(runtime), SERVICE, 10)
 
 
+@pytest.mark.parametrize("line", [JAVA, LITE], ids=["a nucleus' log", "Lite's journal"])
 def test_a_command_of_one_s_own_reaches_the_device(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     log = tmp_path / f"press-1.{CONSUMER}.log"
     times = ("2026-01-01T00:00:01", "2026-01-01T00:00:02")
-    log.write_text("".join(f"{LINE.format(at=at)}\n" for at in times) + "no event: { at all\n")
+    log.write_text("".join(f"{line.format(at=at)}\n" for at in times) + "no event: { at all\n")
     monkeypatch.setenv(COMMAND, f"tail -n {{lines}} {tmp_path}/{{device}}.{{component}}.log")
     assert len(tail(NOBODY, device(), CONSUMER, 2)) == 2
     found = answered(NOBODY, device())

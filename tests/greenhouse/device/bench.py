@@ -27,6 +27,9 @@ THING_ARN = f"arn:aws:iot:eu-west-1:123456789012:thing/{THING}"
 GROUP_ARN = "arn:aws:iot:eu-west-1:123456789012:thinggroup/fleet"
 DEADLINE = 120.0
 
+# what the Java nucleus adds to a line, as the lab left it out of the records
+_CONTEXT = re.compile(r"\. {scriptName=.*|, serviceName=.*(?=})")
+
 ENDED = ("SUCCEEDED", "COMPLETED", "FAILED")
 
 
@@ -224,9 +227,8 @@ class Bench:
         """What the component has printed, and the ends of its scripts."""
         path = self.folders.log(component)
         lines = path.read_text().splitlines() if path.exists() else []
+        said = [_CONTEXT.sub("", line.split(f"{component}: ", 1)[1]) for line in lines]
         return [
-            line.split(f"{component}: ", 1)[1]
-            .replace("stdout. ", "", 1)
-            .replace("stderr. ", "[stderr] ", 1)
-            for line in lines
+            re.sub(r"^stderr(\. |$)", "[stderr] ", re.sub(r"^stdout(\. |$)", "", one))
+            for one in said
         ]

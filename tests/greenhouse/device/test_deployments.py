@@ -40,6 +40,30 @@ def artifact(content: bytes, *, key: str = "models/abc.json", **keys: Any) -> di
     return {"Uri": f"s3://bucket/{key}", "Digest": digest, **keys}
 
 
+def test_a_log_has_the_lines_of_the_java_nucleus_with_the_output_in_their_middle(
+    bench: Bench,
+) -> None:
+    """Its lines as the public logs of real devices show them, but for the time in front."""
+    says = "sleep 0.2; echo '{\"ms\": 1}'; echo"
+    bench.cloud.publish(recipe("app", lifecycle={"run": says}))
+
+    async def story() -> None:
+        async with bench.device():
+            await bench.deploy({"app": "1.0.0"})
+            await bench.until(lambda: len(bench.output("app")) == 3, "the script is over")
+
+    run(story())
+    ours = "serviceName=app, currentState=RUNNING}"
+    script = f"{{scriptName=services.app.lifecycle.run.Script, {ours}"
+    written = bench.folders.log("app").read_text().splitlines()
+    assert [line.partition(" ")[2] for line in written] == [
+        f'[INFO] (Copier) app: stdout. {{"ms": 1}}. {script}',
+        f"[INFO] (Copier) app: stdout. {script}",
+        f"[INFO] (Copier) app: Run script exited. {{exitCode=0, {ours}",
+    ]
+    assert bench.output("app") == ['{"ms": 1}', "", "Run script exited. {exitCode=0}"]
+
+
 def test_a_failed_startup_brings_back_version_and_configuration(bench: Bench) -> None:
     good = {"run": "echo v={configuration:/v}; exec sleep 1000"}
     bench.cloud.publish(recipe("app", "1.0.0", lifecycle=good))

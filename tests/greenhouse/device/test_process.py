@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import secrets
 import signal
 import subprocess
@@ -177,9 +178,7 @@ def test_a_killed_device_comes_back_and_clears_away_what_it_left(
     made = server.cloud.create_deployment({"app": "1.0.0"})
 
     def pids() -> list[int]:
-        return [
-            int(line.split()[-1]) for line in log(tmp_path, "app").splitlines() if "pid" in line
-        ]
+        return [int(pid) for pid in re.findall(r"stdout\. pid (\d+)\.", log(tmp_path, "app"))]
 
     def done() -> bool:
         ended = server.cloud.executions.get(made, {})
@@ -230,8 +229,7 @@ def test_a_device_killed_at_any_step_of_a_deployment_ends_it_when_it_is_back(
         return server.cloud.create_deployment({"app": version})
 
     def printed() -> list[str]:
-        lines = log(tmp_path, "app").splitlines()
-        return [one.split("stdout. ")[1] for one in lines if "stdout. " in one]
+        return re.findall(r"stdout\. (\S+ \d+)\. ", log(tmp_path, "app"))
 
     def there(deployment: str, version: str) -> bool:
         known = server.cloud.executions.get(deployment, {})
