@@ -106,7 +106,7 @@ def _build_files() -> list[Path]:
     return [
         CONTEXT / "Dockerfile",
         *CONTEXT.glob("requirements*.txt"),
-        CONTEXT / "settle.sh",
+        *CONTEXT.glob("*.sh"),
         CONTEXT / "strip.py",
         *(
             path

@@ -2,10 +2,9 @@
 came from.
 
 Pulled from a registry where one answers at once; else put together from Debian's own packages,
-so that a machine that reaches no registry still builds a real image. The made runtime follows
-"distroless": Python, what it links to, no shell. Its standard library carries compiled modules that
-aren't checked against their sources: a process that imports the IPC client peaks at 21 MB instead
-of 35 (2026-11-23).
+so that a machine that reaches no registry still builds a real image. The made runtime has the
+packages of the public one, whatever of it edge/Dockerfile throws away again: the image that comes
+out is the same, wherever its base is from.
 """
 
 from __future__ import annotations
@@ -32,13 +31,18 @@ PULL_SECONDS = 600.0
 CA_BUNDLE = "/etc/ssl/certs/ca-certificates.crt"  # where Debian has it, and so the build image
 
 _PYTHON = (
-    "libc6 libgcc-s1 python3.11-minimal libpython3.11-minimal libpython3.11-stdlib"
-    " libffi8 zlib1g libexpat1 libbz2-1.0 liblzma5 libuuid1 libcrypt1"
+    "libc6 libgcc-s1 python3.11-minimal libpython3.11-minimal libpython3.11-stdlib libssl3"
+    " libsqlite3-0 libffi8 zlib1g libexpat1 libbz2-1.0 liblzma5 libuuid1 libcrypt1 libstdc++6"
+    " python3-distutils media-types"
+)
+_DISTROLESS = (  # python3, on cc, on base: python3/python.bzl and what it builds on, 2026-11
+    f"{_PYTHON} gcc-12-base libgomp1 base-files netbase tzdata libdb5.3 libncursesw6 libtinfo6"
+    " libcom-err2 libgssapi-krb5-2 libk5crypto3 libkeyutils1 libkrb5-3 libkrb5support0 libnsl2"
+    " libreadline8 libtirpc3"
 )
 _PIP_AND_SHELL = (
-    "python3.11 python3-pip python3-setuptools python3-wheel python3-distutils python3-lib2to3"
-    " python3-pkg-resources media-types libssl3 libsqlite3-0 libstdc++6 dash coreutils libacl1"
-    " libattr1 libgmp10 libselinux1 libpcre2-8-0 findutils sed grep tar gzip"
+    "python3.11 python3-pip python3-setuptools python3-wheel python3-lib2to3 python3-pkg-resources"
+    " dash coreutils libacl1 libattr1 libgmp10 libselinux1 libpcre2-8-0 findutils sed grep tar gzip"
 )
 
 
@@ -49,8 +53,6 @@ class Base:
     tag: str
     public: str
     packages: str
-    unused_library: str  # globs below the standard library
-    compiled: bool
     trusts_machine: bool  # carries this machine's CA bundle: pip runs in it, behind whatever proxy
     env: tuple[tuple[str, str], ...]
 
@@ -62,32 +64,10 @@ class Base:
         return hashlib.sha256(text).hexdigest()[:16]
 
 
-_NEVER_READ = (
-    "usr/share/doc usr/share/man usr/share/locale usr/share/info usr/share/lintian usr/share/bug"
-    " usr/share/doc-base usr/share/pixmaps usr/share/applications usr/share/binfmts"
-    " usr/share/python3/* usr/lib/*-linux-gnu/gconv usr/lib/*-linux-gnu/audit"
-    " usr/lib/python3.11/EXTERNALLY-MANAGED"  # public Python images let pip install, too
-)
-_NEVER_IMPORTED = (  # by a service that sees neither network nor terminal; below the library
-    "__phello__ _pydecimal.py _pyio.py antigravity.py cgi.py cgitb.py curses dbm distutils"
-    " doctest.py ensurepip ftplib.py html idlelib imaplib.py lib2to3 mailbox.py multiprocessing"
-    " nntplib.py optparse.py pdb.py"
-    " pickletools.py poplib.py pydoc.py pydoc_data smtpd.py smtplib.py sqlite3 tarfile.py"
-    " telnetlib.py test this.py tkinter turtle.py turtledemo unittest venv wsgiref xml xmlrpc"
-    " encodings/big5* encodings/cp[1-35-9]* encodings/cp42* encodings/euc_* encodings/gb*"
-    " encodings/iso* encodings/koi8* encodings/mac_* encodings/shift_jis*"
-    " lib-dynload/_codecs_* lib-dynload/_ctypes_test* lib-dynload/_test* lib-dynload/_xx*"
-    " lib-dynload/xx* lib-dynload/_ssl* lib-dynload/_hashlib* lib-dynload/_sqlite3*"
-    " lib-dynload/_curses* lib-dynload/_dbm* lib-dynload/_tkinter* lib-dynload/nis*"
-    " lib-dynload/ossaudiodev* lib-dynload/readline* lib-dynload/audioop*"
-)
-
 BUILD = Base(
     tag="greenhouse/build:bookworm",
     public="docker.io/library/python:3.11-slim-bookworm",
     packages=f"{_PYTHON} {_PIP_AND_SHELL}",
-    unused_library="",
-    compiled=False,
     trusts_machine=True,
     env=(
         ("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"),
@@ -97,9 +77,7 @@ BUILD = Base(
 RUNTIME = Base(
     tag="greenhouse/runtime:bookworm",
     public="gcr.io/distroless/python3-debian12",
-    packages=f"{_PYTHON} libstdc++6",  # for XGBoost's library; "distroless" has it, too
-    unused_library=_NEVER_IMPORTED,
-    compiled=True,
+    packages=_DISTROLESS,
     trusts_machine=False,
     env=(("PATH", "/usr/bin"), ("LANG", "C.UTF-8")),
 )
@@ -183,7 +161,7 @@ def _make(docker: Docker, base: Base, progress: Progress) -> None:
 
     def make(draft: Path) -> None:
         with progress.step(f"base image {base.tag} from Debian's packages (no registry answers)"):
-            _root_archive(base, draft)
+            root_archive(base, draft)
 
     cache.made_once(made, make, waiting=lambda: progress.note(f"another process makes {base.tag}"))
     with progress.step(f"loading {base.tag} into the Docker engine"):
@@ -195,27 +173,24 @@ def _make(docker: Docker, base: Base, progress: Progress) -> None:
         )
 
 
-def _root_archive(base: Base, draft: Path) -> None:
+def root_archive(base: Base, folder: Path) -> None:
+    """Make `root.tar` of the packages, for the machine's architecture or the one apt is told."""
     log = log_file("bases")
     with _scratch() as scratch:
         root = scratch / "root"
         root.mkdir()
         debian.unpack(debian.download(base.packages.split(), scratch, log=log), root)
-        library = [f"usr/lib/python3.11/{name}" for name in base.unused_library.split()]
-        for pattern in [*_NEVER_READ.split(), *library]:
-            for path in root.glob(pattern):
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
+        # public Python images let pip install, too
+        (root / "usr/lib/python3.11/EXTERNALLY-MANAGED").unlink(missing_ok=True)
         for name, text in _FILES.items():
             (root / name).write_text(text)
         for name in ("python3", "python"):
             (root / "usr/bin" / name).symlink_to("python3.11")
-        (root / "tmp").mkdir()
+        (root / "tmp").mkdir(exist_ok=True)
         if base.trusts_machine:
             (root / CA_BUNDLE.lstrip("/")).parent.mkdir(parents=True)
             shutil.copyfile(ca_bundle(), root / CA_BUNDLE.lstrip("/"))
-        if base.compiled:
-            debian.compile_library(root, log=log)
-        debian.pack(root, draft / "root.tar")
+        debian.pack(root, folder / "root.tar")
 
 
 def _instructions(base: Base) -> list[str]:

@@ -82,32 +82,6 @@ def unpack(archives: Sequence[Path], root: Path) -> None:
         (manifest / archive.name.split("_")[0]).write_text(f"{control}\n")
 
 
-def compile_library(root: Path, *, log: Path) -> None:
-    """Byte code beside the standard library, by the very interpreter that will load it.
-
-    Unchecked: it is used without looking at the sources' times, which packing changes.
-    """
-    libraries = [path for path in (root / "usr/lib").glob("*-linux-gnu") if path.is_dir()]
-    loader = next((root / "usr/lib").glob("*-linux-gnu/ld-linux-*.so.*"))
-    library = root / "usr/lib/python3.11"
-    run_logged(
-        [
-            loader,
-            "--library-path",
-            libraries[0],
-            root / "usr/bin/python3.11",
-            "-ISB",
-            "-m",
-            "compileall",
-            "-qq",
-            "--invalidation-mode=unchecked-hash",
-            f"-s{root}",
-            library,
-        ],
-        log=log,
-    )
-
-
 def pack(root: Path, target: Path) -> None:
     """One tar of everything below `root`, and nothing in it of who packed it, when and where."""
 

@@ -154,6 +154,29 @@ def test_nothing_but_python_can_be_run(image: str) -> None:
     assert docker("inspect", "--format", "{{.Config.User}}", image) == "65532:65532"
 
 
+def test_the_library_is_compiled_and_a_base_is_slimmed(image: str) -> None:
+    script = (
+        "import importlib.util as u, json, os;"
+        " print(os.path.exists(json.__cached__), u.find_spec('sqlite3'), u.find_spec('_ssl'))"
+    )
+    said = docker("run", "--rm", "--entrypoint", "/usr/bin/python3", image, "-c", script)
+    assert said == "True None None"
+
+
+def test_a_base_without_debians_python_is_refused_by_name(tools: Toolchain, tmp_path: Path) -> None:
+    assert tools.path
+    (tmp_path / "Dockerfile").write_text("FROM scratch\nCOPY Dockerfile /\n")
+    base = f"edge-inference/test:{uuid4().hex[:8]}"
+    docker("build", "-q", f"--tag={base}", tmp_path)
+    said = docker(
+        *("build", "--build-arg=BUILD_IMAGE=greenhouse/build:bookworm"),
+        *(f"--build-arg=RUNTIME_IMAGE={base}", EDGE),
+        check=False,
+    )
+    docker("image", "rm", base)
+    assert "RUNTIME_IMAGE has no usr/lib/python3.11" in said, said
+
+
 def test_the_image_says_what_is_in_it(image: str, engine: Engine) -> None:
     files = ["requirements.txt"]
     if engine is Engine.XGBOOST:
