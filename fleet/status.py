@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -12,10 +12,14 @@ from rich.text import Text
 from fleet.logs import Answer, answered
 from fleet.observe import Device, Fleet, Target, observe
 from fleet.stacks import Stack, everywhere, project
+from infra.target import FAILED
 
 GOOD = {"HEALTHY", "RUNNING", "FINISHED", "COMPLETED", "SUCCEEDED", "ACTIVE"}
 _EACH_LISTED = 8  # devices of a target
-BAD = {"UNHEALTHY", "BROKEN", "ERRORED", "FAILED", "REJECTED", "TIMED_OUT", "CANCELED"}
+BAD = {"UNHEALTHY", "BROKEN", "ERRORED", *FAILED}
+# A nucleus, Java or Lite, reports at least once a day (periodicStatusPublishIntervalSeconds: 86400,
+# its default and, by the developer guide, its minimum); one such report may get lost.
+_QUIET = timedelta(days=2)
 
 
 def look(stack: str | None = None) -> Iterator[tuple[Fleet, dict[str, Answer | str]]]:
@@ -26,11 +30,16 @@ def look(stack: str | None = None) -> Iterator[tuple[Fleet, dict[str, Answer | s
         yield fleet, {name: answered(clients, one) for name, one in devices.items()}
 
 
-def well(device: Device) -> bool:
-    """Whether there is nothing to look at: no bad state, no drift, no failed last deployment."""
+def silence(device: Device, now: datetime) -> str:
+    """That it has been silent for longer than one that runs, whatever AWS repeats; else empty."""
+    return f"silent for {_ago(device.heard, now)}" if now - device.heard > _QUIET else ""
+
+
+def well(device: Device, now: datetime) -> bool:
+    """Whether there is nothing to look at: not silent, no drift, no bad state or deployment."""
     states = {device.health, *(one.state for one in device.components)}
     states |= {one.status for one in device.timeline[:1]}
-    return not device.drift and not states & BAD
+    return not (silence(device, now) or device.drift or states & BAD)
 
 
 def show(fleet: Fleet, answers: Mapping[str, Answer | str]) -> RenderableType:
@@ -40,7 +49,7 @@ def show(fleet: Fleet, answers: Mapping[str, Answer | str]) -> RenderableType:
     parts: list[RenderableType] = []
     for target in fleet.targets:
         parts += [_heading(target), *_failures(target), *_drift(target)]
-        listed = _listed(target)
+        listed = _listed(target, fleet.seen)
         parts.append(_table(listed, fleet.seen))
         parts += [_answer(one.name, answers, fleet.seen) for one in listed]
         if alike := len(target.devices) - len(listed):
@@ -81,12 +90,12 @@ def _drift(target: Target) -> list[RenderableType]:
     return [Text(f"  ! {line}", style="yellow") for line in lines]
 
 
-def _listed(target: Target) -> Sequence[Device]:
+def _listed(target: Target, now: datetime) -> Sequence[Device]:
     """Of many devices, those that need a look: not well, or without the target's release."""
     if len(target.devices) <= _EACH_LISTED:
         return target.devices
     wanted = target.latest.release if target.latest else ""
-    return [one for one in target.devices if not well(one) or one.release != wanted]
+    return [one for one in target.devices if not well(one, now) or one.release != wanted]
 
 
 def _table(devices: Sequence[Device], now: datetime) -> Table:
@@ -96,7 +105,7 @@ def _table(devices: Sequence[Device], now: datetime) -> Table:
     for device in devices:
         first: tuple[str | Text, ...] = (
             device.name,
-            _state(device.health),
+            _health(device, now),
             f"{_ago(device.heard, now)} ago",
             f"{device.runtime.removeprefix('aws_nucleus_')} {device.nucleus} {device.architecture}",
         )
@@ -116,6 +125,12 @@ def _answer(device: str, answers: Mapping[str, Answer | str], now: datetime) -> 
         f"{device} answered {_ago(found.at, now)} ago: {found.rows} rows in"
         f" {found.milliseconds:.1f} ms, model {found.model}"
     )
+
+
+def _health(device: Device, now: datetime) -> Text:
+    if silent := silence(device, now):
+        return Text(f"{silent}, {device.health} before", style="red")
+    return _state(device.health)
 
 
 def _state(word: str, reason: str = "") -> Text:

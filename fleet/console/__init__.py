@@ -14,6 +14,7 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -33,7 +34,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from fleet.logs import Answer
 from fleet.observe import Device, Fleet
-from fleet.status import BAD, GOOD, look, well
+from fleet.status import BAD, GOOD, look, silence, well
 
 HERE = Path(__file__).parent
 HOST = "127.0.0.1"
@@ -114,7 +115,7 @@ class Feed:
                     if not kept or kept[-1].at != one.at:
                         kept.append(one)
         html = self._template.module.fleets(  # type: ignore[attr-defined]
-            found, self._answers, SHOWN, GOOD, BAD, sparkline, apart
+            found, self._answers, SHOWN, GOOD, BAD, sparkline, apart, silence
         )
         return Picture(html=str(html), said=self._news([fleet for fleet, _ in found]))
 
@@ -133,10 +134,10 @@ class Feed:
         return news
 
 
-def apart(devices: Iterable[Device]) -> tuple[list[Device], list[Device]]:
+def apart(devices: Iterable[Device], now: datetime) -> tuple[list[Device], list[Device]]:
     """Those to look at, and those that are well."""
     every = sorted(devices, key=lambda one: one.name)
-    return [one for one in every if not well(one)], [one for one in every if well(one)]
+    return [one for one in every if not well(one, now)], [one for one in every if well(one, now)]
 
 
 def sparkline(answers: Iterable[Answer]) -> str:

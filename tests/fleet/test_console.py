@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import os
 import shutil
@@ -22,7 +23,7 @@ from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.wait import WebDriverWait
 
-from fleet.console import Seen, application, sparkline
+from fleet.console import Feed, Seen, application, sparkline
 from fleet.logs import Answer
 from fleet.observe import Fleet, Target
 from greenhouse.toolchain.commands import ToolchainFailed, install
@@ -104,6 +105,11 @@ def browser() -> Iterator[Chrome]:
     driver.set_window_size(1200, 900)
     yield driver
     driver.quit()
+
+
+def html(watched: Watched) -> str:
+    """The main part of the page, as the server writes it."""
+    return asyncio.run(Feed(watched.look, every=0).picture()).html
 
 
 @pytest.fixture
@@ -218,6 +224,19 @@ def test_of_a_fleet_what_needs_a_look_comes_first_and_the_rest_is_folded(
     ], "what a reader has unfolded stays so"
     focused = page.execute_script("return document.activeElement.id")
     assert focused == "t-eu-west-1-press-1-press-07-u"
+
+
+def test_a_device_that_is_silent_is_one_to_look_at_however_well_it_was(watched: Watched) -> None:
+    watched.becomes_a_fleet(2)
+    first, second = watched.target.devices
+    silent = replace(second, heard=AT - timedelta(days=20))
+    watched.fleet = replace(
+        watched.fleet, targets=(replace(watched.target, devices=(first, silent)),)
+    )
+    page = html(watched)
+    assert "silent for 20 d</span>, HEALTHY before" in page
+    assert page.index("press-01") < page.index("press-00"), "what needs a look comes first"
+    assert page.count("<details") == 1
 
 
 def test_aws_out_of_reach_is_said_and_passes(page: Chrome, watched: Watched) -> None:
