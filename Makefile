@@ -14,10 +14,12 @@ DEVICE :=
 NAME :=
 YES :=
 
-.PHONY: help up down start plan status console logs rollback new-device abandon-device env preview deploy drift images ci-roles ci-stacks ci-comment check test test-quick bench train clean
+.PHONY: help setup up down start plan status console logs rollback new-device abandon-device env preview deploy drift images ci-roles ci-stacks ci-comment check test test-quick bench train clean
 
 help:  ## print this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {gsub(/\$$\$$/, "$$", $$2); printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(STAMP)  ## install the Python packages into .venv
 
 up: $(STAMP)  ## set everything up, pulumi up on stack local, show the device's answers
 	@$(BIN)/python -m greenhouse up
@@ -98,5 +100,5 @@ clean:  ## throw away what a broken greenhouse left here (make down is the clean
 $(STAMP): requirements.txt requirements-dev.txt
 	@echo "Python packages into .venv (two minutes the first time: pulumi-aws alone is 270 MB) …" >&2
 	@$(PYTHON) -m venv .venv
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --only-binary :all: -r requirements-dev.txt
 	@touch $(STAMP)

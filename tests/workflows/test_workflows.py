@@ -113,6 +113,28 @@ def test_a_stack_s_red_job_cancels_no_other_s(name: str) -> None:
     assert all(one.get("fail-fast") is False for one in strategies)
 
 
+@every_workflow
+def test_packages_are_installed_before_a_job_has_a_role(name: str) -> None:
+    for job in jobs(name).values():
+        steps = [one.get("run") or one["uses"].partition("@")[0] for one in job["steps"]]
+        if "aws-actions/configure-aws-credentials" in steps:
+            before = steps[: steps.index("aws-actions/configure-aws-credentials")]
+            assert "make setup" in before
+
+
+def test_an_install_runs_no_code_of_what_it_installs() -> None:
+    """The job may ask GitHub for its token from the first step on."""
+    done = subprocess.run(
+        ["make", "--dry-run", "--always-make", "setup"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    [install] = [line for line in done.stdout.splitlines() if "pip install" in line]
+    assert "--only-binary :all:" in install, "a source distribution's setup.py would run"
+
+
 STACKS = [
     Stack(name="dev", config={"edge-inference:model": "models/a.json"}),
     Stack(name="press-2", config={"edge-inference:release-from": "dev"}),
