@@ -27,6 +27,7 @@ from typing import Annotated
 
 import typer
 
+from greenhouse.files import write_whole
 from greenhouse.home import Home
 
 log = logging.getLogger(__name__)
@@ -125,10 +126,7 @@ class Faults:
         if not faults:
             self._path.unlink(missing_ok=True)
             return
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        draft = self._path.with_suffix(".draft")
-        draft.write_text("".join(f"{one}:{detail}\n" for one, detail in faults.items()))
-        draft.replace(self._path)
+        write_whole(self._path, "".join(f"{one}:{detail}\n" for one, detail in faults.items()))
 
 
 def of_home(home: Home, name: str, thing: str | None = None) -> list[Faults]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import urllib.request
-from datetime import UTC, datetime
 from functools import partial
 
 import psutil
@@ -89,15 +88,13 @@ def start_greenhouse(
     )
     client = account.greengrass(ports)
 
-    began = datetime.now(UTC)
-
     def reported(thing: str) -> bool:
-        """Whether the device has spoken since we started it; what it said before may be old."""
+        """Whether the device has spoken since it was started; what it said before may be old."""
         try:
             core = client.get_core_device(coreDeviceThingName=thing)
         except client.exceptions.ResourceNotFoundException:
             return False
-        return core["lastStatusUpdateTimestamp"] > began
+        return core["lastStatusUpdateTimestamp"] > processes.started(f"device-{thing}")
 
     for thing in things:
         root = str(home.device(thing))

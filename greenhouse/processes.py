@@ -1,6 +1,6 @@
 """The processes of one greenhouse: started apart from the terminal, found by any later command.
 
-A pid alone may have been given to a stranger since, so a process is remembered with its start time.
+A pid alone may have been given to a stranger since, so a process is remembered with its birth.
 """
 
 from __future__ import annotations
@@ -11,11 +11,15 @@ import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import ClassVar
 
 import psutil
 
+from greenhouse.files import write_whole
+
+_BOOT = Path("/proc/sys/kernel/random/boot_id")
 _POLL_SECONDS = 0.05
 STOP_SECONDS = 20.0  # a device runs its components' shutdown scripts first: up to 15 s each
 
@@ -24,12 +28,26 @@ class ProcessFailed(Exception):
     """A process of ours could not be started or stopped; the message says what to do."""
 
 
+def birth(pid: int) -> str | None:
+    """What tells a process from a later one of its number: boot, and clock tick of its start.
+
+    None when there is none. The wall clock wouldn't do: it is set while processes run.
+    """
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(errors="replace")
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    behind_name = stat.rpartition(")")[2].split()  # proc_pid_stat(5): starttime is the 22nd field
+    return f"{_BOOT.read_text().strip()} {behind_name[22 - 3]}"
+
+
 def port_holder(port: int) -> str | None:
     """Who listens on the loopback port, as `pid 12 (name)`; None when it is free."""
     for found in psutil.net_connections("tcp"):
         if found.status == psutil.CONN_LISTEN and found.laddr and found.laddr.port == port:
             with suppress(psutil.Error):
-                return f"pid {found.pid} ({psutil.Process(found.pid).name()})"
+                if found.pid is not None:  # the kernel tells it of one's own only
+                    return f"pid {found.pid} ({psutil.Process(found.pid).name()})"
             return "a process of another user"
     return None
 
@@ -50,15 +68,17 @@ class Processes:
 
     def find(self, name: str) -> psutil.Process | None:
         """The running process of that name, or None."""
-        try:
-            seen = json.loads((self._run / f"{name}.json").read_text())
+        unreadable = (ValueError, LookupError, TypeError)  # such a record is none
+        with suppress(FileNotFoundError, psutil.NoSuchProcess, *unreadable):
+            seen = json.loads(self._record(name).read_text())
             process = psutil.Process(seen["pid"])
-            running = process.status() != psutil.STATUS_ZOMBIE
-            if running and process.create_time() == seen["created"]:
+            if process.status() != psutil.STATUS_ZOMBIE and birth(process.pid) == seen["birth"]:
                 return process
-        except (FileNotFoundError, psutil.NoSuchProcess):
-            pass
         return None
+
+    def started(self, name: str) -> datetime:
+        """When the process of that name, running or not, was started."""
+        return datetime.fromtimestamp(self._record(name).stat().st_mtime, UTC)
 
     def start(
         self,
@@ -76,15 +96,37 @@ class Processes:
         Raises ProcessFailed with the log's last lines when it ends early or isn't ready in time,
         and with the holder's name when a port it needs is taken.
         """
-        if self.find(name):
-            return
+        child = None if self.find(name) else self._spawn(name, argv, env=env, cwd=cwd, ports=ports)
+        deadline = time.monotonic() + timeout
+        while not ready():
+            if self.find(name) is None:
+                what = f"ended with {child.wait()}" if child else "ended"
+            elif time.monotonic() > deadline:
+                what = f"was not ready after {timeout:.0f} s"
+            else:
+                time.sleep(_POLL_SECONDS)
+                continue
+            if child:
+                self.stop(name)
+            else:  # not ours to end
+                what += ", though it ran before; python -m greenhouse stop, then try again"
+            raise ProcessFailed(f"{name} {what}:\n{self._tail(name)}")
+
+    def _spawn(
+        self,
+        name: str,
+        argv: Sequence[str],
+        *,
+        env: Mapping[str, str],
+        cwd: Path,
+        ports: Sequence[int],
+    ) -> subprocess.Popen[bytes]:
         for port in ports:
             if holder := port_holder(port):
                 raise ProcessFailed(
                     f"{name} needs 127.0.0.1:{port}, which {holder} holds. Stop that; or, to"
                     " choose other ports, throw this greenhouse away: make clean"
                 )
-        self._run.mkdir(parents=True, exist_ok=True)
         self._logs.mkdir(parents=True, exist_ok=True)
         with self.log(name).open("ab") as log:
             child = subprocess.Popen(
@@ -97,21 +139,8 @@ class Processes:
                 start_new_session=True,
             )
         self._children[child.pid] = child
-        process = psutil.Process(child.pid)
-        (self._run / f"{name}.json").write_text(
-            json.dumps({"pid": child.pid, "created": process.create_time()})
-        )
-        deadline = time.monotonic() + timeout
-        while not ready():
-            if child.poll() is not None:
-                self._forget(name)
-                raise ProcessFailed(f"{name} ended with {child.returncode}:\n{self._tail(name)}")
-            if time.monotonic() > deadline:
-                self.stop(name)
-                raise ProcessFailed(
-                    f"{name} was not ready after {timeout:.0f} s:\n{self._tail(name)}"
-                )
-            time.sleep(_POLL_SECONDS)
+        write_whole(self._record(name), json.dumps({"pid": child.pid, "birth": birth(child.pid)}))
+        return child
 
     def stop(self, name: str) -> None:
         """SIGTERM, then SIGKILL after `STOP_SECONDS`; nothing when it isn't running."""
@@ -133,8 +162,11 @@ class Processes:
             time.sleep(_POLL_SECONDS)
         return True
 
+    def _record(self, name: str) -> Path:
+        return self._run / f"{name}.json"
+
     def _forget(self, name: str) -> None:
-        (self._run / f"{name}.json").unlink(missing_ok=True)
+        self._record(name).unlink(missing_ok=True)
 
     def _tail(self, name: str, lines: int = 10) -> str:
         text = self.log(name).read_text(errors="replace").splitlines()[-lines:]

@@ -26,6 +26,7 @@ from greenhouse.device.folders import Folders
 from greenhouse.device.recipes import Artifact, Dialect, Recipe, read
 from greenhouse.device.role import Role
 from greenhouse.faults import Faults
+from greenhouse.files import write_whole
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -81,10 +82,7 @@ class Packages:
 
     def keep_recipe(self, document: Mapping[str, Any]) -> None:
         path = self._folders.recipe(document["ComponentName"], document["ComponentVersion"])
-        path.parent.mkdir(parents=True, exist_ok=True)
-        draft = path.with_suffix(".draft")
-        draft.write_text(json.dumps(document))
-        draft.replace(path)
+        write_whole(path, json.dumps(document))
 
     def recipe(self, component: str, version: str) -> dict[str, Any]:
         document: dict[str, Any] = json.loads(self._folders.recipe(component, version).read_text())

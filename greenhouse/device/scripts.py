@@ -3,13 +3,12 @@
 Each script leads a session of its own, so that everything it started can be found again: to end it
 (SIGTERM to the whole tree, 5 s, SIGKILL: the nucleus' UnixExec) and, after this device was killed,
 to clear away what it left behind. A pid may have been given to a stranger meanwhile, so it is
-remembered with its start time.
+remembered with its birth.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import os
 import shutil
@@ -23,6 +22,8 @@ from pathlib import Path
 import psutil
 
 from greenhouse.device.recipes import Script
+from greenhouse.files import write_whole
+from greenhouse.processes import birth
 
 log = logging.getLogger(__name__)
 
@@ -180,14 +181,12 @@ def skipped(script: Script) -> bool:
 async def end_leftovers(records: Path) -> None:
     """End what a killed predecessor left running."""
     sessions = []
-    for record in sorted(records.glob("*.json")) if records.is_dir() else ():
+    for record in sorted(records.glob("*.birth")) if records.is_dir() else ():
         session = int(record.stem)
-        created = json.loads(record.read_text())["created"]
-        with suppress(psutil.NoSuchProcess):
-            if psutil.Process(session).create_time() != created:
-                record.unlink()  # the number was given to a stranger
-                continue
-        sessions.append(session)
+        if birth(session) not in (None, record.read_text()):
+            record.unlink()  # the number was given to a stranger
+        else:
+            sessions.append(session)
     members = _members(sessions)
     for process in members:
         log.warning("ending process %d, left behind by a killed predecessor", process.pid)
@@ -240,11 +239,13 @@ def _signal(processes: list[psutil.Process], number: signal.Signals) -> None:
 
 
 def _remember(records: Path, pid: int) -> None:
-    records.mkdir(parents=True, exist_ok=True)
-    with suppress(psutil.NoSuchProcess):  # over already
-        created = psutil.Process(pid).create_time()
-        (records / f"{pid}.json").write_text(json.dumps({"created": created}))
+    if born := birth(pid):  # else it is over already
+        write_whole(_record(records, pid), born)
 
 
 def _forget(records: Path, pid: int) -> None:
-    (records / f"{pid}.json").unlink(missing_ok=True)
+    _record(records, pid).unlink(missing_ok=True)
+
+
+def _record(records: Path, pid: int) -> Path:
+    return records / f"{pid}.birth"

@@ -7,11 +7,12 @@ is after it. A deployment in progress isn't in it: it is done again from the sta
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
+
+from greenhouse.files import write_whole
 
 
 @dataclass(frozen=True)
@@ -76,10 +77,4 @@ def load(path: Path) -> DeviceState:
 
 def save(path: Path, state: DeviceState) -> None:
     """Replace the file in one step."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_suffix(".draft")
-    with draft.open("w") as file:
-        json.dump(asdict(state), file, indent=1)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)
+    write_whole(path, json.dumps(asdict(state), indent=1))

@@ -6,13 +6,14 @@ import json
 import os
 import socket
 import sys
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
 
-from greenhouse.home import Home
-from greenhouse.processes import Processes, ProcessFailed
+from greenhouse.processes import Processes, ProcessFailed, birth, port_holder
 
 WAITS = [sys.executable, "-c", "import signal; print('here', flush=True); signal.pause()"]
 
@@ -57,9 +58,47 @@ def test_a_pid_that_now_belongs_to_a_stranger_is_not_ours(
     processes: Processes, tmp_path: Path
 ) -> None:
     (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "waiter.json").write_text(json.dumps({"pid": os.getpid(), "created": 1.0}))
+    for stranger in ("another-boot 12", birth(1)):
+        record = json.dumps({"pid": os.getpid(), "birth": stranger})
+        (tmp_path / "run" / "waiter.json").write_text(record)
+        assert processes.find("waiter") is None
+        processes.stop("waiter")  # and must not be killed: this is the test's own process
+
+
+def test_a_process_stays_what_it_is_whatever_the_clock_says(
+    processes: Processes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start(processes, tmp_path)
+    found = processes.find("waiter")
+    assert found is not None
+    assert birth(found.pid) == birth(found.pid) != birth(os.getpid())
+    monkeypatch.setattr(psutil.Process, "create_time", lambda _: time.time())
+    assert processes.find("waiter") == found, "the clock was set, and it would be lost"
+    processes.stop("waiter")
+
+
+@pytest.mark.parametrize("record", ["", "{", "[]", "{}", '{"pid": "x", "birth": ""}'])
+def test_a_record_that_can_not_be_read_is_none(
+    processes: Processes, tmp_path: Path, record: str
+) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "waiter.json").write_text(record)
     assert processes.find("waiter") is None
-    processes.stop("waiter")  # and must not be killed: this is the test's own process
+    processes.stop("waiter")
+    assert processes.names() == [], "make clean stops all that there are"
+
+
+def test_what_was_found_running_is_waited_for_like_what_was_started(
+    processes: Processes, tmp_path: Path
+) -> None:
+    start(processes, tmp_path)
+    asked = iter([False, True])
+    processes.start("waiter", WAITS, env={}, cwd=tmp_path, ready=lambda: next(asked))
+    assert next(asked, "all asked") == "all asked", "an interrupted start left it half-way"
+    with pytest.raises(ProcessFailed, match=r"not ready after 0 s.*greenhouse stop"):
+        processes.start("waiter", WAITS, env={}, cwd=tmp_path, ready=lambda: False, timeout=0)
+    assert processes.find("waiter"), "it may be somebody else's just now"
+    processes.stop("waiter")
 
 
 def test_a_process_that_ends_at_once_is_reported_with_its_last_words(
@@ -81,6 +120,7 @@ def test_a_taken_port_names_its_holder_and_the_way_out(
     assert processes.names() == []
 
 
-def test_a_home_keeps_its_ports(tmp_path: Path) -> None:
-    ports = Home(tmp_path).ports()
-    assert Home(tmp_path).ports() == ports, "an image's address has its port in it"
+def test_a_port_of_another_user_names_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    theirs = SimpleNamespace(status=psutil.CONN_LISTEN, laddr=SimpleNamespace(port=1), pid=None)
+    monkeypatch.setattr(psutil, "net_connections", lambda _kind: [theirs])
+    assert port_holder(1) == "a process of another user"

@@ -519,11 +519,11 @@ def test_a_stale_versions_image_is_removed_unless_a_kept_version_uses_it(
 
 
 def test_a_stranger_with_a_remembered_number_is_left_alone(tmp_path: Path) -> None:
-    """A pid is worth something only together with its start time."""
+    """A pid is worth something only together with its birth."""
     stranger = subprocess.Popen(["sleep", "1000"], start_new_session=True)
     try:
-        record = tmp_path / f"{stranger.pid}.json"
-        record.write_text(json.dumps({"created": 1.0}))
+        record = tmp_path / f"{stranger.pid}.birth"
+        record.write_text("another-boot 12")
         run(scripts.end_leftovers(tmp_path))
         assert stranger.poll() is None
         assert not record.exists()
