@@ -15,10 +15,16 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from greenhouse.files import write_whole
+
 PROJECT_DIR = Path(__file__).resolve().parent.parent
 ACCOUNT = "123456789012"
 REGION = "eu-west-1"
 DEVICE_ROLE = "GreengrassV2TokenExchangeRole"  # the name that AWS's own installer gives it
+
+
+class HomeBroken(Exception):
+    """The folder of a greenhouse can't be used; the message says what to do."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,10 +81,15 @@ class Home:
     def ports(self) -> Ports:
         """The remembered ports; free ones are chosen and remembered the first time."""
         if self.exists():
-            return Ports(**json.loads(self._settings.read_text()))
-        self.root.mkdir(parents=True, exist_ok=True)
+            try:
+                return Ports(**json.loads(self._settings.read_text()))
+            except (ValueError, TypeError) as error:
+                raise HomeBroken(
+                    f"{self._settings} can't be read ({error}), and the ports of this greenhouse"
+                    " are in it. Throw it away and begin anew: make clean, then make up"
+                ) from error
         ports = Ports(**dict(zip(Ports.__dataclass_fields__, _free_ports(5), strict=True)))
-        self._settings.write_text(json.dumps(asdict(ports), indent=2) + "\n")
+        write_whole(self._settings, json.dumps(asdict(ports), indent=2) + "\n")
         return ports
 
 
@@ -126,10 +137,14 @@ def shell_environment(
 ) -> dict[str, str]:
     """Everything `eval "$(make -s env)"` sets; `path` comes first on PATH."""
     ports = home.ports()
+    direct = base.get("no_proxy") or base.get("NO_PROXY") or ""
+    hosts = ",".join(dict.fromkeys([*filter(None, direct.split(",")), "127.0.0.1", "localhost"]))
     folders = [str(folder) for folder in path]
     rest = [part for part in base.get("PATH", "").split(os.pathsep) if part not in folders]
     return {
         "PATH": os.pathsep.join(folders + rest),
+        "no_proxy": hosts,  # Python reads the one, others only the other
+        "NO_PROXY": hosts,
         "DOCKER_BUILDKIT": "1",  # also for clients that don't use it unasked
         **({"DOCKER_HOST": docker_host} if docker_host else {}),
         **aws_environment(ports),

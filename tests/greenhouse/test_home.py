@@ -1,0 +1,40 @@
+"""Where a greenhouse keeps its things, and what points a shell at it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from greenhouse.home import Home, HomeBroken, shell_environment
+
+
+def test_a_home_keeps_its_ports(tmp_path: Path) -> None:
+    ports = Home(tmp_path).ports()
+    assert Home(tmp_path).ports() == ports, "an image's address has its port in it"
+
+
+@pytest.mark.parametrize("settings", ["", "{", "[]", '{"ministack": 1}'])
+def test_settings_that_can_not_be_read_come_with_what_to_type(
+    tmp_path: Path, settings: str
+) -> None:
+    (tmp_path / "settings.json").write_text(settings)
+    with pytest.raises(HomeBroken, match=r"settings\.json.*make clean, then make up"):
+        Home(tmp_path).ports()
+
+
+@pytest.mark.parametrize(
+    ("said", "meant"),
+    [
+        ({}, "127.0.0.1,localhost"),
+        ({"no_proxy": "intra"}, "intra,127.0.0.1,localhost"),
+        ({"NO_PROXY": "intra"}, "intra,127.0.0.1,localhost"),
+        ({"no_proxy": "a", "NO_PROXY": "b"}, "a,127.0.0.1,localhost"),
+        ({"no_proxy": "127.0.0.1,a,localhost"}, "127.0.0.1,a,localhost"),
+    ],
+)
+def test_no_proxy_stands_between_a_shell_and_greenhouse(
+    tmp_path: Path, said: dict[str, str], meant: str
+) -> None:
+    env = shell_environment(Home(tmp_path), path=[], docker_host=None, base=said)
+    assert (env["no_proxy"], env["NO_PROXY"]) == (meant, meant)
