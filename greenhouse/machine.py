@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import sys
 import urllib.request
+from collections.abc import Set as AbstractSet
 from functools import partial
+from pathlib import Path
 
 import psutil
 
 from greenhouse import account
 from greenhouse.home import ACCOUNT, PROJECT_DIR, REGION, Home, aws_environment
-from greenhouse.processes import Processes
+from greenhouse.processes import Processes, ProcessFailed
 
 
 def _answers(url: str) -> bool:
@@ -32,6 +34,22 @@ def _listening(process: psutil.Process | None, ports: set[int]) -> bool:
     return ports <= seen
 
 
+def refuse_what_forgot(processes: Processes, state: Path) -> None:
+    """Raise ProcessFailed where MiniStack was killed: it keeps its state when it ends, only then.
+
+    An orderly shutdown of the machine ends it well; its record is still there, but older.
+    """
+    if "ministack" not in processes.names() or processes.find("ministack"):
+        return
+    kept = max((file.stat().st_mtime for file in state.glob("*.json")), default=0.0)
+    if kept < processes.started("ministack").timestamp():
+        raise ProcessFailed(
+            "ministack was killed, or the machine was, before it could keep its state: the buckets,"
+            " images and roles of this greenhouse are gone, while its devices and Pulumi's state"
+            " still count on them. Throw it away and begin anew: make clean, then make up"
+        )
+
+
 def start_greenhouse(
     home: Home, env: dict[str, str], things: list[str], *, flavour: str | None = None
 ) -> None:
@@ -46,6 +64,7 @@ def start_greenhouse(
     ministack = home.root / "ministack"
     (ministack / "tmp").mkdir(parents=True, exist_ok=True)
     home.stacks.mkdir(exist_ok=True)
+    refuse_what_forgot(processes, ministack / "state")
     processes.start(
         "ministack",
         [python, "-m", "ministack"],
@@ -110,8 +129,15 @@ def start_greenhouse(
         )
 
 
-def stop_greenhouse(home: Home) -> None:
+def running(home: Home) -> set[str]:
+    """The names of its processes that run."""
+    processes = Processes(run=home.run, logs=home.logs)
+    return {name for name in processes.names() if processes.find(name)}
+
+
+def stop_greenhouse(home: Home, *, but: AbstractSet[str] = frozenset()) -> None:
     """Devices first: they stop their components while the cloud still listens."""
     processes = Processes(run=home.run, logs=home.logs)
-    for name in sorted(processes.names(), key=lambda name: not name.startswith("device-")):
+    names = set(processes.names()) - but
+    for name in sorted(names, key=lambda name: (not name.startswith("device-"), name)):
         processes.stop(name)

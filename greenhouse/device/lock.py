@@ -33,7 +33,8 @@ async def hold(thing: str, root: Path) -> asyncio.Server:
         owner = await asyncio.to_thread(_ask, address)
         raise Taken(
             f"a device '{thing}' runs on this machine already, with the root folder {owner}."
-            f" Stop that one (make down, in its checkout), or give this one another name: --thing."
+            " Stop that one, in its checkout (make down; make clean where that fails), or give this"
+            " one another name: pulumi config set --stack local thing NAME"
         ) from error
 
 
