@@ -16,7 +16,7 @@ import yaml
 from botocore.exceptions import ClientError
 
 from fleet.observe import Target, observe, observe_target
-from fleet.preview import UNKNOWN, Preview
+from fleet.preview import MASKED, UNKNOWN, Preview
 from infra.clients import Clients
 
 Version = tuple[str, str]  # component and version
@@ -74,11 +74,11 @@ def look(clients: Clients, preview: Preview, root: Path) -> tuple[tuple[Target, 
 
 
 def planned_recipes(preview: Preview) -> dict[Version, dict[str, Any]]:
-    """The recipes that a preview knows already: all but those of an image still to be built."""
+    """The recipes that can be read already: not those of an image to be built, nor secret ones."""
     found = {}
     for one in preview.of_type(":ComponentVersion"):
         text = one.after.get("inlineRecipe", UNKNOWN)
-        if text != UNKNOWN:
+        if text not in (UNKNOWN, MASKED):
             recipe = json.loads(text)
             found[recipe["ComponentName"], recipe["ComponentVersion"]] = recipe
     return found

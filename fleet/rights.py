@@ -13,9 +13,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from fleet.preview import UNKNOWN, Preview, Resource
+from fleet.preview import MASKED, UNKNOWN, Preview, Resource
 
 _BLOCKS = ("blockPublicAcls", "blockPublicPolicy", "ignorePublicAcls", "restrictPublicBuckets")
+_HIDDEN = {UNKNOWN: "is known only after the update", MASKED: "is a secret, and not compared"}
 _HASH = re.compile(r"\b[0-9a-f]{16,}\b")
 
 
@@ -38,17 +39,17 @@ def changes(preview: Preview) -> tuple[Right, ...]:
             continue
         if one.type.endswith(":BucketPublicAccessBlock"):
             found |= set(_lifted(one, whole=preview.destroys))
-        elif one.before.get("policy") == UNKNOWN or one.after.get("policy") == UNKNOWN:
-            what = "is known only after the update"
-            found.add(Right(who=_who(one.after), what=what, given=True, widens=True))
+        elif hidden := [side for side in (one.before, one.after) if side.get("policy") in _HIDDEN]:
+            what = _HIDDEN[hidden[-1]["policy"]]
+            found.add(Right(who=_who(one.after or one.before), what=what, given=True, widens=True))
         else:
             before, after = _rights(one.before), _rights(one.after)
-            for what in before.keys() ^ after.keys():
-                statement = before.get(what) or after[what]
-                given = what in after
+            for who, what in before.keys() ^ after.keys():
+                statement = before.get((who, what)) or after[who, what]
+                given = (who, what) in after
                 found.add(
                     Right(
-                        who=_who(one.after or one.before),
+                        who=who,
                         what=what,
                         given=given,
                         widens=given == (statement["Effect"] == "Allow") and not preview.destroys,
@@ -87,11 +88,12 @@ def _who(inputs: Mapping[str, Any]) -> str:
     return f"{kinds[0]} {inputs[kinds[0]]}" if kinds else "an unnamed policy"
 
 
-def _rights(inputs: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
-    """Each right as a sentence, with the statement that says it."""
+def _rights(inputs: Mapping[str, Any]) -> dict[tuple[str, str], Mapping[str, Any]]:
+    """Each right as who has it and a sentence, with the statement that says it."""
     text = inputs.get("policy")
     statements = json.loads(text).get("Statement", []) if isinstance(text, str) else []
-    return {what: statement for statement in statements for what in _sentences(statement)}
+    who = _who(inputs)
+    return {(who, what): statement for statement in statements for what in _sentences(statement)}
 
 
 def _sentences(statement: Mapping[str, Any]) -> Iterator[str]:
@@ -113,8 +115,8 @@ def _listed(value: Any) -> list[str]:
 
 def _is_public(statement: Mapping[str, Any]) -> bool:
     principal = statement.get("Principal")
-    anybody = principal == "*" or (isinstance(principal, dict) and "*" in principal.values())
-    return anybody and statement["Effect"] == "Allow"
+    named = principal.values() if isinstance(principal, dict) else [principal]
+    return statement["Effect"] == "Allow" and any("*" in _listed(whom) for whom in named)
 
 
 def _lifted(one: Resource, *, whole: bool) -> Iterator[Right]:

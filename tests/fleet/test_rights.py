@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
+
 from fleet.preview import Preview, Resource
 from fleet.rights import changes
 
@@ -45,9 +47,24 @@ def test_a_lifted_denial_widens_as_a_permission_does() -> None:
     assert (right.given, right.widens, right.public) == (False, True, False)
 
 
-def test_anybody_is_public() -> None:
-    [right, _] = changes(preview_of(policy(), policy({**READ, "Principal": {"AWS": "*"}})))
+def test_another_role_gets_what_this_one_loses() -> None:
+    before, after = ({"role": role, "policy": policy(READ)["policy"]} for role in ("A", "B"))
+    assert [(one.who, one.given, one.widens) for one in changes(preview_of(before, after))] == [
+        *[("role A", False, False)] * 2,
+        *[("role B", True, True)] * 2,
+    ]
+
+
+@pytest.mark.parametrize("whom", ["*", {"AWS": "*"}, {"AWS": ["*"]}, {"AWS": ["arn:x", "*"]}])
+def test_anybody_is_public(whom: Any) -> None:
+    [right, _] = changes(preview_of(policy(), policy({**READ, "Principal": whom})))
     assert right.public
+
+
+def test_an_account_s_root_is_not_anybody() -> None:
+    root = {"AWS": ["arn:aws:iam::123456789012:root"]}
+    [right, _] = changes(preview_of(policy(), policy({**READ, "Principal": root})))
+    assert not right.public
 
 
 def test_a_bucket_without_its_lock_is_public() -> None:
