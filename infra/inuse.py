@@ -7,7 +7,7 @@ A device that left its thing group is on no target any more, and isn't asked.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING
 from infra.clients import Clients
 from infra.followers import is_there
 from infra.target import (
-    FAILED,
-    SUCCEEDED,
     installed,
     is_core_device,
     stack_of,
     things_of,
     versions_of,
+    was_good,
+    went,
 )
 
 if TYPE_CHECKING:
@@ -86,26 +86,16 @@ def _of_target(
     client = clients.greengrass
     things = things_of(clients, target)
     devices = [thing for thing in things if is_core_device(client, thing)]
-    runs: set[Version] = set()
-    went: defaultdict[str, set[str]] = defaultdict(set)  # deployment to its states on the devices
-    for device in devices:
-        runs |= {(name, version) for name, (version, _) in installed(client, device).items()}
-        pages = client.get_paginator("list_effective_deployments").paginate(
-            coreDeviceThingName=device
-        )
-        for page in pages:
-            for one in page["effectiveDeployments"]:
-                went[one["deploymentId"]].add(one["coreDeviceExecutionStatus"])
-
-    def walked() -> Iterator[Past]:
-        for one in history:
-            states = went[one["deploymentId"]]
-            yield Past(
-                components=_ours(client, one),
-                good=bool(states & SUCCEEDED) and not states & FAILED,
-            )
-
-    return reachable(walked()) | runs
+    runs = frozenset(
+        (name, version)
+        for device in devices
+        for name, (version, _) in installed(client, device).items()
+    )
+    states = went(client, devices)
+    return runs | reachable(
+        Past(components=_ours(client, one), good=was_good(states[one["deploymentId"]]))
+        for one in history
+    )
 
 
 def _ours(client: GreengrassV2Client, deployment: DeploymentTypeDef) -> frozenset[Version]:

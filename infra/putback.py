@@ -17,7 +17,7 @@ from botocore.exceptions import ClientError
 
 from infra import policies
 from infra.clients import Clients
-from infra.target import FAILED, SUCCEEDED, deployments, execution, versions_of, without
+from infra.target import deployments, versions_of, was_good, went, without
 
 if TYPE_CHECKING:
     from mypy_boto3_greengrassv2 import GreengrassV2Client
@@ -83,11 +83,11 @@ def _last_good(
     ours: AbstractSet[str],
     devices: Sequence[str],
 ) -> GetDeploymentResponseTypeDef | None:
+    states = went(client, devices)
     for older in deployments(client, red["targetArn"]):
         if older["creationTimestamp"] >= red["creationTimestamp"]:
             continue
-        went = {execution(client, device, older["deploymentId"])[0] for device in devices}
-        if went & SUCCEEDED and not went & FAILED:
+        if was_good(states[older["deploymentId"]]):
             found = client.get_deployment(deploymentId=older["deploymentId"])
             if ours <= set(found.get("components", {})):
                 return found

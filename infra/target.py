@@ -7,7 +7,9 @@ doesn't name. So what others put there is carried on, as the target's latest dep
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -20,7 +22,7 @@ from infra.settings import STACK_TAG, Misconfigured, Settings
 
 if TYPE_CHECKING:
     from mypy_boto3_greengrassv2 import GreengrassV2Client
-    from mypy_boto3_greengrassv2.type_defs import DeploymentTypeDef
+    from mypy_boto3_greengrassv2.type_defs import DeploymentTypeDef, EffectiveDeploymentTypeDef
 
 SUCCEEDED = frozenset({"SUCCEEDED", "COMPLETED"})  # a group's word and a thing's
 FAILED = frozenset({"FAILED", "REJECTED", "TIMED_OUT", "CANCELED"})
@@ -256,17 +258,38 @@ def _change(component: str, had: str, has: str) -> str:
     return f"{component} {had} became {has}" if has else f"removes {component} {had}"
 
 
+def went(client: GreengrassV2Client, devices: Iterable[str]) -> defaultdict[str, set[str]]:
+    """The states of each deployment on these devices, each of which is asked once."""
+    states: defaultdict[str, set[str]] = defaultdict(set)
+    for device in devices:
+        for one in _effective(client, device):
+            states[one["deploymentId"]].add(one["coreDeviceExecutionStatus"])
+    return states
+
+
+def was_good(states: AbstractSet[str]) -> bool:
+    """Whether a deployment succeeded on a device and failed on none.
+
+    CANCELED is no failure of its own: a device that was off has it once the next one came.
+    """
+    return bool(states & SUCCEEDED) and states.isdisjoint(FAILED - {"CANCELED"})
+
+
 def execution(
     client: GreengrassV2Client, device: str, deployment: str
 ) -> tuple[str, str, tuple[str, ...]]:
     """How a deployment goes on one device: status, reason, and the stack of error names."""
+    for one in _effective(client, device):
+        if one["deploymentId"] == deployment:
+            errors = one.get("statusDetails", {}).get("errorStack", [])
+            return one["coreDeviceExecutionStatus"], one.get("reason", ""), tuple(errors)
+    return "QUEUED", "", ()  # the device hasn't heard of it yet
+
+
+def _effective(client: GreengrassV2Client, device: str) -> Iterator[EffectiveDeploymentTypeDef]:
     pages = client.get_paginator("list_effective_deployments").paginate(coreDeviceThingName=device)
     for page in pages:
-        for one in page["effectiveDeployments"]:
-            if one["deploymentId"] == deployment:
-                errors = one.get("statusDetails", {}).get("errorStack", [])
-                return one["coreDeviceExecutionStatus"], one.get("reason", ""), tuple(errors)
-    return "QUEUED", "", ()  # the device hasn't heard of it yet
+        yield from page["effectiveDeployments"]
 
 
 def installed(client: GreengrassV2Client, device: str) -> dict[str, tuple[str, str]]:

@@ -18,7 +18,7 @@ from infra.answering import Answering, StaysBroken, wait
 from infra.answering import _AnsweringProvider as Provider
 from infra.clients import Clients
 from infra.policies import read_release
-from infra.putback import Rights
+from infra.putback import Rights, put_back
 from infra.recipe import CHECK, CONSUMER, SERVICE
 from infra.target import FAILED
 from infra.waiting import Clock, RolloutFailed
@@ -246,6 +246,7 @@ def arriving(
     clients: Clients,
     *events: Callable[[], object],
     red: dict[str, Any] | None = None,
+    devices: Sequence[str] = ("press-1",),
 ) -> tuple[str, str]:
     """What a release that is red says, and the name of the target's latest deployment then."""
     components = red or {name: spec(one) for name, one in WANTED.items()}
@@ -258,7 +259,7 @@ def arriving(
             clients,
             deployment=deployment,
             components=WANTED,
-            devices=["press-1"],
+            devices=devices,
             quorum=100,
             name=NAME,
             rights=RIGHTS,
@@ -288,6 +289,38 @@ def test_what_stays_broken_makes_room_for_the_last_release_that_was_good(
     assert f"put back and answers again: {SERVICE} 1.0.0" in said
     assert account.deployments[-1]["components"] == good, "others' stay as they were"
     assert latest.startswith(f"{NAME} (after "), "this stack's own, and none that is made again"
+
+
+def test_a_release_that_a_device_was_off_for_was_good_on_the_others(
+    account: Account, clients: Clients
+) -> None:
+    """It is CANCELED there as soon as the next one comes."""
+    good = account.deploy(THING_ARN, NAME, {name: spec(one) for name, one in BEFORE.items()})
+    account.devices["press-1"].deploys(good, "COMPLETED")
+    account.devices["press-2"] = Device()
+    account.devices["press-2"].deploys(good, "CANCELED")
+    arriving(account, clients, devices=["press-1", "press-2"])
+    assert account.deployments[-1]["components"] == account.deployments[0]["components"]
+
+
+def test_however_long_the_history_each_device_is_asked_once_for_it(
+    account: Account, clients: Clients
+) -> None:
+    press = account.devices["press-1"]
+    for number in range(5):
+        red = account.deploy(THING_ARN, NAME, {SERVICE: spec(f"0.0.{number}")})
+        press.deploys(red, "FAILED")
+    deployment = account.deploy(THING_ARN, NAME, {name: spec(one) for name, one in WANTED.items()})
+    put_back(
+        clients,
+        deployment=deployment,
+        ours=WANTED.keys(),
+        devices=["press-1"],
+        name=NAME,
+        rights=RIGHTS,
+    )
+    asked = [name for name, _ in account.asked].count("ListEffectiveDeployments")
+    assert asked == len(press.executions), "each page once, and not once for each deployment"
 
 
 def test_what_is_put_back_may_be_read_again_file_by_file(

@@ -289,6 +289,20 @@ def test_what_runs_on_a_device_of_any_target_stays(
     assert len(published.kept) == 3, "OLD runs on press-9, MIDDLE is the way back"
 
 
+def test_a_release_that_a_device_was_off_for_is_a_way_back_all_the_same(
+    published: Published, account: Account, clients: Clients
+) -> None:
+    """It is CANCELED there as soon as the next one comes, and was good on the others."""
+    account.groups = {"presses": ["press-1", "press-2"]}
+    account.devices["press-2"] = Device()
+    for content in (OLD, MIDDLE, NEW):
+        found = published.deploy(content, GROUP)
+        account.devices["press-1"].deploys(found, "SUCCEEDED")
+        account.devices["press-2"].deploys(found, "CANCELED")
+    published.prune(clients)
+    assert len(published.kept) == 2, "MIDDLE is the way back, and nobody goes on to OLD"
+
+
 def test_of_releases_with_a_version_that_was_deployed_by_hand_the_newest_stays(
     account: Account, clients: Clients
 ) -> None:
