@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,6 +19,7 @@ from typing import Any
 
 MARK = "<!-- edge-inference: device plans -->"
 MOST = 65_536  # characters that GitHub takes in a comment
+FIRST = ("### Rights", "### Findings")  # of a page that is cut: what a reviewer must not miss
 _PAGE = 100
 _SECONDS = 30.0
 
@@ -32,12 +34,17 @@ def body(stacks: Sequence[str], plans: Path, run: str) -> str:
 
 
 def _page(name: str, plan: Path, run: str, room: int) -> str:
-    if not plan.is_file():
-        return f"## {name}\n\nNo plan: its preview failed, [see the run]({run}).\n"
-    text = plan.read_text()
+    text = plan.read_text() if plan.is_file() else ""
+    if not text:
+        return f"## {name}\n\nNo plan: [the run]({run}) says why.\n"
     if len(text) <= room:
         return text
-    return f"{text[: text.rindex(chr(10), 0, room - 200)]}\n\n… cut here, [all of it]({run}).\n"
+    head, *sections = re.split(r"^(?=### )", text, flags=re.MULTILINE)
+    sections.sort(key=lambda one: not one.startswith(FIRST))
+    kept = "".join([head, *sections])[: room - 200].rpartition("\n")[0]
+    return (
+        f"{kept}\n\n… cut here: `make plan STACK={name}` prints all, [the run]({run}) keeps it.\n"
+    )
 
 
 def put(api: str, token: str, repository: str, number: str, text: str) -> None:

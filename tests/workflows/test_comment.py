@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from fleet.comment import MARK, MOST, body, put
+from fleet.comment import FIRST, MARK, MOST, body, put
 
 RUN = "https://github.example/acme/line/actions/runs/7"
 
@@ -94,11 +94,13 @@ def test_a_long_discussion_and_somebody_s_quote_don_t_hide_it(github: GitHub) ->
     ], "on the second page, and a person's words are a person's"
 
 
-def test_a_plan_that_failed_is_named(tmp_path: Path) -> None:
+def test_a_stack_without_a_plan_is_named(tmp_path: Path) -> None:
     (tmp_path / "dev.md").write_text("# Plan of dev\n")
-    said = body(["dev", "press-2"], tmp_path, RUN)
+    (tmp_path / "press-3.md").touch()  # the shell makes the file before the plan is made
+    said = body(["dev", "press-2", "press-3"], tmp_path, RUN)
     assert "# Plan of dev" in said
-    assert f"## press-2\n\nNo plan: its preview failed, [see the run]({RUN})." in said
+    for name in ("press-2", "press-3"):
+        assert f"## {name}\n\nNo plan: [the run]({RUN}) says why." in said
 
 
 def test_long_plans_share_the_room_and_say_where_they_go_on(tmp_path: Path) -> None:
@@ -106,8 +108,24 @@ def test_long_plans_share_the_room_and_say_where_they_go_on(tmp_path: Path) -> N
         (tmp_path / f"{name}.md").write_text(f"# {name}\n" + "one more line\n" * 9000)
     said = body(["dev", "press-2", "press-3"], tmp_path, RUN)
     assert len(said) <= MOST, "GitHub refuses a longer one"
-    assert said.count("cut here") == 3
-    assert "# press-3" in said, "the last stack isn't what is cut away"
+    for name in ("dev", "press-2", "press-3"):
+        assert f"# {name}\n" in said, "the last stack isn't what is cut away"
+        assert f"cut here: `make plan STACK={name}` prints all, [the run]({RUN}) keeps it" in said
+
+
+def test_what_is_cut_of_a_long_plan_are_its_devices(tmp_path: Path) -> None:
+    rights, findings = "### Rights and exposure\n\n- `+` much\n", "### Findings\n\n- a warning\n"
+    page = "## Plan\n\nsummary\n\n### thing group `line`\n\n" + "| a device |\n" * 9000
+    (tmp_path / "dev.md").write_text(page + rights + findings + "### Cost\n")
+    said = body(["dev"], tmp_path, RUN)
+    assert f"summary\n\n{rights}{findings}### thing group `line`" in said
+    assert "### Cost" not in said
+
+
+def test_a_plan_s_page_has_the_headings_that_a_cut_one_keeps() -> None:
+    """Read, not imported: the comment's job installs nothing of what a plan needs."""
+    page = (Path(__file__).parents[2] / "fleet/page.py").read_text()
+    assert [heading for heading in FIRST if f'"{heading}' not in page] == []
 
 
 def test_no_stack_is_said_too(tmp_path: Path) -> None:

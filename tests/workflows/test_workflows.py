@@ -93,6 +93,13 @@ def test_the_job_that_writes_to_a_pull_request_runs_none_of_its_code() -> None:
     assert checkout["with"]["ref"] == "${{ github.event.pull_request.base.sha }}"
 
 
+def test_the_page_of_a_refused_plan_reaches_the_comment() -> None:
+    steps = jobs("preview.yml")["plan"]["steps"]
+    [upload] = [one for one in steps if "upload-artifact" in one.get("uses", "")]
+    assert upload["if"] == "!cancelled()", "a red `make plan` has written why"
+    assert jobs("preview.yml")["comment"]["if"].startswith("!cancelled()")
+
+
 def test_a_running_up_is_never_cancelled_and_only_the_environment_deploys() -> None:
     assert read("up.yml")["concurrency"] == {"group": "up", "cancel-in-progress": False}
     deploying = {
