@@ -1,13 +1,10 @@
-"""Devices that answer, or a red update; devices that are clean, before a destroy goes on.
+"""Devices that answer, or a red update.
 
 AWS calls a deployment created when it is recorded. `Answering` waits for the devices themselves:
 the deployment succeeded on each, and each of our components runs in the wanted version,
 com.ml.check among them, which only golden answers let start. Nucleus Lite calls a deployment
-successful too easily, hence both. On destroy it takes our components off the devices before
-anything else goes: deleting a deployment leaves devices as they are.
-
-Both belong to one dynamic resource: its delete runs under a bare `pulumi destroy`, its failing
-create or update leaves the old state, so the next `up` waits again.
+successful too easily, hence both. A failing create or update leaves the old state, so the next `up`
+waits again; what takes our components off on destroy is another resource (infra/uninstall.py).
 """
 
 from __future__ import annotations
@@ -22,10 +19,10 @@ import pulumi
 from pulumi import dynamic
 
 from infra.clients import Clients
+from infra.destroy import Remembered
 from infra.putback import Rights, put_back
 from infra.seen import Seen, look, reasons
 from infra.target import FAILED, deployments
-from infra.uninstall import uninstall
 from infra.waiting import Clock, RolloutFailed, plain_failure
 
 if TYPE_CHECKING:
@@ -34,40 +31,18 @@ if TYPE_CHECKING:
 _STEADY_SECONDS = 5.0  # what crashes a second after its start is BROKEN by then: three starts
 
 
-class _AnsweringProvider(dynamic.ResourceProvider):
-    """Thin: the work is in `wait` and `uninstall`."""
-
-    serialize_as_secret_always = False
+class _AnsweringProvider(Remembered):
+    """Thin: the work is in `arrive`."""
 
     def create(self, props: dict[str, Any]) -> dynamic.CreateResult:
         with plain_failure():
             _wait(props)
-        return dynamic.CreateResult(id_=props["target"], outs=props)
+        return super().create(props)
 
-    def diff(self, _id: str, olds: dict[str, Any], news: dict[str, Any]) -> dynamic.DiffResult:
-        # without __provider: how this class is stored says nothing about the devices
-        changed = [key for key in news if key != "__provider" and olds.get(key) != news[key]]
-        return dynamic.DiffResult(
-            changes=bool(changed),
-            replaces=["target"] if "target" in changed else [],
-            delete_before_replace=False,
-        )
-
-    def update(self, _id: str, _olds: dict[str, Any], news: dict[str, Any]) -> dynamic.UpdateResult:
+    def update(self, id_: str, olds: dict[str, Any], news: dict[str, Any]) -> dynamic.UpdateResult:
         with plain_failure():
             _wait(news)
-        return dynamic.UpdateResult(outs=news)
-
-    def delete(self, _id: str, props: dict[str, Any]) -> None:
-        with plain_failure():
-            uninstall(
-                _clients(props).greengrass,
-                target=props["target"],
-                devices=props["devices"],
-                name=props["name"],
-                keep=props["deployment"],
-                clock=Clock(seconds=props["timeout"]),
-            )
+        return super().update(id_, olds, news)
 
 
 class Answering(dynamic.Resource, module="edge", name="Answering"):
@@ -81,13 +56,9 @@ class Answering(dynamic.Resource, module="edge", name="Answering"):
         super().__init__(_AnsweringProvider(), name, props, opts)
 
 
-def _clients(props: Mapping[str, Any]) -> Clients:
-    return Clients(region=props["region"], profile=props.get("profile"))
-
-
 def _wait(props: Mapping[str, Any]) -> None:
     arrive(
-        _clients(props),
+        Clients(region=props["region"], profile=props.get("profile")),
         deployment=props["deployment"],
         components=props["components"],
         devices=props["devices"],

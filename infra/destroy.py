@@ -30,6 +30,7 @@ class Remembered(dynamic.ResourceProvider):
         return dynamic.CreateResult(id_="kept", outs=props)
 
     def diff(self, _id: str, olds: dict[str, Any], news: dict[str, Any]) -> dynamic.DiffResult:
+        # without __provider: how a class is stored says nothing about what it stands for
         same = all(olds.get(key) == news[key] for key in news if key != "__provider")
         return dynamic.DiffResult(changes=not same)
 

@@ -89,14 +89,7 @@ def golden(model: Path, samples: Path, engine_name: str = Engine.EVALUATOR) -> G
 
 def _features(data: bytes, chosen: Engine) -> tuple[str, ...]:
     """The names by the device's own reader; raises its ModelRefused."""
-    if chosen is Engine.XGBOOST:
-        return _by_xgboost(data)
-    try:
-        return forest.read(data).feature_names
-    except forest.Unsupported as refused:
-        raise forest.Unsupported(
-            f"{refused}. Or let XGBoost itself answer: pulumi config set engine xgboost"
-        ) from refused
+    return _by_xgboost(data) if chosen is Engine.XGBOOST else forest.read(data).feature_names
 
 
 _READ = """

@@ -14,6 +14,7 @@ from infra.answering import Answering
 from infra.release import Release
 from infra.settings import Place, Settings
 from infra.target import Target
+from infra.uninstall import CleanDevices
 
 
 class Rollout(pulumi.ComponentResource):
@@ -47,6 +48,20 @@ class Rollout(pulumi.ComponentResource):
         others = target.kept(settings)
         for component, spec in sorted(others.items()):
             pulumi.log.info(f"keeps {component} {spec['componentVersion']} on {target.arn}")
+        where = {
+            "region": place.region,
+            "profile": place.profile,
+            "target": target.arn,
+            "devices": list(target.devices),
+            "name": f"{settings.project}/{settings.stack}",
+            "timeout": settings.rollout_timeout,
+        }
+        clean = CleanDevices(
+            f"{name}-clean-devices",
+            where | {"components": release.registered},
+            # on destroy these go only after it: a device that isn't clean may still need them
+            opts=pulumi.ResourceOptions(parent=self, depends_on=[rights]),
+        )
         deployment = greengrassv2.Deployment(
             f"{name}-deployment",
             target_arn=target.arn,
@@ -71,22 +86,19 @@ class Rollout(pulumi.ComponentResource):
             opts=pulumi.ResourceOptions(
                 parent=self,
                 delete_before_replace=False,  # or the device would be without a deployment
-                depends_on=[rights],  # no value of it says that a device may read by now
+                # no value of them says that a device may read by now, or will be cleaned in the end
+                depends_on=[rights, clean],
+                deleted_with=clean,  # which learns from it what of others stays, so deletes it last
             ),
         )
         answering = Answering(
             f"{name}-answering",
-            {
-                "region": place.region,
-                "profile": place.profile,
-                "target": target.arn,
-                "devices": list(target.devices),
+            where
+            | {
                 "deployment": deployment.deployment_id,
                 "components": release.components,  # known at preview, as the registered ones aren't
-                "name": f"{settings.project}/{settings.stack}",
                 "role": settings.device_role,
                 "policy": policy,
-                "timeout": settings.rollout_timeout,
                 "quorum": settings.quorum,
             },
             opts=pulumi.ResourceOptions(parent=self),

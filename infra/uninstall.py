@@ -1,13 +1,22 @@
-"""Devices that are clean before a destroy goes on: deleting a deployment changes none of them."""
+"""Devices that are clean before a destroy goes on: deleting a deployment changes none of them.
+
+`CleanDevices` is made before the deployment whose components it takes off: whatever becomes of an
+`up`, what may be on a device has somebody in the state who takes it off again.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import pulumi
+from pulumi import dynamic
+
+from infra.clients import Clients
+from infra.destroy import Remembered
 from infra.leftovers import unless_gone
-from infra.recipe import RECIPES
 from infra.settings import PROJECT_TAG, STACK_TAG
 from infra.target import (
     another_stack,
@@ -18,12 +27,37 @@ from infra.target import (
     latest_deployment,
     without,
 )
-from infra.waiting import Clock, RolloutFailed
+from infra.waiting import Clock, RolloutFailed, plain_failure
 
 if TYPE_CHECKING:
     from mypy_boto3_greengrassv2 import GreengrassV2Client
 
-_OURS = frozenset(RECIPES)
+
+class _CleanDevicesProvider(Remembered):
+    def diff(self, id_: str, olds: dict[str, Any], news: dict[str, Any]) -> dynamic.DiffResult:
+        found = super().diff(id_, olds, news)
+        if olds["target"] != news["target"]:
+            found.replaces = ["target"]
+            found.delete_before_replace = False  # the new target answers before the old is cleared
+        return found
+
+    def delete(self, _id: str, props: dict[str, Any]) -> None:
+        with plain_failure():
+            uninstall(
+                Clients(region=props["region"], profile=props.get("profile")).greengrass,
+                target=props["target"],
+                devices=props["devices"],
+                components=props["components"].keys(),
+                name=props["name"],
+                clock=Clock(seconds=props["timeout"]),
+            )
+
+
+class CleanDevices(dynamic.Resource, module="edge", name="CleanDevices"):
+    """Once it is destroyed, a target's devices and deployments are without our components."""
+
+    def __init__(self, name: str, props: dict[str, Any], opts: pulumi.ResourceOptions) -> None:
+        super().__init__(_CleanDevicesProvider(), name, props, opts)
 
 
 def uninstall(
@@ -31,21 +65,21 @@ def uninstall(
     *,
     target: str,
     devices: Sequence[str],
+    components: AbstractSet[str],
     name: str,
-    keep: str,
     clock: Clock,
     say: Callable[[str], None] = print,
 ) -> None:
     """Take our components off the devices, leave the others', and wait until that is so.
 
-    `keep` is the deployment that Pulumi itself deletes next. What earlier, killed updates left
-    under this stack's name goes here. A device whose record was deleted is gone for good. May be
-    run again after it was interrupted. Where another stack of this program has taken the target
-    over, the components there are that stack's, and stay.
+    Then all deployments go that have this stack's name, whether Pulumi's state knows them or a
+    killed or red update left them. A device whose record was deleted is gone for good. May be run
+    again after it was interrupted. Where another stack of this program has taken the target over,
+    the components there are that stack's, and stay.
     """
     devices = [device for device in devices if is_core_device(client, device)]
     latest = latest_deployment(client, target, devices)
-    ours = frozenset() if latest and another_stack(name, latest.name) else _OURS
+    ours = frozenset() if latest and another_stack(name, latest.name) else components
     others = latest.others(ours) if latest else {}
     ours_there = latest is not None and len(others) < len(latest.components)
     if ours_there or any(ours & installed(client, device).keys() for device in devices):
@@ -60,24 +94,24 @@ def uninstall(
     said: dict[str, str] = {}
     while True:
         left = {device: ours & installed(client, device).keys() for device in devices}
-        for device, components in left.items():
-            now = f"still has {', '.join(sorted(components))}" if components else "is clean"
+        for device, found in left.items():
+            now = f"still has {', '.join(sorted(found))}" if found else "is clean"
             if said.get(device) != now:
                 said[device] = now
                 say(f"{device} {now}")
         if not any(left.values()):
             break
         if not clock.tick():
-            stuck = ", ".join(device for device, components in left.items() if components)
+            stuck = ", ".join(device for device, found in left.items() if found)
             raise RolloutFailed(
                 f"{stuck} did not uninstall within {clock.seconds:.0f} s. Start the device, then"
                 " pulumi destroy again. If it is gone for good: make abandon-device"
                 f" DEVICE=NAME STACK={name.partition('/')[2]}, then pulumi destroy again"
             )
     for deployment in deployments(client, target):
-        found, called = deployment["deploymentId"], deployment.get("deploymentName", "")
-        if is_own(name, called) and found != keep and not (found == leaving and others):
+        id_, called = deployment["deploymentId"], deployment.get("deploymentName", "")
+        if is_own(name, called) and not (id_ == leaving and others):
             with unless_gone():
                 with suppress(client.exceptions.ConflictException):  # it was over before
-                    client.cancel_deployment(deploymentId=found)
-                client.delete_deployment(deploymentId=found)
+                    client.cancel_deployment(deploymentId=id_)
+                client.delete_deployment(deploymentId=id_)

@@ -39,6 +39,7 @@ _NODE = struct.Struct("=fhH")  # forest.c's Node
 _MAX_OFFSET = 2**15 - 1
 _BRIEF_STEPS = 100_000  # of walks through the trees, node to node: 0.2 ms (2026-11-23)
 _MAX_FEATURES = 2**15 - 1  # two slots each and one for the leaves, numbered by 16 bits
+_UBJSON = b"{L"  # where JSON has a quote, the length of the first key
 _SAVE_AGAIN = "Save it again with Booster.save_model('model.json')"
 _TRAIN_OTHERWISE = "Train it with booster gbtree, one output, numeric features and"
 
@@ -49,6 +50,12 @@ class ModelRefused(ValueError):
 
 class Unsupported(ModelRefused):
     """A sound file, for an evaluator that does more than adding up: XGBoost itself."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(
+            f"{reason}. Or let XGBoost itself answer, where that is one number a row:"
+            " pulumi config set engine xgboost"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,11 +81,13 @@ def model_id(data: bytes) -> str:
 
 def read(data: bytes) -> Model:
     """The model in a file that `Booster.save_model("….json")` wrote; raises ModelRefused."""
+    if data.startswith(_UBJSON):
+        raise Unsupported(f"the model is in XGBoost's binary format. {_SAVE_AGAIN}")
     try:
         document = json.loads(data)
     except (ValueError, RecursionError) as exc:
         raise ModelRefused(
-            f"the model is not JSON ({exc}): cut off, or in XGBoost's binary format. {_SAVE_AGAIN}"
+            f"the model is not JSON ({exc}): cut off, or not XGBoost's. {_SAVE_AGAIN}"
         ) from exc
     try:
         return _model(document, model_id(data))
@@ -123,7 +132,7 @@ def _model(document: Any, identity: str) -> Model:
         depths.append(flat.depth)
         largest_sum += flat.largest_leaf
     if largest_sum > FLOAT32_MAX / 2:
-        raise ModelRefused(
+        raise Unsupported(
             f"the model's leaves add up to {largest_sum:.3g}: its answers may be infinite, which"
             " JSON can't say. Train it on targets of a smaller scale"
         )
@@ -143,14 +152,17 @@ def _refuse_unsupported(learner: Any) -> None:
     reason = ""
     booster, objective = learner["gradient_booster"], learner["objective"]["name"]
     parameters = learner["learner_model_param"]
+    if (targets := int(parameters.get("num_target", 1))) > 1:
+        raise ModelRefused(
+            f"the model has {targets} targets, and an answer is one number a row. Train one model"
+            " for each"
+        )
     if booster["name"] != "gbtree":
         reason = f"the model's booster is {short(booster['name'])}"
     elif objective not in _SUMS:
         reason = f"the model's objective is {short(objective)}, whose output XGBoost transforms"
     elif int(parameters.get("num_class", 0)) > 1:
         reason = f"the model has {int(parameters['num_class'])} classes"
-    elif int(parameters.get("num_target", 1)) > 1:
-        reason = f"the model has {int(parameters['num_target'])} targets"
     elif any(booster["model"]["tree_info"]):
         reason = "the model's trees belong to several outputs"
     elif "c" in (learner.get("feature_types") or []):
@@ -164,9 +176,11 @@ def _refuse_unsupported(learner: Any) -> None:
 
 def _features(learner: Any) -> tuple[str, ...]:
     count = int(learner["learner_model_param"]["num_feature"])
-    if not 0 < count <= _MAX_FEATURES:
-        raise ModelRefused(
-            f"the model has {count} features; the device takes 1 to {_MAX_FEATURES}."
+    if count < 1:
+        raise ModelRefused(f"the model has {count} features. {_SAVE_AGAIN}")
+    if count > _MAX_FEATURES:
+        raise Unsupported(
+            f"the model has {count} features; the device takes at most {_MAX_FEATURES}."
             " Leave out those that no tree asks for"
         )
     names = learner.get("feature_names")
@@ -228,7 +242,7 @@ class _Tree:
                 " one_output_per_tree"
             )
         if any(tree.get("split_type", [])) or tree.get("categories"):
-            raise ModelRefused(
+            raise Unsupported(
                 f"tree {number} splits by category. Encode the categories as numbers, one column"
                 " each, and train again"
             )
@@ -273,7 +287,7 @@ class _Tree:
                 raise self._broken(f"feature {short(features[node])} at node {node}")
             offset = len(order) - place
             if offset > _MAX_OFFSET:
-                raise ModelRefused(
+                raise Unsupported(
                     f"tree {self._number} is too large: more than {_MAX_OFFSET} nodes between a"
                     " node and its children. Train with a smaller max_depth or max_leaves"
                 )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -87,7 +88,7 @@ def test_what_is_not_a_sum_of_numeric_trees_is_refused_by_name(
         data = train(**parameters)
     with pytest.raises(forest.ModelRefused, match=named) as refusal:
         forest.read(data)
-    assert "Train it" in str(refusal.value), "a refusal names the way out"
+    assert re.search("Train (it|one model)", str(refusal.value)), "a refusal names the way out"
 
 
 def _put(key: str, value: Any) -> Change:

@@ -32,6 +32,7 @@ class Registered:
     parent: str  # URN
     retained: bool
     deletes_first: bool
+    deleted_with: str  # URN
     before_create: tuple[str, ...]  # hooks
     before_update: tuple[str, ...]
 
@@ -56,6 +57,7 @@ class Engine(MockMonitor):
                     parent=request.parent,
                     retained=request.retainOnDelete,
                     deletes_first=request.deleteBeforeReplace,
+                    deleted_with=request.deletedWith,
                     before_create=tuple(request.hooks.before_create),
                     before_update=tuple(request.hooks.before_update),
                 )

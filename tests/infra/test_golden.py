@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -126,19 +127,112 @@ def test_a_model_that_the_device_would_refuse_is_refused_in_its_words(
     assert f"'{model}'" in str(refused.value)
 
 
+def logistic(folder: Path) -> Path:
+    return boosted(folder / "model.json", objective="binary:logistic")
+
+
+def binary(folder: Path) -> Path:
+    return boosted(folder / "model.ubj")
+
+
+def categorical(folder: Path) -> Path:
+    return boosted(folder / "model.json", feature_types=["c", "q"])
+
+
+def categorical_without_types(folder: Path) -> Path:
+    document = json.loads(categorical(folder).read_text())
+    document["learner"]["feature_types"] = []
+    return rewritten(folder, document)
+
+
+def of_many_features(folder: Path) -> Path:
+    return boosted(folder / "model.json", features=2**15)
+
+
+def a_complete_tree(folder: Path) -> Path:
+    """Of 131,071 nodes: a node of its last but one level is far from its children."""
+    document = json.loads(boosted(folder / "model.json").read_text())
+    tree, inner = document["learner"]["gradient_booster"]["model"]["trees"][0], 2**16 - 1
+    nodes = 2 * inner + 1
+    tree["left_children"] = [2 * node + 1 for node in range(inner)] + [-1] * (inner + 1)
+    tree["right_children"] = [2 * node + 2 for node in range(inner)] + [-1] * (inner + 1)
+    tree["parents"] = [2**31 - 1] + [(node - 1) // 2 for node in range(1, nodes)]
+    for key in ("split_indices", "default_left", "split_type"):
+        tree[key] = [0] * nodes
+    for key in ("split_conditions", "base_weights", "loss_changes", "sum_hessian"):
+        tree[key] = [0.0] * nodes
+    tree["tree_param"]["num_nodes"] = str(nodes)
+    return rewritten(folder, document)
+
+
+def of_huge_leaves(folder: Path) -> Path:
+    return boosted(folder / "model.json", base_score=2e38)
+
+
+def boosted(
+    path: Path, *, features: int = 2, feature_types: list[str] | None = None, **parameters: Any
+) -> Path:
+    """A model of three trees, saved where XGBoost's own suffixes say in what format."""
+    rows = np.random.default_rng(5).integers(0, 4, (100, features)).astype(np.float32)
+    matrix = xgboost.DMatrix(
+        rows,
+        label=rows[:, 0] > 1,
+        feature_names=[f"f{number}" for number in range(features)],
+        feature_types=feature_types,
+        enable_categorical=True,
+    )
+    xgboost.train({"nthread": 1, "max_depth": 2, **parameters}, matrix, 3).save_model(path)
+    return path
+
+
+def rewritten(folder: Path, document: Any) -> Path:
+    path = folder / "model.json"
+    path.write_text(json.dumps(document))
+    return path
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        logistic,
+        binary,
+        categorical,
+        categorical_without_types,
+        of_many_features,
+        a_complete_tree,
+        of_huge_leaves,
+    ],
+)
 def test_what_only_xgboost_itself_can_answer_goes_with_the_engine_that_the_refusal_names(
-    tmp_path: Path,
+    tmp_path: Path, make: Callable[[Path], Path]
 ) -> None:
-    rows = np.random.default_rng(5).normal(size=(100, 2)).astype(np.float32)
-    matrix = xgboost.DMatrix(rows, label=rows[:, 0] > 0, feature_names=["width", "age"])
-    model = tmp_path / "model.json"
-    booster = xgboost.train({"objective": "binary:logistic", "nthread": 1}, matrix, 3)
-    booster.save_model(model)
-    samples = written(tmp_path, [{"width": 1.0, "age": -1.0}])
-    with pytest.raises(Misconfigured, match=r"binary:logistic.*pulumi config set engine xgboost"):
+    model = make(tmp_path)
+    booster = xgboost.Booster(model_file=model)
+    names = booster.feature_names or []
+    samples = written(tmp_path, [dict.fromkeys(names, 1.0)])
+    with pytest.raises(Misconfigured, match="pulumi config set engine xgboost"):
         golden(model, samples)
-    expected = booster.predict(xgboost.DMatrix([[1.0, -1.0]], feature_names=["width", "age"]))
-    assert golden(model, samples, "xgboost").predictions == [float(expected[0])]
+    with pytest.raises(files.UnusableFile, match="pulumi config set engine xgboost"):
+        engine.load(model, Engine.EVALUATOR)  # a device that the model came to by another way
+    matrix = xgboost.DMatrix(
+        [[1.0] * len(names)],
+        feature_names=names,
+        feature_types=booster.feature_types,
+        enable_categorical=True,
+    )
+    expected = float(booster.predict(matrix)[0])
+    assert golden(model, samples, "xgboost").predictions == [expected]
+
+
+def test_what_no_engine_can_answer_is_refused_without_naming_one(tmp_path: Path) -> None:
+    rows = np.random.default_rng(5).normal(size=(100, 2)).astype(np.float32)
+    model = tmp_path / "model.json"
+    matrix = xgboost.DMatrix(rows, label=rows, feature_names=["width", "age"])
+    xgboost.train({"nthread": 1}, matrix, 1).save_model(model)
+    for name, says in (("evaluator", "2 targets"), ("xgboost", "2 numbers")):
+        with pytest.raises(Misconfigured, match=says) as refused:
+            golden(model, SAMPLES, name)
+        assert "config set engine" not in str(refused.value)
 
 
 @pytest.mark.parametrize(

@@ -241,10 +241,27 @@ def test_component_versions_are_kept_and_never_deleted_first(deployed: Engine) -
 def test_a_destroy_removes_the_kept_versions_only_after_the_devices_were_cleared(
     deployed: Engine,
 ) -> None:
-    answering, kept = deployed.one("edge:Answering"), deployed.one("edge:KeptVersions")
-    assert waits_for(deployed, answering, kept), "what is made first is destroyed last"
+    clean, kept = deployed.one("edge:CleanDevices"), deployed.one("edge:KeptVersions")
+    assert waits_for(deployed, clean, kept), "what is made first is destroyed last"
     tags = deployed.one("s3/bucket:Bucket").inputs["tags"]
     assert kept.inputs["tags"] == tags, "or it would sweep nothing, or too much"
+
+
+def test_whatever_becomes_of_an_up_a_destroy_clears_the_devices(deployed: Engine) -> None:
+    clean, deployment = deployed.one("edge:CleanDevices"), deployed.one("greengrassv2:Deployment")
+    assert clean.urn in deployment.depends_on, (
+        "killed between the two, an `up` would leave a device that no destroy knows of"
+    )
+    assert deployment.deleted_with == clean.urn, (
+        "deleted before, it couldn't say which components of others stay"
+    )
+
+
+def test_a_device_that_is_not_clean_yet_finds_what_it_runs(deployed: Engine) -> None:
+    clean = deployed.one("edge:CleanDevices")
+    for kind in ("RolePolicy", "s3/bucket:Bucket", "ecr/repository:Repository", ":Image"):
+        for needed in deployed.of_type(kind):
+            assert waits_for(deployed, clean, needed), f"a red destroy would have taken {kind}"
 
 
 def test_what_can_be_met_as_a_leftover_is_cleared_before_it_is_made(deployed: Engine) -> None:
@@ -487,7 +504,7 @@ def test_everything_of_ours_can_be_told_by_its_tags(deployed: Engine) -> None:
 
 
 def test_no_credential_is_stored(deployed: Engine) -> None:
-    for kind in ("edge:Answering", "edge:KeptVersions"):
+    for kind in ("edge:Answering", "edge:CleanDevices", "edge:KeptVersions"):
         assert set(deployed.one(kind).inputs) & {"password", "token", "secret"} == set()
     stored = json.dumps([one.inputs for one in deployed.of_type("pulumi-python")], default=vars)
     assert "nobody" not in stored, "the made-up access key of this test's account"
@@ -495,7 +512,8 @@ def test_no_credential_is_stored(deployed: Engine) -> None:
 
 def test_a_destroy_finds_the_code_that_an_older_up_has_named_in_the_state(deployed: Engine) -> None:
     homes = {
-        **{"edge:Answering": b"infra.answering", "edge:KeptVersions": b"infra.release"},
+        **{"edge:Answering": b"infra.answering", "edge:CleanDevices": b"infra.uninstall"},
+        "edge:KeptVersions": b"infra.release",
         **{"edge:Residue": b"infra.destroy", "edge:NobodyFollows": b"infra.destroy"},
     }
     for kind, home in homes.items():
@@ -646,6 +664,7 @@ def test_a_follower_builds_nothing_and_deploys_what_was_published(program: Progr
         "aws:iam/rolePolicy:RolePolicy",
         "aws-native:greengrassv2:Deployment",
         "pulumi-python:dynamic/edge:Answering",
+        "pulumi-python:dynamic/edge:CleanDevices",
         "pulumi-python:dynamic/edge:Residue",
     }, "no image, no bucket, no version of its own"
     asked = engine.one("greengrassv2:Deployment").inputs["components"]

@@ -8,11 +8,33 @@ from typing import Any
 import pytest
 
 from infra.clients import Clients
-from infra.uninstall import uninstall
+from infra.uninstall import CleanDevices, uninstall
+from infra.uninstall import _CleanDevicesProvider as Provider
 from infra.waiting import Clock, RolloutFailed
-from tests.infra.fakes import GOOD, NAME, OTHER, THING_ARN, WANTED, Account, Killed, Time, spec
+from tests.infra.fakes import (
+    GOOD,
+    NAME,
+    OTHER,
+    REGION,
+    THING_ARN,
+    WANTED,
+    Account,
+    Killed,
+    Time,
+    spec,
+)
 
 OTHERS = {"com.other": spec("1.0.0", configurationUpdate={"merge": '{"a":1}'})}
+
+PROPS: dict[str, Any] = {
+    "region": REGION,
+    "profile": None,
+    "target": THING_ARN,
+    "devices": ["press-1"],
+    "components": WANTED,
+    "name": NAME,
+    "timeout": 0,
+}
 
 
 def devices_obey(account: Account) -> None:
@@ -32,7 +54,6 @@ class Destroy:
 
     def __init__(self, account: Account, clients: Clients) -> None:
         self._account, self._clients = account, clients
-        self.keep = ""
         self.said: list[str] = []
         self.obedient = True
 
@@ -44,8 +65,8 @@ class Destroy:
             self._clients.greengrass,
             target=THING_ARN,
             devices=["press-1"],
+            components=WANTED.keys(),
             name=NAME,
-            keep=self.keep,
             clock=Clock(seconds=60, now=time.now, pause=time.pause),
             say=self.said.append,
         )
@@ -56,22 +77,20 @@ def destroy(account: Account, clients: Clients) -> Destroy:
     return Destroy(account, clients)
 
 
-def released(account: Account, destroy: Destroy, others: dict[str, Any]) -> None:
+def released(account: Account, others: dict[str, Any]) -> None:
     """The release runs beside others' components; an earlier, killed `up` left a deployment."""
     ours = {name: spec(version) for name, version in WANTED.items()}
     account.deploy(THING_ARN, "by hand", others)
     account.deploy(THING_ARN, f"{NAME} (after 1234)", {**others, **ours})
-    destroy.keep = account.deploy(THING_ARN, NAME, {**others, **ours})
+    account.deploy(THING_ARN, NAME, {**others, **ours})
     account.devices["press-1"].installed = {**GOOD, **(OTHER if others else {})}
 
 
-def test_ours_leave_the_device_and_the_account_but_for_what_pulumi_deletes_itself(
-    account: Account, destroy: Destroy
-) -> None:
-    released(account, destroy, {})
+def test_ours_leave_the_device_and_the_account(account: Account, destroy: Destroy) -> None:
+    released(account, {})
     destroy.run()
     assert account.devices["press-1"].installed == {}
-    assert left(account) == {"by hand": set(), NAME: set(WANTED)}, (
+    assert left(account) == {"by hand": set()}, (
         "what killed updates left is in nobody's state: who, if not we?"
     )
     assert destroy.said == [f"press-1 still has {', '.join(sorted(WANTED))}", "press-1 is clean"]
@@ -80,12 +99,11 @@ def test_ours_leave_the_device_and_the_account_but_for_what_pulumi_deletes_itsel
 def test_others_components_stay_with_their_configuration(
     account: Account, destroy: Destroy
 ) -> None:
-    released(account, destroy, OTHERS)
+    released(account, OTHERS)
     destroy.run()
     assert account.devices["press-1"].installed == OTHER
     assert left(account) == {
         "by hand": {"com.other"},
-        NAME: set(WANTED) | {"com.other"},
         f"without {NAME}": {"com.other"},
     }, "the deployment that keeps theirs on the device has to stay"
     assert account.deployments[-1]["components"] == OTHERS
@@ -97,12 +115,12 @@ def test_others_components_stay_with_their_configuration(
 def test_a_destroy_that_was_killed_at_any_request_is_finished_by_the_next(
     account: Account, destroy: Destroy, others: dict[str, Any]
 ) -> None:
-    released(account, destroy, others)
+    released(account, others)
     destroy.run()
     requests, expected = len(account.asked), left(account)
     for killed_after in range(requests):
         account.deployments.clear()
-        released(account, destroy, others)
+        released(account, others)
         with pytest.raises(Killed):
             destroy.run(killed_after)
         destroy.run()
@@ -111,7 +129,7 @@ def test_a_destroy_that_was_killed_at_any_request_is_finished_by_the_next(
 
 
 def test_a_destroy_after_a_destroy_changes_nothing(account: Account, destroy: Destroy) -> None:
-    released(account, destroy, OTHERS)
+    released(account, OTHERS)
     destroy.run()
     before, changes = left(account), len(account.changes)
     destroy.run()
@@ -131,7 +149,7 @@ def test_where_nothing_of_ours_is_there_the_devices_are_left_alone(
 def test_ours_go_although_somebody_else_s_deployment_came_after(
     account: Account, destroy: Destroy
 ) -> None:
-    released(account, destroy, {})
+    released(account, {})
     account.deploy(THING_ARN, "by hand, later", OTHERS)
     account.devices["press-1"].installed |= OTHER
     destroy.run()
@@ -143,7 +161,7 @@ def test_the_deployments_of_a_stack_whose_name_begins_like_ours_stay(
     account: Account, destroy: Destroy
 ) -> None:
     account.deploy(THING_ARN, f"{NAME}2", OTHERS)
-    released(account, destroy, {})
+    released(account, {})
     destroy.run()
     assert f"{NAME}2" in left(account)
 
@@ -151,7 +169,7 @@ def test_the_deployments_of_a_stack_whose_name_begins_like_ours_stay(
 def test_a_stack_that_has_taken_the_device_over_keeps_its_release_there(
     account: Account, destroy: Destroy
 ) -> None:
-    released(account, destroy, {})
+    released(account, {})
     ours = {name: spec("2.0.0") for name in WANTED}
     account.deploy(THING_ARN, "edge-inference/press-1", ours)
     installed = dict.fromkeys(WANTED, ("2.0.0", "RUNNING"))
@@ -167,7 +185,7 @@ def test_a_stack_that_has_taken_the_device_over_keeps_its_release_there(
 def test_a_device_that_does_not_obey_is_named_with_what_to_type(
     account: Account, destroy: Destroy
 ) -> None:
-    released(account, destroy, {})
+    released(account, {})
     destroy.obedient = False
     with pytest.raises(RolloutFailed, match="press-1 did not uninstall within 60 s") as failed:
         destroy.run()
@@ -179,10 +197,39 @@ def test_a_device_that_does_not_obey_is_named_with_what_to_type(
 def test_a_device_that_is_gone_for_good_is_not_waited_for(
     account: Account, destroy: Destroy
 ) -> None:
-    released(account, destroy, {})
+    released(account, {})
     destroy.obedient = False
     with pytest.raises(RolloutFailed):
         destroy.run()
     del account.devices["press-1"]  # as the message advises
     destroy.run()
-    assert left(account) == {"by hand": set(), NAME: set(WANTED)}
+    assert left(account) == {"by hand": set()}
+
+
+# Between Pulumi and the devices
+
+
+def test_a_destroy_ends_at_the_devices(account: Account) -> None:
+    released(account, {})
+    account.devices["press-1"].installed = {}
+    Provider().delete("id", PROPS)
+    assert "CreateDeployment" in account.changes, "a deployment without ours reaches the device"
+    assert left(account) == {"by hand": set()}
+
+
+def test_another_target_is_deployed_to_before_the_old_one_is_cleared() -> None:
+    diff = Provider().diff("id", PROPS, PROPS | {"target": "another"})
+    assert (diff.changes, diff.replaces, diff.delete_before_replace) == (True, ["target"], False)
+
+
+@pytest.mark.parametrize("key", ["components", "devices", "timeout", "name"])
+def test_what_else_changes_is_only_remembered(key: str) -> None:
+    diff = Provider().diff("id", PROPS, PROPS | {key: "another"})
+    assert diff.changes
+    assert not diff.replaces, "a replacement would uninstall what it has just installed"
+
+
+def test_its_place_in_the_state_does_not_move() -> None:
+    assert CleanDevices._resource_type_name == "dynamic/edge:CleanDevices", (
+        "a stack of today would uninstall its devices to take on the new name"
+    )
