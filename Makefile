@@ -14,10 +14,10 @@ DEVICE :=
 NAME :=
 YES :=
 
-.PHONY: help setup up down start plan status console logs rollback new-device abandon-device env preview deploy drift images ci-roles ci-stacks ci-comment check test test-quick bench train clean
+.PHONY: help setup up down start plan status console logs rollback new-device abandon-device lint env preview deploy drift images ci-roles ci-stacks ci-comment check test test-quick test-whole test-crashes test-sabotage bench train clean
 
 help:  ## print this
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {gsub(/\$$\$$/, "$$", $$2); printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {gsub(/\$$\$$/, "$$", $$2); printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(STAMP)  ## install the Python packages into .venv
 
@@ -51,6 +51,9 @@ new-device: $(STAMP)  ## write one more stack file: make new-device NAME=press-3
 abandon-device: $(STAMP)  ## wait no more for a device that is gone for good: make abandon-device DEVICE=press-1 [STACK=dev] [YES=1]
 	@$(THERE) $(BIN)/python -m fleet abandon-device $(DEVICE) --stack $(or $(STACK),local) $(if $(YES),--yes)
 
+lint: $(STAMP)  ## check recipes for both runtimes, or list the rules: make lint [RECIPE="recipe.yaml components/"]
+	@$(BIN)/python -m fleet lint $(or $(RECIPE),--rules)
+
 env: $(STAMP)  ## print what points a shell at greenhouse: eval "$$(make -s env)"
 	@$(BIN)/python -m greenhouse env
 
@@ -80,12 +83,22 @@ check: $(STAMP)  ## ruff, mypy --strict, actionlint and zizmor
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy .
 	@$(BIN)/python -m greenhouse.toolchain.actionlint && $(BIN)/zizmor --offline --quiet --persona pedantic .github/workflows
 
+TESTS = $(BIN)/python -m greenhouse.toolchain && $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
+
 test: $(STAMP)  ## every test but the live ones: pure, greenhouse, and the whole way
-	@$(BIN)/python -m greenhouse.toolchain
-	@$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
+	@$(TESTS)
 
 test-quick: $(STAMP)  ## the tests that need neither a Docker engine nor the Pulumi CLI
 	@$(BIN)/python -m pytest -m "not live and not docker and not whole"
+
+test-whole: $(STAMP)  ## the tests that test-quick leaves out
+	@$(TESTS) -m "docker or whole"
+
+test-crashes: $(STAMP)  ## of these: whatever is killed, and wherever, the next up converges
+	@$(TESTS) tests/whole/test_crashes.py
+
+test-sabotage: $(STAMP)  ## of these: whatever is broken on purpose, up is red with its reason
+	@$(TESTS) tests/whole/test_sabotage.py
 
 bench: $(STAMP)  ## the figures of docs/benchmarks.md: make bench [ARGS="--only NAME"]
 	@$(BIN)/python -m tests.bench $(ARGS)
