@@ -40,11 +40,11 @@ class Model:
 class Booster:
     """Rows in, one number for each out, as XGBoost's float32. One call at a time."""
 
-    def __init__(self, data: bytes, library: Path | None = None) -> None:
+    def __init__(self, data: bytes) -> None:
         """Load what any `Booster.save_model` wrote; raises ModelRefused."""
         if len(data) < _SHORTEST:
             raise ModelRefused(f"the model has {len(data)} bytes: cut off. Copy it again")
-        self._lib = ctypes.CDLL(str(library or _installed()))
+        self._lib = ctypes.CDLL(str(_installed()))
         self._lib.XGBGetLastError.restype = ctypes.c_char_p
         self._handle = ctypes.c_void_p()
         self._call("XGBoosterCreate", None, ctypes.c_uint64(0), ctypes.byref(self._handle))

@@ -49,6 +49,11 @@ def load(path: Path, engine: Engine) -> Evaluator:
         return forest.Evaluator(forest.read(data))
     except forest.ModelRefused as exc:
         raise UnusableFile(f"{path}: {exc}") from exc
+    except OSError as exc:  # of loading the library: reading a file has refusals of its own
+        raise UnusableFile(
+            f"engine {engine} can't be loaded: {exc}. The image is incomplete, or built for another"
+            " architecture than this device's: see `architectures`, and publish it again"
+        ) from exc
 
 
 def unpacked(data: bytes) -> bytes:

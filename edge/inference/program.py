@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import traceback
 from collections.abc import Callable
 
 from . import log
@@ -19,8 +20,10 @@ def run(program: Callable[[Nucleus], Exit]) -> Exit:
         return _fatal(exc, Exit.UNUSABLE_FILE)
     except Unreachable as exc:
         return _fatal(exc, Exit.UNREACHABLE)
+    except Exception as exc:  # else a bare traceback and exit 1, which says that the check failed
+        return _fatal(exc, Exit.INTERNAL, traceback=traceback.format_exc())
 
 
-def _fatal(exc: Exception, code: Exit) -> Exit:
-    log.event("fatal", message=str(exc), exit=code)
+def _fatal(exc: Exception, code: Exit, **more: str) -> Exit:
+    log.event("fatal", message=str(exc), exit=code, **more)
     return code

@@ -23,6 +23,7 @@ class Exit(IntEnum):
     USAGE = 64
     UNUSABLE_FILE = 65  # model, samples or golden answers
     UNREACHABLE = 69  # no IPC: never reached, or lost for good
+    INTERNAL = 70  # a fault of ours, with a traceback in the log
 
 
 class Engine(StrEnum):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import bz2
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -15,6 +16,7 @@ from typing import Any
 import pytest
 
 from consumer.consumer import OUTAGE
+from inference.forest import LIBRARY
 from inference.ipc import CLOSE_SECONDS
 from inference.protocol import ANSWER_TOPIC, REQUEST_TOPIC, encode_request
 from inference.serve import LAST_ANSWERS_SECONDS
@@ -364,6 +366,30 @@ def test_samples_and_golden_answers_that_cant_be_used_are_65(
         check = start("com.ml.check", "-m", "inference", "check", *arguments)
         assert check.ends() == 65
         assert "broken.json" in check.events[-1]["message"]
+
+
+def test_a_library_that_cant_be_loaded_is_65(start: Start, runtime: Path, tmp_path: Path) -> None:
+    app = tmp_path / "app"
+    shutil.copytree(runtime, app)
+    library = app / "inference" / LIBRARY.name
+    for break_it in (library.unlink, lambda: library.write_bytes(b"of another machine")):
+        break_it()
+        command = ("-m", "inference", "serve", "--model", MODEL)
+        service = start("com.ml.xgboost", *command, PYTHONPATH=str(app))
+        assert service.ends() == 65
+        (fatal,) = service.events
+        assert (fatal["event"], fatal["exit"]) == ("fatal", 65)
+        assert LIBRARY.name in fatal["message"]
+        assert "architecture" in fatal["message"]
+
+
+def test_a_fault_of_ours_is_70_and_one_line_of_the_log(start: Start) -> None:
+    service = serving_with(start, "serve.load = None")
+    assert service.ends() == 70, "1 would say that the check failed"
+    (fatal,) = service.events
+    assert (fatal["event"], fatal["exit"]) == ("fatal", 70)
+    assert "not callable" in fatal["message"]
+    assert "serve.py" in fatal["traceback"]
 
 
 def test_no_nucleus_is_69(start: Start) -> None:
