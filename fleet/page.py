@@ -1,7 +1,8 @@
 """A plan as one Markdown page, for a reviewer who has a minute.
 
-The order is fixed, so two pages of one plan are equal. GitHub refuses a comment of more than 65,536
-characters; a longer page is cut at a line, and says so.
+The order is fixed, so two pages of one plan are equal. Rights and findings come before the devices:
+a page of a large fleet is too long for a comment on GitHub, which has its beginning
+(fleet/comment.py).
 """
 
 from __future__ import annotations
@@ -14,31 +15,23 @@ from fleet.plan import Download, Gate, Group, Kind, Plan, TargetPlan
 from fleet.preview import UNKNOWN
 from infra.recipe import SERVICE
 
-LIMIT = 60_000  # characters; leaves room for what a workflow puts around it
 _NAMES_SHOWN, _CAUGHT_SHOWN = 10, 3
-
-
-def marker(stack: str) -> str:
-    """The first line: by it a workflow finds its comment again."""
-    return f"<!-- device plan: {stack} -->"
 
 
 def render(plan: Plan, gates: Sequence[Gate] = ()) -> str:
     """The page, ending in a newline."""
     lines = [
-        marker(plan.stack),
         f"## Device plan: {'destroy ' if plan.destroys else ''}stack `{plan.stack}`",
         "",
         *_summary(plan),
         "",
         *_gates(plan, gates),
+        *_rights(plan),
+        *_findings(plan),
+        *(line for target in plan.targets for line in _target(target)),
+        *_costs(plan),
     ]
-    for target in plan.targets:
-        lines += _target(target)
-    lines += _rights(plan)
-    lines += _findings(plan)
-    lines += _costs(plan)
-    return _cut(lines)
+    return "\n".join(lines).rstrip() + "\n"
 
 
 def _summary(plan: Plan) -> Iterator[str]:
@@ -238,18 +231,3 @@ def _count(number: int, what: str) -> str:
 
 def _cell(text: str) -> str:
     return text.replace("|", "\\|").replace("\n", " ")
-
-
-def _cut(lines: Sequence[str]) -> str:
-    """At most LIMIT characters; a line is whole or not there."""
-    text = "\n".join(lines)
-    if len(text) < LIMIT:
-        return f"{text.rstrip()}\n"
-    kept, used = [], 0
-    for line in lines:
-        used += len(line) + 1
-        if used > LIMIT - 200:
-            break
-        kept.append(line)
-    note = f"**Cut here: {len(lines) - len(kept)} more lines; `make plan` prints them all.**"
-    return "\n".join([*kept, "", note, ""])

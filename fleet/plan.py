@@ -79,7 +79,7 @@ class Download:
 
 @dataclass(frozen=True, kw_only=True)
 class Group:
-    """Devices to which the same happens."""
+    """Devices of one kind, to which the same happens."""
 
     devices: tuple[Device, ...]
     changes: tuple[Change, ...]
@@ -287,21 +287,20 @@ def _retargeted(image: Resource) -> bool:
 
 def _target_plan(target: Target, preview: Preview, known: _Known) -> TargetPlan:
     wanted = _wanted(target, preview)
-    alike: dict[Any, list[Device]] = {}
-    of: dict[Any, tuple[tuple[Change, ...], Download]] = {}
+    alike: dict[tuple[tuple[Change, ...], Download, tuple[str, ...]], list[Device]] = {}
     for device in sorted(target.devices, key=lambda one: one.name):
         changes = tuple(_changes(target, device, wanted, known))
         download = _download(device, changes, known)
-        alike.setdefault((changes, download), []).append(device)
-        of[changes, download] = changes, download
+        kind = (device.architecture, device.runtime, device.nucleus)
+        alike.setdefault((changes, download, kind), []).append(device)
     groups = []
-    for key, devices in alike.items():
+    for (changes, download, _), devices in alike.items():
         seconds = [time for device in devices for time in _durations(device)]
         groups.append(
             Group(
                 devices=tuple(devices),
-                changes=of[key][0],
-                download=of[key][1],
+                changes=changes,
+                download=download,
                 seconds=statistics.median(seconds) if seconds else None,
                 counted=len(seconds),
             )

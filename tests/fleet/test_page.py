@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from fleet import page, preview
+from fleet import comment, page, preview
 from fleet.plan import Gate
 from tests.fleet.recording import FOLDER, Recording
 
@@ -26,17 +26,27 @@ def test_there_are_recordings_to_look_at() -> None:
     assert len(NAMES) >= 5
 
 
-def test_a_long_page_is_cut_at_a_line_and_says_so() -> None:
-    recording = Recording.read("nothing")
+def test_a_page_too_long_for_a_comment_is_whole_and_begins_with_what_must_not_be_missed() -> None:
+    recording = Recording.read("first")
     document = json.loads(recording.preview)
-    document["diagnostics"] = [
-        {"severity": "warning", "message": f"finding {number} of very many"}
-        for number in range(5000)
-    ]
-    text = replace(recording, preview=json.dumps(document)).page()
-    assert page.LIMIT - 500 < len(text) <= page.LIMIT, "GitHub refuses more than 65,536 characters"
-    assert text.endswith("`make plan` prints them all.**\n")
-    assert all(line.endswith("many") for line in text.splitlines() if "finding " in line[:12])
+    document["diagnostics"] = [{"severity": "warning", "message": "lite-thing: never arrives"}]
+    [target] = recording.targets
+    fleet = tuple(  # each of a kind of its own
+        replace(
+            target.devices[0], name=f"press-{number:04}", nucleus=f"2.{number}.0", drift=("odd",)
+        )
+        for number in range(300)
+    )
+    text = replace(
+        recording,
+        preview=json.dumps(document),
+        targets=(replace(target, devices=fleet),),
+    ).page()
+    assert len(text) > comment.MOST
+    assert "press-0299" in text, "make plan prints all of it"
+    begins = text[:4000]
+    assert "Allow s3:GetObject" in begins
+    assert "lite-thing: never arrives" in begins
 
 
 def test_another_engine_s_image_is_not_taken_to_be_as_large_as_today_s() -> None:
@@ -61,6 +71,26 @@ def test_devices_that_fare_alike_share_a_table() -> None:
     assert text.count("| com.ml.check |") == 1
     assert "press-0000, press-0001" in text
     assert "and 1490 more" in text
+
+
+def test_devices_of_another_kind_have_a_table_of_their_own() -> None:
+    recording = Recording.read("nothing")
+    [target] = recording.targets
+    first = target.devices[0]
+    others = (
+        replace(first, name="press-2", architecture="aarch64"),
+        replace(first, name="press-3", runtime="aws_nucleus_lite"),
+        replace(first, name="press-4", nucleus="2.9.0"),
+        replace(first, name="press-5"),
+    )
+    text = replace(recording, targets=(replace(target, devices=(first, *others)),)).page()
+    for heading in (
+        "**press-1, press-5** · amd64, aws_nucleus_classic 2.18.0",
+        "**press-2** · aarch64, aws_nucleus_classic 2.18.0",
+        "**press-3** · amd64, aws_nucleus_lite 2.18.0",
+        "**press-4** · amd64, aws_nucleus_classic 2.9.0",
+    ):
+        assert f"{heading}\n" in text, "a device is told to be what it isn't"
 
 
 def test_the_order_of_devices_changes_nothing() -> None:
