@@ -44,8 +44,6 @@ def roles(
     account: Annotated[str, typer.Option(help="The AWS account's twelve digits.")],
     state_bucket: Annotated[str, typer.Option(help="Where PULUMI_BACKEND_URL keeps the state.")],
     state_key: Annotated[str, typer.Option(help="ARN of the KMS key of the stacks' secrets.")],
-    environment: Annotated[str, typer.Option(help="Whose jobs may deploy.")] = "production",
-    branch: Annotated[str, typer.Option(help="What the weekly check runs on.")] = "main",
 ) -> None:
     """Print a CloudFormation template with the two roles of the workflows."""
     there = [stack for stack in stacks() if stack.name != _LOCAL]
@@ -60,8 +58,7 @@ def roles(
         state_bucket=state_bucket,
         state_key=state_key,
     )
-    made = ci.template(scope, repository=repository, environment=environment, branch=branch)
-    sys.stdout.write(json.dumps(made, indent=2) + "\n")
+    sys.stdout.write(json.dumps(ci.template(scope, repository=repository), indent=2) + "\n")
 
 
 def changed(there: Sequence[Stack], paths: Iterable[str]) -> list[str]:

@@ -18,6 +18,7 @@ from infra.recipe import RECIPES
 
 _VERSION = "2012-10-17"
 ISSUER = "token.actions.githubusercontent.com"
+BRANCH, ENVIRONMENT = "main", "production"  # as the workflows name them
 
 Statement = dict[str, Any]
 
@@ -113,10 +114,10 @@ def trust(*, provider: str, repository: str, subjects: Sequence[str]) -> dict[st
     )
 
 
-def template(scope: Scope, *, repository: str, environment: str, branch: str) -> dict[str, Any]:
+def template(scope: Scope, *, repository: str) -> dict[str, Any]:
     """A CloudFormation template with both roles, for whoever may make roles to deploy."""
     provider = f"arn:{scope.partition}:iam::{scope.account}:oidc-provider/{ISSUER}"
-    looking = ("pull_request", f"ref:refs/heads/{branch}")
+    looking = ("pull_request", f"ref:refs/heads/{BRANCH}")
     return {
         "AWSTemplateFormatVersion": "2010-09-09",
         "Description": f"The roles that the workflows of {repository} take",
@@ -132,7 +133,7 @@ def template(scope: Scope, *, repository: str, environment: str, branch: str) ->
                 trust(
                     provider=provider,
                     repository=repository,
-                    subjects=[f"environment:{environment}"],
+                    subjects=[f"environment:{ENVIRONMENT}"],
                 ),
             ),
         },

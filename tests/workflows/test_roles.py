@@ -231,7 +231,7 @@ def test_whatever_the_program_only_looks_at_a_preview_may() -> None:
     ],
 )
 def test_only_this_repository_s_jobs_take_a_role(role: str, subjects: list[str]) -> None:
-    made = ci.template(SCOPE, repository="acme/line", environment="production", branch="main")
+    made = ci.template(SCOPE, repository="acme/line")
     [statement] = made["Resources"][role]["Properties"]["AssumeRolePolicyDocument"]["Statement"]
     assert statement["Condition"] == {
         "StringEquals": {

@@ -13,6 +13,7 @@ import yaml
 
 from fleet.ci import changed, in_turn
 from fleet.stacks import NoStack, Stack
+from infra.ci import BRANCH, ENVIRONMENT
 
 ROOT = Path(__file__).parents[2]
 WORKFLOWS = {path.name: path for path in sorted((ROOT / ".github/workflows").glob("*.yml"))}
@@ -109,7 +110,7 @@ def test_a_running_up_is_never_cancelled_and_only_the_environment_deploys() -> N
         if "AWS_DEPLOY_ROLE" in str(job)
     }
     assert deploying == {("up.yml", "publishers"), ("up.yml", "followers")}
-    assert {jobs(name)[key]["environment"] for name, key in deploying} == {"production"}
+    assert {jobs(name)[key]["environment"] for name, key in deploying} == {ENVIRONMENT}
     assert "publishers" in jobs("up.yml")["followers"]["needs"], "the canary first"
 
 
@@ -118,6 +119,11 @@ def test_a_stack_s_red_job_cancels_no_other_s(name: str) -> None:
     """GitHub's default kills the rest of a matrix: an up half-way, its state locked."""
     strategies = [job["strategy"] for job in jobs(name).values() if "strategy" in job]
     assert all(one.get("fail-fast") is False for one in strategies)
+
+
+def test_the_role_that_looks_is_taken_on_the_branch_that_its_trust_names() -> None:
+    assert read("up.yml")[True]["push"]["branches"] == [BRANCH]
+    assert f"github.ref == 'refs/heads/{BRANCH}'" in jobs("drift.yml")["stacks"]["if"]
 
 
 @every_workflow
