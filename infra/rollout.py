@@ -57,7 +57,6 @@ class Rollout(pulumi.ComponentResource):
             "timeout": settings.rollout_timeout,
         }
         clean = CleanDevices(
-            f"{name}-clean-devices",
             where | {"components": release.registered},
             # on destroy these go only after it: a device that isn't clean may still need them
             opts=pulumi.ResourceOptions(parent=self, depends_on=[rights]),

@@ -34,13 +34,6 @@ if TYPE_CHECKING:
 
 
 class _CleanDevicesProvider(Remembered):
-    def diff(self, id_: str, olds: dict[str, Any], news: dict[str, Any]) -> dynamic.DiffResult:
-        found = super().diff(id_, olds, news)
-        if olds["target"] != news["target"]:
-            found.replaces = ["target"]
-            found.delete_before_replace = False  # the new target answers before the old is cleared
-        return found
-
     def delete(self, _id: str, props: dict[str, Any]) -> None:
         with plain_failure():
             uninstall(
@@ -54,10 +47,14 @@ class _CleanDevicesProvider(Remembered):
 
 
 class CleanDevices(dynamic.Resource, module="edge", name="CleanDevices"):
-    """Once it is destroyed, a target's devices and deployments are without our components."""
+    """Once it is destroyed, a target's devices and deployments are without our components.
 
-    def __init__(self, name: str, props: dict[str, Any], opts: pulumi.ResourceOptions) -> None:
-        super().__init__(_CleanDevicesProvider(), name, props, opts)
+    Named for its target, not replaced with it: whoever goes back to a target after a red move meets
+    the same resource. A replaced one would still be destroyed, under the devices that answer again.
+    """
+
+    def __init__(self, props: dict[str, Any], opts: pulumi.ResourceOptions) -> None:
+        super().__init__(_CleanDevicesProvider(), props["target"], props, opts)
 
 
 def uninstall(

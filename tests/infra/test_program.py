@@ -257,6 +257,22 @@ def test_whatever_becomes_of_an_up_a_destroy_clears_the_devices(deployed: Engine
     )
 
 
+def test_a_target_has_a_cleaner_of_its_own_which_is_not_replaced(
+    account: Account, program: Program
+) -> None:
+    account.groups = {"presses": ["press-1"]}
+    there, elsewhere, back = (
+        program.run(**values).one("edge:CleanDevices")
+        for values in ({"thing": "press-1"}, {"thing_group": "presses"}, {"thing": "press-1"})
+    )
+    assert there.urn != elsewhere.urn, (
+        "the old target is cleared, but only once the new one answers"
+    )
+    assert back.urn == there.urn, (
+        "after a red move the way back would end with the old one's destroy, on devices that answer"
+    )
+
+
 def test_a_device_that_is_not_clean_yet_finds_what_it_runs(deployed: Engine) -> None:
     clean = deployed.one("edge:CleanDevices")
     for kind in ("RolePolicy", "s3/bucket:Bucket", "ecr/repository:Repository", ":Image"):

@@ -217,13 +217,8 @@ def test_a_destroy_ends_at_the_devices(account: Account) -> None:
     assert left(account) == {"by hand": set()}
 
 
-def test_another_target_is_deployed_to_before_the_old_one_is_cleared() -> None:
-    diff = Provider().diff("id", PROPS, PROPS | {"target": "another"})
-    assert (diff.changes, diff.replaces, diff.delete_before_replace) == (True, ["target"], False)
-
-
 @pytest.mark.parametrize("key", ["components", "devices", "timeout", "name"])
-def test_what_else_changes_is_only_remembered(key: str) -> None:
+def test_what_changes_is_only_remembered(key: str) -> None:
     diff = Provider().diff("id", PROPS, PROPS | {key: "another"})
     assert diff.changes
     assert not diff.replaces, "a replacement would uninstall what it has just installed"
