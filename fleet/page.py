@@ -145,9 +145,9 @@ def _download(one: Download) -> str:
     if not one.most and not one.unknown:
         return "Download: nothing."
     layers = f"{size(one.layers)} of image layers" if one.layers else "no image layer"
-    if one.unbuilt and one.layers:
-        layers += " (not built yet: as large as today's image, if no layer of it stays)"
-    bound = "" if one.least == one.most else "at most "
+    if one.guessed:
+        layers += ", if the image to be built is as large as today's and shares no layer with it"
+    bound = "about " if one.guessed else "" if one.least == one.most else "at most "
     text = f"Download: {bound}{size(one.most)}"
     text += f": {size(one.files)} of files, {layers}." if not one.unknown else "."
     if not one.unbuilt and one.least < one.most:
@@ -162,8 +162,12 @@ def _load(downloads: Sequence[Download]) -> str:
     if not most:
         return ""
     exact = all(one.least == one.most for one in downloads) and len(set(downloads)) == 1
+    guessed = any(one.guessed for one in downloads)
+    bound = "about " if guessed else "" if exact else "at most "
     more = " and what has no known size yet" if any(one.unknown for one in downloads) else ""
-    return f", {'' if exact else 'at most '}{size(most)} to download{more}"
+    if guessed:
+        more += ", if the image is as large as today's"
+    return f", {bound}{size(most)} to download{more}"
 
 
 def _rights(plan: Plan) -> Iterator[str]:

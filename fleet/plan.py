@@ -64,7 +64,7 @@ class Change:
 
 @dataclass(frozen=True, kw_only=True)
 class Download:
-    """Bytes between two bounds; equal where both are known."""
+    """Bytes between two bounds, equal where both are known; one `guessed` has no upper one."""
 
     files: int  # artifacts, at most
     layers: int  # of images, at most
@@ -75,6 +75,10 @@ class Download:
     @property
     def most(self) -> int:
         return self.files + self.layers
+
+    @property
+    def guessed(self) -> bool:
+        return self.unbuilt and bool(self.layers)
 
 
 @dataclass(frozen=True, kw_only=True)
