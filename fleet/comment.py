@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import sys
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,7 +18,6 @@ from typing import Any
 
 MARK = "<!-- edge-inference: device plans -->"
 MOST = 65_536  # characters that GitHub takes in a comment
-FIRST = ("### Rights", "### Findings")  # of a page that is cut: what a reviewer must not miss
 _PAGE = 100
 _SECONDS = 30.0
 
@@ -39,9 +37,7 @@ def _page(name: str, plan: Path, run: str, room: int) -> str:
         return f"## {name}\n\nNo plan: [the run]({run}) says why.\n"
     if len(text) <= room:
         return text
-    head, *sections = re.split(r"^(?=### )", text, flags=re.MULTILINE)
-    sections.sort(key=lambda one: not one.startswith(FIRST))
-    kept = "".join([head, *sections])[: room - 200].rpartition("\n")[0]
+    kept = text[: room - 200].rpartition("\n")[0]  # rights and findings: a page begins with them
     return (
         f"{kept}\n\n… cut here: `make plan STACK={name}` prints all, [the run]({run}) keeps it.\n"
     )

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from fleet.comment import FIRST, MARK, MOST, body, put
+from fleet.comment import MARK, MOST, body, put
 
 RUN = "https://github.example/acme/line/actions/runs/7"
 
@@ -111,21 +111,6 @@ def test_long_plans_share_the_room_and_say_where_they_go_on(tmp_path: Path) -> N
     for name in ("dev", "press-2", "press-3"):
         assert f"# {name}\n" in said, "the last stack isn't what is cut away"
         assert f"cut here: `make plan STACK={name}` prints all, [the run]({RUN}) keeps it" in said
-
-
-def test_what_is_cut_of_a_long_plan_are_its_devices(tmp_path: Path) -> None:
-    rights, findings = "### Rights and exposure\n\n- `+` much\n", "### Findings\n\n- a warning\n"
-    page = "## Plan\n\nsummary\n\n### thing group `line`\n\n" + "| a device |\n" * 9000
-    (tmp_path / "dev.md").write_text(page + rights + findings + "### Cost\n")
-    said = body(["dev"], tmp_path, RUN)
-    assert f"summary\n\n{rights}{findings}### thing group `line`" in said
-    assert "### Cost" not in said
-
-
-def test_a_plan_s_page_has_the_headings_that_a_cut_one_keeps() -> None:
-    """Read, not imported: the comment's job installs nothing of what a plan needs."""
-    page = (Path(__file__).parents[2] / "fleet/page.py").read_text()
-    assert [heading for heading in FIRST if f'"{heading}' not in page] == []
 
 
 def test_no_stack_is_said_too(tmp_path: Path) -> None:
