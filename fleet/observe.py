@@ -185,7 +185,11 @@ def _target(
 ) -> Target:
     greengrass = clients.greengrass
     latest = _deployment(greengrass, project, listed["deploymentId"]) if listed else None
-    things = things_of(clients, arn)
+    drift = _target_drift(stack, latest) if latest else ()
+    try:
+        things = things_of(clients, arn)
+    except clients.iot.exceptions.ResourceNotFoundException:
+        things, drift = [], (_gone(stack),)
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         devices = list(pool.map(lambda thing: _device(greengrass, project, thing, latest), things))
     return Target(
@@ -196,7 +200,14 @@ def _target(
         strangers=tuple(
             thing for thing, device in zip(things, devices, strict=True) if device is None
         ),
-        drift=_target_drift(stack, latest) if latest else (),
+        drift=drift,
+    )
+
+
+def _gone(stack: str) -> str:
+    return (
+        f"the thing group is gone: make it again, or pulumi config set --stack {stack} thing-group"
+        f" NAME, or pulumi destroy --stack {stack}"
     )
 
 

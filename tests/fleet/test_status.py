@@ -133,6 +133,15 @@ def test_what_differs_on_a_device_that_is_through_is_drift(fleet: Fleet) -> None
     )
 
 
+def test_a_thing_group_that_is_gone_is_told_and_hides_no_other_target(fleet: Fleet) -> None:
+    fleet.deploy(THING_ARN.replace("thing/press-1", "thinggroup/presses"), NAME, OURS)
+    fleet.deployments[-1]["creationTimestamp"] = AT
+    shown = run("status")
+    assert "thing group presses" in shown
+    assert "! the thing group is gone: make it again, or pulumi config set --stack dev" in shown
+    assert "RUNNING" in shown, "press-1 is there as ever"
+
+
 def test_a_device_that_is_still_at_it_has_no_drift(fleet: Fleet) -> None:
     fleet.devices["press-1"].installed.clear()
     fleet.sends(NAME, OURS, "IN_PROGRESS")

@@ -324,6 +324,7 @@ class Account:
         self, *, thingGroupName: str, recursive: bool, nextToken: str = ""
     ) -> dict[str, Any]:
         assert recursive, "a deployment reaches the groups inside of a group too"
+        self._describe_thing_group(thingGroupName=thingGroupName)  # or there is none
         return _page("things", self.groups[thingGroupName], nextToken)
 
     # iam
