@@ -36,12 +36,13 @@ class _AnsweringProvider(Remembered):
 
     def create(self, props: dict[str, Any]) -> dynamic.CreateResult:
         with plain_failure():
-            _wait(props)
+            _wait(props, before={})
         return super().create(props)
 
     def update(self, id_: str, olds: dict[str, Any], news: dict[str, Any]) -> dynamic.UpdateResult:
+        here = olds.get("target") == news["target"]
         with plain_failure():
-            _wait(news)
+            _wait(news, before=olds["components"] if here else {})
         return super().update(id_, olds, news)
 
 
@@ -56,17 +57,25 @@ class Answering(dynamic.Resource, module="edge", name="Answering"):
         super().__init__(_AnsweringProvider(), name, props, opts)
 
 
-def _wait(props: Mapping[str, Any]) -> None:
+def _wait(props: Mapping[str, Any], *, before: Mapping[str, str]) -> None:
     arrive(
         Clients(region=props["region"], profile=props.get("profile")),
         deployment=props["deployment"],
         components=props["components"],
+        before=before,
         devices=props["devices"],
         quorum=props["quorum"],
         name=props["name"],
         rights=Rights(role=props["role"], policy=props["policy"]),
         clock=lambda: Clock(seconds=props["timeout"]),
     )
+
+
+_ANSWERED_BEFORE = (
+    "this release has answered here before, so nothing is put in its place. Mend the device, then"
+    " pulumi up again, which deploys it anew. Nucleus Lite starts nothing of a version that it has:"
+    " there, sudo systemctl reset-failed ggl.COMPONENT, then sudo systemctl restart ggl.COMPONENT"
+)
 
 
 class StaysBroken(RolloutFailed):
@@ -78,6 +87,7 @@ def arrive(
     *,
     deployment: str,
     components: Mapping[str, str],
+    before: Mapping[str, str],
     devices: Sequence[str],
     quorum: int,
     name: str,
@@ -87,16 +97,21 @@ def arrive(
 ) -> None:
     """Wait for a release; where it stays broken, put back what was there, and wait for that.
 
+    `before` is the release that the last green update left on this target, empty where there was
+    none. If it is the same one, the release is good and the device isn't: nothing is put back.
+
     Raises RolloutFailed in either case, with what failed and what the devices run now.
     """
     wait_for = partial(wait, clients.greengrass, devices=devices, quorum=quorum, name=name, say=say)
     try:
         wait_for(deployment=deployment, components=components, clock=clock())
     except StaysBroken as red:
+        if before == components:
+            raise RolloutFailed(f"{red}\n{_ANSWERED_BEFORE}") from None
         back = put_back(
             clients,
             deployment=deployment,
-            ours=components.keys(),
+            before=before,
             devices=devices,
             name=name,
             rights=rights,

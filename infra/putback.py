@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +16,7 @@ from botocore.exceptions import ClientError
 
 from infra import policies
 from infra.clients import Clients
+from infra.recipe import RECIPES
 from infra.target import deployments, versions_of, was_good, went, without
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def put_back(
     clients: Clients,
     *,
     deployment: str,
-    ours: AbstractSet[str],
+    before: Mapping[str, str],
     devices: Sequence[str],
     name: str,
     rights: Rights,
@@ -44,29 +44,24 @@ def put_back(
 ) -> GetDeploymentResponseTypeDef:
     """Deploy to the red deployment's target what was there before; what isn't ours stays.
 
-    What was there is the newest older deployment with all of our components that succeeded on a
-    device and failed on none; where none did, ours are taken off. The new one has the tags of this
-    stack and a name by which the next update knows it as its own and, as the name is another one,
-    deploys again. It goes to all devices at once: those that never had the red one have nothing to
-    do.
+    What was there is `before`, the versions that the last green update has seen answering; where
+    this stack has none, those of the last deployment that was good; where there is none either,
+    ours are taken off. The new one has the tags of this stack and a name by which the next update
+    knows it as its own and, as the name is another one, deploys again. It goes to all devices at
+    once: those that never had the red one have nothing to do.
     """
     client = clients.greengrass
     red = client.get_deployment(deploymentId=deployment)
-    good = _last_good(client, red, ours, devices)
-    before: dict[str, Any] = {}
-    if good:
-        say(f"puts back what deployment {good['deploymentId']} had there before")
-        before = {name: spec for name, spec in good["components"].items() if name in ours}
-        _may_read(clients, rights, red["targetArn"], versions_of(before), say)
+    if good := before or _last_good(client, red, devices):
+        listed = ", ".join(f"{component} {version}" for component, version in good.items())
+        say(f"puts back what was good here before: {listed}")
+        _may_read(clients, rights, red["targetArn"], good, say)
     else:
         say("takes our components off again: no release of before was good")
-    components: dict[str, Any] = {
-        **{
-            component: spec
-            for component, spec in red["components"].items()
-            if component not in ours
-        },
-        **before,
+    components: Any = {
+        component: {**spec, "componentVersion": good.get(component, spec["componentVersion"])}
+        for component, spec in red["components"].items()
+        if component not in RECIPES or component in good
     }
     made = client.create_deployment(
         targetArn=red["targetArn"],
@@ -78,20 +73,25 @@ def put_back(
 
 
 def _last_good(
-    client: GreengrassV2Client,
-    red: GetDeploymentResponseTypeDef,
-    ours: AbstractSet[str],
-    devices: Sequence[str],
-) -> GetDeploymentResponseTypeDef | None:
+    client: GreengrassV2Client, red: GetDeploymentResponseTypeDef, devices: Sequence[str]
+) -> dict[str, str]:
+    """Our versions in the newest older deployment that was good, and is none of the red release.
+
+    Lite has called that a success, too, if it was tried before. Nobody goes back past a deployment
+    without ours.
+    """
     states = went(client, devices)
     for older in deployments(client, red["targetArn"]):
         if older["creationTimestamp"] >= red["creationTimestamp"]:
             continue
-        if was_good(states[older["deploymentId"]]):
-            found = client.get_deployment(deploymentId=older["deploymentId"])
-            if ours <= set(found.get("components", {})):
-                return found
-    return None
+        found = client.get_deployment(deploymentId=older["deploymentId"])
+        had = versions_of(found.get("components", {}))
+        if not had:
+            break
+        other = had != versions_of(red["components"])
+        if other and had.keys() == RECIPES.keys() and was_good(states[older["deploymentId"]]):
+            return had
+    return {}
 
 
 def _may_read(

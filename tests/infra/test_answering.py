@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -247,6 +247,7 @@ def arriving(
     *events: Callable[[], object],
     red: dict[str, Any] | None = None,
     devices: Sequence[str] = ("press-1",),
+    before: Mapping[str, str] | None = None,
 ) -> tuple[str, str]:
     """What a release that is red says, and the name of the target's latest deployment then."""
     components = red or {name: spec(one) for name, one in WANTED.items()}
@@ -259,6 +260,7 @@ def arriving(
             clients,
             deployment=deployment,
             components=WANTED,
+            before=before or {},
             devices=devices,
             quorum=100,
             name=NAME,
@@ -314,13 +316,45 @@ def test_however_long_the_history_each_device_is_asked_once_for_it(
     put_back(
         clients,
         deployment=deployment,
-        ours=WANTED.keys(),
+        before={},
         devices=["press-1"],
         name=NAME,
         rights=RIGHTS,
     )
     asked = [name for name, _ in account.asked].count("ListEffectiveDeployments")
     assert asked == len(press.executions), "each page once, and not once for each deployment"
+
+
+def test_the_release_of_the_last_green_update_is_the_way_back_whatever_else_is_on_record(
+    account: Account, clients: Clients
+) -> None:
+    """Pulumi has deleted its deployment, say; and Lite has called others a success too easily."""
+    said, latest = arriving(account, clients, before=BEFORE)
+    assert account.deployments[-1]["components"] == {
+        name: spec(one) for name, one in BEFORE.items()
+    }
+    assert latest.startswith(f"{NAME} (after ")
+    assert "taken off" not in said
+
+
+def test_a_red_release_that_was_tried_before_is_no_way_back_from_itself(
+    account: Account, clients: Clients
+) -> None:
+    old = {name: spec(one) for name, one in BEFORE.items()}
+    account.devices["press-1"].deploys(account.deploy(THING_ARN, NAME, old), "SUCCEEDED")
+    red = {name: spec(one) for name, one in WANTED.items()}
+    account.devices["press-1"].deploys(account.deploy(THING_ARN, NAME, red), "SUCCEEDED")
+    arriving(account, clients)
+    assert account.deployments[-1]["components"] == old, "Lite calls a success what doesn't run"
+
+
+def test_nobody_goes_back_past_what_took_ours_off(account: Account, clients: Clients) -> None:
+    """The first release was red on Lite, so it was taken off again; and so is the second."""
+    first = {name: spec(one) for name, one in BEFORE.items()}
+    account.devices["press-1"].deploys(account.deploy(THING_ARN, NAME, first), "SUCCEEDED")
+    account.deploy(THING_ARN, f"without {NAME}", {})
+    _, latest = arriving(account, clients)
+    assert latest == f"without {NAME}"
 
 
 def test_what_is_put_back_may_be_read_again_file_by_file(
@@ -623,6 +657,37 @@ def test_a_red_rollout_stores_nothing_so_the_next_up_waits_again(
     account.devices["press-1"].deploys(deployment, "COMPLETED")
     assert Provider().create(props).outs == props
     assert Provider().update("id", {}, props).outs == props
+
+
+@pytest.mark.parametrize("news", [{"devices": ["press-1", "press-2"]}, {"deployment": "anew"}])
+def test_a_device_that_breaks_long_after_takes_its_good_release_from_nobody(
+    account: Account, deployment: str, news: dict[str, Any]
+) -> None:
+    """Waited for again as a device joined, or deployed again; Pulumi has deleted the one before."""
+    press = account.devices["press-1"]
+    account.devices["press-2"] = Device()
+    press.installed = GOOD | {CONSUMER: (WANTED[CONSUMER], "BROKEN")}
+    for one in (deployment, "anew"):
+        press.deploys(one, "COMPLETED")
+    olds = PROPS | {"deployment": deployment}
+    with pytest.raises(RolloutFailed) as red:
+        Provider().update("id", olds, olds | news)
+    assert f"{CONSUMER} is BROKEN" in str(red.value)
+    assert "nothing is put in its place. Mend the device, then pulumi up" in str(red.value)
+    assert account.changes == []
+
+
+@pytest.mark.parametrize("target", [THING_ARN, "another"])
+def test_a_release_goes_back_to_what_the_last_green_update_left_on_the_same_target(
+    account: Account, deployment: str, target: str
+) -> None:
+    account.devices["press-1"].installed = GOOD | {CONSUMER: (WANTED[CONSUMER], "BROKEN")}
+    account.devices["press-1"].deploys(deployment, "COMPLETED")
+    olds = PROPS | {"deployment": "deleted", "components": BEFORE, "target": target}
+    with pytest.raises(RolloutFailed):
+        Provider().update("id", olds, PROPS | {"deployment": deployment})
+    back = {name: spec(one) for name, one in BEFORE.items()} if target == THING_ARN else {}
+    assert account.deployments[-1]["components"] == back
 
 
 @pytest.mark.parametrize("key", ["deployment", "components", "target", "devices", "timeout"])
