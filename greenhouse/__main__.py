@@ -14,17 +14,19 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 import yaml
+from botocore.exceptions import BotoCoreError, ClientError
 from rich.console import Console
 from rich.table import Table
 
-from greenhouse import account, faults, report, toolchain
-from greenhouse.home import PROJECT_DIR, Home, shell_environment
-from greenhouse.machine import start_greenhouse, stop_greenhouse
+from greenhouse import account, engine, faults, report, toolchain
+from greenhouse.home import PROJECT_DIR, Home, HomeBroken, shell_environment
+from greenhouse.machine import bring_up, stop_greenhouse
 from greenhouse.processes import Processes, ProcessFailed
 
 STACK = "local"
@@ -36,10 +38,25 @@ if not console.is_terminal:
     console.width = 160  # piped: a log has no 80 columns
 
 
+class NoThing(Exception):
+    """Stack `local` names no device to start; the message says what to type."""
+
+
 def our_thing() -> str:
     """The device that stack `local` deploys to, as its file says."""
-    stack = yaml.safe_load((PROJECT_DIR / f"Pulumi.{STACK}.yaml").read_text())
-    return str(stack["config"]["edge-inference:thing"])
+    file = PROJECT_DIR / f"Pulumi.{STACK}.yaml"
+    config = (yaml.safe_load(file.read_text()) or {}).get("config") or {}
+    if thing := config.get("edge-inference:thing"):
+        return str(thing)
+    raise NoThing(
+        f"{file.name} names no thing, but greenhouse starts the core device of that name:"
+        f" pulumi config set --stack {STACK} thing greenhouse"
+        + (
+            f" && pulumi config rm --stack {STACK} thing-group"
+            if "edge-inference:thing-group" in config
+            else ""
+        )
+    )
 
 
 class Steps:
@@ -63,33 +80,35 @@ class Steps:
         console.print(table)
 
 
-def environment(tools: toolchain.Toolchain, home: Home) -> dict[str, str]:
-    """What a shell, the engine and every process of ours get."""
-    return shell_environment(
+def enter(home: Home, shown: Console) -> tuple[toolchain.Toolchain, dict[str, str]]:
+    """The tools, and the environment of a shell, the engine and every process: of ours as well."""
+    tools = toolchain.prepare(shown)
+    env = shell_environment(
         home,
         path=[Path(sys.executable).parent, *tools.path],
         docker_host=tools.docker_host,
         base=os.environ,
     )
+    os.environ.update(env)
+    return tools, env
 
 
-def pulumi(env: dict[str, str], *arguments: str) -> None:
-    """Run the real CLI in the project, its output straight to the terminal."""
-    done = subprocess.run(["pulumi", *arguments], env=env, cwd=PROJECT_DIR, check=False)
+def pulumi(*arguments: str, read: bool = False) -> str:
+    """Run the real CLI in the project; what isn't read goes straight to the terminal."""
+    done = subprocess.run(
+        ["pulumi", *arguments],
+        cwd=PROJECT_DIR,
+        stdout=subprocess.PIPE if read else None,
+        text=True,
+        check=False,
+    )
     if done.returncode:
         raise typer.Exit(done.returncode)
+    return done.stdout or ""
 
 
-def pulumi_json(env: dict[str, str], *arguments: str) -> Any:
-    done = subprocess.run(
-        ["pulumi", *arguments, "--json"],
-        env=env,
-        cwd=PROJECT_DIR,
-        check=True,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    return json.loads(done.stdout)
+def pulumi_json(*arguments: str) -> Any:
+    return json.loads(pulumi(*arguments, "--json", read=True))
 
 
 Things = Annotated[
@@ -106,12 +125,8 @@ def start(
 ) -> None:
     """Start the cloud, the providers and the device, without deploying anything."""
     home = Home.find()
-    tools = toolchain.prepare(console)
-    env = environment(tools, home)
-    things = thing or home.things() or [our_thing()]
-    start_greenhouse(home, env, things, flavour=flavour)
-    for name in things:
-        account.settle_tenant(home.ports(), name)
+    _, env = enter(home, console)
+    bring_up(home, env, thing or home.things() or [our_thing()], flavour=flavour)
 
 
 @app.command()
@@ -123,19 +138,16 @@ def stop() -> None:
 @app.command()
 def up() -> None:
     """Start everything, run the real `pulumi up` on stack `local`, show the device's answers."""
-    home, steps = Home.find(), Steps()
+    home, steps, began = Home.find(), Steps(), datetime.now(UTC)
     with steps.step("Toolchain"):
-        tools = toolchain.prepare(console)
-    env = environment(tools, home)
-    os.environ.update(env)
+        _, env = enter(home, console)
     with steps.step("Greenhouse: cloud, providers, device"):
-        start_greenhouse(home, env, [our_thing()])
-        account.settle_tenant(home.ports(), our_thing())
+        bring_up(home, env, [our_thing()])
     with steps.step(f"pulumi up --stack {STACK}"):
-        pulumi(env, "stack", "select", STACK, "--create", "--non-interactive")
-        pulumi(env, "up", "--stack", STACK, "--yes", "--non-interactive", "--suppress-outputs")
-    outputs = pulumi_json(env, "stack", "output", "--stack", STACK)
-    agreed = report.show_release(console, home, outputs=outputs)
+        pulumi("stack", "select", STACK, "--create", "--non-interactive")
+        pulumi("up", "--stack", STACK, "--yes", "--non-interactive", "--suppress-outputs")
+    outputs = pulumi_json("stack", "output", "--stack", STACK)
+    agreed = report.show_release(console, home, outputs=outputs, since=began)
     steps.show()
     console.print('next: eval "$(make -s env)" and pulumi preview|up|destroy; make down undoes it')
     if not agreed:
@@ -150,31 +162,35 @@ def down() -> None:
         console.print("nothing to take down: no greenhouse here")
         return
     with steps.step("Toolchain"):
-        tools = toolchain.prepare(console)
-    env = environment(tools, home)
-    os.environ.update(env)
+        tools, env = enter(home, console)
+    things = home.things() or [our_thing()]
     with steps.step("Greenhouse: cloud, providers, device"):
-        start_greenhouse(home, env, home.things() or [our_thing()])
-    stacks = pulumi_json(env, "stack", "ls")
-    if STACK in {stack["name"] for stack in stacks}:
+        bring_up(home, env, things)
+    if STACK in {stack["name"] for stack in pulumi_json("stack", "ls")}:
         with steps.step(f"pulumi destroy --stack {STACK}"):
-            pulumi(
-                env, "destroy", "--stack", STACK, "--yes", "--non-interactive", "--suppress-outputs"
-            )
+            pulumi("destroy", "--stack", STACK, "--yes", "--non-interactive", "--suppress-outputs")
     with steps.step("Inventory"):
-        state = report.tenant_state(home.ports(), our_thing())
-        console.print(f"  {account.TENANT}, there before us: {state}")
+        states = {thing: report.tenant_state(home.ports(), thing) for thing in things}
+        for thing, state in states.items():
+            console.print(f"  {account.TENANT} on {thing}, there before us: {state}")
         account.retire_tenant(home.ports())
+        engine.remove_images(home.ports())
         left = report.residue(home)
         report.show_residue(console, left)
+        as_before = not left and set(states.values()) == {report.RUNNING}
     with steps.step("Stop"):
         stop_greenhouse(home)
-        shutil.rmtree(home.root)
+        if as_before:
+            shutil.rmtree(home.root)
         if tools.docker.ours and not toolchain.stop_engine():
             console.print("  the Docker engine stays: other containers run on it")
     steps.show()
-    if left:
-        console.print("something is left: see above")
+    if not as_before:
+        console.print(
+            f"not as it was before us, see above; {home.root} is kept for a look (make start), and"
+            " make clean throws it away",
+            soft_wrap=True,
+        )
         raise typer.Exit(1)
 
 
@@ -185,8 +201,7 @@ def env() -> None:
     if not home.exists():
         sys.stderr.write("there is no greenhouse here yet: make up\n")
         raise typer.Exit(1)
-    tools = toolchain.prepare(Console(stderr=True, quiet=True))
-    for name, value in environment(tools, home).items():
+    for name, value in enter(home, Console(stderr=True))[1].items():
         sys.stdout.write(f"export {name}={shlex.quote(value)}\n")
 
 
@@ -209,9 +224,21 @@ def status() -> None:
     console.print(table)
 
 
-if __name__ == "__main__":
+def main() -> int:
+    """Run a command; what it can't do is one message, never a traceback."""
     try:
         app()
-    except (ProcessFailed, toolchain.ToolchainFailed) as error:
-        sys.stderr.write(f"{error}\n")
-        sys.exit(1)
+    except (ProcessFailed, toolchain.ToolchainFailed, HomeBroken, NoThing) as error:
+        said = str(error)
+    except (ClientError, BotoCoreError) as error:
+        said = f"greenhouse's account: {error}. What runs: python -m greenhouse status"
+    except subprocess.CalledProcessError as error:
+        said = f"{shlex.join(error.cmd)} ended with {error.returncode}: {error.stderr}".rstrip()
+    except (OSError, yaml.YAMLError) as error:
+        said = str(error)
+    sys.stderr.write(f"{said}\n")
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -87,11 +87,18 @@ def settle_tenant(ports: Ports, thing: str) -> str | None:
 
 
 def retire_tenant(ports: Ports) -> None:
-    """Take the tenant's records out of the account; its device keeps running it, as on AWS."""
+    """Take the tenant's records, and nobody else's, out of the account.
+
+    Its device keeps running it, as on AWS. What deploys the tenant alone counts as its own: a
+    destroy leaves such a deployment.
+    """
     client = greengrass(ports)
     for deployment in client.list_deployments(historyFilter="ALL")["deployments"]:
-        if deployment.get("deploymentStatus") in ("ACTIVE", "COMPLETED", "FAILED"):
-            client.cancel_deployment(deploymentId=deployment["deploymentId"])
-        client.delete_deployment(deploymentId=deployment["deploymentId"])
+        id_ = deployment["deploymentId"]
+        if client.get_deployment(deploymentId=id_).get("components", {}).keys() <= {TENANT}:
+            if deployment.get("deploymentStatus") in ("ACTIVE", "COMPLETED", "FAILED"):
+                client.cancel_deployment(deploymentId=id_)
+            client.delete_deployment(deploymentId=id_)
     for component in client.list_components(scope="PRIVATE")["components"]:
-        client.delete_component(arn=component["latestVersion"]["arn"])
+        if component["componentName"] == TENANT:
+            client.delete_component(arn=component["latestVersion"]["arn"])

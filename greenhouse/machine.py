@@ -129,15 +129,27 @@ def start_greenhouse(
         )
 
 
-def running(home: Home) -> set[str]:
-    """The names of its processes that run."""
+def bring_up(
+    home: Home, env: dict[str, str], things: list[str], *, flavour: str | None = None
+) -> None:
+    """Start what doesn't run, with the tenant on each device; a half that fails is stopped again.
+
+    Else it would hold ports and the device's name, and nobody would look for it.
+    """
     processes = Processes(run=home.run, logs=home.logs)
-    return {name for name in processes.names() if processes.find(name)}
+    before = {name for name in processes.names() if processes.find(name)}
+    try:
+        start_greenhouse(home, env, things, flavour=flavour)
+        for thing in things:
+            account.settle_tenant(home.ports(), thing)
+    except BaseException:  # ^C too
+        stop_greenhouse(home, but=before)
+        raise
 
 
 def stop_greenhouse(home: Home, *, but: AbstractSet[str] = frozenset()) -> None:
     """Devices first: they stop their components while the cloud still listens."""
     processes = Processes(run=home.run, logs=home.logs)
-    names = set(processes.names()) - but
-    for name in sorted(names, key=lambda name: (not name.startswith("device-"), name)):
-        processes.stop(name)
+    for name in sorted(processes.names(), key=lambda name: not name.startswith("device-")):
+        if name not in but:
+            processes.stop(name)

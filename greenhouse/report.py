@@ -7,20 +7,23 @@ come from the stack's outputs.
 from __future__ import annotations
 
 import json
-import subprocess
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import boto3
 from rich.console import Console
 from rich.table import Table
 
-from greenhouse import account
+from greenhouse import account, engine
 from greenhouse.home import DEVICE_ROLE, Home, Ports, aws_environment
 
+RUNNING = "RUNNING"
+_UP = (RUNNING, "FINISHED")
+_Seen = TypeVar("_Seen")
 _JSON = json.JSONDecoder()
 _PATIENCE_SECONDS = 30.0
 _SHOWN_FEATURES = ("color_red", "alcohol", "pH", "residual sugar", "volatile acidity")
@@ -52,58 +55,88 @@ def component_events(log: Path, event: str) -> Iterator[dict[str, Any]]:
             yield record
 
 
-def _await_answer(log: Path, model: str) -> dict[str, Any] | None:
-    """The latest answer of this model in a consumer's log; the consumer asks at its interval."""
+def _awaited(look: Callable[[], _Seen], *, until: Callable[[_Seen], bool]) -> _Seen:
+    """What is seen once it is as it should be, or when our patience is over."""
     deadline = time.monotonic() + _PATIENCE_SECONDS
-    while True:
-        answers = [one for one in component_events(log, "answer") if one.get("model") == model]
-        if answers or time.monotonic() > deadline:
-            return answers[-1] if answers else None
+    while not until(seen := look()) and time.monotonic() < deadline:
         time.sleep(0.1)
+    return seen
 
 
-def _image_size(image: str) -> str:
-    found = subprocess.run(
-        ["docker", "image", "inspect", "--format", "{{.Size}}", image],
-        capture_output=True,
-        text=True,
-        check=False,
+def answers_to(log: Path, wanted: Mapping[str, Any], *, since: datetime) -> list[Mapping[str, Any]]:
+    """The answers in a consumer's log that are this model's to these samples, given since then."""
+    return [
+        one
+        for one in component_events(log, "answer")
+        if one["model"] == wanted["model"]
+        and len(one["predictions"]) == len(wanted["predictions"])
+        and datetime.fromisoformat(one["time"]) >= since
+    ]
+
+
+def amiss(installed: Sequence[Mapping[str, Any]], wanted: Mapping[str, str]) -> list[str]:
+    """What isn't up at the version that is wanted, each with what there is instead."""
+    found = {
+        one["componentName"]: (one["componentVersion"], one["lifecycleState"]) for one in installed
+    }
+    return [
+        f"{name} {version} should be up, but the device has {' '.join(there) or 'none'}"
+        for name, version in wanted.items()
+        if (there := found.get(name, ())) not in [(version, state) for state in _UP]
+    ]
+
+
+def show_release(
+    console: Console, home: Home, *, outputs: Mapping[str, Any], since: datetime
+) -> bool:
+    """Devices, release, components and answers.
+
+    True when all of it is up, and has answered since then what XGBoost answers, bit for bit.
+    """
+    golden, samples = (_stored(home.ports(), outputs[name]) for name in ("golden", "samples"))
+    agreed = [
+        _show_device(console, home, device, outputs, golden, samples, since=since)
+        for device in outputs["devices"]
+    ]
+    return all(agreed)
+
+
+def _show_device(
+    console: Console,
+    home: Home,
+    device: str,
+    outputs: Mapping[str, Any],
+    golden: Mapping[str, Any],
+    samples: Sequence[Mapping[str, Any]],
+    *,
+    since: datetime,
+) -> bool:
+    facts = Table(title=f"device {device}", title_justify="left", show_header=False, box=None)
+    facts.add_row("release", str(outputs["release"]))
+    facts.add_row("model", str(golden["model"]))
+    for architecture, image in outputs["image"].items():
+        facts.add_row(f"image {architecture}", f"{image}  {engine.size(image)}")
+    client, wanted = account.greengrass(home.ports()), outputs["components"]
+    installed = _awaited(
+        lambda: _installed(client, device), until=lambda seen: not amiss(seen, wanted)
     )
-    return f"{int(found.stdout) / 1e6:.1f} MB" if found.returncode == 0 else "not on this engine"
-
-
-def show_release(console: Console, home: Home, *, outputs: Mapping[str, Any]) -> bool:
-    """Device, release, components and answers; True when the answers are XGBoost's, bit for bit."""
-    ports = home.ports()
-    client = account.greengrass(ports)
-    wanted, samples = (_stored(ports, outputs[name]) for name in ("golden", "samples"))
-    agreed = True
-    for device in outputs["devices"]:
-        facts = Table(title=f"device {device}", title_justify="left", show_header=False, box=None)
-        facts.add_row("release", str(outputs["release"]))
-        facts.add_row("model", str(wanted["model"]))
-        for architecture, image in outputs["image"].items():
-            facts.add_row(f"image {architecture}", f"{image}  {_image_size(image)}")
-        for component in _installed(client, device):
-            name = component["componentName"]
-            if not name.startswith("aws."):
-                mine = "" if name in outputs["components"] else "  (there before us, kept)"
-                facts.add_row(
-                    name,
-                    f"{component['componentVersion']}  {component['lifecycleState']}{mine}",
-                )
-        console.print(facts)
-        consumer_log = home.device(device) / "logs" / "com.ml.consumer.log"
-        answer = _await_answer(consumer_log, wanted["model"])
-        if answer is None:
-            console.print(
-                f"  no answer of this release in {consumer_log} within {_PATIENCE_SECONDS:.0f} s",
-                soft_wrap=True,
+    for component in installed:
+        name = component["componentName"]
+        if not name.startswith("aws."):
+            mine = "" if name in wanted else "  (there before us, kept)"
+            facts.add_row(
+                name, f"{component['componentVersion']}  {component['lifecycleState']}{mine}"
             )
-            agreed = False
-        else:
-            agreed &= _show_answers(console, answer, wanted["predictions"], samples)
-    return agreed
+    console.print(facts)
+    log = home.device(device) / "logs" / "com.ml.consumer.log"
+    answers = _awaited(lambda: answers_to(log, golden, since=since), until=bool)
+    findings = amiss(installed, wanted)
+    if not answers:
+        findings.append(f"no answer of this release in {log} within {_PATIENCE_SECONDS:.0f} s")
+    for finding in findings:
+        console.print(f"  {finding}", soft_wrap=True)
+    right = bool(answers) and _show_answers(console, answers[-1], golden["predictions"], samples)
+    return right and not findings
 
 
 def _show_answers(
@@ -146,15 +179,20 @@ def _installed(client: Any, device: str) -> list[dict[str, Any]]:
 
 
 def tenant_state(ports: Ports, device: str) -> str:
-    """How the component that was there before us is doing."""
-    for component in _installed(account.greengrass(ports), device):
-        if component["componentName"] == account.TENANT:
-            return str(component["lifecycleState"])
-    return "gone"
+    """How the component that was there before us is doing; one that starts is waited for."""
+    client = account.greengrass(ports)
+
+    def look() -> str:
+        for component in _installed(client, device):
+            if component["componentName"] == account.TENANT:
+                return str(component["lifecycleState"])
+        return "gone"
+
+    return _awaited(look, until=lambda state: state == RUNNING)
 
 
 def residue(home: Home) -> Residue:
-    """Everything in this account, and of its devices on the engine, that isn't the tenant's."""
+    """Everything in this account, and of it and its devices on the engine."""
     ports = home.ports()
     endpoint = aws_environment(ports)["AWS_ENDPOINT_URL"]
     session: boto3.Session = account.session(ports)
@@ -166,7 +204,8 @@ def residue(home: Home) -> Residue:
     deployments = greengrass.list_deployments(historyFilter="ALL")["deployments"]
     return Residue(
         {
-            "containers": _containers(home.things()),
+            "containers": engine.containers(home.things()),
+            "images": engine.images(ports),
             "buckets": [bucket["Name"] for bucket in s3.list_buckets()["Buckets"]],
             "repositories": [
                 repository["repositoryName"]
@@ -180,18 +219,6 @@ def residue(home: Home) -> Residue:
             ],
         }
     )
-
-
-def _containers(things: list[str]) -> list[str]:
-    """Containers end in their device's name; another greenhouse's devices have other names."""
-    names = _docker("ps", "-a", "--format", "{{.Names}}")
-    return [name for name in names if name.endswith(tuple(f".{thing}" for thing in things))]
-
-
-def _docker(*arguments: str) -> list[str]:
-    return subprocess.run(
-        ["docker", *arguments], capture_output=True, text=True, check=True
-    ).stdout.split()
 
 
 def show_residue(console: Console, left: Residue) -> None:

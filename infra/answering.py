@@ -16,17 +16,19 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pulumi
+from botocore.exceptions import BotoCoreError, ClientError
 from pulumi import dynamic
 
 from infra.clients import Clients
 from infra.destroy import Remembered
 from infra.putback import Rights, put_back
 from infra.seen import Seen, look, reasons
-from infra.target import FAILED, deployments
+from infra.target import FAILED, deployments, versions_of
 from infra.waiting import Clock, RolloutFailed, plain_failure
 
 if TYPE_CHECKING:
     from mypy_boto3_greengrassv2 import GreengrassV2Client
+    from mypy_boto3_greengrassv2.type_defs import GetDeploymentResponseTypeDef
 
 _STEADY_SECONDS = 5.0  # what crashes a second after its start is BROKEN by then: three starts
 
@@ -77,6 +79,8 @@ _ANSWERED_BEFORE = (
     " there, sudo systemctl reset-failed ggl.COMPONENT, then sudo systemctl restart ggl.COMPONENT"
 )
 
+_NO_WAY = (RolloutFailed, BotoCoreError, ClientError)
+
 
 class StaysBroken(RolloutFailed):
     """The release failed, and a device still has what failed."""
@@ -108,23 +112,24 @@ def arrive(
     except StaysBroken as red:
         if before == components:
             raise RolloutFailed(f"{red}\n{_ANSWERED_BEFORE}") from None
-        back = put_back(
-            clients,
-            deployment=deployment,
-            before=before,
-            devices=devices,
-            name=name,
-            rights=rights,
-            say=say,
-        )
-        versions = {
-            component: spec["componentVersion"]
-            for component, spec in back.get("components", {}).items()
-            if component in components
-        }
+        try:
+            back = put_back(
+                clients,
+                red=_latest(clients.greengrass, deployment),
+                before=before,
+                devices=devices,
+                name=name,
+                rights=rights,
+                say=say,
+            )
+        except _NO_WAY as error:
+            raise RolloutFailed(
+                f"{red}\nit stays so, as nothing can be put back: {error}"
+            ) from None
+        versions = versions_of(back.get("components", {}))
         try:
             wait_for(deployment=back["deploymentId"], components=versions, clock=clock())
-        except RolloutFailed as still:
+        except _NO_WAY as still:
             raise RolloutFailed(
                 f"{red}\nand what was there before, put back, doesn't answer:\n{still}"
             ) from None
@@ -236,8 +241,8 @@ class _Watch:
         return [one for one in self.silent if one.failed]
 
 
-def _check_in_force(client: GreengrassV2Client, deployment: str) -> None:
-    """Raises RolloutFailed where devices won't get the deployment any more."""
+def _latest(client: GreengrassV2Client, deployment: str) -> GetDeploymentResponseTypeDef:
+    """The deployment; RolloutFailed where another one took its place, or where it is gone."""
     try:
         found = client.get_deployment(deploymentId=deployment)
     except client.exceptions.ResourceNotFoundException:
@@ -253,7 +258,12 @@ def _check_in_force(client: GreengrassV2Client, deployment: str) -> None:
             f" {newest['creationTimestamp']}). Settle it with whoever made it, then pulumi up again"
             " (see also: aws greengrassv2 list-deployments)"
         )
-    if found["deploymentStatus"] == "CANCELED":
+    return found
+
+
+def _check_in_force(client: GreengrassV2Client, deployment: str) -> None:
+    """Raises RolloutFailed where devices won't get the deployment any more."""
+    if _latest(client, deployment)["deploymentStatus"] == "CANCELED":
         raise RolloutFailed(
             f"deployment {deployment} was cancelled while we waited, by hand or by AWS IoT Jobs"
             " (abort-percent): devices that haven't begun won't. pulumi up again deploys it anew"

@@ -35,7 +35,7 @@ class Rights:
 def put_back(
     clients: Clients,
     *,
-    deployment: str,
+    red: GetDeploymentResponseTypeDef,
     before: Mapping[str, str],
     devices: Sequence[str],
     name: str,
@@ -51,7 +51,6 @@ def put_back(
     once: those that never had the red one have nothing to do.
     """
     client = clients.greengrass
-    red = client.get_deployment(deploymentId=deployment)
     if good := before or _last_good(client, red, devices):
         listed = ", ".join(f"{component} {version}" for component, version in good.items())
         say(f"puts back what was good here before: {listed}")
@@ -65,7 +64,7 @@ def put_back(
     }
     made = client.create_deployment(
         targetArn=red["targetArn"],
-        deploymentName=f"{name} (after {deployment[:8]})" if good else without(name),
+        deploymentName=f"{name} (after {red['deploymentId'][:8]})" if good else without(name),
         components=components,
         tags=red.get("tags", {}),
     )

@@ -1,4 +1,4 @@
-"""What a greenhouse does about processes that were killed."""
+"""What a greenhouse does about processes that were killed, and about a half that was started."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from greenhouse.machine import refuse_what_forgot
+from greenhouse import machine
+from greenhouse.home import Home
+from greenhouse.machine import bring_up, refuse_what_forgot
 from greenhouse.processes import Processes, ProcessFailed
 
 
@@ -40,3 +42,27 @@ def test_a_ministack_that_runs_or_never_ran_has_forgotten_nothing(tmp_path: Path
     processes.start("ministack", ["sleep", "100"], env={}, cwd=tmp_path, ready=lambda: True)
     refuse_what_forgot(processes, tmp_path / "state")
     processes.stop("ministack")
+
+
+@pytest.mark.parametrize("failure", [ProcessFailed("no providers"), KeyboardInterrupt()])
+def test_of_a_start_that_fails_nothing_stays_but_what_ran_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failure: BaseException
+) -> None:
+    home = Home(tmp_path)
+    processes = Processes(run=home.run, logs=home.logs)
+
+    def start(name: str) -> None:
+        processes.start(name, ["sleep", "100"], env={}, cwd=tmp_path, ready=lambda: True)
+
+    def half(*_: object, **__: object) -> None:
+        start("cloud")
+        raise failure
+
+    monkeypatch.setattr(machine, "start_greenhouse", half)
+    start("ministack")
+    try:
+        with pytest.raises(type(failure)):
+            bring_up(home, {}, ["thing"])
+        assert processes.names() == ["ministack"]
+    finally:
+        processes.stop("ministack")

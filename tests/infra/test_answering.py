@@ -248,6 +248,7 @@ def arriving(
     red: dict[str, Any] | None = None,
     devices: Sequence[str] = ("press-1",),
     before: Mapping[str, str] | None = None,
+    say: Callable[[str], None] = lambda _line: None,
 ) -> tuple[str, str]:
     """What a release that is red says, and the name of the target's latest deployment then."""
     components = red or {name: spec(one) for name, one in WANTED.items()}
@@ -266,7 +267,7 @@ def arriving(
             name=NAME,
             rights=RIGHTS,
             clock=lambda: Clock(seconds=20, now=time.now, pause=time.pause),
-            say=lambda _: None,
+            say=say,
         )
     return str(failed.value), account.deployments[-1]["deploymentName"]
 
@@ -315,7 +316,7 @@ def test_however_long_the_history_each_device_is_asked_once_for_it(
     deployment = account.deploy(THING_ARN, NAME, {name: spec(one) for name, one in WANTED.items()})
     put_back(
         clients,
-        deployment=deployment,
+        red=clients.greengrass.get_deployment(deploymentId=deployment),
         before={},
         devices=["press-1"],
         name=NAME,
@@ -388,6 +389,55 @@ def test_who_may_not_change_the_rights_still_puts_back_what_the_devices_have(
     assert account.deployments[-1]["components"] == {
         name: spec(one) for name, one in BEFORE.items()
     }
+
+
+def test_what_somebody_has_deployed_meanwhile_is_never_overwritten(
+    account: Account, clients: Clients
+) -> None:
+    mended = {name: spec("2.0.0") for name in WANTED} | {"com.theirs": spec("1.0.0")}
+
+    def by_hand(line: str) -> None:
+        if "BROKEN" in line:
+            account.deploy(THING_ARN, "by hand", mended)
+
+    said, latest = arriving(account, clients, before=BEFORE, say=by_hand)
+    assert latest == "by hand"
+    assert f"{CONSUMER} is BROKEN" in said
+    assert "replaced by another one on the same target while we waited: 'by hand'" in said
+
+
+def test_a_deployment_that_aws_has_cancelled_as_too_many_failed_is_followed_by_what_was_before(
+    account: Account, clients: Clients
+) -> None:
+    def cancel(_line: str) -> None:
+        for one in account.deployments:
+            one["deploymentStatus"] = "CANCELED"
+
+    arriving(account, clients, before=BEFORE, say=cancel)
+    assert account.deployments[-1]["components"] == {
+        name: spec(one) for name, one in BEFORE.items()
+    }
+
+
+@pytest.mark.parametrize("denied", ["CreateDeployment", "GetDeployment"])
+def test_the_reason_is_told_also_where_nothing_can_be_put_back(
+    account: Account, clients: Clients, denied: str
+) -> None:
+    account.denied.add(denied)
+    said, _ = arriving(account, clients, before=BEFORE)
+    reason, _, why = said.partition("it stays so, as nothing can be put back:")
+    assert f"{CONSUMER} is BROKEN" in reason
+    assert f"when calling the {denied} operation" in why
+
+
+def test_the_reason_is_told_also_where_aws_can_be_asked_no_more(
+    account: Account, clients: Clients
+) -> None:
+    said, _ = arriving(
+        account, clients, lambda: account.denied.add("ListEffectiveDeployments"), before=BEFORE
+    )
+    assert f"{CONSUMER} is BROKEN" in said
+    assert "AccessDenied" in said
 
 
 def test_where_no_release_was_good_before_ours_is_taken_off_again(

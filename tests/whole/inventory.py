@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Self
 
-from greenhouse import report
-from tests.whole.place import OURS, Place
+from greenhouse import account, report
+from infra.target import without
+from tests.whole.place import OURS, STACK, Place
 
 
 @dataclass(frozen=True)
@@ -21,9 +22,12 @@ class Inventory:
     def of(cls, place: Place) -> Self:
         found = report.residue(place.home).found
         root = place.home.device(place.thing)
+        # after a destroy one that carries the others on has replaced theirs
+        for theirs in (account.TENANT_DEPLOYMENT, without(f"edge-inference/{STACK}")):
+            if theirs in found["deployments"]:
+                found["deployments"].remove(theirs)
         return cls(
-            # deployments can't be equal: one that carries the others on has replaced theirs
-            account={kind: sorted(found[kind]) for kind in found if kind != "deployments"},
+            account={kind: sorted(found[kind]) for kind in found},
             states=place.states(),
             disk=sorted(
                 str(path.relative_to(root))

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 
 import pytest
 
-from greenhouse import toolchain
-from greenhouse.home import PROJECT_DIR, Home
+from greenhouse import engine, toolchain
+from greenhouse.account import TENANT
+from greenhouse.home import PROJECT_DIR, Home, Ports
 from greenhouse.machine import stop_greenhouse
 from tests.whole.place import STACK, copy_tree
 
@@ -34,6 +35,7 @@ class Read:
     before: str
     after: str
     home: Home
+    ports: Ports
     thing: str
 
     def printed(self, line: str) -> list[str]:
@@ -58,6 +60,7 @@ def read(tools: toolchain.Toolchain, tmp_path_factory: pytest.TempPathFactory) -
     stack = tree / f"Pulumi.{STACK}.yaml"
     before = stack.read_text().replace("thing: greenhouse\n", f"thing: {thing}\n")
     stack.write_text(before)
+    ports = home.ports()  # to look on the engine when the home is gone
     typed = lines()
     files = [root / f"{number}.txt" for number in range(len(typed))]
     script = "".join(
@@ -78,7 +81,7 @@ def read(tools: toolchain.Toolchain, tmp_path_factory: pytest.TempPathFactory) -
         )
         shown = [file.read_text() for file in files if file.exists()]
         assert done.returncode == 0, f"{typed[len(shown) - 1]}\n{shown[-1]}"
-        yield Read(typed, shown, before, stack.read_text(), home, thing)
+        yield Read(typed, shown, before, stack.read_text(), home, ports, thing)
     finally:
         if home.exists():
             stop_greenhouse(home)
@@ -142,11 +145,12 @@ def test_status_and_logs_show_what_runs(read: Read) -> None:
 
 def test_nothing_is_left(read: Read) -> None:
     [down] = read.printed("make down")
-    left = down[down.index("what is left") :]
-    assert re.findall(r"^ *(?:containers|buckets|repositories) +(.+?) *$", left, re.M) == [
-        "none",
-        "none",
-        "none",
-    ], left
+    assert f"{TENANT} on {read.thing}, there before us: RUNNING" in down
+    left = down[down.index("what is left") : down.index("how long")]
+    kinds = dict(re.findall(r"^ *(\w[\w ]*?)  +(.+?) *$", left, re.M))
+    assert {"containers", "images", "buckets", "repositories", "role policies"} < kinds.keys()
+    assert {"components", "deployments"} < kinds.keys(), "the last to go, and ours until then"
+    assert set(kinds.values()) == {"none"}, left
+    assert not engine.images(read.ports), "the engine outlives this greenhouse"
     assert not read.home.root.exists()
     assert read.after == read.before, "the stack's file is as it came"

@@ -1,0 +1,49 @@
+"""The tenant's records go with greenhouse; whatever else is left there has to be seen."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from greenhouse import account
+from greenhouse.home import Ports
+from tests.greenhouse.cloud.conftest import CloudProcess
+
+if TYPE_CHECKING:
+    from mypy_boto3_iot import IoTClient
+
+
+def test_the_tenant_goes_and_what_was_left_behind_stays(
+    cloud_of_its_own: CloudProcess, iot: IoTClient
+) -> None:
+    cloud_of_its_own.start()
+    ports = Ports(
+        ministack=cloud_of_its_own.ministack_port,
+        cloud=cloud_of_its_own.port,
+        aws=0,
+        aws_native=0,
+        docker=0,
+    )
+    things = [iot.create_thing(thingName=f"tenant-{number}") for number in range(2)]
+    for thing in things:
+        assert account.settle_tenant(ports, thing["thingName"]), "a new device gets the tenant"
+    client = account.greengrass(ports)
+    recipe = {
+        "RecipeFormatVersion": "2020-01-25",
+        "ComponentName": "com.ml.left",
+        "ComponentVersion": "1.0.0",
+        "Manifests": [{"Lifecycle": {"run": "true"}}],
+    }
+    client.create_component_version(inlineRecipe=json.dumps(recipe).encode())
+    left = client.create_deployment(
+        targetArn=things[0]["thingArn"],
+        components={
+            name: {"componentVersion": "1.0.0"} for name in (account.TENANT, "com.ml.left")
+        },
+    )["deploymentId"]
+    client.create_deployment(targetArn=things[0]["thingArn"], components={})
+    account.retire_tenant(ports)
+    deployments = client.list_deployments(historyFilter="ALL")["deployments"]
+    assert [one["deploymentId"] for one in deployments] == [left]
+    components = client.list_components(scope="PRIVATE")["components"]
+    assert [one["componentName"] for one in components] == ["com.ml.left"]

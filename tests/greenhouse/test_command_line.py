@@ -1,0 +1,107 @@
+"""`python -m greenhouse`: messages in place of tracebacks, and a `down` that loses no evidence."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import typer
+import yaml
+from botocore.exceptions import ClientError, EndpointConnectionError
+
+from greenhouse import __main__ as command_line
+from greenhouse.home import Home, HomeBroken
+from greenhouse.processes import ProcessFailed
+from greenhouse.report import Residue
+from greenhouse.toolchain import ToolchainFailed
+
+DENIED = ClientError({"Error": {"Code": "Denied", "Message": "no"}}, "ListThings")
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (ProcessFailed("cloud ended"), "cloud ended"),
+        (ToolchainFailed("no engine"), "no engine"),
+        (HomeBroken("make clean"), "make clean"),
+        (DENIED, "python -m greenhouse status"),
+        (EndpointConnectionError(endpoint_url="http://127.0.0.1:1"), "python -m greenhouse status"),
+        (subprocess.CalledProcessError(1, ["docker", "ps"], stderr="gone\n"), "docker ps ended wi"),
+        (OSError(28, "No space left on device", "settings.json"), "No space left on device"),
+        (yaml.YAMLError("Pulumi.local.yaml: a tab"), "a tab"),
+    ],
+)
+def test_what_can_not_be_done_is_one_message(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    error: Exception,
+    said: str,
+) -> None:
+    def app() -> None:
+        raise error
+
+    monkeypatch.setattr(command_line, "app", app)
+    assert command_line.main() == 1
+    shown = capsys.readouterr().err
+    assert said in shown
+    assert shown.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("config", "typed"),
+    [
+        ({"thing-group": "presses"}, "thing greenhouse && pulumi config rm --stack local thing-gr"),
+        ({}, "pulumi config set --stack local thing greenhouse"),
+        (None, "pulumi config set --stack local thing greenhouse"),
+    ],
+)
+def test_a_stack_without_a_device_of_its_own_says_what_to_type(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, config: dict[str, str] | None, typed: str
+) -> None:
+    monkeypatch.setattr(command_line, "PROJECT_DIR", tmp_path)
+    keys = config and {f"edge-inference:{key}": value for key, value in config.items()}
+    (tmp_path / "Pulumi.local.yaml").write_text(yaml.safe_dump({"config": keys}))
+    with pytest.raises(command_line.NoThing) as refused:
+        command_line.our_thing()
+    assert typed in str(refused.value)
+
+
+@pytest.fixture
+def taken_down(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Any]:
+    """A `down` whose every step works; what is left and the tenant's state can be set."""
+    found: dict[str, Any] = {"left": {}, "tenant": "RUNNING", "home": Home(tmp_path / "home")}
+    found["home"].ports()
+    monkeypatch.setattr(Home, "find", lambda: found["home"])
+    tools = SimpleNamespace(docker=SimpleNamespace(ours=False))
+    monkeypatch.setattr(command_line, "enter", lambda *_: (tools, {}))
+    monkeypatch.setattr(command_line, "bring_up", lambda *_: None)
+    monkeypatch.setattr(command_line, "pulumi_json", lambda *_: [])
+    monkeypatch.setattr(command_line.report, "tenant_state", lambda *_: found["tenant"])
+    monkeypatch.setattr(command_line.report, "residue", lambda _: Residue(found["left"]))
+    monkeypatch.setattr(command_line.account, "retire_tenant", lambda _: None)
+    monkeypatch.setattr(command_line.engine, "remove_images", lambda _: None)
+    return found
+
+
+def test_a_down_that_leaves_nothing_is_green_and_takes_its_folder_along(
+    taken_down: dict[str, Any],
+) -> None:
+    command_line.down()
+    assert not taken_down["home"].root.exists()
+
+
+@pytest.mark.parametrize(
+    "found", [{"left": {"components": ["com.ml.check"]}}, {"tenant": "BROKEN"}, {"tenant": "gone"}]
+)
+def test_a_down_that_leaves_something_or_hurt_the_tenant_is_red_and_keeps_the_evidence(
+    taken_down: dict[str, Any], capsys: pytest.CaptureFixture[str], found: dict[str, Any]
+) -> None:
+    taken_down |= found
+    with pytest.raises(typer.Exit) as ended:
+        command_line.down()
+    assert ended.value.exit_code == 1
+    assert taken_down["home"].exists(), "the next down would find nothing, and be green"
+    assert "make clean" in capsys.readouterr().out

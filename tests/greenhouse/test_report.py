@@ -1,0 +1,66 @@
+"""What `make up` counts as done: each component up at its version, and an answer given since."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from greenhouse.report import amiss, answers_to
+
+BEGAN = datetime(2026, 11, 27, 12, tzinfo=UTC)
+GOLDEN = {"model": "abc", "predictions": [5.0, 6.0]}
+
+
+def logged(path: Path, **said: Any) -> Path:
+    """A consumer's log with one answer, as the device writes it."""
+    answer = {
+        "time": (BEGAN + timedelta(seconds=1)).isoformat(timespec="milliseconds"),
+        "event": "answer",
+        **GOLDEN,
+        **said,
+    }
+    path.write_text(f"2026 [INFO] (Copier) com.ml.consumer: stdout. {json.dumps(answer)}. {{}}\n")
+    return path
+
+
+def test_an_answer_to_these_samples_given_since_the_command_began_counts(tmp_path: Path) -> None:
+    log = logged(tmp_path / "log", predictions=[5.0, 7.0])
+    [answer] = answers_to(log, GOLDEN, since=BEGAN)
+    assert answer["predictions"] == [5.0, 7.0], "a wrong one as well: it is shown, and is red"
+
+
+@pytest.mark.parametrize(
+    ("said", "why"),
+    [
+        ({"time": "2026-11-27T11:59:59.999+00:00"}, "the device may be silent by now"),
+        ({"model": "abd"}, "another model's"),
+        ({"predictions": [5.0]}, "to other samples: there is no telling which is which"),
+    ],
+)
+def test_any_other_answer_counts_for_nothing(
+    tmp_path: Path, said: dict[str, Any], why: str
+) -> None:
+    assert not answers_to(logged(tmp_path / "log", **said), GOLDEN, since=BEGAN), why
+
+
+def test_a_component_counts_that_is_up_at_its_version() -> None:
+    installed = [
+        {"componentName": name, "componentVersion": version, "lifecycleState": state}
+        for name, version, state in (
+            ("runs", "1.0.0", "RUNNING"),
+            ("is-over", "1.0.0", "FINISHED"),
+            ("old", "0.9.0", "RUNNING"),
+            ("broken", "1.0.0", "BROKEN"),
+            ("not-ours", "1.0.0", "BROKEN"),
+        )
+    ]
+    wanted = dict.fromkeys(("runs", "is-over", "old", "broken", "absent"), "1.0.0")
+    assert amiss(installed, wanted) == [
+        "old 1.0.0 should be up, but the device has 0.9.0 RUNNING",
+        "broken 1.0.0 should be up, but the device has 1.0.0 BROKEN",
+        "absent 1.0.0 should be up, but the device has none",
+    ]
