@@ -7,6 +7,11 @@ that is full, a request is refused as `busy`, and only its refusal waits for its
 bounded, too: where 20,000 of them can't leave, requests are dropped and counted, as holding up the
 nucleus would hurt every other component.
 
+No request gets two answers. Those that the nucleus hasn't confirmed when the connection breaks are
+lost, and counted: it may have passed them on, and who asks without an id knows answers by their
+order. Nor would posting them again save a client its time-out: what it asks meanwhile reaches
+nobody.
+
 The SDK reads nothing while its thread is busy, and a nucleus that can't write holds up others. So
 what will take longer than HOLD_SECONDS, judged by its size and by how long others took lately, is
 answered on a thread of its own, and everything behind it waits in the queue, where it is counted,
