@@ -31,13 +31,6 @@ def main() -> int:
         help=f"one of {', '.join(NAMES)}, or {FLEETS} by itself;"
         " may be repeated. The document is written by a whole run only",
     )  # fmt: skip
-    parser.add_argument(
-        "--soak", type=int, default=30_000, metavar="N", help="requests (%(default)s); the"
-        " document of a release is written with 1000000, which breaks the connection 20 times",
-    )  # fmt: skip
-    parser.add_argument(
-        "--fuzz", type=int, default=100_000, metavar="N", help="malformed requests (%(default)s)"
-    )
     options = parser.parse_args()
     if options.only == [FLEETS]:
         from tests.bench import fleets  # noqa: PLC0415  # in the project's own virtualenv
@@ -51,7 +44,7 @@ def main() -> int:
         os.execv(python, [str(python), "-m", "tests.bench", *sys.argv[1:]])  # noqa: S606  # ourselves
     from tests.bench.run import run  # noqa: PLC0415  # needs the virtualenv
 
-    return run(options.only or NAMES, soak=options.soak, fuzz=options.fuzz)
+    return run(options.only or NAMES)
 
 
 def _prepare() -> None:

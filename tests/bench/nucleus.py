@@ -1,8 +1,9 @@
 """greenhouse's IPC broker in a process of its own: python -m tests.bench.nucleus FOLDER.
 
 Prints one line of JSON, `{"socket": …, "tokens": {component: token}}`, then does what the lines on
-stdin say: `drop` closes every connection, as a nucleus does that gives up on them; the end of the
-input is the end. The socket itself stays, since a container has it mounted as a file.
+stdin say: `drop` closes every connection, as a nucleus does that gives up on them, `drop COMPONENT`
+those of one, and a line tells that it is done; the end of the input is the end. The socket itself
+stays, since a container has it mounted as a file.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from greenhouse.device.ipc.broker import Broker, _Wire
+from greenhouse.device.ipc.connection import Connection
 from infra import recipe
 
 ECHO, CLIENT = "bench.echo", "bench.client"
@@ -64,30 +66,37 @@ class Dropping(Broker):
 
     def __init__(self, root: Path, host: Host) -> None:
         super().__init__(root, host)
-        self._wires: set[_Wire] = set()
+        self._connections: dict[_Wire, Connection] = {}
 
-    def opened(self, wire: _Wire) -> None:
-        super().opened(wire)
-        self._wires.add(wire)
+    def connection(self, wire: _Wire) -> Connection:
+        self._connections[wire] = super().connection(wire)
+        return self._connections[wire]
 
     def lost(self, wire: _Wire) -> None:
         super().lost(wire)
-        self._wires.discard(wire)
+        del self._connections[wire]
 
-    def drop(self) -> None:
-        for wire in list(self._wires):
-            wire.abort()
+    def drop(self, component: str) -> None:
+        for wire, connection in list(self._connections.items()):
+            if component in ("", connection.component):
+                wire.abort()
 
 
 async def main(root: Path) -> None:
     broker = Dropping(root, Host())
     await broker.start()
     tokens = {name: broker.token(name) for name in (recipe.SERVICE, ECHO, CLIENT)}
-    sys.stdout.write(json.dumps({"socket": str(broker.path), "tokens": tokens}) + "\n")
-    sys.stdout.flush()
-    while await asyncio.to_thread(sys.stdin.readline):
-        broker.drop()
+    _say({"socket": str(broker.path), "tokens": tokens})
+    while line := await asyncio.to_thread(sys.stdin.readline):
+        component = line.strip().removeprefix("drop").lstrip()
+        broker.drop(component)
+        _say({"dropped": component})
     await broker.stop()
+
+
+def _say(what: Mapping[str, Any]) -> None:
+    sys.stdout.write(json.dumps(what) + "\n")
+    sys.stdout.flush()
 
 
 if __name__ == "__main__":

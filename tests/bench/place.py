@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from greenhouse.toolchain.bases import RUNTIME
 from inference.protocol import REQUEST_TOPIC, encode_request
@@ -37,16 +37,16 @@ class Nucleus:
             stdout=subprocess.PIPE,
             text=True,
         )
-        assert self._process.stdout
-        told = json.loads(self._process.stdout.readline())
+        told = self._told()
         self.socket = Path(told["socket"])
         self._tokens: dict[str, str] = told["tokens"]
 
-    def drop(self) -> None:
-        """Have every connection closed."""
+    def drop(self, component: str = "") -> None:
+        """Have every connection closed, or a component's; done once this returns."""
         stdin = self._stdin()
-        stdin.write("drop\n")
+        stdin.write(f"drop {component}\n")
         stdin.flush()
+        self._told()
 
     def close(self) -> None:
         self._stdin().close()
@@ -61,6 +61,10 @@ class Nucleus:
             "AWS_GG_NUCLEUS_DOMAIN_SOCKET_FILEPATH_FOR_COMPONENT": str(self.socket),
             "AWS_IOT_THING_NAME": THING,
         }
+
+    def _told(self) -> Any:
+        assert self._process.stdout
+        return json.loads(self._process.stdout.readline())
 
     def _stdin(self) -> IO[str]:
         assert self._process.stdin

@@ -22,10 +22,23 @@ from tests.bench.table import Row
 
 DOCUMENT = model.ROOT / "docs" / "benchmarks.md"
 COMPARED = ("xgboost-cpu", "onnxruntime", "treelite", "tl2cgen", "pandas", "numpy", "awsiotsdk")
+MEASURES: dict[str, Callable[[], Iterator[Row]]] = {
+    "evaluator": evaluator.rows,
+    "bits": evaluator.bits,
+    "json": common_way.rows,
+    "idle": ipc.idle,
+    "throughput": ipc.throughput,
+    "memory": ipc.memory,
+    "start": ipc.start,
+    "size": images.sizes,
+    "download": images.downloads,
+    "fuzz": soak.malformed,
+    "soak": soak.soak,
+}
 WIDTH = 150  # of the table where there is no terminal to fit it to
 
 
-def run(names: Sequence[str], *, soak: int, fuzz: int) -> int:
+def run(names: Sequence[str]) -> int:
     """0 when every bound is kept."""
     console = Console(stderr=True)
     tools = toolchain.prepare(console)
@@ -35,7 +48,7 @@ def run(names: Sequence[str], *, soak: int, fuzz: int) -> int:
     rows: list[Row] = []
     progress = Progress(console)
     try:
-        for name, measure in _measures(soak, fuzz).items():
+        for name, measure in MEASURES.items():
             if name in names:
                 with progress.step(name):
                     rows += measure()
@@ -48,27 +61,11 @@ def run(names: Sequence[str], *, soak: int, fuzz: int) -> int:
     facts = _facts(tools, load=load, seconds=seconds)
     for what, found in facts:
         output.print(f"{what:10}{found}", highlight=False, soft_wrap=True)
-    if set(names) == set(_measures(soak, fuzz)):
+    if set(names) == set(MEASURES):
         DOCUMENT.parent.mkdir(exist_ok=True)
         DOCUMENT.write_text(_document(rows, facts))
         console.print(f"written to {DOCUMENT.relative_to(model.ROOT)}", highlight=False)
     return int(any(row.met is False for row in rows))
-
-
-def _measures(requests: int, wrong: int) -> dict[str, Callable[[], Iterator[Row]]]:
-    return {
-        "evaluator": evaluator.rows,
-        "bits": evaluator.bits,
-        "json": common_way.rows,
-        "idle": ipc.idle,
-        "throughput": ipc.throughput,
-        "memory": ipc.memory,
-        "start": ipc.start,
-        "size": images.sizes,
-        "download": images.downloads,
-        "fuzz": lambda: soak.malformed(wrong),
-        "soak": lambda: soak.soak(requests),
-    }
 
 
 def _facts(tools: toolchain.Toolchain, *, load: float, seconds: float) -> list[tuple[str, str]]:

@@ -1,34 +1,35 @@
 """Whether every request gets its own answer: under wrong requests, and while connections break.
 
-What may happen to a request: it is answered, it is refused, or the connection that it was written
-to is closed before, which its client sees. Anything else is a failure here: silence, two answers,
-or somebody else's.
+What may happen to a request: it is answered, it is refused, or a connection closes while it is on
+its way: its own, which its client sees, or the service's. Anything else is a failure here: silence,
+two answers, or somebody else's.
 """
 
 from __future__ import annotations
 
 import json
+import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 
 from inference.protocol import ANSWER_TOPIC, REQUEST_TOPIC, encode_request
+from infra import recipe
 from tests.bench import fuzz, model
 from tests.bench.client import Client, Closed
-from tests.bench.place import Place, place, wait_until_it_answers
+from tests.bench.place import PATIENCE, Place, place, probe, wait_until_it_answers
 from tests.bench.table import Row, kilobytes, megabytes
 
 FUZZ_SEED = 4
 BATCH = 50
 DEPTH = 64
-# The service gives a link up that breaks seven times, each within 10 s of the last (exit 69, and
-# the nucleus starts it anew): short runs break it five times, long ones every 50,000 requests.
-QUICK_RECONNECTS, RECONNECTS, STEADY_REQUESTS = 5, 20, 50_000
+WRONG = 100_000
+REQUESTS, RECONNECTS = 1_000_000, 20
 FLAT = 2**20  # bytes that the process may grow by, from a tenth of the requests to the last
 
 
-def malformed(count: int) -> Iterator[Row]:
+def malformed(count: int = WRONG) -> Iterator[Row]:
     """Wrong requests in batches, each with a right one behind it that says where it ends."""
     wrong = islice(fuzz.requests(FUZZ_SEED), count)
     outcomes: Counter[str] = Counter()
@@ -83,6 +84,7 @@ class Ledger:
     expected: list[float]
     waiting: dict[str, int] = field(default_factory=dict)
     closed: dict[str, int] = field(default_factory=dict)
+    unsure: dict[str, int] = field(default_factory=dict)  # since the service's connection closed
     overtaken: dict[str, int] = field(default_factory=dict)
     counts: Counter[str] = field(default_factory=Counter)
 
@@ -96,6 +98,7 @@ class Ledger:
         reply = json.loads(message)
         identity = reply.get("id")
         if identity == "probe":
+            self.counts["probes"] += 1
             return
         if identity in self.waiting:
             while (oldest := next(iter(self.waiting))) != identity:
@@ -103,6 +106,8 @@ class Ledger:
             sample, fate = self.waiting.pop(identity), "answered"
         elif identity in self.closed:
             sample, fate = self.closed.pop(identity), "answered late"
+        elif identity in self.unsure:
+            sample, fate = self.unsure.pop(identity), "answered"
         else:
             self.counts["mixed up"] += 1
             return
@@ -118,12 +123,20 @@ class Ledger:
         self.closed |= self.waiting
         self.waiting.clear()
 
+    def service_closed(self) -> None:
+        self.unsure |= self.waiting
+        self.waiting.clear()
 
-def soak(count: int) -> Iterator[Row]:
-    """Requests without a pause, over a broker that drops every connection now and then."""
+    def service_is_back(self) -> None:
+        """It has answered something later, so what is unsure has no answer and may not get one."""
+        self.counts["unheard"] += len(self.unsure)
+        self.unsure.clear()
+
+
+def soak(count: int = REQUESTS) -> Iterator[Row]:
+    """Requests without a pause, over a broker that drops connections: all, the service's, all, …"""
     ledger = Ledger(model.expected(model.samples()))
-    reconnects = min(RECONNECTS, max(QUICK_RECONNECTS, count // STEADY_REQUESTS))
-    drops = [count * (number + 1) // (reconnects + 1) for number in range(reconnects)]
+    drops = [count * (number + 1) // (RECONNECTS + 1) for number in range(RECONNECTS)]
     with place() as here:
         service = here.service()
         client = _connected(here)
@@ -136,9 +149,14 @@ def soak(count: int) -> Iterator[Row]:
                 client.publish(REQUEST_TOPIC, *requests)
                 if drops and asked >= drops[0]:
                     del drops[0]
-                    here.nucleus.drop()
-                for message in client.received():
-                    ledger.heard(message)
+                    if len(drops) % 2:
+                        here.nucleus.drop()
+                    else:
+                        here.nucleus.drop(recipe.SERVICE)
+                        _until_the_service_is_back(client, ledger)
+                if ledger.waiting:
+                    for message in client.received():
+                        ledger.heard(message)
             except Closed:
                 ledger.connection_closed()
                 client = _connected(here)
@@ -150,10 +168,12 @@ def soak(count: int) -> Iterator[Row]:
         crashed = service.process() != process
     counts, lost = ledger.counts, len(ledger.waiting) + len(ledger.overtaken)
     yield Row(
-        what=f"{asked:,} requests, {reconnects - len(drops)} reconnects of the broker",
+        what=f"{asked:,} requests, {RECONNECTS - len(drops)} reconnects, every second one of the"
+        " service alone",
         ours=f"{lost + crashed} lost, {counts['mixed up']} mixed up"
         f" ({counts['answered']:,} answered, {counts['refused']} refused, {counts['closed']} by a"
-        f" connection closed: of those {counts['answered late']} answered all the same)",
+        f" connection closed: of those {counts['answered late']} answered all the same;"
+        f" {counts['unheard']} not, as the service's closed)",
         bound="0 and 0",
         met=asked == count and not drops and not lost + crashed + counts["mixed up"],
     )
@@ -163,6 +183,19 @@ def soak(count: int) -> Iterator[Row]:
         bound=f"at most {kilobytes(FLAT)}",
         met=grown <= FLAT,
     )
+
+
+def _until_the_service_is_back(client: Client, ledger: Ledger) -> None:
+    """Ask again and again, as nobody tells the client that its questions reach nobody."""
+    ledger.service_closed()
+    probes, deadline = ledger.counts["probes"], time.monotonic() + PATIENCE
+    while ledger.counts["probes"] == probes:
+        if time.monotonic() > deadline:
+            raise AssertionError(f"the service isn't back within {PATIENCE:.0f} s")
+        client.publish(REQUEST_TOPIC, probe())
+        for message in client.received_within(0.02):
+            ledger.heard(message)
+    ledger.service_is_back()
 
 
 def _connected(here: Place) -> Client:
