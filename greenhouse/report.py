@@ -33,7 +33,7 @@ _SHOWN_FEATURES = ("color_red", "alcohol", "pH", "residual sugar", "volatile aci
 class Residue:
     """What is left on one machine after a destroy, by kind; empty lists are the proof."""
 
-    found: Mapping[str, Sequence[str]]
+    found: Mapping[str, list[str]]
 
     def __bool__(self) -> bool:
         return any(self.found.values())

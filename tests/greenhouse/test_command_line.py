@@ -13,6 +13,7 @@ import yaml
 from botocore.exceptions import ClientError, EndpointConnectionError
 
 from greenhouse import __main__ as command_line
+from greenhouse import account, engine, report
 from greenhouse.home import Home, HomeBroken
 from greenhouse.processes import ProcessFailed
 from greenhouse.report import Residue
@@ -79,10 +80,10 @@ def taken_down(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Any
     monkeypatch.setattr(command_line, "enter", lambda *_: (tools, {}))
     monkeypatch.setattr(command_line, "bring_up", lambda *_: None)
     monkeypatch.setattr(command_line, "pulumi_json", lambda *_: [])
-    monkeypatch.setattr(command_line.report, "tenant_state", lambda *_: found["tenant"])
-    monkeypatch.setattr(command_line.report, "residue", lambda _: Residue(found["left"]))
-    monkeypatch.setattr(command_line.account, "retire_tenant", lambda _: None)
-    monkeypatch.setattr(command_line.engine, "remove_images", lambda _: None)
+    monkeypatch.setattr(report, "tenant_state", lambda *_: found["tenant"])
+    monkeypatch.setattr(report, "residue", lambda _: Residue(found["left"]))
+    monkeypatch.setattr(account, "retire_tenant", lambda _: None)
+    monkeypatch.setattr(engine, "remove_images", lambda _: None)
     return found
 
 

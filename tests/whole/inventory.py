@@ -27,7 +27,8 @@ class Inventory:
             if theirs in found["deployments"]:
                 found["deployments"].remove(theirs)
         return cls(
-            account={kind: sorted(found[kind]) for kind in found},
+            # a destroy leaves the images on the engine that built them
+            account={kind: sorted(found[kind]) for kind in found if kind != "images"},
             states=place.states(),
             disk=sorted(
                 str(path.relative_to(root))
