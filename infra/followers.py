@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from botocore.exceptions import ClientError
 
 from infra.clients import Clients
-from infra.target import another_stack, is_core_device, is_own, versions_of
+from infra.target import another_stack, is_core_device, is_own, latest_deployment, versions_of
 
 if TYPE_CHECKING:
     from mypy_boto3_greengrassv2 import GreengrassV2Client
@@ -90,6 +90,22 @@ def _carries(client: GreengrassV2Client, arn: str, tags: Mapping[str, str]) -> b
         return tags.items() <= client.get_component(arn=arn).get("tags", {}).items()
     except client.exceptions.ResourceNotFoundException:
         return False
+
+
+def other_targets(client: GreengrassV2Client, device: str, target: str) -> set[str]:
+    """The ARNs of what else has had a deployment that reached the device."""
+    pages = client.get_paginator("list_effective_deployments").paginate(coreDeviceThingName=device)
+    return {one["targetArn"] for page in pages for one in page["effectiveDeployments"]} - {target}
+
+
+def also_deployed(client: GreengrassV2Client, device: str, target: str) -> dict[str, str]:
+    """The components that another target deploys to the device, too: by which (thinggroup/…)."""
+    found: dict[str, str] = {}
+    for arn in sorted(other_targets(client, device, target)):
+        latest = latest_deployment(client, arn, ())
+        if latest and not latest.failed:
+            found |= dict.fromkeys(latest.components, arn.rpartition(":")[2])
+    return found
 
 
 def is_there(clients: Clients, target: str) -> bool:

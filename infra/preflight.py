@@ -25,6 +25,7 @@ from botocore.exceptions import ClientError
 from infra import policies, portable, recipe
 from infra.clients import Clients
 from infra.findings import Bites, Finding, Rule, Severity
+from infra.followers import other_targets
 from infra.records import Record
 from infra.release import content
 from infra.settings import Misconfigured, Place, Settings
@@ -292,12 +293,9 @@ def _shared(client: GreengrassV2Client, target: Target) -> Iterator[Finding]:
     if len(target.devices) > _ASKED_SINGLY:
         return
     reached: dict[str, list[str]] = {}
-    paginator = client.get_paginator("list_effective_deployments")
     try:
         for device in target.devices:
-            pages = paginator.paginate(coreDeviceThingName=device)
-            had = {one["targetArn"] for page in pages for one in page["effectiveDeployments"]}
-            for arn in had - {target.arn}:
+            for arn in other_targets(client, device, target.arn):
                 reached.setdefault(arn, []).append(device)
         for arn, devices in sorted(reached.items()):
             latest = latest_deployment(client, arn, ())

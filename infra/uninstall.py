@@ -16,15 +16,18 @@ from pulumi import dynamic
 
 from infra.clients import Clients
 from infra.destroy import Remembered
+from infra.followers import also_deployed
 from infra.leftovers import unless_gone
 from infra.settings import PROJECT_TAG, STACK_TAG
 from infra.target import (
     another_stack,
     deployments,
+    execution,
     installed,
     is_core_device,
     is_own,
     latest_deployment,
+    things_of,
     without,
 )
 from infra.waiting import Clock, RolloutFailed, plain_failure
@@ -32,12 +35,14 @@ from infra.waiting import Clock, RolloutFailed, plain_failure
 if TYPE_CHECKING:
     from mypy_boto3_greengrassv2 import GreengrassV2Client
 
+_UNDER_WAY = frozenset({"QUEUED", "IN_PROGRESS"})
+
 
 class _CleanDevicesProvider(Remembered):
     def delete(self, _id: str, props: dict[str, Any]) -> None:
         with plain_failure():
             uninstall(
-                Clients(region=props["region"], profile=props.get("profile")).greengrass,
+                Clients(region=props["region"], profile=props.get("profile")),
                 target=props["target"],
                 devices=props["devices"],
                 components=props["components"].keys(),
@@ -58,7 +63,7 @@ class CleanDevices(dynamic.Resource, module="edge", name="CleanDevices"):
 
 
 def uninstall(
-    client: GreengrassV2Client,
+    clients: Clients,
     *,
     target: str,
     devices: Sequence[str],
@@ -70,45 +75,105 @@ def uninstall(
     """Take our components off the devices, leave the others', and wait until that is so.
 
     Then all deployments go that have this stack's name, whether Pulumi's state knows them or a
-    killed or red update left them. A device whose record was deleted is gone for good. May be run
-    again after it was interrupted. Where another stack of this program has taken the target over,
-    the components there are that stack's, and stay.
+    killed or red update left them. `devices` were there at the last update; who joined since is
+    waited for as well, and a device whose record was deleted is gone for good. May be run again
+    after it was interrupted. Where another stack of this program has taken the target over, the
+    components there are that stack's, and stay; so do those that another target deploys to the same
+    device, which runs what all of its targets name.
     """
-    devices = [device for device in devices if is_core_device(client, device)]
-    latest = latest_deployment(client, target, devices)
+    client = clients.greengrass
+    is_there = _is_there(clients, target)
+    members = frozenset(things_of(clients, target) if is_there else ())
+    devices = [one for one in sorted({*devices, *members}) if is_core_device(client, one)]
+    latest = latest_deployment(client, target, ())
     ours = frozenset() if latest and another_stack(name, latest.name) else components
     others = latest.others(ours) if latest else {}
     ours_there = latest is not None and len(others) < len(latest.components)
-    if ours_there or any(ours & installed(client, device).keys() for device in devices):
+    leaving = latest.id if latest and is_own(name, latest.name) else ""
+    if is_there and (ours_there or any(ours & installed(client, one).keys() for one in devices)):
         leaving = client.create_deployment(
             targetArn=target,
             deploymentName=without(name),
             components=others,
             tags=dict(zip((PROJECT_TAG, STACK_TAG), name.split("/"), strict=True)),
         )["deploymentId"]
-    else:
-        leaving = latest.id if latest else ""
     said: dict[str, str] = {}
-    while True:
-        left = {device: ours & installed(client, device).keys() for device in devices}
-        for device, found in left.items():
-            now = f"still has {', '.join(sorted(found))}" if found else "is clean"
+    while devices:
+        left = []
+        for device in devices:
+            clean, now = _look(client, device, target, ours, leaving if device in members else "")
             if said.get(device) != now:
                 said[device] = now
                 say(f"{device} {now}")
-        if not any(left.values()):
-            break
-        if not clock.tick():
-            stuck = ", ".join(device for device, found in left.items() if found)
-            raise RolloutFailed(
-                f"{stuck} did not uninstall within {clock.seconds:.0f} s. Start the device, then"
-                " pulumi destroy again. If it is gone for good: make abandon-device"
-                f" DEVICE=NAME STACK={name.partition('/')[2]}, then pulumi destroy again"
-            )
+            if not clean:
+                left.append(device)
+        devices = left
+        if devices and (members.isdisjoint(devices) or not clock.tick()):
+            raise RolloutFailed(_stuck(devices, members, target, name, clock.seconds))
     for deployment in deployments(client, target):
         id_, called = deployment["deploymentId"], deployment.get("deploymentName", "")
-        if is_own(name, called) and not (id_ == leaving and others):
+        if is_own(name, called) and not (id_ == leaving and others and is_there):
             with unless_gone():
                 with suppress(client.exceptions.ConflictException):  # it was over before
                     client.cancel_deployment(deploymentId=id_)
                 client.delete_deployment(deploymentId=id_)
+
+
+def _is_there(clients: Clients, target: str) -> bool:
+    """Whether a deployment can be made to it; a core device's record may outlive its thing."""
+    kind, _, name = target.rpartition(":")[2].partition("/")
+    with unless_gone():
+        if kind == "thing":
+            clients.iot.describe_thing(thingName=name)
+        else:
+            clients.iot.describe_thing_group(thingGroupName=name)
+        return True
+    return False
+
+
+def _look(
+    client: GreengrassV2Client, device: str, target: str, ours: AbstractSet[str], leaving: str
+) -> tuple[bool, str]:
+    """Whether a device is clean, and that in words.
+
+    It is once the deployment without ours has ended there: before that it may be installing yet
+    what it doesn't show. Not so where none is on its way (`leaving` is empty).
+    """
+    there = ours & installed(client, device).keys()
+    elsewhere = also_deployed(client, device, target) if there else {}
+    if left := there - elsewhere.keys():
+        return False, f"still has {', '.join(sorted(left))}"
+    if leaving:
+        status, _, _ = execution(client, device, leaving)
+        if status in _UNDER_WAY:
+            return False, f"has not uninstalled yet ({status})"
+    if there:
+        targets = sorted({elsewhere[one] for one in there})
+        return True, f"keeps {', '.join(sorted(there))}, which {', '.join(targets)} deploys too"
+    return True, "is clean"
+
+
+def _stuck(
+    devices: Sequence[str], members: AbstractSet[str], target: str, name: str, seconds: float
+) -> str:
+    """Why these devices aren't clean, and what to type."""
+    off = [one for one in devices if one in members]
+    lost = [one for one in devices if one not in members]
+    where = target.rpartition(":")[2]
+    lines = []
+    if off:
+        lines.append(
+            f"{', '.join(off)} did not uninstall within {seconds:.0f} s. Start the device, then"
+            " pulumi destroy again."
+        )
+    if lost:
+        lines.append(
+            f"no deployment to {where} reaches {', '.join(lost)}: it was deleted, or they left it."
+            " Let it reach them once more (aws iot create-thing, create-thing-group,"
+            " add-thing-to-thing-group), then pulumi destroy again."
+        )
+    lines.append(
+        "If a device is gone for good: make abandon-device DEVICE=NAME"
+        f" STACK={name.partition('/')[2]}, then pulumi destroy again"
+    )
+    return " ".join(lines)

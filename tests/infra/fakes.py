@@ -269,6 +269,9 @@ class Account:
         clientToken: str,
     ) -> dict[str, Any]:
         assert clientToken  # boto3's own addition
+        kind, _, name = targetArn.rpartition(":")[2].partition("/")
+        if name not in (self.things if kind == "thing" else self.groups):
+            raise Refused("ResourceNotFoundException")
         return {"deploymentId": self.deploy(targetArn, deploymentName, components, tags)}
 
     def _cancel_deployment(self, *, deploymentId: str) -> dict[str, Any]:
