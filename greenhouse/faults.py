@@ -70,12 +70,12 @@ DEVICE = {
     "ipc-denied": Fault("no component has its accessControl: it may not publish or subscribe"),
     "slow": Fault("every download is held up, until the fault is cleared at most", "SECONDS"),
     "clock": Fault("the clock is before the certificates' time: every connection is refused"),
-    "crash-at": Fault("the device kills itself, once", "|".join(Step)),
+    "crash-at": Fault("the device kills itself, once at each", f"{'|'.join(Step)},…"),
 }
 CLOUD = {
     "expired-credentials": Fault("greengrassv2 answers ExpiredTokenException to people"),
-    "crash-before": Fault("the cloud kills itself, once, when it is asked", "OPERATION"),
-    "crash-after": Fault("the cloud kills itself, once, before it answers", "OPERATION"),
+    "crash-before": Fault("the cloud kills itself when it is asked, once for each", "OPERATION,…"),
+    "crash-after": Fault("the cloud kills itself before it answers, once for each", "OPERATION,…"),
 }
 
 
@@ -117,8 +117,12 @@ class Faults:
 
     def crash(self, name: str, where: str) -> None:
         """Kill this process if the fault says so here; once, so that its successor lives."""
-        if self.detail(name) == where:
+        left = (self.detail(name) or "").split(",")
+        if where in left:
+            left.remove(where)
             self.clear(name)
+            if left:
+                self.set(f"{name}:{','.join(left)}")
             log.critical("fault %s:%s", name, where)
             os.kill(os.getpid(), signal.SIGKILL)
 

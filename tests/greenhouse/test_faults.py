@@ -45,19 +45,20 @@ def test_each_fault_belongs_to_the_process_that_reads_it(tmp_path: Path) -> None
             of_home(home, name, "one")
 
 
-def test_a_crash_happens_where_it_was_asked_for_and_once(tmp_path: Path) -> None:
-    Faults(tmp_path).set("crash-at:resolved")
+def test_a_crash_happens_at_each_step_that_was_asked_for_and_once(tmp_path: Path) -> None:
+    Faults(tmp_path).set("crash-at:resolved,reported")
+    steps = ("received", "resolved", "downloaded", "reported")
     script = (
         "from pathlib import Path; from greenhouse.faults import Faults;"
         f" faults = Faults(Path({str(tmp_path)!r}));"
-        " faults.crash('crash-at', 'received'); print('resolving', flush=True);"
-        " faults.crash('crash-at', 'resolved'); print('survived', flush=True)"
+        f" [(faults.crash('crash-at', step), print(step, flush=True)) for step in {steps}]"
     )
     ends = [
         subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
-        for _ in range(2)
+        for _ in range(3)
     ]
-    assert [(end.returncode, end.stdout.split()) for end in ends] == [
-        (-9, ["resolving"]),
-        (0, ["resolving", "survived"]),
+    assert [(end.returncode, tuple(end.stdout.split())) for end in ends] == [
+        (-9, steps[:1]),
+        (-9, steps[:3]),
+        (0, steps),
     ]

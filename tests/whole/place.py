@@ -121,6 +121,19 @@ class Place:
             why="the tenant does not run",
         )
 
+    def tenant_process(self) -> int:
+        """The process of the component of others, once it runs."""
+        self.await_tenant()
+        device = self._processes.find(f"device-{self.thing}")
+        assert device
+        shells = [
+            child
+            for child in device.children(recursive=True)
+            if "do date" in " ".join(child.cmdline())
+        ]
+        assert len(shells) == 1, shells
+        return shells[0].pid
+
     def stop_device(self) -> None:
         """As if somebody had switched it off, cleanly."""
         self._processes.stop(f"device-{self.thing}")

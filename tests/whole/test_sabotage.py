@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ pytestmark = pytest.mark.whole
 MODEL = Path("edge/models/wine-quality.json")
 LAST = 10  # lines: what an operator sees without scrolling
 CHECK_SECONDS = 10
+AROUND_SECONDS = 60  # of an up, for everything but its wait: the image among it
 _CHECKS = count(
     CHECK_SECONDS + 1
 )  # each makes another version of com.ml.check, and of nothing else
@@ -243,21 +245,21 @@ def credentials_that_expire_meanwhile(place: Place) -> Iterator[None]:
 
 
 ON_DEVICE = {
-    "image that can't start": (an_image_that_cannot_start, "com.ml.xgboost"),
-    "check times out": (a_service_that_never_answers, "com.ml.check"),
+    "image that can't start": (an_image_that_cannot_start, r"Service com\.ml\.\w+ in broken state"),
+    "check times out": (a_service_that_never_answers, "Service com.ml.check in broken state"),
     # broken before the check is through, the nucleus goes back; after that, the program puts back
     "consumer crashes in a loop": (
         a_consumer_that_crashes,
         "Service com.ml.consumer|was put back and answers again",
     ),
-    "IPC denied": (a_recipe_without_its_rights, "com.ml.xgboost"),
+    "IPC denied": (a_recipe_without_its_rights, "Service com.ml.xgboost in broken state"),
     "pull denied": (a_pull_that_is_denied, "DOCKER_PULL_ERROR"),
     "disk full": (a_disk_that_is_full, "DISK_SPACE_CRITICAL"),
     "digest mismatch": (an_object_that_was_overwritten, "ARTIFACT_CHECKSUM_MISMATCH"),
     "device offline": (a_device_that_is_off, "last heard of"),
     "container killed while serving": (
         a_container_that_is_killed_while_it_serves,
-        "com.ml.xgboost",
+        "Service com.ml.xgboost in broken state",
     ),
     "deployment replaced meanwhile": (a_deployment_of_somebody_else, "replaced by another"),
     "credentials expired meanwhile": (credentials_that_expire_meanwhile, "ExpiredToken"),
@@ -273,7 +275,9 @@ def test_red_with_its_reason_answers_as_before_and_green_after_the_repair(
 ) -> None:
     try:
         with sabotage(place):
+            most, began = place.config()["rollout_timeout"] + AROUND_SECONDS, time.monotonic()
             said = place.up(ok=False)
+            assert time.monotonic() - began < most, said
         assert re.search(reason, last_lines(said)), said
         assert place.await_answers(good.model) == good.predictions
     finally:

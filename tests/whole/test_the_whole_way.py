@@ -95,6 +95,13 @@ def is_quiet(preview: str) -> bool:
     )
 
 
+@pytest.fixture(scope="module")
+def tenant(place: Place) -> int:
+    """The process of what ran on the device before."""
+    return place.tenant_process()
+
+
+@pytest.mark.usefixtures("tenant")
 def test_up_is_green_and_the_device_answers_as_xgboost_does(place: Place) -> None:
     place.up()
     outputs = place.outputs()
@@ -106,10 +113,6 @@ def test_up_is_green_and_the_device_answers_as_xgboost_does(place: Place) -> Non
         assert version == outputs["components"][name]
         assert state in {"RUNNING", "FINISHED"}
     assert place.container("com.ml.xgboost"), "the service runs in a real container"
-
-
-def test_what_ran_on_the_device_before_still_runs(place: Place) -> None:
-    assert place.states()[account.TENANT] == ("1.0.0", "RUNNING")
 
 
 def test_a_preview_right_after_up_says_no_changes(place: Place) -> None:
@@ -241,6 +244,10 @@ def test_a_second_stack_on_the_same_thing_is_refused(place: Place) -> None:
     assert "error taken-over" in seen, seen
     assert f"thing/{place.thing}, deployment 'edge-inference/{STACK}" in seen, seen
     assert "pulumi up --config override=" in seen, seen
+
+
+def test_what_ran_on_the_device_before_has_never_been_restarted(place: Place, tenant: int) -> None:
+    assert place.tenant_process() == tenant
 
 
 def test_a_destroy_of_a_device_that_is_off_removes_nothing_it_still_needs(place: Place) -> None:
