@@ -25,7 +25,9 @@ for name, value in release.outputs().items():
 
 done = [release.record]
 if target:
-    rollout = Rollout("rollout", release=release, target=target, settings=settings, place=place)
+    rollout = Rollout(
+        "rollout", release=release, target=target, settings=settings, place=place, clients=clients
+    )
     pulumi.export("deployment", rollout.deployment_id)
     pulumi.export("devices", list(target.devices))
     done.append(rollout.deployment_id)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import pulumi
 import pulumi_aws as aws
 from pulumi_aws_native import greengrassv2
 
-from infra import policies
+from infra import leftovers, policies
 from infra.answering import Answering
+from infra.clients import Clients
 from infra.release import Release
 from infra.settings import Place, Settings
 from infra.target import Target
@@ -30,6 +32,7 @@ class Rollout(pulumi.ComponentResource):
         target: Target,
         settings: Settings,
         place: Place,
+        clients: Clients,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         super().__init__("edge:rollout:Rollout", name, None, opts)
@@ -88,6 +91,10 @@ class Rollout(pulumi.ComponentResource):
                 # no value of them says that a device may read by now, or will be cleaned in the end
                 depends_on=[rights, clean],
                 deleted_with=clean,  # which learns from it what of others stays, so deletes it last
+                hooks=leftovers.before_create(
+                    f"{name}-unchanged-target",
+                    partial(target.check_unchanged, settings, clients.greengrass),
+                ),
             ),
         )
         answering = Answering(

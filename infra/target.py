@@ -19,6 +19,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from infra.clients import Clients
 from infra.recipe import RECIPES
 from infra.settings import STACK_TAG, Misconfigured, Settings
+from infra.waiting import RolloutFailed
 
 if TYPE_CHECKING:
     from mypy_boto3_greengrassv2 import GreengrassV2Client
@@ -39,6 +40,20 @@ class Deployed:
     components: Mapping[str, Any]  # in the API's shapes
     failed: bool
 
+    def by_stack(self, settings: Settings) -> bool:
+        """Whether this very stack made it; who revises one by hand may well keep its name."""
+        name = f"{settings.project}/{settings.stack}"
+        return is_own(name, self.name) and settings.tags.items() <= self.tags.items()
+
+    @property
+    def maker(self) -> str:
+        """Its name, id, date and stack; AWS doesn't tell who."""
+        stack = self.tags.get(STACK_TAG)
+        return (
+            f"'{self.name}' ({self.id}, {self.created.astimezone(UTC):%Y-%m-%d %H:%M} UTC,"
+            f" {f'by stack {stack}' if stack else 'by no stack of this program'})"
+        )
+
     @property
     def ours(self) -> dict[str, str]:
         """The components that carry this program's names, whoever deployed them: their versions."""
@@ -58,13 +73,8 @@ class Takeover:
 
     @property
     def summary(self) -> str:
-        """Which deployment, whose, when, and what it changed; AWS doesn't tell its maker's name."""
-        by, stack = self.deployment, self.deployment.tags.get(STACK_TAG)
-        return (
-            f"deployment '{by.name}' ({by.id}, {by.created.astimezone(UTC):%Y-%m-%d %H:%M} UTC,"
-            f" {f'by stack {stack}' if stack else 'by no stack of this program'}):"
-            f" {', '.join(self.changes)}"
-        )
+        """Which deployment, and what it changed."""
+        return f"deployment {self.deployment.maker}: {', '.join(self.changes)}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,6 +117,21 @@ class Target:
     def kept(self, settings: Settings) -> dict[str, Any]:
         """What others deployed here and a new deployment carries on, in the API's shapes."""
         return self.latest.others(RECIPES) if self.latest and settings.keep_components else {}
+
+    def check_unchanged(self, settings: Settings, client: GreengrassV2Client) -> None:
+        """Raises RolloutFailed where somebody has deployed here since `find` looked.
+
+        A release may be built for minutes in between; what came then would be lost without a word.
+        What this stack made is nobody's: a killed update's request may have come late.
+        """
+        now = latest_deployment(client, self.arn, ())
+        known = self.latest.id if self.latest else ""
+        if now and now.id != known and not now.by_stack(settings):
+            raise RolloutFailed(
+                f"nothing was deployed: since this update looked, {self.arn} has deployment"
+                f" {now.maker}, which it would overwrite unseen. pulumi up again: it carries on"
+                " what others have there, or says what they changed of ours"
+            )
 
     def deployment_name(self, wanted: str) -> str:
         """A name that stays while nothing has to be done, and changes when something has.
@@ -225,13 +250,10 @@ def deployments(client: GreengrassV2Client, target: str) -> list[DeploymentTypeD
 def _takeover(
     client: GreengrassV2Client, target: str, latest: Deployed, settings: Settings
 ) -> Takeover | None:
-    """What somebody else did to our components since this stack's last deployment here.
-
-    Ours carries its stack's tags too: who revises a deployment by hand may well keep its name.
-    """
-    name = f"{settings.project}/{settings.stack}"
-    if is_own(name, latest.name) and settings.tags.items() <= latest.tags.items():
+    """What somebody else did to our components since this stack's last deployment here."""
+    if latest.by_stack(settings):
         return None
+    name = f"{settings.project}/{settings.stack}"
     had: dict[str, str] = {}
     for one in deployments(client, target):
         if one["deploymentId"] != latest.id and is_own(name, one.get("deploymentName", "")):

@@ -510,6 +510,12 @@ def test_a_device_is_never_without_a_deployment(deployed: Engine) -> None:
     assert not deployed.one("greengrassv2:Deployment").deletes_first
 
 
+def test_a_deployment_looks_again_whether_somebody_came_while_the_release_was_built(
+    deployed: Engine,
+) -> None:
+    assert deployed.one("greengrassv2:Deployment").before_create == ("rollout-unchanged-target",)
+
+
 def test_everything_of_ours_can_be_told_by_its_tags(deployed: Engine) -> None:
     for suffix in ("Bucket", "Repository", "ComponentVersion", "Deployment"):
         for one in deployed.of_type(f":{suffix}"):

@@ -10,6 +10,7 @@ from infra.clients import Clients
 from infra.recipe import RECIPES
 from infra.settings import Misconfigured
 from infra.target import FAILED, Target, latest_deployment
+from infra.waiting import RolloutFailed
 from tests.infra.fakes import ACCOUNT, REGION, THING_ARN, Account, Device, spec
 from tests.infra.pulumi_yaml import config_of, load
 
@@ -223,6 +224,36 @@ def test_a_device_that_has_not_heard_of_it_yet_is_no_failure(
 ) -> None:
     account.deploy(THING_ARN, WANTED, OURS)
     assert name_of(clients) == WANTED, "a device that is off keeps its deployment waiting"
+
+
+# What happens while a release is built
+
+
+def test_what_somebody_deploys_while_a_release_is_built_is_not_overwritten(
+    account: Account, clients: Clients
+) -> None:
+    deployed(account, WANTED)
+    target, settings = found(clients, thing="press-1"), load(config_of(None, thing="press-1"))
+    target.check_unchanged(settings, clients.greengrass)
+    account.deploy(GROUP_ARN, "another target's", {})
+    target.check_unchanged(settings, clients.greengrass)
+    account.deploy(THING_ARN, "by hand", {**OURS, "com.other": spec("1.0.0")})
+    with pytest.raises(RolloutFailed) as refused:
+        target.check_unchanged(settings, clients.greengrass)
+    assert f"{THING_ARN} has deployment 'by hand' (00000003-of-by-hand, " in str(refused.value)
+    assert "pulumi up again" in str(refused.value)
+    found(clients, thing="press-1").check_unchanged(settings, clients.greengrass)
+
+
+def test_what_a_killed_update_of_this_stack_made_late_is_no_reason_to_stop(
+    account: Account, clients: Clients
+) -> None:
+    target, settings = found(clients, thing="press-1"), load(config_of(None, thing="press-1"))
+    account.deploy(THING_ARN, WANTED, OURS)
+    target.check_unchanged(settings, clients.greengrass)
+    account.deploy(THING_ARN, WANTED, OURS, tags={})
+    with pytest.raises(RolloutFailed, match="by no stack of this program"):
+        target.check_unchanged(settings, clients.greengrass)
 
 
 # Somebody else's deployment since ours
