@@ -1,20 +1,28 @@
 """What a destroyed stack has left, and why: the account is asked, not Pulumi's state.
 
 One call for each version of our components in the account, for each deployment of ours on the
-target and for each of its devices; a handful for everything else.
+target and for each of its devices; a handful for everything else. What should be gone is looked
+for twice.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from botocore.exceptions import ClientError
 
 from infra.clients import Clients
+from infra.followers import also_deployed
 from infra.leftovers import unless_gone
 from infra.recipe import RECIPES
 from infra.target import another_stack, deployments, installed, is_own, things_of, versions_of
+
+# S3 and IAM may show for a moment what was deleted a moment ago:
+# https://docs.aws.amazon.com/AmazonS3/latest/userguide/Welcome.html#ConsistencyModel
+# https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot.html (eventual consistency)
+_LATER = 5.0  # seconds until a second look
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,23 +40,33 @@ class Stack:
     arns: str  # what every ARN of Greengrass in this account and region begins with
 
 
-def residue(clients: Clients, stack: Stack) -> list[str]:
+_Look = Callable[[Clients, Stack], Iterable[str]]
+
+
+def residue(
+    clients: Clients, stack: Stack, pause: Callable[[float], None] = time.sleep
+) -> list[str]:
     """A line for each thing that is left, with why or what to type; empty where nothing is."""
-    looks: dict[str, Callable[[Clients, Stack], Iterable[str]]] = {
+    gone: dict[str, _Look] = {
         "component versions": _versions,
         "the bucket": _bucket,
         "the repository": _repository,
         "the devices' rights": _policy,
-        "deployments": _deployments,
-        "devices": _devices,
     }
-    found: list[str] = []
+    may_stay: dict[str, _Look] = {"deployments": _deployments, "devices": _devices}
+    found = list(_told(clients, stack, gone))
+    if found:
+        pause(_LATER)
+        found = list(_told(clients, stack, gone))
+    return found + list(_told(clients, stack, may_stay))
+
+
+def _told(clients: Clients, stack: Stack, looks: Mapping[str, _Look]) -> Iterator[str]:
     for what, look in looks.items():
         try:
-            found += look(clients, stack)
+            yield from look(clients, stack)
         except ClientError as error:
-            found.append(f"{what}: AWS doesn't tell ({error})")
-    return found
+            yield f"{what}: AWS doesn't tell ({error})"
 
 
 def _versions(clients: Clients, stack: Stack) -> Iterator[str]:
@@ -115,15 +133,23 @@ def _devices(clients: Clients, stack: Stack) -> Iterator[str]:
     client = clients.greengrass
     latest = next(iter(deployments(client, stack.target)), None)
     other = another_stack(stack.name, latest.get("deploymentName", "")) if latest else ""
-    for device in things_of(clients, stack.target):
+    things: list[str] = []
+    with unless_gone():  # who was in a group that was deleted, nobody knows any more
+        things = things_of(clients, stack.target)
+    for device in things:
         try:
             there = installed(client, device)
         except client.exceptions.ResourceNotFoundException:
             if ":thing/" in stack.target:
                 yield f"{device}: AWS has no record of it; if it comes back, it may still run ours"
             continue
-        for component, (version, state) in there.items():
-            if component in RECIPES:
-                yield f"{component} {version} on {device} ({state}): " + (
-                    f"it is stack {other}'s by now" if other else "pulumi up, then pulumi destroy"
-                )
+        ours = {component: one for component, one in there.items() if component in RECIPES}
+        elsewhere = also_deployed(client, device, stack.target) if ours else {}
+        for component, (version, state) in ours.items():
+            yield f"{component} {version} on {device} ({state}): " + (
+                f"it is stack {other}'s by now"
+                if other
+                else f"{elsewhere[component]} deploys it too"
+                if component in elsewhere
+                else "pulumi up, then pulumi destroy"
+            )

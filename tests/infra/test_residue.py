@@ -20,6 +20,7 @@ from tests.infra.fakes import (
     THING_ARN,
     Account,
     Device,
+    Time,
     component_arn,
     spec,
 )
@@ -28,7 +29,7 @@ TAGS = {PROJECT_TAG: "edge-inference", STACK_TAG: "dev"}
 GROUP = f"arn:aws:iot:{REGION}:{ACCOUNT}:thinggroup/presses"
 
 
-def left(clients: Clients, target: str = THING_ARN) -> list[str]:
+def left(clients: Clients, *meanwhile: Callable[[], object], target: str = THING_ARN) -> list[str]:
     stack = Stack(
         name=NAME,
         tags=TAGS,
@@ -40,7 +41,7 @@ def left(clients: Clients, target: str = THING_ARN) -> list[str]:
         repository=NAME,
         arns=f"arn:aws:greengrass:{REGION}:{ACCOUNT}",
     )
-    return residue(clients, stack)
+    return residue(clients, stack, Time(*meanwhile).pause)
 
 
 def test_of_a_stack_that_is_gone_nothing_is_left(account: Account, clients: Clients) -> None:
@@ -91,6 +92,19 @@ def test_each_thing_that_is_left_is_named_with_what_to_type(
     assert says in line
 
 
+@pytest.mark.parametrize("leave", [a_version, a_bucket, a_repository, a_policy])
+def test_what_aws_shows_for_a_moment_after_its_deletion_is_not_left(
+    account: Account, clients: Clients, leave: Callable[[Account], None]
+) -> None:
+    leave(account)
+
+    def settle() -> None:
+        for kind in (account.components, account.buckets, account.repositories, account.policies):
+            kind.clear()
+
+    assert left(clients, settle) == []
+
+
 def test_a_deployment_that_stays_for_others_says_for_whom(
     account: Account, clients: Clients
 ) -> None:
@@ -115,6 +129,21 @@ def test_what_another_stack_runs_on_the_device_by_now_is_that_stack_s(
     account.deploy(THING_ARN, "edge-inference/press-2", {})
     account.devices["press-1"].installed = dict(GOOD)
     assert all("it is stack press-2's by now" in line for line in left(clients))
+
+
+def test_what_another_target_deploys_to_the_device_is_that_target_s(
+    account: Account, clients: Clients
+) -> None:
+    account.groups = {"presses": ["press-1"]}
+    group = account.deploy(GROUP, NAME, {"com.ml.check": spec("1.2.3")})
+    account.devices["press-1"].installed = dict(GOOD)
+    account.devices["press-1"].deploys(group, "SUCCEEDED")
+    [line] = [one for one in left(clients) if "com.ml.check" in one]
+    assert line.endswith("thinggroup/presses deploys it too"), "to destroy again would be in vain"
+
+
+def test_of_a_group_that_is_gone_there_is_nobody_to_ask(clients: Clients) -> None:
+    assert left(clients, target=GROUP) == []
 
 
 def test_of_a_device_that_was_abandoned_it_says_that_nobody_knows(
