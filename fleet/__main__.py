@@ -10,7 +10,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import asdict
 from functools import partial
@@ -19,7 +19,7 @@ from typing import Annotated, Any, Never
 
 import typer
 from botocore.exceptions import BotoCoreError, ClientError
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, RenderableType
 from rich.live import Live
 
 from fleet import ci, holdings, page, preview, stackfile
@@ -31,7 +31,7 @@ from fleet.observe import Device, observe
 from fleet.plan import Gate
 from fleet.plan import plan as plan_of
 from fleet.rollback import NEWEST, PREVIOUS, listing, roll_back
-from fleet.stacks import ROOT, NoStack, Stack, everywhere, project
+from fleet.stacks import ROOT, NoStack, Places, Stack, places, project
 from fleet.status import look, show
 from infra.clients import Clients
 from infra.settings import Misconfigured
@@ -97,30 +97,35 @@ def status(
     watch: Annotated[bool, typer.Option(help="Look again and again; Ctrl-C ends it.")] = False,
 ) -> None:
     """Devices, health, releases, component states, last answers, and who deployed."""
+    there = places(stack)
     if as_json:
+        seen = look(there)
         shown = [
             {**fleet.json(), "answers": {name: _plain(one) for name, one in answers.items()}}
-            for fleet, answers in look(stack)
+            for fleet, answers in seen.fleets
         ]
         sys.stdout.write(json.dumps(shown, indent=2) + "\n")
+        _say(seen.skipped)
     elif watch:
         with suppress(KeyboardInterrupt):
             if console.is_terminal:
                 with Live(console=console, auto_refresh=False, screen=True) as live:
-                    _watch(stack, partial(live.update, refresh=True))
-            _watch(stack, console.print)
+                    _watch(there, partial(live.update, refresh=True))
+            _watch(there, console.print)
     else:
-        console.print(_status(stack))
+        console.print(show(look(there)))
 
 
-def _watch(stack: str | None, put: Callable[[RenderableType], object]) -> Never:
+def _watch(there: Places, put: Callable[[RenderableType], object]) -> Never:
     while True:
-        put(_status(stack))
+        put(show(look(there)))
         time.sleep(_LOOK_AGAIN_SECONDS)
 
 
-def _status(stack: str | None) -> RenderableType:
-    return Group(*(show(fleet, answers) for fleet, answers in look(stack)))
+def _say(lines: Iterable[str]) -> None:
+    """Beside what a command prints for programs."""
+    for line in lines:
+        Console(stderr=True).print(line, markup=False, soft_wrap=True)
 
 
 def _plain(answer: Answer | str) -> dict[str, Any]:
@@ -135,19 +140,21 @@ def logs(
         str | None, typer.Argument(help="The core device's thing name; needless for the only one.")
     ] = None,
     component: Annotated[str, typer.Option(help="Whose log.")] = "com.ml.xgboost",
-    lines: Annotated[int, typer.Option(help="How many of the last lines.")] = 200,
+    stack: Annotated[str | None, typer.Option(help="Only this stack's devices.")] = None,
 ) -> None:
     """A component's log: from CloudWatch, or as FLEET_LOGS says; else where it lies."""
-    clients, found = _find_device(device)
-    for line in tail(clients, found, component, lines):
+    clients, found = _find_device(device, stack)
+    for line in tail(clients, found, component):
         sys.stdout.write(f"{line}\n")
 
 
-def _find_device(name: str | None) -> tuple[Clients, Device]:
+def _find_device(name: str | None, stack: str | None) -> tuple[Clients, Device]:
+    asked = places(stack)
+    _say(asked.skipped)
     there = {
         device.name: (clients, device)
-        for clients in everywhere()
-        for target in observe(clients, project()).targets
+        for clients in asked.clients
+        for target in observe(clients, project(), stack).targets
         for device in target.devices
     }
     if name is None and len(there) == 1:

@@ -19,13 +19,15 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from botocore.exceptions import ClientError
+from botocore.exceptions import BotoCoreError, ClientError
 
 from fleet.observe import Device
 from infra.clients import Clients
 from infra.recipe import CONSUMER
 
 COMMAND = "FLEET_LOGS"
+EXAMPLE = "ssh {device} sudo tail -n {lines} /greengrass/v2/logs/{component}.log"
+LINES = 200
 LOG_MANAGER = "aws.greengrass.LogManager"
 _JSON = json.JSONDecoder()
 _PATIENCE_SECONDS = 20
@@ -46,17 +48,16 @@ class Answer:
     model: str
 
 
-def tail(clients: Clients, device: Device, component: str, lines: int) -> list[str]:
-    """The last lines of the log, oldest first; raises NoLog."""
+def tail(clients: Clients, device: Device, component: str) -> list[str]:
+    """The last LINES of the log, oldest first; raises NoLog."""
     if command := os.environ.get(COMMAND):
-        return _run(command, device.name, component, lines)
+        return _run(command, device.name, component)
     if any(one.name == LOG_MANAGER for one in device.components):
-        return _uploaded(clients, device.name, component, lines)
+        return _uploaded(clients, device.name, component)
     raise NoLog(
         f"{device.name} doesn't upload its logs: {LOG_MANAGER} isn't among its components."
         f" {_where(device, component)} To have it here: add {LOG_MANAGER} to the device, or say how"
-        f" to reach it: export {COMMAND}='ssh {{device}} sudo tail -n {{lines}}"
-        " /greengrass/v2/logs/{component}.log'"
+        f" to reach it: export {COMMAND}='{EXAMPLE}'"
     )
 
 
@@ -82,9 +83,11 @@ def answered(clients: Clients, device: Device) -> Answer | str:
     if not any(one.name == CONSUMER for one in device.components):
         return f"{CONSUMER} isn't there"
     try:
-        return last_answer(tail(clients, device, CONSUMER, 200)) or "no answer in its log"
+        return last_answer(tail(clients, device, CONSUMER)) or "no answer in its log"
     except NoLog:
         return "its log can't be read from here (make logs DEVICE=… says why)"
+    except (ClientError, BotoCoreError) as error:  # no right to it, or too many asked at once
+        return f"CloudWatch doesn't tell: {error}"
 
 
 def _event(line: str) -> dict[str, Any]:
@@ -99,11 +102,17 @@ def _event(line: str) -> dict[str, Any]:
     return event
 
 
-def _run(command: str, device: str, component: str, lines: int) -> list[str]:
-    words = [
-        word.format(device=device, component=component, lines=lines)
-        for word in shlex.split(command)
-    ]
+def _run(command: str, device: str, component: str) -> list[str]:
+    try:
+        words = [
+            word.format(device=device, component=component, lines=LINES)
+            for word in shlex.split(command)
+        ]
+    except (LookupError, ValueError, AttributeError) as error:
+        raise NoLog(
+            f"{COMMAND} is {command!r}, which is no command with {{device}}, {{component}} and"
+            f" {{lines}} in it ({error!r}). For example: export {COMMAND}='{EXAMPLE}'"
+        ) from error
     try:
         done = subprocess.run(
             words, capture_output=True, text=True, check=False, timeout=_PATIENCE_SECONDS
@@ -115,7 +124,7 @@ def _run(command: str, device: str, component: str, lines: int) -> list[str]:
     return done.stdout.splitlines()
 
 
-def _uploaded(clients: Clients, thing: str, component: str, lines: int) -> list[str]:
+def _uploaded(clients: Clients, thing: str, component: str) -> list[str]:
     """From the group and stream that LogManager writes (developer guide, Log manager component)."""
     group = f"/aws/greengrass/UserComponent/{clients.region}/{component}"
     now = datetime.now(UTC)
@@ -132,7 +141,7 @@ def _uploaded(clients: Clients, thing: str, component: str, lines: int) -> list[
                 for event in page["events"]
                 if event["logStreamName"] == stream
             ]
-            if len(found) >= lines:
+            if len(found) >= LINES:
                 break
     except ClientError as error:
         if error.response["Error"]["Code"] != "ResourceNotFoundException":
@@ -143,7 +152,7 @@ def _uploaded(clients: Clients, thing: str, component: str, lines: int) -> list[
             f" {_UPLOADED.days} days (log group {group}): is the component in its"
             " componentLogsConfigurationMap, and may the device's role write logs?"
         )
-    return [message.rstrip("\n") for _, message in sorted(found)[-lines:]]
+    return [message.rstrip("\n") for _, message in sorted(found)[-LINES:]]
 
 
 def _where(device: Device, component: str) -> str:

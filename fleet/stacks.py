@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import boto3
 import yaml
 
 from infra.clients import Clients
@@ -40,7 +41,10 @@ class Stack:
         return cls(name=name, config=document.get("config") or {})
 
     def clients(self) -> Clients:
-        """AWS as this stack's provider sees it: its region and profile, else the environment's."""
+        """AWS as this stack's provider sees it: its region and profile, else the environment's.
+
+        Raises NoStack where there is no such region or profile.
+        """
         region = (
             self.config.get("aws:region")
             or os.environ.get("AWS_REGION")
@@ -51,7 +55,22 @@ class Stack:
                 f"stack {self.name} names no region:"
                 f" pulumi config set --stack {self.name} aws:region REGION"
             )
-        return Clients(region=region, profile=self.config.get("aws:profile"))
+        profile = self.config.get("aws:profile")
+        if profile and profile not in boto3.Session().available_profiles:
+            raise NoStack(
+                f"stack {self.name} uses the AWS profile {profile}, which is unknown here:"
+                f" aws configure --profile {profile}"
+            )
+        return Clients(region=region, profile=profile)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Places:
+    """Where the stacks deploy to: each region and profile once, with clients that are kept."""
+
+    stack: str | None  # the only one that counts
+    clients: tuple[Clients, ...]
+    skipped: tuple[str, ...]  # for each stack that can't be asked, why and what to type
 
 
 def stacks(root: Path = ROOT) -> tuple[Stack, ...]:
@@ -60,10 +79,21 @@ def stacks(root: Path = ROOT) -> tuple[Stack, ...]:
     return tuple(Stack.read(name, root) for name in names)
 
 
-def everywhere(root: Path = ROOT) -> tuple[Clients, ...]:
-    """Each region and profile that the stacks deploy to, once."""
-    places = {(one.region, one.profile): one for one in (stack.clients() for stack in stacks(root))}
-    return tuple(places[place] for place in sorted(places, key=str))
+def places(stack: str | None = None, root: Path = ROOT) -> Places:
+    """Those of one stack, or of all; raises NoStack where there is none to ask."""
+    found: dict[tuple[str, str | None], Clients] = {}
+    skipped = []
+    for one in (Stack.read(stack, root),) if stack else stacks(root):
+        try:
+            clients = one.clients()
+        except NoStack as error:
+            skipped.append(str(error))
+        else:
+            found[clients.region, clients.profile] = clients
+    if not found:
+        raise NoStack("\n".join(skipped) or "no stack here: make new-device NAME=press-1")
+    clients_by_place = tuple(found[place] for place in sorted(found, key=str))
+    return Places(stack=stack, clients=clients_by_place, skipped=tuple(skipped))
 
 
 def project(root: Path = ROOT) -> str:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -11,23 +14,40 @@ from rich.text import Text
 
 from fleet.logs import Answer, answered
 from fleet.observe import Device, Fleet, Target, observe
-from fleet.stacks import Stack, everywhere, project
+from fleet.stacks import Places, project
+from infra.clients import Clients
 from infra.target import FAILED
 
 GOOD = {"HEALTHY", "RUNNING", "FINISHED", "COMPLETED", "SUCCEEDED", "ACTIVE"}
 _EACH_LISTED = 8  # devices of a target
+_AT_ONCE = 16  # logs asked at the same time
 BAD = {"UNHEALTHY", "BROKEN", "ERRORED", *FAILED}
 # A nucleus, Java or Lite, reports at least once a day (periodicStatusPublishIntervalSeconds: 86400,
 # its default and, by the developer guide, its minimum); one such report may get lost.
 _QUIET = timedelta(days=2)
 
 
-def look(stack: str | None = None) -> Iterator[tuple[Fleet, dict[str, Answer | str]]]:
-    """Each region that the stacks (or this one) deploy to, with the last answers by device."""
-    for clients in (Stack.read(stack).clients(),) if stack else everywhere():
-        fleet = observe(clients, project(), stack)
-        devices = {one.name: one for target in fleet.targets for one in target.devices}
-        yield fleet, {name: answered(clients, one) for name, one in devices.items()}
+@dataclass(frozen=True, kw_only=True)
+class Seen:
+    """One look: each region's fleet with the last answers by device, and who couldn't be asked."""
+
+    fleets: Sequence[tuple[Fleet, Mapping[str, Answer | str]]]
+    skipped: Sequence[str] = ()
+
+
+def look(there: Places) -> Seen:
+    """Ask AWS, and the devices' logs for their last answers; botocore's errors pass through."""
+    return Seen(
+        fleets=[_look(clients, there.stack) for clients in there.clients], skipped=there.skipped
+    )
+
+
+def _look(clients: Clients, stack: str | None) -> tuple[Fleet, Mapping[str, Answer | str]]:
+    fleet = observe(clients, project(), stack)
+    devices = {one.name: one for target in fleet.targets for one in target.devices}
+    with ThreadPoolExecutor(_AT_ONCE) as pool:  # a log that can't be reached takes 20 s to say so
+        answers = pool.map(partial(answered, clients), devices.values())
+    return fleet, dict(zip(devices, answers, strict=True))
 
 
 def silence(device: Device, now: datetime) -> str:
@@ -42,8 +62,13 @@ def well(device: Device, now: datetime) -> bool:
     return not (silence(device, now) or device.drift or states & BAD)
 
 
-def show(fleet: Fleet, answers: Mapping[str, Answer | str]) -> RenderableType:
-    """Everything, a table for each target; `answers` by device."""
+def show(seen: Seen) -> RenderableType:
+    """Everything, a table for each target."""
+    skipped = (Text(f"! {line}", style="yellow") for line in seen.skipped)
+    return Group(*skipped, *(_fleet(fleet, answers) for fleet, answers in seen.fleets))
+
+
+def _fleet(fleet: Fleet, answers: Mapping[str, Answer | str]) -> RenderableType:
     if not fleet.targets:
         return Text(f"{fleet.region}: no stack of {fleet.project} has deployed anything here")
     parts: list[RenderableType] = []

@@ -12,9 +12,10 @@ import json
 import sys
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -34,12 +35,14 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from fleet.logs import Answer
 from fleet.observe import Device, Fleet
-from fleet.status import BAD, GOOD, look, silence, well
+from fleet.stacks import NoStack, places
+from fleet.status import BAD, GOOD, Seen, look, silence, well
 
 HERE = Path(__file__).parent
 HOST = "127.0.0.1"
 KEPT = 60  # answers of a device whose latency is drawn
 SHOWN = 8  # deployments of a device in its timeline
+_EVERY_SECONDS = 5.0
 
 _HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self';"
@@ -59,8 +62,6 @@ _TEMPLATES = Environment(
     lstrip_blocks=True,
 )
 
-Seen = Iterable[tuple[Fleet, Mapping[str, Answer | str]]]
-
 
 @dataclass(frozen=True, kw_only=True)
 class Picture:
@@ -75,8 +76,8 @@ class Feed:
 
     def __init__(self, seen: Callable[[], Seen], every: float) -> None:
         self._seen, self._every = seen, every
-        self._answers: dict[str, deque[Answer]] = {}
-        self._states: dict[str, str] = {}
+        self._answers: dict[tuple[str, str, str], deque[Answer]] = {}
+        self._states: dict[tuple[str, str, str], str] = {}
         self._lock = asyncio.Lock()
         self._looked = float("-inf")
         self._picture = Picture(html="", said="")
@@ -102,33 +103,41 @@ class Feed:
 
     def _look(self) -> Picture:
         try:
-            found = list(self._seen())
-        except (ClientError, BotoCoreError) as error:
+            seen = self._seen()
+        except (NoStack, ClientError, BotoCoreError) as error:
             return Picture(
                 html=self._template.module.trouble(str(error)),  # type: ignore[attr-defined]
                 said="AWS can't be asked",
             )
-        for _, answers in found:
-            for device, one in answers.items():
-                if isinstance(one, Answer):
-                    kept = self._answers.setdefault(device, deque(maxlen=KEPT))
-                    if not kept or kept[-1].at != one.at:
-                        kept.append(one)
+        for fleet, answers in seen.fleets:
+            for target in fleet.targets:
+                for device in target.devices:
+                    self._remember((fleet.region, target.stack, device.name), answers[device.name])
         html = self._template.module.fleets(  # type: ignore[attr-defined]
-            found, self._answers, SHOWN, GOOD, BAD, sparkline, apart, silence
+            seen, self._answers, SHOWN, GOOD, BAD, sparkline, apart, silence
         )
-        return Picture(html=str(html), said=self._news([fleet for fleet, _ in found]))
+        return Picture(html=str(html), said=self._news(fleet for fleet, _ in seen.fleets))
+
+    def _remember(self, whose: tuple[str, str, str], one: Answer | str) -> None:
+        if isinstance(one, Answer):
+            kept = self._answers.setdefault(whose, deque(maxlen=KEPT))
+            if not kept or kept[-1].at != one.at:
+                kept.append(one)
 
     def _news(self, fleets: Iterable[Fleet]) -> str:
         """What a person who can't see the page is told; nothing on the first look."""
         now = {
-            f"{device.name} {one.name}": f"{one.version} {one.state}"
+            (fleet.region, device.name, one.name): f"{one.version} {one.state}"
             for fleet in fleets
             for target in fleet.targets
             for device in target.devices
             for one in device.components
         }
-        changes = [f"{what} is {how}" for what, how in now.items() if self._states.get(what) != how]
+        changes = [
+            f"{device} {component} is {how}"
+            for (region, device, component), how in now.items()
+            if self._states.get((region, device, component)) != how
+        ]
         news = ", ".join(changes) if self._states else ""
         self._states = now
         return news
@@ -192,13 +201,14 @@ def application(seen: Callable[[], Seen], *, every: float) -> Starlette:
 
 
 def console(
+    stack: Annotated[str | None, typer.Option(help="Only this stack.")] = None,
     port: Annotated[int, typer.Option(help="Of 127.0.0.1.")] = 8321,
-    every: Annotated[float, typer.Option(help="Seconds between two looks.")] = 5.0,
 ) -> None:
     """A read-only page of the same in a browser, live."""
+    there = places(stack)
     sys.stderr.write(f"http://{HOST}:{port}/ shows the fleet; Ctrl-C ends it\n")
     uvicorn.run(
-        application(look, every=every),
+        application(partial(look, there), every=_EVERY_SECONDS),
         host=HOST,
         port=port,
         log_level="warning",

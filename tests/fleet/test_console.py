@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import http.client
 import os
+import re
 import shutil
 import socket
 import threading
@@ -23,13 +24,16 @@ from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.wait import WebDriverWait
 
-from fleet.console import Feed, Seen, application, sparkline
+from fleet.console import Feed, application, sparkline
 from fleet.logs import Answer
 from fleet.observe import Fleet, Target
+from fleet.stacks import NoStack
+from fleet.status import Seen
 from greenhouse.toolchain.commands import ToolchainFailed, install
 from tests.fleet.recording import Recording
 
 SECONDS = 120.0
+FOLDED = "t-eu-west-1-local-group-press-1-press-07"
 AT = datetime(2026, 11, 23, 10, 41, tzinfo=UTC)
 
 
@@ -41,6 +45,7 @@ class Watched:
         self.fleet = Fleet(project="edge-inference", region="eu-west-1", seen=AT, targets=recorded)
         self.answers: dict[str, Answer | str] = {}
         self.broken = False
+        self.skipped: tuple[str, ...] = ()
         for target in recorded:
             for device in target.devices:
                 self.answers[device.name] = Answer(
@@ -54,7 +59,7 @@ class Watched:
     def look(self) -> Seen:
         if self.broken:
             raise EndpointConnectionError(endpoint_url="https://greengrass.example")
-        return [(self.fleet, dict(self.answers))]
+        return Seen(fleets=[(self.fleet, dict(self.answers))], skipped=self.skipped)
 
     def breaks(self, component: str) -> None:
         """The device reports the component BROKEN, as the API then says."""
@@ -209,7 +214,7 @@ def test_of_a_fleet_what_needs_a_look_comes_first_and_the_rest_is_folded(
 ) -> None:
     watched.becomes_a_fleet(50)
     until(page, lambda: len(page.find_elements(By.CSS_SELECTOR, "details:not([open])")) == 50)
-    page.find_element(By.CSS_SELECTOR, "#t-eu-west-1-press-1-press-07-u").click()
+    page.find_element(By.CSS_SELECTOR, f"#{FOLDED}-u").click()
     devices = list(watched.target.devices)
     devices[33] = replace(devices[33], health="UNHEALTHY")
     watched.fleet = replace(
@@ -220,10 +225,10 @@ def test_of_a_fleet_what_needs_a_look_comes_first_and_the_rest_is_folded(
     folded = page.find_elements(By.CSS_SELECTOR, "details")
     assert len(folded) == 49
     assert [one.get_attribute("id") for one in folded if one.get_attribute("open")] == [
-        "t-eu-west-1-press-1-press-07-d"
+        f"{FOLDED}-d"
     ], "what a reader has unfolded stays so"
     focused = page.execute_script("return document.activeElement.id")
-    assert focused == "t-eu-west-1-press-1-press-07-u"
+    assert focused == f"{FOLDED}-u"
 
 
 def test_a_device_that_is_silent_is_one_to_look_at_however_well_it_was(watched: Watched) -> None:
@@ -237,6 +242,35 @@ def test_a_device_that_is_silent_is_one_to_look_at_however_well_it_was(watched: 
     assert "silent for 20 d</span>, HEALTHY before" in page
     assert page.index("press-01") < page.index("press-00"), "what needs a look comes first"
     assert page.count("<details") == 1
+
+
+def test_two_stacks_on_one_target_and_a_group_named_like_it_share_no_id(watched: Watched) -> None:
+    target = watched.target
+    group = replace(target, arn=target.arn.replace(":thing/", ":thinggroup/"))
+    watched.fleet = replace(watched.fleet, targets=(target, replace(target, stack="second"), group))
+    ids = re.findall(r'\bid="([^"]*)"', html(watched))
+    assert len(ids) == len(set(ids)) > 6
+
+
+def test_devices_of_one_name_have_latencies_of_their_own(watched: Watched) -> None:
+    there, name = watched.fleet, watched.target.devices[0].name
+    elsewhere = replace(there, region="us-east-1")
+    one = Answer(at=AT, rows=1, milliseconds=1.0, model="m")
+    other = replace(one, at=AT + timedelta(seconds=1), milliseconds=9.0)
+    feed = Feed(lambda: Seen(fleets=[(there, {name: one}), (elsewhere, {name: other})]), every=0)
+    assert "Latency of the last" not in asyncio.run(feed.picture()).html, "each has one answer"
+
+
+def test_a_stack_that_can_t_be_asked_is_told(watched: Watched) -> None:
+    watched.skipped = ("stack nowhere names no region: pulumi config set …",)
+    page = html(watched)
+    assert "stack nowhere names no region" in page
+    assert "com.ml.check" in page
+
+    def none() -> Seen:
+        raise NoStack("no stack here")
+
+    assert "no stack here" in asyncio.run(Feed(none, every=0).picture()).html
 
 
 def test_aws_out_of_reach_is_said_and_passes(page: Chrome, watched: Watched) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from fleet.logs import COMMAND, NoLog, answered, last_answer, tail
+from fleet.logs import COMMAND, LINES, NoLog, answered, last_answer, tail
 from fleet.observe import Component, Device
 from infra.clients import Clients
 from infra.recipe import CONSUMER, SERVICE
@@ -55,7 +55,7 @@ def test_where_nothing_uploads_it_the_place_on_the_device_is_told(
 ) -> None:
     monkeypatch.delenv(COMMAND, raising=False)
     with pytest.raises(NoLog, match=place):
-        tail(NOBODY, device(runtime), SERVICE, 10)
+        tail(NOBODY, device(runtime), SERVICE)
 
 
 @pytest.mark.parametrize("line", [JAVA, LITE], ids=["a nucleus' log", "Lite's journal"])
@@ -64,9 +64,10 @@ def test_a_command_of_one_s_own_reaches_the_device(
 ) -> None:
     log = tmp_path / f"press-1.{CONSUMER}.log"
     times = ("2026-01-01T00:00:01", "2026-01-01T00:00:02")
-    log.write_text("".join(f"{line.format(at=at)}\n" for at in times) + "no event: { at all\n")
+    answers = "".join(f"{line.format(at=at)}\n" for at in times)
+    log.write_text("begin\n" * LINES + answers + "no event: { at all\n")
     monkeypatch.setenv(COMMAND, f"tail -n {{lines}} {tmp_path}/{{device}}.{{component}}.log")
-    assert len(tail(NOBODY, device(), CONSUMER, 2)) == 2
+    assert len(tail(NOBODY, device(), CONSUMER)) == LINES
     found = answered(NOBODY, device())
     assert not isinstance(found, str)
     assert (found.at.second, found.rows, found.milliseconds) == (2, 6, 1.5), "the last one"
@@ -75,7 +76,16 @@ def test_a_command_of_one_s_own_reaches_the_device(
 def test_a_command_that_fails_is_told_as_it_was_run(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(COMMAND, "cat /nowhere/{device}/{component}")
     with pytest.raises(NoLog, match=f"cat /nowhere/press-1/{SERVICE}: .*No such file"):
-        tail(NOBODY, device(), SERVICE, 1)
+        tail(NOBODY, device(), SERVICE)
+
+
+@pytest.mark.parametrize("command", ["echo {host}", "echo {0}", "echo {", "echo '{device}"])
+def test_a_command_that_is_none_is_told_with_what_it_may_name(
+    command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(COMMAND, command)
+    with pytest.raises(NoLog, match=r"no command with {device}, {component} and {lines} in it"):
+        tail(NOBODY, device(), SERVICE)
 
 
 def test_a_log_without_an_answer_has_none() -> None:

@@ -8,6 +8,7 @@ import io
 import json
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -17,10 +18,11 @@ from typer.testing import CliRunner
 
 import fleet.__main__ as commands
 from fleet import holdings, preview
-from fleet.logs import COMMAND
+from fleet.logs import COMMAND, LOG_MANAGER
 from fleet.observe import observe
 from fleet.plan import Gate
-from fleet.status import show
+from fleet.stacks import NoStack, places
+from fleet.status import Seen, look, show
 from infra.clients import Clients
 from infra.recipe import CHECK, CONSUMER, SERVICE
 from tests.fleet.recording import FOLDER, Recording
@@ -72,7 +74,8 @@ def test_of_a_large_group_only_those_that_need_a_look_are_listed(account: Fleet)
     account.deployments[-1]["creationTimestamp"] = AT
     fleet = observe(Clients(region=REGION, profile=None), "edge-inference")
     page = io.StringIO()
-    Console(file=page, width=200).print(show(fleet, dict.fromkeys(names, "no log")))
+    seen = Seen(fleets=[(fleet, dict.fromkeys(names, "no log"))])
+    Console(file=page, width=200).print(show(seen))
     shown = page.getvalue()
     assert "47 more are well and run this release" in shown
     assert {name for name in names if name in shown} == {"press-07", "press-08", "press-09"}
@@ -131,6 +134,60 @@ def test_what_differs_on_a_device_that_is_through_is_drift(fleet: Fleet) -> None
         f"{SERVICE} runs in 0.9.0, not {WANTED[SERVICE]}",
         f"{CHECK} is missing",
     )
+
+
+def test_a_stack_that_can_t_be_asked_is_told_and_hides_no_other(
+    fleet: Fleet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("AWS_REGION", raising=False)
+    monkeypatch.delenv("AWS_DEFAULT_REGION", raising=False)
+    there = {"aws:region": REGION}
+    stacks = {"dev": there, "nowhere": {}, "theirs": {**there, "aws:profile": "theirs"}}
+    for name, config in stacks.items():
+        (tmp_path / f"Pulumi.{name}.yaml").write_text(json.dumps({"config": config}))
+    seen = look(places(root=tmp_path))
+    assert [one.region for one, _ in seen.fleets] == [REGION]
+    assert fleet.devices.keys() == {device for _, answers in seen.fleets for device in answers}
+    assert seen.skipped == (
+        "stack nowhere names no region: pulumi config set --stack nowhere aws:region REGION",
+        "stack theirs uses the AWS profile theirs, which is unknown here:"
+        " aws configure --profile theirs",
+    )
+    page = io.StringIO()
+    Console(file=page, width=200).print(show(seen))
+    assert "! stack nowhere names no region" in page.getvalue()
+    with pytest.raises(NoStack, match="stack nowhere names no region"):
+        places("nowhere", tmp_path)
+
+
+def test_the_devices_logs_are_asked_at_the_same_time(
+    account: Fleet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = ["press-1", "press-2", "press-3"]
+    account.groups = {"presses": names}
+    account.devices = {name: Device(installed=dict(GOOD)) for name in names}
+    account.deploy(THING_ARN.replace("thing/press-1", "thinggroup/presses"), NAME, OURS)
+    account.deployments[-1]["creationTimestamp"] = AT
+    (tmp_path / "asked").mkdir()
+    waits = tmp_path / "log"  # as a device that is out of reach does, until all were asked
+    waits.write_text(
+        f"#!/bin/sh\ncd {tmp_path}/asked && touch $1\nfor n in $(seq 100); do\n"
+        f"[ $(ls | wc -l) = {len(names)} ] && exit 0; sleep 0.1; done; exit 1\n"
+    )
+    waits.chmod(0o755)
+    monkeypatch.setenv(COMMAND, f"{waits} {{device}}")
+    [(_, answers)] = look(places("dev")).fleets
+    assert answers == dict.fromkeys(names, "no answer in its log")
+
+
+def test_a_log_that_may_not_be_read_leaves_the_rest_of_the_picture(fleet: Fleet) -> None:
+    fleet.devices["press-1"].installed[LOG_MANAGER] = ("2.3.0", "RUNNING")
+    fleet.denied = {"FilterLogEvents"}
+    shown = run("status")
+    assert (
+        "press-1's last answer: CloudWatch doesn't tell: An error occurred (AccessDenied" in shown
+    )
+    assert "RUNNING" in shown
 
 
 def test_a_thing_group_that_is_gone_is_told_and_hides_no_other_target(fleet: Fleet) -> None:
