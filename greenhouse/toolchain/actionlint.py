@@ -16,7 +16,7 @@ from pathlib import Path
 from rich.console import Console
 
 from greenhouse.toolchain import cache
-from greenhouse.toolchain.commands import ToolchainFailed, log_file, run_logged
+from greenhouse.toolchain.commands import ToolchainFailed, log_file, require_go, run_logged
 from greenhouse.toolchain.progress import Progress
 
 MODULE = Path(__file__).with_name("actionlint")
@@ -38,11 +38,9 @@ def prepare_actionlint(progress: Progress) -> Path:
 
 
 def _compile(draft: Path, progress: Progress) -> None:
-    if shutil.which("go") is None:
-        raise ToolchainFailed(
-            "there is no actionlint on PATH, and without Go it can't be compiled. Install"
-            " actionlint (https://github.com/rhysd/actionlint) or Go 1.25 or newer (https://go.dev/dl/)"
-        )
+    require_go(
+        "there is no actionlint on PATH", instead="actionlint (https://github.com/rhysd/actionlint)"
+    )
     log = log_file("actionlint")
     with progress.step(f"compiling actionlint, once per user and version (go's output: {log})"):
         run_logged(

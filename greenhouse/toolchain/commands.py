@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 from greenhouse.toolchain import cache
 
 SHOWN_LINES = 15
+GO_MINIMUM = (1, 21)  # fetches whichever Go a go.mod asks for: https://go.dev/doc/toolchain
 
 
 class ToolchainFailed(Exception):
@@ -69,6 +71,18 @@ def ask(*argv: str | Path, env: Mapping[str, str] | None = None) -> str | None:
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout.strip() if done.returncode == 0 else None
+
+
+def require_go(missing: str, *, instead: str) -> None:
+    """Raise ToolchainFailed unless there is a Go that compiles our modules."""
+    said = ask("go", "version")  # go version go1.25.11 linux/amd64
+    found = re.search(r" go(\d+)\.(\d+)", said or "")
+    if found and (int(found[1]), int(found[2])) >= GO_MINIMUM:
+        return
+    raise ToolchainFailed(
+        f"{missing}, and {f'by {said!r}' if said else 'without Go'} it can't be compiled. Install"
+        f" {instead} or Go 1.25.11 or newer (https://go.dev/dl/)"
+    )
 
 
 def install(*packages: str) -> None:

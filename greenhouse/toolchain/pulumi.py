@@ -9,9 +9,13 @@ carried it inside the SDK is taken: it speaks the same protocol (preview, up, de
 from __future__ import annotations
 
 import hashlib
+import http.client
 import platform
+import shlex
 import shutil
+import ssl
 import tarfile
+import urllib.error
 import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +23,7 @@ from pathlib import Path
 import semver
 
 from greenhouse.toolchain import cache
-from greenhouse.toolchain.commands import ToolchainFailed, ask, log_file, run_logged
+from greenhouse.toolchain.commands import ToolchainFailed, ask, log_file, require_go, run_logged
 from greenhouse.toolchain.progress import Progress
 
 MINIMUM = semver.Version(3, 238, 0)  # since then a failing after-hook fails the update
@@ -31,6 +35,13 @@ CHECKSUMS = (
 )
 CONNECT_SECONDS = 5.0
 STALL_SECONDS = 30.0
+_OUT_OF_REACH = (  # what isn't among them is this machine's, such as a full disk
+    urllib.error.URLError,
+    http.client.HTTPException,
+    ssl.SSLError,
+    ConnectionError,
+    TimeoutError,
+)
 
 CLI_MODULE = Path(__file__).with_name("pulumi-cli")
 CLI_PACKAGE = "github.com/pulumi/pulumi/pkg/v3/cmd/pulumi"
@@ -59,7 +70,13 @@ class Pulumi:
 
 def prepare_pulumi(progress: Progress) -> Pulumi:
     """The machine's CLI, else the cached one, else a new one; linked into our folder."""
-    found = _on_path(progress) or _cached() or _obtained(progress)
+    try:
+        found = _on_path(progress) or _cached() or _obtained(progress)
+    except OSError as error:
+        raise ToolchainFailed(
+            f"the Pulumi CLI can't be put into {cache.folder()}: {error}. Make room there, or name"
+            " another folder: export XDG_CACHE_HOME=PATH"
+        ) from error
     for name in ("pulumi", HOST, *SCRIPTS):
         if (found.folder / name).exists():
             cache.link(name, found.folder / name)
@@ -112,7 +129,7 @@ def _obtained(progress: Progress) -> Pulumi:
 
     try:
         cache.made_once(_official(), lambda draft: _download(draft, progress), waiting=waiting)
-    except OSError as error:
+    except _OUT_OF_REACH as error:
         progress.note(f"Pulumi's own download is out of reach ({error})")
         cache.made_once(_compiled(), lambda draft: _compile(draft, progress), waiting=waiting)
         return Pulumi(folder=_compiled(), version=PINNED, origin=f"compiled ({_compiled()})")
@@ -120,7 +137,7 @@ def _obtained(progress: Progress) -> Pulumi:
 
 
 def _download(draft: Path, progress: Progress) -> None:
-    """The official archive's executables; OSError where it can't be had."""
+    """The official archive's executables; one of _OUT_OF_REACH where it can't be had."""
     machine = platform.machine()
     archive = ARCHIVE.format(machine={"x86_64": "x64", "aarch64": "arm64"}.get(machine, machine))
     published = _published_checksum(archive.rpartition("/")[2])
@@ -152,17 +169,15 @@ def _published_checksum(name: str) -> str:
             checksum, _, listed = line.partition("  ")
             if listed == name:
                 return str(checksum)
-    raise FileNotFoundError(f"{CHECKSUMS} doesn't name {name}")
+    raise urllib.error.URLError(f"{CHECKSUMS} doesn't name {name}")
 
 
 def _compile(draft: Path, progress: Progress) -> None:
     """CLI and host from the pinned modules; go checks every one against go.sum."""
-    if shutil.which("go") is None:
-        raise ToolchainFailed(
-            f"there is no Pulumi CLI {MINIMUM} or newer on PATH, its download is out of reach, and"
-            " without Go it can't be compiled. Install Pulumi (https://www.pulumi.com/docs/install/)"
-            " or Go 1.25.11 or newer (https://go.dev/dl/)"
-        )
+    require_go(
+        f"there is no Pulumi CLI {MINIMUM} or newer on PATH, its download is out of reach",
+        instead="Pulumi (https://www.pulumi.com/docs/install/)",
+    )
     log = log_file("pulumi")
     with progress.step(
         f"compiling the Pulumi CLI {PINNED}: 6 minutes on two cores, once per user and version"
@@ -171,10 +186,15 @@ def _compile(draft: Path, progress: Progress) -> None:
         _go_build(CLI_MODULE, CLI_PACKAGE, draft, log=log, stamp=f"-X {STAMP}=v{PINNED}")
     with progress.step("compiling its Python language host: half a minute"):
         _go_build(HOST_MODULE, HOST_PACKAGE, draft, log=log)
-    sdk = ask("go", "-C", CLI_MODULE, "list", "-m", "-f", "{{.Dir}}", SDK_MODULE)
+    asked = ("go", "-C", str(CLI_MODULE), "list", "-m", "-f", "{{.Dir}}", SDK_MODULE)
+    sdk = ask(*asked)
+    if not sdk:
+        raise ToolchainFailed(
+            f"go doesn't say where the SDK's scripts are; what it does say: {shlex.join(asked)}"
+        )
     for script in _SCRIPTS_IN_SDK:
         target = draft / Path(script).name
-        shutil.copyfile(Path(str(sdk), script), target)
+        shutil.copyfile(Path(sdk, script), target)
         target.chmod(0o755)
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import shutil
 import tarfile
 from pathlib import Path
 
@@ -18,6 +20,7 @@ for argument in "$@"; do
   last="$argument"
 done
 case "$*" in
+  version) echo go version go1.25.11 linux/amd64 ;;
   *list*) echo {sdk} ;;
   *) out="$out/${{last##*/}}"; printf '#!/bin/sh\\necho v{version}\\n' > "$out"; chmod +x "$out" ;;
 esac
@@ -148,7 +151,9 @@ def test_a_compilation_that_failed_names_its_log_and_is_done_again(
     machine: Machine, go: Path
 ) -> None:
     works = go.read_text()
-    machine.tool("go", "echo no space left on device >&2; exit 1")
+    machine.tool(
+        "go", works.replace("*) out=", "*) echo no space left on device >&2; exit 1; out=")
+    )
     with pytest.raises(ToolchainFailed, match=r"(?s)no space left.*pulumi\.log"):
         pulumi.prepare_pulumi(machine.progress)
     go.write_text(works)
@@ -158,6 +163,37 @@ def test_a_compilation_that_failed_names_its_log_and_is_done_again(
 def test_without_go_a_person_is_told_both_ways_out(machine: Machine) -> None:
     with pytest.raises(ToolchainFailed, match=r"Install Pulumi \(https.*or Go"):
         pulumi.prepare_pulumi(machine.progress)
+
+
+@pytest.mark.parametrize("said", ["go version go1.19.8 linux/amd64", "go version devel", ""])
+def test_a_go_that_can_not_compile_the_cli_is_refused_before_it_tries(
+    machine: Machine, said: str
+) -> None:
+    machine.tool("go", f"echo {said}")
+    with pytest.raises(ToolchainFailed, match=r"Install Pulumi \(https.*or Go 1\.25\.11"):
+        pulumi.prepare_pulumi(machine.progress)
+    assert machine.calls("go") == ["go version"], "go's own words name a syntax error in go.mod"
+
+
+def test_a_sdk_that_go_does_not_find_comes_with_what_to_ask_it(machine: Machine, go: Path) -> None:
+    go.write_text(go.read_text().replace("*list*) echo", "*list*) exit 1; echo"))
+    with pytest.raises(ToolchainFailed, match=r"go -C .* list -m"):
+        pulumi.prepare_pulumi(machine.progress)
+
+
+@pytest.mark.usefixtures("go")
+def test_a_full_disk_is_not_taken_for_a_download_out_of_reach(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    published(monkeypatch, tmp_path)
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(shutil, "copyfileobj", full)
+    with pytest.raises(ToolchainFailed, match=r"No space left.*export XDG_CACHE_HOME"):
+        pulumi.prepare_pulumi(machine.progress)
+    assert machine.calls("go") == [], "six minutes more, and 3 GB"
 
 
 def test_the_pinned_version_is_the_one_that_the_modules_pin() -> None:
