@@ -18,19 +18,13 @@ from botocore.exceptions import ClientError
 from fleet.observe import Target, observe, observe_target
 from fleet.preview import MASKED, UNKNOWN, Preview
 from infra.clients import Clients
+from infra.leftovers import unless_gone
 
 Version = tuple[str, str]  # component and version
 _MANIFESTS = (
     "application/vnd.docker.distribution.manifest.v2+json",
     "application/vnd.oci.image.manifest.v1+json",
 )
-_ABSENT = {
-    "ResourceNotFoundException",
-    "RepositoryNotFoundException",
-    "NoSuchBucket",
-    "NoSuchKey",
-    "404",
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,15 +141,11 @@ def _recipes(
                 continue
             prefix = target.arn.rpartition(":")[0].replace(":iot:", ":greengrass:")
             arn = f"{prefix}:components:{name}:versions:{version}"
-            try:
+            with unless_gone():
                 found = greengrass.get_component(arn=arn, recipeOutputFormat="JSON")
                 described = greengrass.describe_component(arn=arn)
-            except ClientError as error:
-                if _code(error) not in _ABSENT:
-                    raise
-                continue
-            recipes[name, version] = yaml.safe_load(found["recipe"])
-            published[name, version] = described["creationTimestamp"]
+                recipes[name, version] = yaml.safe_load(found["recipe"])
+                published[name, version] = described["creationTimestamp"]
     return recipes, published
 
 
@@ -165,12 +155,12 @@ def _stored_objects(clients: Clients, recipes: Iterable[Mapping[str, Any]]) -> d
     for uri in sorted(uri for uri in uris if uri.startswith("s3://")):
         bucket = uri.removeprefix("s3://").partition("/")[0]
         try:
-            head = s3.head_object(Bucket=bucket, Key=object_key(uri))
+            with unless_gone():
+                head = s3.head_object(Bucket=bucket, Key=object_key(uri))
+                sizes[object_key(uri)] = head["ContentLength"]
         except ClientError as error:
-            if _code(error) not in _ABSENT | {"403"}:  # 403: another owner's, whose size stays open
+            if error.response["Error"]["Code"] != "403":  # another owner's, whose size stays open
                 raise
-            continue
-        sizes[object_key(uri)] = head["ContentLength"]
     return sizes
 
 
@@ -201,16 +191,11 @@ def _images(
 def _manifests(
     clients: Clients, repository: str, images: Sequence[Any]
 ) -> Iterator[Mapping[str, Any]]:
-    try:
+    with unless_gone():
         answer = clients.ecr.batch_get_image(
             repositoryName=repository, imageIds=images, acceptedMediaTypes=list(_MANIFESTS)
         )
-    except ClientError as error:
-        if _code(error) not in _ABSENT:
-            raise
-        return
-    for image in answer["images"]:
-        yield json.loads(image["imageManifest"])
+        yield from (json.loads(image["imageManifest"]) for image in answer["images"])
 
 
 def _blobs(manifest: Mapping[str, Any]) -> dict[str, int]:
@@ -226,31 +211,18 @@ def _repository_bytes(clients: Clients, repository: str) -> int:
         repositoryName=repository,
         PaginationConfig={"PageSize": 100},  # what one batch takes
     )
-    try:
+    with unless_gone():
         for page in pages:
             if page["imageIds"]:
                 for manifest in _manifests(clients, repository, page["imageIds"]):
                     layers |= _blobs(manifest)
-    except ClientError as error:
-        if _code(error) not in _ABSENT:
-            raise
     return sum(layers.values())
 
 
 def _bucket_bytes(clients: Clients, bucket: str) -> int:
     if not bucket:
         return 0
-    try:
-        return sum(
-            one["Size"]
-            for page in clients.s3.get_paginator("list_objects_v2").paginate(Bucket=bucket)
-            for one in page.get("Contents", [])
-        )
-    except ClientError as error:
-        if _code(error) not in _ABSENT:
-            raise
-        return 0
-
-
-def _code(error: ClientError) -> str:
-    return str(error.response.get("Error", {}).get("Code", ""))
+    pages = clients.s3.get_paginator("list_objects_v2").paginate(Bucket=bucket)
+    with unless_gone():
+        return sum(one["Size"] for page in pages for one in page.get("Contents", []))
+    return 0

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from infra import versions
 from infra.clients import Clients
 from infra.recipe import RECIPES
-from infra.target import stack_of, things_of
+from infra.target import SUCCEEDED, stack_of, things_of
 
 if TYPE_CHECKING:
     from mypy_boto3_greengrassv2 import GreengrassV2Client
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
         InstalledComponentTypeDef,
     )
 
-DONE = frozenset({"SUCCEEDED", "COMPLETED"})  # a group's word and a thing's
 LOCAL = "LOCAL"  # what the API names as the source of a deployment made on the device itself
 _AT_ONCE = 8  # devices asked at the same time; AWS throttles reads at 50 a second and account
 
@@ -312,7 +311,7 @@ def _device_drift(
         if one.source == LOCAL
     ]
     if latest is None or not any(
-        one.deployment == latest.id and one.status in DONE for one in timeline
+        one.deployment == latest.id and one.status in SUCCEEDED for one in timeline
     ):
         return tuple(local)
     there = {one.name for one in components}

@@ -18,10 +18,11 @@ from typing import Any
 from fleet import costs, rights
 from fleet.costs import Line, Prices
 from fleet.holdings import Holdings, artifacts, every_artifact, object_key, planned_recipes
-from fleet.observe import DONE, Device, Target, release_name
+from fleet.observe import Device, Target, release_name
 from fleet.preview import UNKNOWN, Preview, Resource
 from fleet.rights import Right
 from infra.recipe import FILES, MODEL, RECIPES, SERVICE
+from infra.target import SUCCEEDED
 
 _REMEMBERED = 5  # deployments whose duration says how long the next one takes
 
@@ -473,7 +474,7 @@ def _download(device: Device, changes: Sequence[Change], known: _Known) -> Downl
 
 def _durations(device: Device) -> list[float]:
     """Seconds of this device's last successful deployments of any stack of ours."""
-    done = [one for one in device.timeline if one.stack and one.status in DONE]
+    done = [one for one in device.timeline if one.stack and one.status in SUCCEEDED]
     return [(one.modified - one.created).total_seconds() for one in done[:_REMEMBERED]]
 
 

@@ -16,9 +16,9 @@ from fleet.logs import Answer, answered
 from fleet.observe import Device, Fleet, Target, observe
 from fleet.stacks import Places, project
 from infra.clients import Clients
-from infra.target import FAILED
+from infra.target import FAILED, SUCCEEDED
 
-GOOD = {"HEALTHY", "RUNNING", "FINISHED", "COMPLETED", "SUCCEEDED", "ACTIVE"}
+GOOD = {"HEALTHY", "RUNNING", "FINISHED", "ACTIVE", *SUCCEEDED}
 _EACH_LISTED = 8  # devices of a target
 _AT_ONCE = 16  # logs asked at the same time
 BAD = {"UNHEALTHY", "BROKEN", "ERRORED", *FAILED}
