@@ -199,7 +199,7 @@ def abandon_device(
     yes: Annotated[bool, typer.Option("--yes", help="Don't ask for the name again.")] = False,
 ) -> None:
     """Wait no more for a device that is gone for good: delete its record, and no more than that."""
-    abandon(Stack.read(stack).clients(), device, console, sure=yes)
+    abandon(Stack.read(stack), device, console, sure=yes)
 
 
 @app.command()

@@ -9,9 +9,10 @@ from __future__ import annotations
 import typer
 from rich.console import Console
 
-from fleet.stacks import NoStack
+from fleet.observe import members
+from fleet.stacks import NoStack, Stack, project
 from infra.clients import Clients
-from infra.target import installed
+from infra.target import installed, is_own
 
 CONSEQUENCES = """\
 Its record is deleted: no up and no destroy waits for it from then on. Its thing, certificate and
@@ -20,11 +21,13 @@ latest deployment to it; where a destroy has left none, it goes on running all o
 takes it up again, and a destroy after that cleans it."""
 
 
-def abandon(clients: Clients, device: str, console: Console, *, sure: bool) -> None:
-    """Delete the record of a core device, once somebody has typed its name (or is `sure`).
+def abandon(stack: Stack, device: str, console: Console, *, sure: bool) -> None:
+    """Delete the record of a stack's core device, once somebody has typed its name (or is `sure`).
 
-    Raises NoStack where there is no such record, typer.Abort without the name.
+    Raises NoStack where there is no such record or it isn't the stack's, typer.Abort without the
+    name.
     """
+    clients = stack.clients()
     greengrass = clients.greengrass
     try:
         core = greengrass.get_core_device(coreDeviceThingName=device)
@@ -33,6 +36,13 @@ def abandon(clients: Clients, device: str, console: Console, *, sure: bool) -> N
             f"AWS knows no core device {device} in {clients.region}, so nothing waits for it:"
             " pulumi destroy (make status lists the devices there are)"
         ) from error
+    if not _concerns(clients, f"{project()}/{stack.name}", device):
+        raise NoStack(
+            f"{device} is no device of stack {stack.name}: no deployment of it went there or will,"
+            " so neither its up nor its destroy waits for it (make status lists whose it is). To"
+            " delete its record all the same: aws greengrassv2 delete-core-device"
+            f" --core-device-thing-name {device} --region {clients.region}"
+        )
     runs = ", ".join(
         f"{name} {version}" for name, (version, _) in sorted(installed(greengrass, device).items())
     )
@@ -46,3 +56,25 @@ def abandon(clients: Clients, device: str, console: Console, *, sure: bool) -> N
         raise typer.Abort
     greengrass.delete_core_device(coreDeviceThingName=device)
     console.print(f"{device} is abandoned. Next: pulumi destroy, or pulumi up", markup=False)
+
+
+def _concerns(clients: Clients, name: str, device: str) -> bool:
+    """Whether a deployment of the stack (project/stack) went to the device, or is on its way.
+
+    One that has left the stack's thing group is still waited for: a destroy remembers it.
+    """
+    greengrass = clients.greengrass
+    sent = greengrass.get_paginator("list_effective_deployments").paginate(
+        coreDeviceThingName=device
+    )
+    if any(
+        is_own(name, one["deploymentName"]) for page in sent for one in page["effectiveDeployments"]
+    ):
+        return True
+    made = greengrass.get_paginator("list_deployments").paginate(historyFilter="LATEST_ONLY")
+    return any(
+        device in (members(clients, one["targetArn"]) or ())
+        for page in made
+        for one in page["deployments"]
+        if is_own(name, one.get("deploymentName", ""))
+    )

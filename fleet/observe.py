@@ -174,6 +174,14 @@ def observe_target(
     return target if deployed else replace(target, drift=())
 
 
+def members(clients: Clients, arn: str) -> list[str] | None:
+    """The things that a deployment to this ARN reaches; None where it is a group that is gone."""
+    try:
+        return things_of(clients, arn)
+    except clients.iot.exceptions.ResourceNotFoundException:
+        return None
+
+
 def release_name(components: Mapping[str, str]) -> str:
     """The short name of these versions, as the stack's output has it; empty unless complete."""
     return versions.release_name(components) if set(components) == set(RECIPES) else ""
@@ -185,9 +193,8 @@ def _target(
     greengrass = clients.greengrass
     latest = _deployment(greengrass, project, listed["deploymentId"]) if listed else None
     drift = _target_drift(stack, latest) if latest else ()
-    try:
-        things = things_of(clients, arn)
-    except clients.iot.exceptions.ResourceNotFoundException:
+    things = members(clients, arn)
+    if things is None:
         things, drift = [], (_gone(stack),)
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         devices = list(pool.map(lambda thing: _device(greengrass, project, thing, latest), things))

@@ -7,13 +7,14 @@ from typer.testing import CliRunner, Result
 
 from fleet.__main__ import app
 from fleet.stacks import NoStack
-from tests.infra.fakes import GOOD, Account
+from tests.infra.fakes import GOOD, NAME, THING_ARN, Account, Device
 
 
 @pytest.fixture
 def account(monkeypatch: pytest.MonkeyPatch) -> Account:
     account = Account.with_a_device(monkeypatch)
     account.devices["press-1"].installed = dict(GOOD)
+    account.deploy(THING_ARN, NAME, {})
     return account
 
 
@@ -48,3 +49,32 @@ def test_a_device_that_is_unknown_is_nothing_to_wait_for(account: Account) -> No
     assert isinstance(done.exception, NoStack)
     assert "AWS knows no core device press-9 in eu-" in str(done.exception)
     assert account.changes == []
+
+
+def test_a_device_of_others_is_left_to_them(account: Account) -> None:
+    account.devices["press-2"] = Device()
+    account.devices["press-2"].deploys("theirs", "COMPLETED", deploymentName=f"{NAME}2")
+    done = abandon("press-2", "--yes")
+    assert isinstance(done.exception, NoStack)
+    assert "press-2 is no device of stack dev" in str(done.exception)
+    assert "delete-core-device --core-device-thing-name press-2" in str(done.exception), "the way"
+    assert account.changes == []
+
+
+def test_a_device_that_has_left_the_group_is_still_waited_for_and_may_be_abandoned(
+    account: Account,
+) -> None:
+    account.deploy(THING_ARN.replace("thing/press-1", "thinggroup/gone"), NAME, {})
+    account.devices["press-2"] = Device()
+    account.devices["press-2"].deploys("ours", "COMPLETED", deploymentName=NAME)
+    assert abandon("press-2", "--yes").exit_code == 0
+    assert "press-2" not in account.devices
+
+
+def test_a_device_of_a_group_that_never_heard_of_the_stack_may_be_abandoned(
+    account: Account,
+) -> None:
+    account.groups = {"presses": ["press-2"]}
+    account.devices["press-2"] = Device()
+    account.deploy(THING_ARN.replace("thing/press-1", "thinggroup/presses"), NAME, {})
+    assert abandon("press-2", "--yes").exit_code == 0
