@@ -51,6 +51,9 @@ class Rollout(pulumi.ComponentResource):
         others = target.kept(settings)
         for component, spec in sorted(others.items()):
             pulumi.log.info(f"keeps {component} {spec['componentVersion']} on {target.arn}")
+        if target.latest and (trouble := target.latest.trouble):
+            more = f" (and {len(trouble) - 1} more)" if len(trouble) > 1 else ""
+            pulumi.log.info(f"deploys again, as {trouble[0]}{more}")
         where = {
             "region": place.region,
             "profile": place.profile,

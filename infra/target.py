@@ -23,7 +23,11 @@ from infra.waiting import RolloutFailed
 
 if TYPE_CHECKING:
     from mypy_boto3_greengrassv2 import GreengrassV2Client
-    from mypy_boto3_greengrassv2.type_defs import DeploymentTypeDef, EffectiveDeploymentTypeDef
+    from mypy_boto3_greengrassv2.type_defs import (
+        DeploymentTypeDef,
+        EffectiveDeploymentTypeDef,
+        GetDeploymentResponseTypeDef,
+    )
 
 SUCCEEDED = frozenset({"SUCCEEDED", "COMPLETED"})  # a group's word and a thing's
 FAILED = frozenset({"FAILED", "REJECTED", "TIMED_OUT", "CANCELED"})
@@ -38,7 +42,11 @@ class Deployed:
     created: datetime
     tags: Mapping[str, str]
     components: Mapping[str, Any]  # in the API's shapes
-    failed: bool
+    trouble: tuple[str, ...]  # why it has to be deployed again, empty where it hasn't
+
+    @property
+    def failed(self) -> bool:
+        return bool(self.trouble)
 
     def by_stack(self, settings: Settings) -> bool:
         """Whether this very stack made it; who revises one by hand may well keep its name."""
@@ -218,9 +226,9 @@ def is_core_device(client: GreengrassV2Client, thing: str) -> bool:
 def latest_deployment(
     client: GreengrassV2Client, target: str, devices: Sequence[str]
 ) -> Deployed | None:
-    """The deployment that a new one on this target would replace.
+    """The deployment that a new one on this target would replace, and how it went on the devices.
 
-    It failed when it or any device says so: a group's own stays ACTIVE whatever its devices do.
+    A group's own status stays ACTIVE whatever its devices do.
     """
     pages = client.get_paginator("list_deployments").paginate(
         targetArn=target, historyFilter="LATEST_ONLY"
@@ -235,9 +243,34 @@ def latest_deployment(
         created=found["creationTimestamp"],
         tags=found.get("tags", {}),
         components=found.get("components", {}),
-        failed=found["deploymentStatus"] in FAILED
-        or any(execution(client, device, found["deploymentId"])[0] in FAILED for device in devices),
+        trouble=tuple(_trouble(client, found, devices)),
     )
+
+
+def _trouble(
+    client: GreengrassV2Client, deployment: GetDeploymentResponseTypeDef, devices: Sequence[str]
+) -> Iterator[str]:
+    """What has to be mended by deploying again.
+
+    SUCCEEDED is what a device said when it was done. Since then a component may have broken, or the
+    device is a new one under the old name. ERRORED isn't counted: it may be over and be shown for a
+    day all the same, as the Java nucleus reports a recovery with its daily report only.
+    """
+    if deployment["deploymentStatus"] in FAILED:
+        yield f"the deployment is {deployment['deploymentStatus']}"
+    wanted = versions_of(deployment.get("components", {}))
+    for device in devices:
+        status = execution(client, device, deployment["deploymentId"])[0]
+        if status in FAILED:
+            yield f"{device} says {status}"
+        elif status in SUCCEEDED:
+            there = installed(client, device)
+            for name, version in wanted.items():
+                has, state = there.get(name, ("", ""))
+                if has != version:
+                    yield f"{device} has {has or 'none'} of {name}, not {version}"
+                elif state == "BROKEN":
+                    yield f"{device} has {name} BROKEN"
 
 
 def deployments(client: GreengrassV2Client, target: str) -> list[DeploymentTypeDef]:

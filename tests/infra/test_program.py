@@ -18,7 +18,7 @@ from infra import policies
 from infra.recipe import CHECK, CONSUMER, RECIPES, SERVICE
 from infra.settings import Misconfigured
 from tests.infra.engine import AS_REGISTERED, DIGEST, Engine, Registered
-from tests.infra.fakes import ACCOUNT, REGION, THING_ARN, Account, spec
+from tests.infra.fakes import ACCOUNT, REGION, THING_ARN, Account, Device, spec
 from tests.infra.pulumi_yaml import ROOT, config_of
 
 BOTH = ["amd64", "aarch64"]
@@ -508,6 +508,45 @@ def test_a_group_is_told_at_the_rate_and_up_to_the_failures_that_the_stack_says(
 
 def test_a_device_is_never_without_a_deployment(deployed: Engine) -> None:
     assert not deployed.one("greengrassv2:Deployment").deletes_first
+
+
+def test_an_unchanged_tree_is_deployed_again_to_a_device_that_broke_since(
+    account: Account, program: Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    monkeypatch.setattr("pulumi.log.info", said.append)
+    good = account.deploy(THING_ARN, "edge-inference/dev", {CHECK: spec("1.2.3")})
+    account.devices["press-1"].deploys(good, "COMPLETED")
+    for state, name in (
+        ("RUNNING", "edge-inference/dev"),
+        ("BROKEN", f"edge-inference/dev (after {good[:8]})"),
+    ):
+        account.devices["press-1"].installed = {CHECK: ("1.2.3", state)}
+        engine = program.run(thing="press-1")
+        assert engine.one("greengrassv2:Deployment").inputs["deploymentName"] == name
+    assert said == [f"deploys again, as press-1 has {CHECK} BROKEN"]
+
+
+def test_a_device_more_is_no_resource_more_and_few_calls(
+    account: Account, program: Program
+) -> None:
+    """A program that made a resource of each device would be no program for a fleet."""
+    names = [f"press-{number}" for number in range(1, 51)]
+    group = f"arn:aws:iot:{REGION}:{ACCOUNT}:thinggroup/presses"
+    release = account.deploy(group, "edge-inference/dev", {CHECK: spec("1.2.3")})
+    for name in names:
+        account.devices[name] = Device(installed={CHECK: ("1.2.3", "RUNNING")})
+        account.devices[name].deploys(release, "SUCCEEDED")
+
+    def run(size: int) -> tuple[set[str], int]:
+        account.groups, before = {"presses": names[:size]}, len(account.asked)
+        engine = program.run(thing_group="presses")
+        return {one.urn for one in engine.registered}, len(account.asked) - before
+
+    (few, calls_of_two), (many, calls_of_fifty) = run(2), run(50)
+    assert many == few
+    each = 5  # listed in its group and in its account, each a page here; and asked three times
+    assert calls_of_fifty <= calls_of_two + each * 48
 
 
 def test_a_deployment_looks_again_whether_somebody_came_while_the_release_was_built(

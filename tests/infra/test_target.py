@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from infra.clients import Clients
-from infra.recipe import RECIPES
+from infra.recipe import CHECK, RECIPES
 from infra.settings import Misconfigured
-from infra.target import FAILED, Target, latest_deployment
+from infra.target import FAILED, Target
 from infra.waiting import RolloutFailed
 from tests.infra.fakes import ACCOUNT, REGION, THING_ARN, Account, Device, spec
 from tests.infra.pulumi_yaml import config_of, load
@@ -136,6 +136,7 @@ def test_only_the_latest_deployment_of_this_very_target_counts(
 def deployed(account: Account, name: str, status: str = "COMPLETED") -> str:
     deployment = account.deploy(THING_ARN, name, OURS)
     account.devices["press-1"].deploys(deployment, status)
+    account.devices["press-1"].installed = dict.fromkeys(OURS, ("1.2.3", "RUNNING"))
     account.deployments[-1]["deploymentStatus"] = status
     return deployment
 
@@ -193,6 +194,38 @@ def test_names_do_not_grow_with_every_red_one(account: Account, clients: Clients
     assert len({one["deploymentName"] for one in account.deployments}) == 12
 
 
+@pytest.mark.parametrize(
+    ("now", "why"),
+    [
+        (("1.2.3", "BROKEN"), f"press-1 has {CHECK} BROKEN"),
+        (("1.1.1", "RUNNING"), f"press-1 has 1.1.1 of {CHECK}, not 1.2.3"),
+        (None, f"press-1 has none of {CHECK}, not 1.2.3"),
+    ],
+    ids=["broken since", "replaced by hand", "another device under the old name"],
+)
+def test_a_device_that_has_lost_its_release_gets_it_again(
+    account: Account, clients: Clients, now: tuple[str, str] | None, why: str
+) -> None:
+    lost = deployed(account, WANTED)
+    del account.devices["press-1"].installed[CHECK]
+    if now:
+        account.devices["press-1"].installed[CHECK] = now
+    target = found(clients, thing="press-1")
+    assert target.deployment_name(WANTED) == f"{WANTED} (after {lost[:8]})"
+    assert target.latest
+    assert target.latest.trouble == (why,)
+
+
+@pytest.mark.parametrize("state", ["FINISHED", "ERRORED", "STARTING", "STOPPING", ""])
+def test_a_state_that_may_be_over_is_no_reason_to_deploy_again(
+    account: Account, clients: Clients, state: str
+) -> None:
+    """Of a recovery the Java nucleus tells AWS in its daily report only."""
+    deployed(account, WANTED)
+    account.devices["press-1"].installed[CHECK] = ("1.2.3", state)
+    assert name_of(clients) == WANTED
+
+
 @pytest.mark.parametrize("status", sorted(FAILED))
 def test_a_group_s_deployment_is_red_when_one_device_says_so(
     account: Account, clients: Clients, status: str
@@ -201,6 +234,7 @@ def test_a_group_s_deployment_is_red_when_one_device_says_so(
     account.devices["press-2"] = Device()
     deployment = account.deploy(GROUP_ARN, WANTED, OURS)
     account.devices["press-1"].deploys(deployment, "SUCCEEDED")
+    account.devices["press-1"].installed = dict.fromkeys(OURS, ("1.2.3", "RUNNING"))
     account.devices["press-2"].deploys("an-older-one", "SUCCEEDED")
     account.devices["press-2"].deploys(deployment, status)
     target = found(clients, thing_group="presses")
@@ -214,9 +248,7 @@ def test_a_device_s_older_failure_is_not_this_deployment_s(
 ) -> None:
     account.devices["press-1"].deploys("an-older-one", "FAILED")
     deployed(account, WANTED)
-    latest = latest_deployment(clients.greengrass, THING_ARN, ["press-1"])
-    assert latest
-    assert not latest.failed
+    assert name_of(clients) == WANTED
 
 
 def test_a_device_that_has_not_heard_of_it_yet_is_no_failure(
