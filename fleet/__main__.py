@@ -7,7 +7,6 @@ environment for itself, so the commands are the same there.
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable
@@ -22,7 +21,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from rich.console import Console, RenderableType
 from rich.live import Live
 
-from fleet import ci, holdings, page, preview, stackfile
+from fleet import ci, engine, holdings, page, preview, stackfile
 from fleet.abandon import abandon
 from fleet.console import console as serve
 from fleet.lint import lint
@@ -56,7 +55,10 @@ def plan(
     saved: Annotated[
         Path | None,
         typer.Option(
-            "--preview", help="A saved `pulumi preview --json --show-sames`, in place of a new one."
+            "--preview",
+            exists=True,
+            dir_okay=False,
+            help="A saved `pulumi preview --json --show-sames`, in place of a new one.",
         ),
     ] = None,
     fail_on: Annotated[
@@ -70,7 +72,11 @@ def plan(
         raise typer.BadParameter(f"{error}; there are: {', '.join(Gate)}") from error
     text = saved.read_text() if saved else _previewed(stack, destroy=destroy)
     clients = Stack.read(stack).clients()
-    seen = preview.read(text)
+    try:
+        seen = preview.read(text)
+    except preview.Refused as error:
+        sys.stdout.write(page.refusal(stack, str(error)))
+        raise
     targets, held = holdings.look(clients, seen, ROOT)
     made = plan_of(seen, targets, held, region=clients.region)
     sys.stdout.write(page.render(made, gates))
@@ -80,14 +86,7 @@ def plan(
 
 def _previewed(stack: str, *, destroy: bool) -> str:
     command = ["destroy", "--preview-only"] if destroy else ["preview", "--show-sames"]
-    done = subprocess.run(
-        ["pulumi", *command, "--json", "--stack", stack, "--non-interactive"],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        text=True,
-        check=False,
-    )
-    return done.stdout
+    return engine.pulumi(stack, *command, "--json", capture=True).stdout
 
 
 @app.command()
@@ -235,7 +234,7 @@ def main() -> int:
     """Run a command; what it can't do is one message, never a traceback."""
     try:
         app()
-    except (NoStack, NoLog, Misconfigured, preview.NoPreview) as error:
+    except (NoStack, NoLog, Misconfigured, preview.NoPreview, engine.NoPulumi) as error:
         Console(stderr=True).print(str(error), markup=False, soft_wrap=True)
     except (ClientError, BotoCoreError) as error:
         Console(stderr=True).print(f"AWS: {error}", markup=False, soft_wrap=True)

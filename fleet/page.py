@@ -34,6 +34,12 @@ def render(plan: Plan, gates: Sequence[Gate] = ()) -> str:
     return "\n".join(lines).rstrip() + "\n"
 
 
+def refusal(stack: str, said: str) -> str:
+    """The page in place of a plan: why there is none, in the program's words, as plain text."""
+    words = "\n".join(f"    {line}".rstrip() for line in said.splitlines())
+    return f"## Device plan: stack `{stack}`\n\n**No plan: the preview is refused.**\n\n{words}\n"
+
+
 def _summary(plan: Plan) -> Iterator[str]:
     groups = [group for one in plan.targets for group in one.groups]
     devices = sum(len(group.devices) for group in groups)

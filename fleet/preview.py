@@ -21,7 +21,11 @@ _OPERATIONS = {"create", "update", "replace", "delete", "same", "import"}
 
 
 class NoPreview(Exception):
-    """The text is no preview, or the program refused to make one; the message says why."""
+    """The text is no preview; the message says why."""
+
+
+class Refused(NoPreview):
+    """The program, or the engine, refused to make one; the message is its own."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +67,7 @@ class Preview:
 
 
 def read(text: str) -> Preview:
-    """Raises NoPreview, with the program's own errors where it has any."""
+    """Raises NoPreview; Refused where there are errors of the program's in it."""
     try:
         document = json.loads(text)
         steps = document.get("steps", [])
@@ -71,7 +75,7 @@ def read(text: str) -> Preview:
     except (ValueError, AttributeError) as error:
         raise NoPreview(f"this is not what pulumi preview --json prints: {error}") from error
     if errors := [one["message"].strip() for one in said if one.get("severity") == "error"]:
-        raise NoPreview("\n".join(errors))
+        raise Refused("\n".join(errors))
     resources = [_resource(step) for step in steps if step["op"] in _OPERATIONS]
     if not (stacks := [one for one in steps if _type(one["urn"]) == "pulumi:pulumi:Stack"]):
         raise NoPreview("the preview has no stack in it: pulumi preview --json --stack NAME")

@@ -6,15 +6,15 @@ Nothing is built: a kept release has its versions, its image and its files still
 from __future__ import annotations
 
 import json
-import subprocess
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
+from fleet import engine
 from fleet.observe import observe
-from fleet.stacks import ROOT, NoStack, Stack, project
+from fleet.stacks import NoStack, Stack, project
 from infra.records import Record, kept
 
 NEWEST, PREVIOUS = "newest", "previous"
@@ -47,7 +47,7 @@ def roll_back(stack: Stack, release: str, console: Console) -> int:
     """Let the stack name a release and deploy it; pulumi's exit code.
 
     NEWEST takes the name out, PREVIOUS is the one before the stack's own. Raises NoStack where the
-    release isn't kept.
+    release isn't kept, NoPulumi where the stack's file can't be changed.
     """
     outputs = _outputs(stack)
     if release == NEWEST:
@@ -65,8 +65,8 @@ def roll_back(stack: Stack, release: str, console: Console) -> int:
             markup=False,
             soft_wrap=True,
         )
-    _pulumi(stack, *change).check_returncode()
-    done = _pulumi(stack, "up", "--yes", "--suppress-outputs").returncode
+    engine.change(stack.name, *change)
+    done = engine.pulumi(stack.name, "up", "--yes", "--suppress-outputs").returncode
     file = f"Pulumi.{stack.name}.yaml"
     says = (
         f"{file} names no release any more: commit it, and the stack deploys what the tree holds."
@@ -101,20 +101,10 @@ def _kept(stack: Stack, outputs: dict[str, Any]) -> Sequence[Record]:
 
 
 def _outputs(stack: Stack) -> dict[str, Any]:
-    done = _pulumi(stack, "stack", "output", "--json", capture=True)
+    done = engine.pulumi(stack.name, "stack", "output", "--json", capture=True)
     outputs: dict[str, Any] = json.loads(done.stdout) if done.returncode == 0 else {}
     if "bucket" not in outputs:
         raise NoStack(
             f"stack {stack.name} has no release to come from: pulumi up --stack {stack.name}"
         )
     return outputs
-
-
-def _pulumi(stack: Stack, *command: str, capture: bool = False) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        ["pulumi", *command, "--stack", stack.name, "--non-interactive"],
-        cwd=ROOT,
-        stdout=subprocess.PIPE if capture else None,
-        text=True,
-        check=False,
-    )

@@ -10,6 +10,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from fleet.__main__ import app
+from fleet.engine import NoPulumi
 from fleet.stacks import NoStack
 from infra.versions import release_name
 from tests.infra.fakes import GOOD, NAME, THING_ARN, WANTED, Account, spec
@@ -18,7 +19,11 @@ BUCKET = "edge-inference-dev"
 RUNS = release_name(WANTED)
 PULUMI = """#!/bin/sh
 echo "$@" >> "$ASKED"
-case "$*" in "stack output"*) cat "$OUTPUTS" ;; up*) exit "${RED:-0}" ;; esac
+case "$*" in
+    "stack output"*) cat "$OUTPUTS" ;;
+    config*) exit "${READ_ONLY:-0}" ;;
+    up*) exit "${RED:-0}" ;;
+esac
 """
 
 
@@ -101,6 +106,17 @@ def test_the_newest_is_what_no_name_stands_for(asked: Path) -> None:
 def test_a_red_update_is_red(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RED", "255")
     assert rollback("--release", "r0ddba11").exit_code == 255
+
+
+@pytest.mark.usefixtures("account")
+def test_a_stack_file_that_can_t_be_changed_is_told_and_nothing_is_deployed(
+    asked: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("READ_ONLY", "1")
+    done = rollback("--release", "r0ddba11")
+    assert isinstance(done.exception, NoPulumi)
+    assert "pulumi config set release r0ddba11 --stack dev ended with 1" in str(done.exception)
+    assert "up " not in asked.read_text()
 
 
 @pytest.mark.usefixtures("account")

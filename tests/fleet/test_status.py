@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -29,6 +30,7 @@ from tests.fleet.recording import FOLDER, Recording
 from tests.infra.fakes import GOOD, NAME, REGION, THING_ARN, WANTED, Account, Device, spec
 
 AT = datetime(2026, 11, 23, 12, tzinfo=UTC)
+Main = Callable[..., tuple[int, str, str]]
 OURS = {name: spec(version) for name, version in WANTED.items()}
 
 
@@ -290,11 +292,60 @@ def test_a_gate_is_an_exit_code_of_its_own(name: str, gates: str, code: int, tmp
     assert ("## Device plan" in done.stdout) is (code != 2), "a closed gate shows what closed it"
 
 
+@pytest.fixture
+def main(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Main:
+    """The program as a shell starts it: its exit code, stdout and stderr."""
+
+    def run_main(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr("sys.argv", ["fleet", *arguments])
+        try:
+            code = commands.main()
+        except SystemExit as end:
+            code = int(str(end.code))
+        said = capsys.readouterr()
+        assert "Traceback" not in said.out + said.err
+        return code, said.out, said.err
+
+    return run_main
+
+
 def test_a_preview_that_is_none_is_neither_an_open_nor_a_closed_gate(
-    tmp_path: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    main: Main, tmp_path: Path
 ) -> None:
     saved = tmp_path / "preview.json"
     saved.write_text("error: no stack named 'dev' found")
-    monkeypatch.setattr("sys.argv", ["fleet", "plan", "--stack", "local", "--preview", str(saved)])
-    assert commands.main() == 1
-    assert "Traceback" not in capsys.readouterr().err
+    code, page, said = main("plan", "--stack", "local", "--preview", str(saved))
+    assert (code, page) == (1, "")
+    assert "not what pulumi preview --json prints" in said
+
+
+def test_a_preview_that_the_program_refuses_is_a_page_that_says_why(
+    main: Main, tmp_path: Path
+) -> None:
+    saved = tmp_path / "preview.json"
+    words = "nothing was changed:\n- set `thing`: pulumi config set thing <NAME>"
+    saved.write_text(json.dumps({"diagnostics": [{"severity": "error", "message": words}]}))
+    code, page, said = main("plan", "--stack", "local", "--preview", str(saved))
+    assert code == 1, "no plan is no green check"
+    assert page == (
+        "## Device plan: stack `local`\n\n**No plan: the preview is refused.**\n\n"
+        "    nothing was changed:\n    - set `thing`: pulumi config set thing <NAME>\n"
+    ), "in a comment, the program's words are text, never markup"
+    assert words in said
+
+
+def test_a_preview_that_isn_t_there_is_a_wrong_usage(main: Main, tmp_path: Path) -> None:
+    code, _, said = main("plan", "--stack", "local", "--preview", str(tmp_path / "none.json"))
+    assert code == 2
+    assert "does not exist" in said
+
+
+@pytest.mark.parametrize("command", ["plan", "rollback"])
+def test_without_pulumi_the_way_to_it_is_told(
+    command: str, main: Main, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    code, _, said = main(command, "--stack", "dev")
+    assert code == 1
+    assert "no pulumi on PATH" in said
+    assert "pulumi.com/docs" in said
