@@ -79,11 +79,15 @@ def golden(model: Path, samples: Path, engine_name: str = Engine.EVALUATOR) -> G
         feature_types=booster.feature_types,  # for categories, which are given by their numbers
         enable_categorical=True,
     )
-    predicted = booster.predict(matrix)
+    predictions = [float(value) for value in booster.predict(matrix)]
+    for number, prediction in enumerate(predictions):
+        if not math.isfinite(prediction):
+            raise Misconfigured(
+                f"samples '{samples}', row {number}: XGBoost answers {prediction}, for which JSON"
+                " has no number. Take a row nearer to those that the model was trained with"
+            )
     return Golden(
-        model=hashlib.sha256(data).hexdigest()[:12],
-        samples=records,
-        predictions=[float(value) for value in predicted],
+        model=hashlib.sha256(data).hexdigest()[:12], samples=records, predictions=predictions
     )
 
 

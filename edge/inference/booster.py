@@ -65,6 +65,8 @@ class Booster:
         for number, row in enumerate(rows):
             if len(row) != width:
                 raise ValueError(f"row {number} has {len(row)} values instead of {width}")
+        if not rows:
+            return []  # of which XGBoost would warn, in a line that isn't JSON
         return self._predicted(array("f", chain.from_iterable(rows)), len(rows), width)
 
     def _predicted(self, values: array[float], rows: int, width: int) -> list[float]:

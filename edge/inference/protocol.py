@@ -54,6 +54,7 @@ class Code(StrEnum):
     UNKNOWN_FEATURE = "unknown-feature"
     NOT_A_NUMBER = "not-a-number"
     OUT_OF_RANGE = "out-of-range"
+    NOT_FINITE = "not-finite"
     TOO_LARGE = "too-large"
     BUSY = "busy"
     INTERNAL = "internal"
@@ -139,11 +140,22 @@ def too_large(size: int) -> BadRequest:
 
 
 def encode_answer(request_id: str | None, predictions: list[float], model: str) -> bytes:
-    """The answer's bytes; raises BadRequest for one that a message can't carry."""
+    """The answer's bytes; raises BadRequest for one that JSON or a message can't carry."""
     answer: Any = predictions
     if request_id is not None:
         answer = {"id": request_id, "predictions": predictions, "model": model}
-    encoded = json.dumps(answer, allow_nan=False).encode()
+    try:
+        encoded = json.dumps(answer, allow_nan=False).encode()
+    except ValueError as exc:
+        row = next(row for row, value in enumerate(predictions) if not math.isfinite(value))
+        bad = BadRequest(
+            Code.NOT_FINITE,
+            f"row {row}: the model answers {predictions[row]}, for which JSON has no number; ask"
+            " with values nearer to those that it was trained with",
+            row=row,
+        )
+        bad.id = request_id
+        raise bad from exc
     if len(encoded) > MAX_MESSAGE:
         without = len(encoded) - len(json.dumps(predictions))
         fitting = _fitting(predictions, MAX_MESSAGE - without)

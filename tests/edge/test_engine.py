@@ -146,6 +146,15 @@ def test_what_xgboost_does_not_load_is_refused_by_its_first_line(
     assert "\n" not in str(refused.value), "one line of the log"
 
 
+def test_a_request_without_rows_is_answered_without_a_word_of_xgboost_s(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    trained({}, rows=ROWS, label=SUM).save_model(tmp_path / "model.json")
+    evaluator = engine.load(tmp_path / "model.json", Engine.XGBOOST)
+    assert evaluator.predict([]) == []
+    assert capfd.readouterr() == ("", ""), "whatever isn't JSON spoils the log"
+
+
 def test_an_answer_of_several_numbers_is_refused_with_the_way_out(tmp_path: Path) -> None:
     label = np.digitize(SUM, [-1, 1])
     booster = trained({"objective": "multi:softprob", "num_class": 3}, rows=ROWS, label=label)

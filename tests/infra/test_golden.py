@@ -224,6 +224,17 @@ def test_what_only_xgboost_itself_can_answer_goes_with_the_engine_that_the_refus
     assert golden(model, samples, "xgboost").predictions == [expected]
 
 
+def test_a_sample_whose_answer_is_infinite_is_refused_by_its_row(tmp_path: Path) -> None:
+    rows = np.random.default_rng(5).random((100, 1)).astype(np.float32)
+    matrix = xgboost.DMatrix(rows, label=10 * rows[:, 0], feature_names=["width"])
+    parameters = {"booster": "gblinear", "objective": "count:poisson", "nthread": 1}
+    model = tmp_path / "model.json"
+    xgboost.train(parameters, matrix, 3).save_model(model)
+    samples = written(tmp_path, [{"width": 1.0}, {"width": 1e6}])
+    with pytest.raises(Misconfigured, match="row 1: XGBoost answers inf"):
+        golden(model, samples, "xgboost")
+
+
 def test_what_no_engine_can_answer_is_refused_without_naming_one(tmp_path: Path) -> None:
     rows = np.random.default_rng(5).normal(size=(100, 2)).astype(np.float32)
     model = tmp_path / "model.json"

@@ -239,8 +239,11 @@ def test_the_answer_without_an_id_is_the_list_that_the_old_system_sent() -> None
 
 
 def test_a_number_that_json_has_no_word_for_is_never_sent() -> None:
-    with pytest.raises(ValueError, match="not JSON compliant"):
-        encode_answer(None, [math.inf], "m")
+    for number in (math.inf, -math.inf, math.nan):
+        with pytest.raises(BadRequest, match=f"row 1: the model answers {number}") as caught:
+            encode_answer("a", [1.0, number], "m")
+        bad = caught.value
+        assert (bad.id, bad.code, bad.row) == ("a", Code.NOT_FINITE, 1), "its asker's, not ours"
 
 
 @given(prediction=FLOAT32, request_id=st.none() | st.text(min_size=1, max_size=128))
