@@ -162,8 +162,9 @@ class Line:
 
     def unsubscribe(self, seconds: float) -> None:
         """After `stop`: hear nothing any more; posting goes on. Raises TimeoutError."""
-        if self._connection:
-            self._connection.unsubscribe(seconds)
+        connection = self._connection  # which `run` may take away at any moment
+        if connection:
+            connection.unsubscribe(seconds)
 
     def post(self, topic: str, payload: bytes, sent: Sent) -> None:
         """Hand a message to the nucleus, or keep it until there is a connection; on any thread.
@@ -179,8 +180,9 @@ class Line:
 
     def close(self) -> None:
         """After `stop`: what has been posted and not confirmed is lost, as `sent` learns."""
-        if self._connection:
-            self._connection.close()
+        connection = self._connection
+        if connection:
+            connection.close()
         with self._lock:
             held, self._held = self._held, deque()
         for *_, sent in held:
