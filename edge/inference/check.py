@@ -18,7 +18,9 @@ from .files import Golden, read_golden, read_samples
 from .protocol import Record
 from .settings import Check, Exit, Nucleus
 
-ANSWER_SECONDS = 0.5  # an answer takes milliseconds; the question may have met nobody: ask again
+# An answer takes milliseconds, and the question may have met nobody: ask again soon. A service may
+# be slow, too, and what comes too late counts for nothing: give it more time with each question.
+ANSWER_SECONDS, MORE = 0.5, 1.5
 PAUSE_SECONDS = 0.25
 
 
@@ -73,13 +75,15 @@ async def judge(
 ) -> Verdict:
     """Ask until the golden answers' model has answered every batch, or time is up."""
     seen, model = "nobody was reached", None
+    patience = ANSWER_SECONDS
     try:
         async with asyncio.timeout(seconds):
             while True:
                 try:
-                    answers = [await client.ask(rows, seconds=ANSWER_SECONDS) for rows in samples]
+                    answers = [await client.ask(rows, seconds=patience) for rows in samples]
                 except TimeoutError:
-                    seen, model = f"no answer within {ANSWER_SECONDS} s", None
+                    seen, model = f"no answer within {patience:.1f} s", None
+                    patience *= MORE
                 except (Refused, ConnectionError) as exc:
                     seen, model = str(exc), None
                 else:

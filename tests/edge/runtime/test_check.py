@@ -74,6 +74,24 @@ def test_until_the_new_release_answers_it_may_be_anybodys_turn(before: Reply) ->
     assert verdict.passed, verdict.message
 
 
+def test_a_service_that_takes_long_for_each_answer_passes_in_the_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(timing, "ANSWER_SECONDS", 0.01)
+
+    async def story() -> Verdict:
+        async def send(payload: bytes) -> None:
+            request = json.loads(payload)
+            reply = json.dumps({"id": request["id"], **(says("new", ANSWERS)(request) or {})})
+            asyncio.get_running_loop().call_later(0.1, client.received, reply.encode())
+
+        client = Client(name="check", send=send)
+        return await judge(client, SAMPLES, GOLDEN, seconds=60)
+
+    verdict = asyncio.run(story())
+    assert verdict.passed, verdict.message
+
+
 def test_a_release_that_changes_between_two_requests_is_asked_again() -> None:
     assert judged(says("old", ANSWERS), says("new", ANSWERS)).passed
 
