@@ -173,6 +173,27 @@ def assert_it_is_there_once(place: Place) -> None:
     place.pulumi("preview", "--stack", STACK, "--expect-no-changes")
 
 
+def test_a_first_up_killed_while_it_waits_leaves_a_destroy_that_clears_the_device(
+    place: Place, before: Inventory
+) -> None:
+    said = place.home.root / "said.txt"
+
+    def states() -> list[str]:
+        assert run.poll() is None or killed, said.read_text()
+        return [place.states().get(name, ("", ""))[1] for name in OURS]
+
+    killed = False
+    with said.open("wb") as output:
+        run = place.begin(*UP, output=output)
+        wait_until(lambda: any(states()), seconds=300, why="the device has nothing of ours")
+        kill_group(run)
+        killed = run.wait() < 0
+    place.pulumi("cancel", STACK, "--yes")
+    wait_until(lambda: set(states()) <= {"RUNNING", "FINISHED"}, seconds=120, why="it stays down")
+    place.pulumi(*DESTROY)
+    assert Inventory.of(place) == before
+
+
 def test_a_first_up_killed_at_each_change_of_the_account_is_green_in_the_end(
     place: Place, calls: Calls, before: Inventory
 ) -> None:
