@@ -64,4 +64,4 @@ def _summaries(service: Service) -> None:
         time.sleep(SUMMARY_SECONDS)
         if service.stats.requests != told:
             told = service.stats.requests
-            log.event("summary", **service.summary())
+            log.event("summary", **service.summary(), period=service.stats.period())

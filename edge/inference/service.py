@@ -175,7 +175,7 @@ class Service:
             if error:
                 self.stats.lost += 1
             else:
-                self.stats.latencies.add(perf_counter() - arrived)
+                self.stats.confirmed(perf_counter() - arrived)
         self._work()
 
     def _answer(self, payload: bytes) -> bytes:

@@ -20,17 +20,17 @@ class Latencies:
     """Quantiles of durations."""
 
     def __init__(self) -> None:
+        self.count = 0
         self._buckets = [0] * (_DOUBLINGS * _BUCKETS_PER_DOUBLING)
-        self._count = 0
 
     def add(self, seconds: float) -> None:
         place = int(log2(max(seconds * 1e6, 1.0)) * _BUCKETS_PER_DOUBLING)
         self._buckets[min(place, len(self._buckets) - 1)] += 1
-        self._count += 1
+        self.count += 1
 
     def quantile_ms(self, quantile: float) -> float | None:
         """The middle of the bucket that holds it; None before the first duration."""
-        left = quantile * self._count
+        left = quantile * self.count
         for place, count in enumerate(self._buckets):
             left -= count
             if count and left <= 0:
@@ -48,10 +48,29 @@ class Stats:
     lost: int = 0  # no answer: the connection went down under it
     latencies: Latencies = field(default_factory=Latencies)  # arrival to the nucleus' confirmation
     started: float = field(default_factory=time.monotonic)
+    _lately: Latencies = field(default_factory=Latencies)  # of the period
+    _period_began: float = field(default_factory=time.monotonic)
 
     @property
     def requests(self) -> int:
         return self.answered + self.refused.total() + self.dropped
+
+    def confirmed(self, seconds: float) -> None:
+        """A reply has arrived, so long after its request."""
+        self.latencies.add(seconds)
+        self._lately.add(seconds)
+
+    def period(self) -> dict[str, Any]:
+        """How quick replies were since this was asked for the last time."""
+        now, lately = time.monotonic(), self._lately
+        seconds, self._period_began = now - self._period_began, now
+        self._lately = Latencies()
+        return {
+            "seconds": round(seconds),
+            "replies": lately.count,
+            "p50_ms": lately.quantile_ms(0.50),
+            "p99_ms": lately.quantile_ms(0.99),
+        }
 
     def summary(self) -> dict[str, Any]:
         """In JSON's terms; `lost` are among those that had been answered or refused."""
