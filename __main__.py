@@ -23,15 +23,15 @@ release = Release.of(settings, place, clients, pinned)
 for name, value in release.outputs().items():
     pulumi.export(name, value)
 
-done = [release.record]
+answering: pulumi.Input[str] = ""
 if target:
     rollout = Rollout(
         "rollout", release=release, target=target, settings=settings, place=place, clients=clients
     )
     pulumi.export("deployment", rollout.deployment_id)
     pulumi.export("devices", list(target.devices))
-    done.append(rollout.deployment_id)
+    answering = rollout.deployment_id
 if release.record:
-    OldReleases("old-releases", after=done, settings=settings, place=place)
+    OldReleases("old-releases", own=release.record, after=answering, settings=settings, place=place)
 
 ends.close()

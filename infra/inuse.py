@@ -1,7 +1,7 @@
 """Which component versions devices run, are about to run, or could go back to.
 
 Asked of AWS for every target that this project's stacks or somebody with our components deploy to.
-A device that left its thing group is on no target any more, and isn't asked.
+Of a group that was deleted nobody is asked: AWS says of no device that it once was in it.
 """
 
 from __future__ import annotations
@@ -84,8 +84,7 @@ def _of_target(
     clients: Clients, target: str, history: Sequence[DeploymentTypeDef]
 ) -> frozenset[Version]:
     client = clients.greengrass
-    things = things_of(clients, target)
-    devices = [thing for thing in things if is_core_device(client, thing)]
+    devices = _devices(clients, target)
     runs = frozenset(
         (name, version)
         for device in devices
@@ -96,6 +95,20 @@ def _of_target(
         Past(components=_ours(client, one), good=was_good(states[one["deploymentId"]]))
         for one in history
     )
+
+
+def _devices(clients: Clients, target: str) -> set[str]:
+    """A target's core devices; of a group also those that left it, and go on with what it gave.
+
+    For a group ListCoreDevices lists who has "successfully deployed a deployment that targets the
+    thing group", and goes on to after a device was removed from it (API reference).
+    """
+    things = things_of(clients, target)
+    devices = {thing for thing in things if is_core_device(clients.greengrass, thing)}
+    if ":thinggroup/" in target:
+        pages = clients.greengrass.get_paginator("list_core_devices").paginate(thingGroupArn=target)
+        devices |= {one["coreDeviceThingName"] for page in pages for one in page["coreDevices"]}
+    return devices
 
 
 def _ours(client: GreengrassV2Client, deployment: DeploymentTypeDef) -> frozenset[Version]:

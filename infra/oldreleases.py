@@ -37,13 +37,19 @@ class Superfluous:
     objects: frozenset[str]  # keys
 
 
-def superfluous(records: Sequence[Record], used: AbstractSet[Version], *, keep: int) -> Superfluous:
-    """What can go, given every kept release, the newest first.
+def superfluous(
+    records: Sequence[Record], used: AbstractSet[Version], *, own: str, keep: int
+) -> Superfluous:
+    """What can go, given every kept release, the newest first; `own` is the key of the tree's.
 
     Releases share versions: one that is used as a whole stays for certain, and then, for each
     version that is used alone (somebody deployed it by hand), the newest release with it.
     """
-    stay = [record for age, record in enumerate(records) if age < keep or record.components <= used]
+    stay = [
+        record
+        for age, record in enumerate(records)
+        if age < keep or record.key == own or record.components <= used
+    ]
     alone = used - _union(record.components for record in stay)
     go: list[Record] = []
     for record in records:
@@ -70,6 +76,7 @@ def prune(
     repository: str,
     arns: str,
     tags: Mapping[str, str],
+    own: str,
     keep: int,
     say: Callable[[str], None] = print,
 ) -> None:
@@ -81,7 +88,7 @@ def prune(
     records = kept(clients, bucket)
     if len(records) <= keep:
         return
-    old = superfluous(records, in_use(clients, project), keep=keep)
+    old = superfluous(records, in_use(clients, project), own=own, keep=keep)
     for component, version in sorted(old.components):
         arn = f"{arns}:components:{component}:versions:{version}"
         leftovers.clear_component_version(clients, arn, tags)
@@ -116,19 +123,29 @@ def _prune(props: Mapping[str, Any]) -> None:
         print(f"old releases stay, as AWS doesn't let them be found or removed: {error}")
 
 
-_PASSED = ("project", "bucket", "repository", "arns", "tags")
+_PASSED = ("project", "bucket", "repository", "arns", "tags", "own")
 
 
 class OldReleases(dynamic.Resource, module="edge", name="OldReleases"):
-    """Old releases that nobody needs are gone, each time after `after` has changed."""
+    """Old releases that nobody needs are gone, each time after `own` or `after` has changed.
+
+    `own` is the record of what the tree has published, which stays: the state holds its parts.
+    """
 
     def __init__(
-        self, name: str, *, after: pulumi.Input[Any], settings: Settings, place: Place
+        self,
+        name: str,
+        *,
+        own: pulumi.Input[str],
+        after: pulumi.Input[str],
+        settings: Settings,
+        place: Place,
     ) -> None:
         super().__init__(
             _OldReleasesProvider(),
             name,
             {
+                "own": own,
                 "after": after,
                 "region": place.region,
                 "profile": place.profile,

@@ -208,8 +208,20 @@ class Account:
         del self.devices[coreDeviceThingName]
         return {}
 
-    def _list_core_devices(self, *, nextToken: str = "") -> dict[str, Any]:
-        everything = [self._get_core_device(coreDeviceThingName=name) for name in self.devices]
+    def _list_core_devices(self, *, thingGroupArn: str = "", nextToken: str = "") -> dict[str, Any]:
+        """Of a group those that had a deployment to it, also after they left it."""
+        to_group = [
+            one["deploymentId"] for one in self.deployments if one["targetArn"] == thingGroupArn
+        ]
+        everything = [
+            self._get_core_device(coreDeviceThingName=name)
+            for name, device in self.devices.items()
+            if not thingGroupArn
+            or any(
+                device.executions.get(one, {}).get("coreDeviceExecutionStatus") == "SUCCEEDED"
+                for one in to_group
+            )
+        ]
         for one in everything:
             del one["coreVersion"]  # which only GetCoreDevice tells
         return _page("coreDevices", everything, nextToken)

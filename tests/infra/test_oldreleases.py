@@ -107,6 +107,7 @@ class World:
         return [Record(outputs=one.outputs, stored=NOON) for one in by_age]
 
     def prune(self, keep: int) -> None:
+        newest = self.newest_first()[0].key if self.stored else ""
         used: set[Version] = {
             version for one in self.runs.values() if one for version in record(one).components
         }
@@ -118,7 +119,7 @@ class World:
                 )
                 for one in reversed(history)
             )
-        old = superfluous(self.newest_first(), used, keep=keep)
+        old = superfluous(self.newest_first(), used, own=newest, keep=keep)
         self.cloud -= old.components | old.images | old.objects
         gone = {one.release for one in old.records}
         self.stored = {
@@ -221,7 +222,7 @@ class Published:
     def kept(self) -> list[str]:
         return [key for key in self.account.objects[BUCKET] if key.startswith("releases/")]
 
-    def prune(self, clients: Clients, keep: int = 1) -> list[str]:
+    def prune(self, clients: Clients, keep: int = 1, own: Content | None = None) -> list[str]:
         said: list[str] = []
         prune(
             clients,
@@ -230,6 +231,7 @@ class Published:
             repository=REPOSITORY,
             arns=f"arn:aws:greengrass:{REGION}:{ACCOUNT}",
             tags=TAGS,
+            own=record(own or NEW).key,
             keep=keep,
             say=said.append,
         )
@@ -287,6 +289,29 @@ def test_what_runs_on_a_device_of_any_target_stays(
         account.devices["press-1"].deploys(found, "SUCCEEDED")
     published.prune(clients)
     assert len(published.kept) == 3, "OLD runs on press-9, MIDDLE is the way back"
+
+
+def test_what_runs_on_a_device_that_left_its_group_stays(
+    published: Published, account: Account, clients: Clients
+) -> None:
+    account.groups = {"presses": ["press-1"]}
+    account.devices["gone"] = Device(
+        installed={
+            name: (version, "RUNNING") for name, version in OLD.outputs["components"].items()
+        }
+    )
+    account.devices["gone"].deploys(published.deploy(OLD, GROUP), "SUCCEEDED")
+    for content in (MIDDLE, NEW):
+        account.devices["press-1"].deploys(published.deploy(content, GROUP), "SUCCEEDED")
+    published.prune(clients)
+    assert len(published.kept) == 3, "it would lose what it needs to install its release again"
+
+
+def test_what_the_tree_has_published_stays_however_old_it_is(
+    published: Published, clients: Clients
+) -> None:
+    published.prune(clients, own=OLD)
+    assert published.kept == [f"releases/{one.outputs['release']}.json" for one in (OLD, NEW)]
 
 
 def test_a_release_that_a_device_was_off_for_is_a_way_back_all_the_same(
