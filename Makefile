@@ -63,8 +63,8 @@ preview: $(STAMP)  ## pulumi preview on stack local
 deploy: $(STAMP)  ## pulumi up without questions: make deploy STACK=dev
 	@$(THERE) pulumi up --stack $(or $(STACK),local) --yes --non-interactive --suppress-outputs
 
-drift: $(STAMP)  ## fail where an up would change anything: make drift [STACK=dev]
-	@$(THERE) pulumi preview --stack $(or $(STACK),local) --non-interactive --expect-no-changes
+drift: $(STAMP)  ## fail where the account isn't what the tree says: make drift [STACK=dev]
+	@$(THERE) pulumi preview --stack $(or $(STACK),local) --non-interactive --refresh --expect-no-changes
 
 images:  ## build the device's images, for each engine and architecture: make images [BUILD_IMAGE=] [RUNTIME_IMAGE=]
 	@for build in "linux/amd64 evaluator" "linux/arm64 evaluator" "linux/amd64 xgboost" "linux/arm64 xgboost"; do \

@@ -6,6 +6,7 @@ Each test goes on where the one before it stopped.
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -53,6 +54,9 @@ class Account:
 
     def bucket(self) -> bool:
         return bool(self._client("s3").list_buckets()["Buckets"])
+
+    def open_to_the_public(self, bucket: str) -> None:
+        self._client("s3").delete_public_access_block(Bucket=bucket)
 
     def releases(self) -> list[str]:
         """Those that have a record, the oldest first."""
@@ -133,6 +137,29 @@ def test_a_second_up_changes_nothing_on_the_device(place: Place) -> None:
     before = {name: place.container(name) for name in OURS[:2]}
     place.up()
     assert {name: place.container(name) for name in OURS[:2]} == before
+
+
+def make_drift(place: Place) -> subprocess.CompletedProcess[str]:
+    home = {name: os.environ[name] for name in os.environ if name.startswith(("HOME", "XDG_"))}
+    return subprocess.run(
+        ["make", "--silent", "drift"],
+        cwd=place.tree,
+        env={**home, **place.env, "GREENHOUSE_HOME": str(place.home.root)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+
+
+def test_what_somebody_changed_in_the_account_is_drift_until_it_is_put_right(place: Place) -> None:
+    account_has(place).open_to_the_public(place.outputs()["bucket"])
+    seen = make_drift(place)
+    assert seen.returncode, "Pulumi's state doesn't know: a preview of it alone says no changes"
+    assert "aws:s3:BucketPublicAccessBlock artifacts-private create" in seen.stdout, seen.stdout
+    place.pulumi("up", "--refresh", "--stack", STACK, "--yes", "--skip-preview")
+    again = make_drift(place)
+    assert again.returncode == 0, again.stdout
 
 
 def test_a_new_model_changes_no_image_and_only_the_components_that_carry_it(place: Place) -> None:
