@@ -37,10 +37,10 @@ status: $(STAMP)  ## devices, health, releases, last answers, drift: make status
 	@$(THERE) $(BIN)/python -m fleet status $(if $(STACK),--stack $(STACK)) $(if $(WATCH),--watch) $(if $(JSON),--json)
 
 console: $(STAMP)  ## the same in a browser, live: make console [STACK=dev] [PORT=8321]
-	@$(THERE) $(BIN)/python -m fleet console $(if $(PORT),--port $(PORT))
+	@$(THERE) $(BIN)/python -m fleet console $(if $(STACK),--stack $(STACK)) $(if $(PORT),--port $(PORT))
 
 logs: $(STAMP)  ## a component's log on a device: make logs [STACK=dev] [DEVICE=press-1] [COMPONENT=com.ml.consumer]
-	@$(THERE) $(BIN)/python -m fleet logs $(DEVICE) $(if $(COMPONENT),--component $(COMPONENT))
+	@$(THERE) $(BIN)/python -m fleet logs $(DEVICE) $(if $(STACK),--stack $(STACK)) $(if $(COMPONENT),--component $(COMPONENT))
 
 rollback: $(STAMP)  ## list the kept releases, or deploy one: make rollback [STACK=dev] [RELEASE=r1234abcd|previous|newest]
 	@$(THERE) $(BIN)/python -m fleet rollback --stack $(or $(STACK),local) $(if $(RELEASE),--release $(RELEASE))

@@ -86,6 +86,21 @@ def test_make_help_names_every_target_that_a_person_calls() -> None:
     assert phony == set(re.findall(r"^  make ([a-z-]+) ", shown, re.M))
 
 
+def test_a_target_that_takes_a_stack_hands_it_on() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    targets = re.findall(r"^([a-z-]+):.*##.*\bSTACK=", makefile, re.M)
+    assert "console" in targets, "the pattern finds no target any more"
+    for target in targets:
+        shown = subprocess.run(
+            ["make", "--dry-run", target, "STACK=somewhere"],
+            cwd=ROOT,
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout
+        assert "--stack somewhere" in shown, f"make {target} looks at every stack"
+
+
 @pytest.mark.parametrize(
     ("target", "name"),
     [
