@@ -6,7 +6,9 @@ Nothing is built: a kept release has its versions, its image and its files still
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from datetime import datetime
 from typing import Any
 
 from rich.console import Console
@@ -19,6 +21,7 @@ from infra.records import Record, kept
 
 NEWEST, PREVIOUS = "newest", "previous"
 _KEY = "release"
+_HISTORY = ("--json", "--page-size", "100")
 
 
 def listing(stack: Stack) -> Table:
@@ -31,10 +34,13 @@ def listing(stack: Stack) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
     for title in ("release", "published", "model", "image", "runs on"):
         table.add_column(title, no_wrap=title != "runs on")
-    for record in _kept(stack, outputs):
+    records = _kept(stack, outputs)
+    failed = _failed(stack, records)
+    for record in records:
         named = " (this stack's)" if record.release == outputs["release"] else ""
+        red = " (its update failed)" if record.release in failed else ""
         table.add_row(
-            f"{record.release}{named}",
+            f"{record.release}{named}{red}",
             f"{record.stored:%Y-%m-%d %H:%M}",
             str(record.outputs["model"]),
             ", ".join(sorted(digest[7:19] for digest in record.images)),
@@ -46,8 +52,9 @@ def listing(stack: Stack) -> Table:
 def roll_back(stack: Stack, release: str, console: Console) -> int:
     """Let the stack name a release and deploy it; pulumi's exit code.
 
-    NEWEST takes the name out, PREVIOUS is the one before the stack's own. Raises NoStack where the
-    release isn't kept, NoPulumi where the stack's file can't be changed.
+    NEWEST takes the name out, PREVIOUS is the last one before the stack's own whose update didn't
+    fail. Raises NoStack where there is no such release, NoPulumi where the stack's file can't be
+    changed.
     """
     outputs = _outputs(stack)
     if release == NEWEST:
@@ -55,7 +62,7 @@ def roll_back(stack: Stack, release: str, console: Console) -> int:
     else:
         kept_ones = _kept(stack, outputs)
         if release == PREVIOUS:
-            release = _before(outputs["release"], kept_ones)
+            release = _before(outputs["release"], kept_ones, _failed(stack, kept_ones))
         record = _find(release, kept_ones, stack)
         change = ["config", "set", _KEY, release]
         console.print(
@@ -78,12 +85,44 @@ def roll_back(stack: Stack, release: str, console: Console) -> int:
     return done
 
 
-def _before(release: str, records: Sequence[Record]) -> str:
+def _before(release: str, records: Sequence[Record], failed: AbstractSet[str]) -> str:
     names = [record.release for record in records]
     older = names[names.index(release) + 1 :] if release in names else []
-    if not older:
-        raise NoStack(f"no release before {release} is kept; there are: {', '.join(names)}")
-    return older[0]
+    for one in older:
+        if one not in failed:
+            return one
+    if older:
+        raise NoStack(
+            f"of each release that is kept before {release} the update failed: {', '.join(older)}."
+            " To deploy one all the same, name it: RELEASE=ID"
+        )
+    raise NoStack(f"no release before {release} is kept; there are: {', '.join(names)}")
+
+
+def _failed(stack: Stack, records: Iterable[Record]) -> frozenset[str]:
+    """The releases whose updates all failed, by Pulumi's history of the stack that publishes them.
+
+    AWS doesn't tell: how a deployment went is forgotten with it, once the next one replaces it. An
+    update concerns the release that its config names, and the one whose record it stored.
+    """
+    publisher = str(stack.config.get(f"{project()}:release-from") or stack.name)
+    done = engine.pulumi(publisher, "stack", "history", *_HISTORY, capture=True)
+    updates = [
+        one
+        for one in json.loads(done.stdout or "[]")
+        if one["kind"] == "update" and "endTime" in one
+    ]
+
+    def concerns(update: Mapping[str, Any], record: Record) -> bool:
+        named = update["config"].get(f"{project()}:{_KEY}", {}).get("value", "")
+        began, ended = (datetime.fromisoformat(update[key]) for key in ("startTime", "endTime"))
+        return named == record.release or (not named and began <= record.stored <= ended)
+
+    results = {
+        record.release: {one["result"] for one in updates if concerns(one, record)}
+        for record in records
+    }
+    return frozenset(release for release, ends in results.items() if ends == {"failed"})
 
 
 def _find(release: str, records: Iterable[Record], stack: Stack) -> Record:

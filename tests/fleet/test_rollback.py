@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner, Result
 
 from fleet.__main__ import app
 from fleet.engine import NoPulumi
-from fleet.stacks import NoStack
+from fleet.rollback import listing
+from fleet.stacks import NoStack, Stack
 from infra.versions import release_name
-from tests.infra.fakes import GOOD, NAME, THING_ARN, WANTED, Account, spec
+from tests.infra.fakes import GOOD, NAME, NOON, THING_ARN, WANTED, Account, spec
 
 BUCKET = "edge-inference-dev"
 RUNS = release_name(WANTED)
@@ -21,6 +24,7 @@ PULUMI = """#!/bin/sh
 echo "$@" >> "$ASKED"
 case "$*" in
     "stack output"*) cat "$OUTPUTS" ;;
+    "stack history"*) cat "$HISTORY" ;;
     config*) exit "${READ_ONLY:-0}" ;;
     up*) exit "${RED:-0}" ;;
 esac
@@ -56,6 +60,8 @@ def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     )
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     monkeypatch.setenv("OUTPUTS", str(tmp_path / "outputs"))
+    monkeypatch.setenv("HISTORY", str(tmp_path / "history"))
+    (tmp_path / "history").write_text("[]")
     monkeypatch.setenv("ASKED", str(tmp_path / "asked"))
     return tmp_path / "asked"
 
@@ -94,6 +100,55 @@ def test_the_previous_is_the_one_before_the_stack_s_own(asked: Path, tmp_path: P
     (tmp_path / "outputs").write_text(json.dumps(outputs))
     assert rollback("--release", "previous").exit_code == 0
     assert f"config set release {RUNS} --stack dev" in asked.read_text()
+
+
+def update(result: str, minute: int, **config: str) -> dict[str, Any]:
+    """An entry of `pulumi stack history --json`; records are stored in minute 0."""
+    began = NOON + timedelta(minutes=minute)
+    return {
+        "kind": "update",
+        "result": result,
+        "startTime": f"{began - timedelta(seconds=20):%Y-%m-%dT%H:%M:%S.000Z}",
+        "endTime": f"{began + timedelta(seconds=20):%Y-%m-%dT%H:%M:%S.000Z}",
+        "config": {f"edge-inference:{key}": {"value": one} for key, one in config.items()},
+    }
+
+
+@pytest.mark.usefixtures("account")
+@pytest.mark.parametrize(
+    ("history", "taken"),
+    [
+        ([update("succeeded", 0)], RUNS),
+        ([update("failed", 0)], ""),
+        ([update("failed", 0), update("succeeded", -5)], ""),
+        ([update("succeeded", 5, release=RUNS), update("failed", 0)], RUNS),
+        ([update("failed", 5), update("succeeded", 0)], RUNS),
+        ([{"kind": "preview"}], RUNS),
+    ],
+    ids=["green", "red", "red after a green one", "green when rolled back to", "red since", "none"],
+)
+def test_a_release_whose_update_failed_is_listed_as_such_and_is_no_previous_one(
+    asked: Path, tmp_path: Path, history: list[dict[str, Any]], taken: str
+) -> None:
+    """A, B (red), C: back from C is not to B, which the devices have refused."""
+    outputs = {"bucket": BUCKET, "release": "r0ddba11", "model": "xyz"}
+    (tmp_path / "outputs").write_text(json.dumps(outputs))
+    (tmp_path / "history").write_text(json.dumps(history))
+    assert (f"{RUNS} (its update failed)" in rollback().output) is not bool(taken)
+    done = rollback("--release", "previous")
+    if taken:
+        assert f"config set release {taken} --stack dev" in asked.read_text()
+    else:
+        assert isinstance(done.exception, NoStack)
+        assert f"the update failed: {RUNS}. To deploy one all the same" in str(done.exception)
+        assert rollback("--release", RUNS).exit_code == 0, "who names it means it"
+
+
+@pytest.mark.usefixtures("account")
+def test_a_follower_asks_the_history_of_whom_it_follows(asked: Path) -> None:
+    config = {"aws:region": "eu-west-1", "edge-inference:release-from": "dev"}
+    assert listing(Stack(name="press-2", config=config)).row_count == 2
+    assert "stack history --json --page-size 100 --stack dev" in asked.read_text()
 
 
 @pytest.mark.usefixtures("account")
