@@ -22,8 +22,9 @@ from pulumi import dynamic
 from infra.clients import Clients
 from infra.destroy import Remembered
 from infra.putback import Rights, put_back
-from infra.seen import Seen, look, reasons
+from infra.seen import Seen, Words, look, reasons
 from infra.target import FAILED, deployments, versions_of
+from infra.uploads import last_words
 from infra.waiting import Clock, RolloutFailed, plain_failure
 
 if TYPE_CHECKING:
@@ -106,7 +107,15 @@ def arrive(
 
     Raises RolloutFailed in either case, with what failed and what the devices run now.
     """
-    wait_for = partial(wait, clients.greengrass, devices=devices, quorum=quorum, name=name, say=say)
+    wait_for = partial(
+        wait,
+        clients.greengrass,
+        devices=devices,
+        quorum=quorum,
+        name=name,
+        words=partial(last_words, clients),
+        say=say,
+    )
     try:
         wait_for(deployment=deployment, components=components, clock=clock())
     except StaysBroken as red:
@@ -152,6 +161,7 @@ def wait(
     quorum: int,
     name: str,
     clock: Clock,
+    words: Words = lambda _device, _component: (),
     say: Callable[[str], None] = print,
 ) -> None:
     """Return once every device runs these versions by this deployment, and goes on to.
@@ -173,9 +183,9 @@ def wait(
         if watch.silent and all(one.status == "CANCELED" for one in failed):
             _check_in_force(client, deployment)
         if any(one.broken for one in failed):
-            raise StaysBroken(reasons(client, failed, name))
+            raise StaysBroken(reasons(client, failed, name, words))
         if failed:
-            told = reasons(client, failed, name)
+            told = reasons(client, failed, name, words)
             raise RolloutFailed(f"{told}\nmend it, then pulumi up again, which deploys it anew")
         if watch.silent and clock.tick():
             continue
@@ -186,10 +196,11 @@ def wait(
     late = [watch.seen[device] for device in watch.waiting]
     enough = len(devices) - len(late) >= math.ceil(len(devices) * quorum / 100)
     if not enough or any(one.status in FAILED for one in late):
+        told = reasons(client, late, name, words)
         raise RolloutFailed(
-            f"{reasons(client, late, name)}\nnot within {clock.seconds:.0f} s. The deployment goes"
-            " on waiting for a device that is off: start it, then pulumi up again; for more"
-            " patience: pulumi config set rollout-timeout SECONDS"
+            f"{told}\nnot within {clock.seconds:.0f} s. The deployment goes on waiting for a"
+            " device that is off: start it, then pulumi up again; for more patience: pulumi config"
+            " set rollout-timeout SECONDS"
         )
     if late:
         say(_short_of(late, devices, quorum, name))

@@ -167,6 +167,11 @@ def _allow(sid: str, actions: str, resources: Sequence[str]) -> list[Statement]:
 
 def _looking(scope: Scope) -> list[Statement]:
     things = scope.arns("iot", [f"thing/{name}" for name in scope.devices])
+    groups = [
+        f"log-group:/aws/greengrass/UserComponent/{region}/{component}"
+        for region in scope.regions
+        for component in RECIPES
+    ]
     return [
         *_allow("StateList", "s3:ListBucket", [scope.state]),
         *_allow("StateRead", "s3:GetObject", [f"{scope.state}/.pulumi/*"]),
@@ -240,16 +245,12 @@ def _looking(scope: Scope) -> list[Statement]:
             scope.arns("iot", ["job/*"]),
         ),
         *_allow(
-            "Logs",
-            "logs:FilterLogEvents",
-            scope.arns(
-                "logs",
-                [
-                    f"log-group:/aws/greengrass/UserComponent/{region}/{component}:*"
-                    for region in scope.regions
-                    for component in RECIPES
-                ],
-            ),
+            "Logs", "logs:FilterLogEvents", scope.arns("logs", [f"{group}:*" for group in groups])
+        ),
+        *_allow(
+            "LogStreams",
+            "logs:GetLogEvents",
+            scope.arns("logs", [f"{group}:log-stream:*" for group in groups]),
         ),
     ]
 

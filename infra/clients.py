@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 _PATIENT = Config(retries={"mode": "adaptive", "max_attempts": 8})  # waits out throttling
 
+# of what only tells more: a network without a way to CloudWatch must not hold up a red update
+_BRIEF = Config(connect_timeout=3, read_timeout=10, retries={"total_max_attempts": 2})
+
 
 @dataclass(frozen=True, kw_only=True)
 class Clients:
@@ -48,7 +51,7 @@ class Clients:
 
     @cached_property
     def logs(self) -> CloudWatchLogsClient:
-        return self._session.client("logs", config=_PATIENT)
+        return self._session.client("logs", config=_BRIEF)
 
     @cached_property
     def ecr(self) -> ECRClient:

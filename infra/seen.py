@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from infra.target import FAILED, SUCCEEDED, execution
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 UP = frozenset({"RUNNING", "FINISHED"})
 _MOVING = frozenset({"STARTING", "STOPPING", "ERRORED"})
+Words = Callable[[str, str], Sequence[str]]  # of a device and component, the log's last lines
 _TOLD_IN_FULL = 5  # devices; of the others a red update says the names
 
 
@@ -67,7 +69,13 @@ class Seen:
         """Our components that are there and aren't up."""
         return [name for name, state in self._states.items() if state not in UP]
 
-    def explain(self, client: GreengrassV2Client, name: str) -> str:
+    @property
+    def _culprit(self) -> str:
+        """The component of ours that the reason names, else one that is down; may be none."""
+        named = (name for name in self.wanted if name in self.reason)
+        return next(chain(named, self._down), "")
+
+    def explain(self, client: GreengrassV2Client, name: str, words: Words) -> str:
         """Why this device doesn't answer, what it runs now, where its own words are."""
         with _recorded(client, self.device):
             core = client.get_core_device(coreDeviceThingName=self.device)
@@ -82,11 +90,13 @@ class Seen:
             for one in there
             if one["componentName"] in self._down and one.get("lifecycleStateDetails")
         ]
+        said = words(self.device, self._culprit) if self._culprit else ()
         return "\n".join(
             [
                 ": ".join([f"{self.device}: deployment {self.status}", *filter(None, why)]),
                 *([f"  {' > '.join(self.errors)}"] if self.errors else []),
                 *details,
+                *(f"  | {line}" for line in said),
                 f"  runs now: {', '.join(runs) or 'nothing'};"
                 f" {core.get('status', 'of unknown health')}, last heard of"
                 f" {core.get('lastStatusUpdateTimestamp')}",
@@ -95,18 +105,17 @@ class Seen:
         )
 
     def _log(self, runtime: str, stack: str) -> str:
-        """Of the component that the reason names, else of one that is down; or the nucleus' own."""
-        named = [name for name in self.wanted if name in self.reason] or self._down
-        lite = runtime == "aws_nucleus_lite"
+        """Where the culprit's log is, or the nucleus' own."""
+        named, lite = self._culprit, runtime == "aws_nucleus_lite"
         if not named:
             own = "sudo journalctl -u 'ggl.*'" if lite else "/greengrass/v2/logs/greengrass.log"
             return f"{own} on the device"
         log = (
-            f"sudo journalctl -u ggl.{named[0]}.service"
+            f"sudo journalctl -u ggl.{named}.service"
             if lite
-            else f"/greengrass/v2/logs/{named[0]}.log"
+            else f"/greengrass/v2/logs/{named}.log"
         )
-        here = f"make logs STACK={stack} DEVICE={self.device} COMPONENT={named[0]}"
+        here = f"make logs STACK={stack} DEVICE={self.device} COMPONENT={named}"
         return f"{log} on the device, or {here}"
 
 
@@ -154,10 +163,10 @@ def _recorded(client: GreengrassV2Client, device: str) -> Iterator[None]:
         ) from None
 
 
-def reasons(client: GreengrassV2Client, devices: Sequence[Seen], name: str) -> str:
+def reasons(client: GreengrassV2Client, devices: Sequence[Seen], name: str, words: Words) -> str:
     """Of each device why; of many, those first that failed, and of the rest the names."""
     ordered = sorted(devices, key=lambda one: (not one.broken, one.status != "FAILED"))
-    told = [one.explain(client, name) for one in ordered[:_TOLD_IN_FULL]]
+    told = [one.explain(client, name, words) for one in ordered[:_TOLD_IN_FULL]]
     if rest := ordered[_TOLD_IN_FULL:]:
         told.append(
             f"and {len(rest)} more: {', '.join(f'{one.device} {one.status}' for one in rest)}"

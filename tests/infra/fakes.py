@@ -92,6 +92,7 @@ class Account:
     recipes: dict[str, dict[str, Any]] = field(default_factory=dict)  # by ARN, where a test has one
     undeployable: dict[str, dict[str, Any]] = field(default_factory=dict)  # ARN to cloud status
     decisions: dict[str, dict[str, Any]] = field(default_factory=dict)  # action to what IAM says
+    logs: dict[tuple[str, str], list[str]] = field(default_factory=dict)  # by group and stream
     reachable: bool = True
     denied: set[str] = field(default_factory=set)  # operations that the caller has no right to
     asked: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
@@ -379,6 +380,17 @@ class Account:
                 for resource in ResourceArns
             ]
         }
+
+    # logs
+
+    def _get_log_events(
+        self, *, logGroupName: str, logStreamName: str, limit: int, startFromHead: bool
+    ) -> dict[str, Any]:
+        assert not startFromHead, "the last lines say why"
+        if (logGroupName, logStreamName) not in self.logs:
+            raise Refused("ResourceNotFoundException")
+        lines = self.logs[logGroupName, logStreamName][-limit:]
+        return {"events": [{"timestamp": 0, "message": f"{line}\n"} for line in lines]}
 
     # ecr
 

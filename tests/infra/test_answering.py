@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -28,6 +28,7 @@ from tests.infra.fakes import (
     NAME,
     NOON,
     OTHER,
+    REGION,
     THING_ARN,
     WANTED,
     Account,
@@ -559,6 +560,30 @@ def test_a_red_device_is_told_with_the_components_own_reason_and_where_lite_logs
     assert f"sudo journalctl -u ggl.{CONSUMER}.service on the device" in said
     assert said.startswith(f"press-1: deployment SUCCEEDED: {CONSUMER} is BROKEN\n")
     assert f"make logs STACK=dev DEVICE=press-1 COMPONENT={CONSUMER}" in said
+
+
+@pytest.mark.parametrize("days", [0, 1])
+def test_a_red_device_is_told_with_its_last_words_where_it_uploads_them(
+    account: Account, clients: Clients, days: int
+) -> None:
+    day = datetime.now(UTC) - timedelta(days=days)
+    group = f"/aws/greengrass/UserComponent/{REGION}/{CONSUMER}"
+    lines = ["starting", "asking", "no answer", "giving up: the socket is gone"]
+    account.logs[group, f"/{day:%Y/%m/%d}/thing/press-1"] = lines
+    said, _ = arriving(account, clients, before=WANTED)
+    assert "\n  | asking\n  | no answer\n  | giving up: the socket is gone\n" in said
+    assert "starting" not in said
+    assert f"{CONSUMER} is BROKEN" in "\n".join(said.splitlines()[-10:]), "without scrolling"
+
+
+@pytest.mark.parametrize("denied", ["", "GetLogEvents"])
+def test_where_no_log_can_be_read_the_rest_is_told(
+    account: Account, clients: Clients, denied: str
+) -> None:
+    account.denied.add(denied)
+    said, _ = arriving(account, clients, before=WANTED)
+    assert f"{CONSUMER} is BROKEN" in said
+    assert "  | " not in said
 
 
 def test_a_device_whose_record_was_deleted_is_named_with_what_to_type(
