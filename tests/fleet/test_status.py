@@ -18,7 +18,7 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 import fleet.__main__ as commands
-from fleet import holdings, preview
+from fleet import console, holdings, preview
 from fleet.logs import COMMAND, LOG_MANAGER
 from fleet.observe import observe
 from fleet.plan import Gate
@@ -160,6 +160,18 @@ def test_a_stack_that_can_t_be_asked_is_told_and_hides_no_other(
     assert "! stack nowhere names no region" in page.getvalue()
     with pytest.raises(NoStack, match="stack nowhere names no region"):
         places("nowhere", tmp_path)
+
+
+@pytest.mark.parametrize(("options", "seen"), [(("--stack", "dev"), 1), ((), 2)])
+def test_a_console_shows_the_stack_it_was_asked_for(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...], seen: int
+) -> None:
+    fleet.sends("edge-inference/press-2", OURS, "COMPLETED")
+    served: list[Seen] = []
+    monkeypatch.setattr(console, "application", lambda look, every: look)  # noqa: ARG005
+    monkeypatch.setattr("uvicorn.run", lambda look, **_: served.append(look()))
+    run("console", *options)
+    assert [len(found.targets) for one in served for found, _ in one.fleets] == [seen]
 
 
 def test_the_devices_logs_are_asked_at_the_same_time(
