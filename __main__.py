@@ -15,6 +15,7 @@ settings = Settings.load(pulumi.Config())
 place = Place.find()
 clients = Clients(region=place.region, profile=place.profile)
 
+preflight.check_account(place, clients)
 target = Target.find(settings, clients)
 pinned = records.pinned(settings, place, clients)
 preflight.check(settings, place, clients, target, pinned)

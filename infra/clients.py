@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from mypy_boto3_iot import IoTClient
     from mypy_boto3_logs import CloudWatchLogsClient
     from mypy_boto3_s3 import S3Client
+    from mypy_boto3_sts import STSClient
 
 _PATIENT = Config(retries={"mode": "adaptive", "max_attempts": 8})  # waits out throttling
 
@@ -36,6 +37,10 @@ class Clients:
     @property
     def _session(self) -> boto3.Session:
         return boto3.Session(region_name=self.region, profile_name=self.profile)
+
+    @cached_property
+    def sts(self) -> STSClient:
+        return self._session.client("sts", config=_PATIENT)
 
     @cached_property
     def greengrass(self) -> GreengrassV2Client:

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pulumi
-from botocore.exceptions import ClientError
+from botocore.exceptions import BotoCoreError, ClientError
 
 from infra import policies, portable, recipe
 from infra.clients import Clients
@@ -150,6 +150,24 @@ class CoreDevice:
     architecture: str
     runtime: str
     version: str
+
+
+def check_account(place: Place, clients: Clients) -> None:
+    """Misconfigured where boto3 would ask another account than Pulumi's providers work in.
+
+    A provider may take a role by its own config, of which boto3 doesn't know.
+    """
+    try:
+        account = clients.sts.get_caller_identity()["Account"]
+    except (BotoCoreError, ClientError) as error:
+        raise Misconfigured(f"AWS doesn't tell who asks it in {place.region}: {error}") from error
+    if account != place.account:
+        raise Misconfigured(
+            f"Pulumi's providers work in account {place.account}, but what asks the devices has"
+            f" credentials of account {account}. A role in the providers' config (aws:assumeRoles)"
+            " is known to them alone: name it in a profile (role_arn, source_profile), then pulumi"
+            " config set aws:profile NAME; pulumi config set aws-native:profile NAME"
+        )
 
 
 def check(

@@ -77,6 +77,7 @@ class Device:
 class Account:
     """What is there, and every request that came (`asked`), in order."""
 
+    account: str = ACCOUNT  # whose credentials ask
     devices: dict[str, Device] = field(default_factory=dict)
     things: dict[str, str] = field(default_factory=dict)  # name to ARN
     groups: dict[str, list[str]] = field(default_factory=dict)
@@ -380,6 +381,11 @@ class Account:
                 for resource in ResourceArns
             ]
         }
+
+    # sts
+
+    def _get_caller_identity(self) -> dict[str, Any]:
+        return {"Account": self.account}
 
     # logs
 

@@ -172,6 +172,23 @@ def test_the_same_tree_registers_the_same_twice(program: Program) -> None:
     )
 
 
+def test_what_asks_the_devices_must_be_in_the_account_that_the_providers_work_in(
+    account: Account, program: Program
+) -> None:
+    account.account = "999999999999"
+    with pytest.raises(Misconfigured) as refused:
+        program.run(thing="press-1")
+    assert f"work in account {ACCOUNT}" in str(refused.value)
+    assert "credentials of account 999999999999" in str(refused.value)
+    assert "pulumi config set aws:profile NAME" in str(refused.value)
+    assert [operation for operation, _ in account.asked] == ["GetCallerIdentity"], (
+        "or it would say that the thing doesn't exist"
+    )
+    account.denied = {"GetCallerIdentity"}
+    with pytest.raises(Misconfigured, match=r"doesn't tell who asks it in .*AccessDenied"):
+        program.run(thing="press-1")
+
+
 @pytest.mark.parametrize(
     "values",
     [
