@@ -147,7 +147,7 @@ def test_nothing_is_left(read: Read) -> None:
     [down] = read.printed("make down")
     assert f"{TENANT} on {read.thing}, there before us: RUNNING" in down
     left = down[down.index("what is left") : down.index("how long")]
-    kinds = dict(re.findall(r"^ *(\w[\w ]*?)  +(.+?) *$", left, re.M))
+    kinds = dict(re.findall(r"^ +(\w[\w ]*?)  +(\S.*?) *$", left, re.M))
     assert {"containers", "images", "buckets", "repositories", "role policies"} < kinds.keys()
     assert {"components", "deployments"} < kinds.keys(), "the last to go, and ours until then"
     assert set(kinds.values()) == {"none"}, left
