@@ -54,7 +54,7 @@ class Account:
             if urlsplit(url).hostname not in ("127.0.0.1", "localhost"):
                 raise Refused(
                     f"{name} is '{url}', but these providers work on this machine only."
-                    " `greenhouse up` starts them as they should be"
+                    " Have greenhouse start them: make start"
                 )
             return url
 

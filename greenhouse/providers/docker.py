@@ -45,6 +45,7 @@ class Image(Resource):
     kind = "docker:index/image:Image"
     args = ImageArgs
     acted_on = frozenset({"build", "buildOnPreview", "imageName", "registry", "skipPush"})
+    build_acted_on = frozenset({"args", "context", "dockerfile", "platform", "target"})
     computed = frozenset({"repoDigest"})
 
     def __init__(self, account: Account) -> None:
@@ -54,6 +55,9 @@ class Image(Resource):
         self, call: Call, news: Properties, olds: Properties, naming: Naming
     ) -> tuple[Properties, list[Failure]]:
         inputs, failures = super().check(call, news, olds, naming)
+        if inputs.get("buildOnPreview"):  # False is the SDK's default, sent unasked
+            failures += self.refused({"buildOnPreview"}, frozenset())
+        failures += self.refused(inputs.get("build", {}), self.build_acted_on, "build.")
         if failures:
             return inputs, failures
         build = {**inputs.get("build", {})}
@@ -63,9 +67,7 @@ class Image(Resource):
                 f"Building your image for {build['platform']}. Set build.platform, or the same"
                 " program builds another image on another machine."
             )
-        if "images" not in build.get("cacheFrom", {"images": []}):
-            failures.append(Failure("build.cacheFrom", "requires an `images` field"))
-        failures += _unqualified(inputs, build)
+        failures += _unqualified(inputs)
         try:
             build["contextDigest"] = self._digest(call, build)
         except (BadPattern, OSError) as error:
@@ -78,12 +80,7 @@ class Image(Resource):
         return super().equal(name, old, new)
 
     def preview(self, call: Call, news: Properties, olds: Properties | None) -> Properties:
-        digest: Any = UNKNOWN
-        needed = (news["imageName"], news["build"])
-        if news.get("buildOnPreview") and not has_unknown(needed):
-            image = self._build(call, news)
-            digest = image if news.get("skipPush") else UNKNOWN
-        return {**news, **_described(news), "repoDigest": digest}
+        return {**news, **_described(news), "repoDigest": UNKNOWN}
 
     def create(self, call: Call, inputs: Properties) -> tuple[str, Properties]:
         digest = self._build(call, inputs)
@@ -108,20 +105,16 @@ class Image(Resource):
     def _build(self, call: Call, inputs: Properties) -> str:
         """Build it; the image's id."""
         build = inputs["build"]
-        caches = build.get("cacheFrom", {}).get("images", [])
         options = {
             "--tag": [inputs["imageName"]],
             "--file": [str(call.path(_dockerfile(build)))],
             "--platform": [build["platform"]],
             "--target": [build["target"]] if "target" in build else [],
-            "--network": [build["network"]] if "network" in build else [],
-            "--add-host": build.get("addHosts", []),
-            "--cache-from": caches,
             "--build-arg": list(build.get("args", {})),  # values by environment: argv is public
         }
         environment = {
             **build.get("args", {}),
-            "DOCKER_BUILDKIT": "0" if build.get("builderVersion") == "BuilderV1" else "1",
+            "DOCKER_BUILDKIT": "1",
             "BUILDKIT_PROGRESS": "plain",
         }
         arguments = [
@@ -131,17 +124,8 @@ class Image(Resource):
         with tempfile.TemporaryDirectory(prefix="greenhouse-build-") as folder:
             id_file = Path(folder) / "id"
             arguments += ["--iidfile", str(id_file), str(call.path(_context(build)))]
-            with self._logged_in(call, inputs, wanted=bool(caches)) as config:
-                for cache in caches:
-                    self._pull(call, cache, build["platform"], config)
-                _docker(call, ["build", *arguments], {**environment, **config})
+            _docker(call, ["build", *arguments], environment)
             return id_file.read_text().strip()
-
-    def _pull(self, call: Call, image: str, platform_: str, config: Mapping[str, str]) -> None:
-        try:
-            _docker(call, ["pull", "--platform", platform_, image], config)
-        except Refused as error:
-            call.warn(f"Failed to pull cached image {image}: {error}")
 
     def _push(self, call: Call, inputs: Properties) -> str:
         """Push it; `repository@digest`."""
@@ -149,7 +133,7 @@ class Image(Resource):
         repository, tag = _split(name)
         call.status("Pushing the image to the registry")
         self._refuse_as_ecr(repository, tag)
-        with self._logged_in(call, inputs, wanted=True) as config:
+        with self._logged_in(call, inputs) as config:
             said = _docker(call, ["push", name], config)
         digests = re.findall(r"digest: (sha256:[0-9a-f]{64})", "\n".join(said))
         if not digests:
@@ -173,16 +157,14 @@ class Image(Resource):
             )
 
     @contextmanager
-    def _logged_in(
-        self, call: Call, inputs: Properties, *, wanted: bool
-    ) -> Iterator[dict[str, str]]:
+    def _logged_in(self, call: Call, inputs: Properties) -> Iterator[dict[str, str]]:
         """The environment of a docker client that has the program's login, in a passing folder."""
         registry = inputs.get("registry", {})
         user, password = registry.get("username"), registry.get("password")
-        if wanted and bool(user) != bool(password):
+        if bool(user) != bool(password):
             missing, given = ("username", "password") if password else ("password", "username")
             call.warn(f"{missing} was not set, although {given} was; using host credentials file")
-        if not (wanted and user and password):
+        if not (user and password):
             yield {}
             return
         with tempfile.TemporaryDirectory(prefix="greenhouse-docker-") as folder:
@@ -217,20 +199,17 @@ def _described(inputs: Properties) -> Properties:
     }
 
 
-def _unqualified(inputs: Properties, build: Properties) -> Iterator[Failure]:
-    names = {"build.cacheFrom.images": build.get("cacheFrom", {}).get("images", [])}
-    if names["build.cacheFrom.images"] or not inputs.get("skipPush"):
-        names["imageName"] = [inputs["imageName"]]
-    for path, name in ((path, name) for path, found in names.items() for name in found):
-        host = "" if has_unknown(name) else name.partition("/")[0]
-        if not has_unknown(name) and (
-            "/" not in name or not (re.search(r"[.:]", host) or host == "localhost")
-        ):
-            yield Failure(
-                path,
-                f"'{name}' must be fully qualified. For example, if you are attempting to push to"
-                f" Docker Hub, prefix it with `docker.io`: docker.io/repository/{name}",
-            )
+def _unqualified(inputs: Properties) -> Iterator[Failure]:
+    name = inputs["imageName"]
+    if inputs.get("skipPush") or has_unknown(name):
+        return
+    host, slash, _ = name.partition("/")
+    if not slash or not (re.search(r"[.:]", host) or host == "localhost"):
+        yield Failure(
+            "imageName",
+            f"'{name}' must be fully qualified. For example, if you are attempting to push to"
+            f" Docker Hub, prefix it with `docker.io`: docker.io/repository/{name}",
+        )
 
 
 def _split(name: str) -> tuple[str, str]:
@@ -307,7 +286,8 @@ def ping() -> None:
         found = f"no answer within {_PING_SECONDS} s"
     raise Refused(
         f"failed to connect to any docker daemon: {found}. Start the engine (`make up` does), set"
-        " DOCKER_HOST, or join the group docker, and restart greenhouse: greenhouse down, up"
+        " DOCKER_HOST, or join the group docker, and start greenhouse anew:"
+        " python -m greenhouse stop, then make start"
     )
 
 

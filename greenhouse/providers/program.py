@@ -36,7 +36,8 @@ def folder_of(process: psutil.Process | None) -> Path:
     if process is None:
         raise NoProgram(
             "Relative paths belong to the program's folder, but the process that asks can't be"
-            " seen. Run pulumi as the user who started greenhouse (see: greenhouse status)"
+            " seen. Run pulumi as the user who started greenhouse: python -m greenhouse status"
+            " lists its processes"
         )
     try:
         start = Path(process.cwd())

@@ -7,7 +7,8 @@ from __future__ import annotations
 import hashlib
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -93,16 +94,22 @@ class Resource(ABC):
     ) -> tuple[Properties, list[Failure]]:
         """The inputs with defaults and names filled in, and what is wrong with them."""
         failures = [Failure(path, reason) for path, reason in schema.problems(self.args, news)]
-        failures += [
-            Failure(name, f"is not acted on by greenhouse. {self.instead(name)}")
-            for name in sorted(news.keys() & schema.properties(self.args).keys() - self.acted_on)
-        ]
+        failures += self.refused(news.keys() & schema.properties(self.args).keys(), self.acted_on)
         inputs = {**self.defaults, **news}
         for name, kind in self.documents.items():
             if name in inputs and not has_unknown(inputs[name]):
                 inputs[name], found = document(kind, inputs[name], name)
                 failures += found
         return inputs, failures
+
+    def refused(
+        self, given: Iterable[str], acted_on: AbstractSet[str], where: str = ""
+    ) -> list[Failure]:
+        """The SDK has it and greenhouse doesn't act on it: ignored, it would go unseen."""
+        return [
+            Failure(where + name, f"is not acted on by greenhouse. {self.instead(name)}")
+            for name in sorted(set(given) - acted_on)
+        ]
 
     def name_itself(
         self,
@@ -186,7 +193,6 @@ class Function(ABC):
     kind: ClassVar[str]
     """Pulumi's type token."""
     arguments: ClassVar[frozenset[str]] = frozenset()
-    required: ClassVar[frozenset[str]] = frozenset()
 
     @abstractmethod
     def call(self, call: Call, arguments: Properties) -> Properties: ...

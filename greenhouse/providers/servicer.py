@@ -238,13 +238,10 @@ class Servicer(provider_pb2_grpc.ResourceProviderServicer):
                     f" {', '.join(self._package.functions) or 'none'}"
                 )
             arguments = plain(decode(request.args))
-            if (
-                wrong := arguments.keys() - function.arguments
-                | function.required - arguments.keys()
-            ):
+            if wrong := arguments.keys() - function.arguments:
                 raise Refused(
-                    f"{', '.join(sorted(wrong))}: takes {', '.join(sorted(function.arguments))},"
-                    f" needs {', '.join(sorted(function.required)) or 'none of them'}"
+                    f"{', '.join(sorted(wrong))}: greenhouse takes"
+                    f" {', '.join(sorted(function.arguments)) or 'no argument'}"
                 )
             answer = function.call(call, arguments)
         return provider_pb2.InvokeResponse(**{"return": encode(answer)})
@@ -326,7 +323,8 @@ def _answering(context: grpc.ServicerContext, doing: str) -> Iterator[None]:
     except (boto.ConnectionError, boto.HTTPClientError) as error:
         context.abort(
             grpc.StatusCode.UNAVAILABLE,
-            f"{doing}: {error}. Is greenhouse up? `greenhouse status` tells, `make up` starts it",
+            f"{doing}: {error}. Does greenhouse run? python -m greenhouse status; make start"
+            " starts what doesn't",
         )
     except (boto.BotoCoreError, OSError) as error:
         context.abort(grpc.StatusCode.FAILED_PRECONDITION, f"{doing}: {error}")

@@ -26,11 +26,9 @@ class MessageType(IntEnum):
     APPLICATION_MESSAGE = 0
     APPLICATION_ERROR = 1
     PING = 2
-    PING_RESPONSE = 3
     CONNECT = 4
     CONNECT_ACK = 5
     PROTOCOL_ERROR = 6
-    INTERNAL_ERROR = 7
 
 
 class Flags(IntFlag):

@@ -12,7 +12,7 @@ from greenhouse.providers.servicer import Package
 def package(account: Account) -> Package:
     """The resources and functions of package `aws` in this account."""
     resources = [kind(account) for kind in (*s3.RESOURCES, *ecr.RESOURCES, *iam.RESOURCES)]
-    functions = [kind(account) for kind in (*sts.FUNCTIONS, *ecr.FUNCTIONS, *iam.FUNCTIONS)]
+    functions = [kind(account) for kind in (*sts.FUNCTIONS, *ecr.FUNCTIONS)]
     return Package(
         name="aws",
         version=metadata.version("pulumi-aws"),

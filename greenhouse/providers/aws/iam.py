@@ -1,4 +1,4 @@
-"""A role's inline policies, and the look at a role that somebody else owns."""
+"""The inline policies of a role that somebody else owns."""
 
 # ruff: noqa: ARG002  # one shape of verbs for all resources; not all need every argument
 
@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from pulumi_aws.iam import role_policy
 
-from greenhouse.providers.aws.common import AwsFunction, AwsResource, fine_if, tag_map
+from greenhouse.providers.aws.common import AwsResource, fine_if
 from greenhouse.providers.resource import Failure, Naming
 from greenhouse.providers.session import Call
 from greenhouse.providers.wire import Properties
@@ -60,34 +60,4 @@ class RolePolicy(AwsResource):
         )
 
 
-class GetRole(AwsFunction):
-    """A role by its name."""
-
-    kind = "aws:iam/getRole:getRole"
-    arguments = frozenset({"name"})
-    required = arguments
-
-    def call(self, call: Call, arguments: Properties) -> Properties:
-        iam = self.account.iam(self.account.region(call, arguments))
-        role: Any = iam.get_role(RoleName=arguments["name"])["Role"]
-        trust = role["AssumeRolePolicyDocument"]
-        return {
-            "arn": role["Arn"],
-            "assumeRolePolicy": trust if isinstance(trust, str) else json.dumps(trust),
-            "createDate": role["CreateDate"].strftime("%Y-%m-%dT%H:%M:%SZ"),
-            "description": role.get("Description", ""),
-            "id": role["RoleName"],
-            "maxSessionDuration": role.get("MaxSessionDuration", 3600),
-            "name": role["RoleName"],
-            "path": role["Path"],
-            "permissionsBoundary": role.get("PermissionsBoundary", {}).get(
-                "PermissionsBoundaryArn", ""
-            ),
-            "roleLastUseds": [],
-            "tags": tag_map(role.get("Tags", ())),
-            "uniqueId": role["RoleId"],
-        }
-
-
 RESOURCES = (RolePolicy,)
-FUNCTIONS = (GetRole,)

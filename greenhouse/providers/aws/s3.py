@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 from abc import abstractmethod
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -17,12 +16,13 @@ from pulumi_aws.s3 import bucket_server_side_encryption_configuration as encrypt
 from greenhouse.providers.aws.common import AwsResource, aws_error, fine_if, tag_list, tag_map
 from greenhouse.providers.resource import Failure, Incomplete, Naming, Refused
 from greenhouse.providers.session import Call
-from greenhouse.providers.wire import Asset, Properties
+from greenhouse.providers.wire import Asset, Properties, has_unknown
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 _NO_BUCKET = ("NoSuchBucket", "404")
+_DEFAULT = "applyServerSideEncryptionByDefault"
 
 
 class Bucket(AwsResource):
@@ -30,9 +30,9 @@ class Bucket(AwsResource):
 
     kind = "aws:s3/bucket:Bucket"
     args = bucket.BucketArgs
-    acted_on = frozenset({"bucket", "bucketPrefix", "forceDestroy", "region", "tags"})
+    acted_on = frozenset({"bucket", "forceDestroy", "region", "tags"})
     defaults: ClassVar = {"forceDestroy": False}
-    replaced_by = frozenset({"bucket", "bucketPrefix", "region"})
+    replaced_by = frozenset({"bucket", "region"})
     computed = frozenset(
         {
             "arn",
@@ -50,10 +50,7 @@ class Bucket(AwsResource):
         self, call: Call, news: Properties, olds: Properties, naming: Naming
     ) -> tuple[Properties, list[Failure]]:
         inputs, failures = super().check(call, news, olds, naming)
-        if "bucketPrefix" not in inputs:
-            failures += self.name_itself("bucket", inputs, olds, naming, longest=63, lower=True)
-        elif "bucket" in inputs:
-            failures.append(Failure("bucketPrefix", "conflicts with bucket: leave one of them out"))
+        failures += self.name_itself("bucket", inputs, olds, naming, longest=63, lower=True)
         return inputs, failures
 
     def instead(self, name: str) -> str:
@@ -62,10 +59,7 @@ class Bucket(AwsResource):
     def create(self, call: Call, inputs: Properties) -> tuple[str, Properties]:
         region = self.region(call, inputs)
         s3 = self.account.s3(region)
-        name = (
-            inputs.get("bucket")
-            or inputs["bucketPrefix"] + hashlib.sha256(call.urn.encode()).hexdigest()[:26]
-        )
+        name = inputs["bucket"]
         with fine_if(*_NO_BUCKET):
             s3.head_bucket(Bucket=name)
             raise aws_error(  # MiniStack answers 200, as AWS does in us-east-1 only
@@ -220,15 +214,38 @@ class BucketServerSideEncryptionConfiguration(OnBucket):
     acted_on = frozenset({"bucket", "region", "rules"})
     gone_as = "ServerSideEncryptionConfigurationNotFoundError"
 
+    def check(
+        self, call: Call, news: Properties, olds: Properties, naming: Naming
+    ) -> tuple[Properties, list[Failure]]:
+        inputs, failures = super().check(call, news, olds, naming)
+        if failures or has_unknown(inputs["rules"]):
+            return inputs, failures
+        for number, rule in enumerate(inputs["rules"]):
+            where = f"rules[{number}]."
+            failures += self.refused(rule, {_DEFAULT}, where)
+            if _DEFAULT not in rule:
+                failures.append(Failure(where + _DEFAULT, "is required"))
+            given = rule.get(_DEFAULT, {})
+            failures += self.refused(given, {"sseAlgorithm"}, f"{where}{_DEFAULT}.")
+        return inputs, failures
+
     def put(self, s3: S3Client, inputs: Properties) -> None:
+        rules: Any = [
+            {_pascal(_DEFAULT): {"SSEAlgorithm": rule[_DEFAULT]["sseAlgorithm"]}}
+            for rule in inputs["rules"]
+        ]
         s3.put_bucket_encryption(
-            Bucket=inputs["bucket"],
-            ServerSideEncryptionConfiguration={"Rules": [_to_s3(rule) for rule in inputs["rules"]]},
+            Bucket=inputs["bucket"], ServerSideEncryptionConfiguration={"Rules": rules}
         )
 
     def get(self, s3: S3Client, name: str) -> Properties:
-        found = s3.get_bucket_encryption(Bucket=name)["ServerSideEncryptionConfiguration"]
-        return {"rules": [_from_s3(rule) for rule in found["Rules"]]}
+        found: Any = s3.get_bucket_encryption(Bucket=name)["ServerSideEncryptionConfiguration"]
+        return {
+            "rules": [
+                {_DEFAULT: {"sseAlgorithm": rule[_pascal(_DEFAULT)]["SSEAlgorithm"]}}
+                for rule in found["Rules"]
+            ]
+        }
 
     def remove(self, s3: S3Client, name: str) -> None:
         s3.delete_bucket_encryption(Bucket=name)
@@ -275,20 +292,7 @@ class BucketPolicy(OnBucket):
         s3.delete_bucket_policy(Bucket=name)
 
 
-_HEADERS = {
-    "bucketKeyEnabled": "BucketKeyEnabled",
-    "cacheControl": "CacheControl",
-    "contentDisposition": "ContentDisposition",
-    "contentEncoding": "ContentEncoding",
-    "contentLanguage": "ContentLanguage",
-    "contentType": "ContentType",
-    "kmsKeyId": "SSEKMSKeyId",
-    "metadata": "Metadata",
-    "serverSideEncryption": "ServerSideEncryption",
-    "storageClass": "StorageClass",
-    "websiteRedirect": "WebsiteRedirectLocation",
-}
-_BODIES = ("content", "contentBase64", "source")
+_BODIES = ("content", "source")
 
 
 class BucketObjectv2(AwsResource):
@@ -297,7 +301,7 @@ class BucketObjectv2(AwsResource):
     kind = "aws:s3/bucketObjectv2:BucketObjectv2"
     args = bucket_objectv2.BucketObjectv2Args
     acted_on = frozenset(
-        {"bucket", "forceDestroy", "key", "region", "sourceHash", "tags", *_BODIES, *_HEADERS}
+        {"bucket", "contentType", "forceDestroy", "key", "region", "sourceHash", "tags", *_BODIES}
     )
     defaults: ClassVar = {"forceDestroy": False}
     replaced_by = frozenset({"bucket", "key", "region"})
@@ -331,13 +335,8 @@ class BucketObjectv2(AwsResource):
         with fine_if("404", "NoSuchKey", *_NO_BUCKET):
             head: Any = s3.head_object(Bucket=name, Key=key)
             tags = tag_map(s3.get_object_tagging(Bucket=name, Key=key)["TagSet"])
-            given = {
-                prop: head[header]
-                for prop, header in _HEADERS.items()
-                if header in head and (prop in olds or not olds)
-            }
             attributes = self._attributes(name, key, region, tags, head)
-            return {"bucket": name, "key": key, "tags": tags, **given, **attributes}
+            return {"bucket": name, "key": key, "tags": tags, **attributes}
         return None
 
     def update(self, call: Call, id_: str, olds: Properties, news: Properties) -> Properties:
@@ -355,8 +354,8 @@ class BucketObjectv2(AwsResource):
         region = self.region(call, inputs)
         s3 = self.account.s3(region)
         name, key, tags = inputs["bucket"], inputs["key"], inputs.get("tags") or {}
-        headers: Any = {_HEADERS[prop]: inputs[prop] for prop in _HEADERS.keys() & inputs.keys()}
-        s3.put_object(Bucket=name, Key=key, Body=_body(call, inputs), **headers)
+        kind: Any = {"ContentType": inputs["contentType"]} if "contentType" in inputs else {}
+        s3.put_object(Bucket=name, Key=key, Body=_body(call, inputs), **kind)
         if tags:
             s3.put_object_tagging(Bucket=name, Key=key, Tagging={"TagSet": tag_list(tags)})
         head: Any = s3.head_object(Bucket=name, Key=key)
@@ -378,8 +377,6 @@ class BucketObjectv2(AwsResource):
 
 
 def _body(call: Call, inputs: Properties) -> bytes:
-    if "contentBase64" in inputs:
-        return base64.b64decode(inputs["contentBase64"], validate=True)
     source = inputs.get("source")
     if source is None:
         return str(inputs.get("content", "")).encode()
@@ -396,36 +393,6 @@ def _body(call: Call, inputs: Properties) -> bytes:
 
 def _pascal(name: str) -> str:
     return name[0].upper() + name[1:]
-
-
-def _to_s3(rule: Properties) -> Any:
-    """An encryption rule in S3's own words, in which SSE and ID are written large."""
-    by_default = rule.get("applyServerSideEncryptionByDefault")
-    found: dict[str, Any] = {}
-    if by_default:
-        names = {"sseAlgorithm": "SSEAlgorithm", "kmsMasterKeyId": "KMSMasterKeyID"}
-        found["ApplyServerSideEncryptionByDefault"] = {
-            names[name]: value for name, value in by_default.items()
-        }
-    if "bucketKeyEnabled" in rule:
-        found["BucketKeyEnabled"] = rule["bucketKeyEnabled"]
-    if "blockedEncryptionTypes" in rule:
-        found["BlockedEncryptionTypes"] = {"EncryptionType": rule["blockedEncryptionTypes"]}
-    return found
-
-
-def _from_s3(rule: Any) -> Properties:
-    found: Properties = {}
-    if by_default := rule.get("ApplyServerSideEncryptionByDefault"):
-        names = {"SSEAlgorithm": "sseAlgorithm", "KMSMasterKeyID": "kmsMasterKeyId"}
-        found["applyServerSideEncryptionByDefault"] = {
-            names[name]: value for name, value in by_default.items()
-        }
-    if rule.get("BucketKeyEnabled"):
-        found["bucketKeyEnabled"] = True
-    if blocked := rule.get("BlockedEncryptionTypes"):
-        found["blockedEncryptionTypes"] = blocked["EncryptionType"]
-    return found
 
 
 RESOURCES = (

@@ -98,7 +98,11 @@ class TestWithoutAnEngine:
             ({"imageName": NAME, "build": {"builder": "x"}}, "build.builder is not a property"),
             (
                 {"imageName": NAME, "build": {"context": "edge", "cacheFrom": {}}},
-                "build.cacheFrom requires",
+                "build.cacheFrom is not acted on by greenhouse",
+            ),
+            (
+                {"imageName": NAME, "build": {"context": "edge"}, "buildOnPreview": True},
+                "buildOnPreview is not acted on by greenhouse",
             ),
             (
                 {"imageName": NAME, "build": {"builderVersion": "2"}},
@@ -207,11 +211,6 @@ class TestWithAnEngine:
         made = engine.create(IMAGE, **image(f"{repository}:local", skipPush=True))
         inspected = json.loads(docker("image", "inspect", f"{repository}:local"))
         assert made.outputs["repoDigest"] == inspected[0]["Id"]
-
-    def test_a_preview_builds_only_when_asked_to(self, engine: Engine, repository: str) -> None:
-        wanted = image(f"{repository}:seen", skipPush=True, buildOnPreview=True)
-        outputs = engine.preview(State(IMAGE, "it"), wanted)
-        assert outputs["repoDigest"] == docker("image", "inspect", "-f{{.Id}}", wanted["imageName"])
 
     def test_a_failing_build_shows_its_last_lines(
         self, engine: Engine, repository: str, context: Path

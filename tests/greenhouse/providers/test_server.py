@@ -84,7 +84,7 @@ def test_an_account_that_does_not_answer_is_named(aws: dict[str, str]) -> None:
     account = Account.of({**aws, "AWS_ENDPOINT_URL": f"http://127.0.0.1:{nobody}"})
     (server,) = serve(f"aws:{port}", account)
     try:
-        with Engine({"aws": port}) as engine, pytest.raises(Rejected, match="`make up` starts it"):
+        with Engine({"aws": port}) as engine, pytest.raises(Rejected, match=r"run\?.*make start"):
             engine.create("aws:s3/bucket:Bucket", bucket="some-bucket")
     finally:
         server.stop(grace=None).wait()

@@ -78,10 +78,9 @@ image = docker.Image(
     ),
 )
 
-role = aws.iam.get_role(name=f"role-{suffix}")
 aws.iam.RolePolicy(
     "read",
-    role=role.name,
+    role=f"role-{suffix}",
     policy=bucket.arn.apply(
         lambda arn: json.dumps(
             {
