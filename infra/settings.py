@@ -162,6 +162,12 @@ class Settings:
                 f"architectures names {', '.join(strange)}; Greengrass knows amd64 and aarch64 (not"
                 " x86_64 or arm64): pulumi config set --path 'architectures[0]' aarch64"
             )
+        for at, name in enumerate(self.architectures):
+            if name in self.architectures[:at]:
+                raise Misconfigured(
+                    f"architectures names {name} twice, and each has one image:"
+                    f" pulumi config rm --path 'architectures[{at}]'"
+                )
         if not self.architectures:
             raise Misconfigured(
                 "architectures is empty: pulumi config set --path 'architectures[0]' amd64"

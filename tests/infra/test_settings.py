@@ -58,6 +58,11 @@ def test_a_stack_that_follows_another_names_one_that_publishes(stack: Path) -> N
         ({"thing": "a:b"}, "'a:b' has a colon", "pulumi config set thing NAME"),
         ({"architectures": []}, "empty", "'architectures[0]' amd64"),
         ({"architectures": ["arm64"]}, "arm64.*knows amd64 and aarch64", "'architectures[0]'"),
+        (
+            {"architectures": ["amd64", "aarch64", "amd64"]},
+            "amd64 twice",
+            "config rm --path 'architectures[2]'",
+        ),
         ({"architectures": "amd64"}, "'amd64', not a list", "--path 'architectures[0]' VALUE"),
         ({"architectures": [1]}, "not a list", "--path 'architectures[0]' VALUE"),
         ({"major": "one"}, "'one', not a whole number", "pulumi config set major NUMBER"),
