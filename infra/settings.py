@@ -157,21 +157,7 @@ class Settings:
                 f"engine is '{self.engine}', neither {' nor '.join(ENGINES)}:"
                 f" pulumi config set engine {ENGINES[0]}"
             )
-        if strange := sorted(set(self.architectures) - set(ARCHITECTURES)):
-            raise Misconfigured(
-                f"architectures names {', '.join(strange)}; Greengrass knows amd64 and aarch64 (not"
-                " x86_64 or arm64): pulumi config set --path 'architectures[0]' aarch64"
-            )
-        for at, name in enumerate(self.architectures):
-            if name in self.architectures[:at]:
-                raise Misconfigured(
-                    f"architectures names {name} twice, and each has one image:"
-                    f" pulumi config rm --path 'architectures[{at}]'"
-                )
-        if not self.architectures:
-            raise Misconfigured(
-                "architectures is empty: pulumi config set --path 'architectures[0]' amd64"
-            )
+        self._check_architectures()
         self._check_range("major", self.major, 0, 999_999)
         self._check_range("keep-releases", self.keep_releases, 1, 1000)
         self._check_range("rollout-timeout", self.rollout_timeout, 10, 86_400)
@@ -197,6 +183,23 @@ class Settings:
                     )
         elif self.release_from == self.stack:
             raise Misconfigured("release-from names this very stack: pulumi config rm release-from")
+
+    def _check_architectures(self) -> None:
+        if strange := sorted(set(self.architectures) - set(ARCHITECTURES)):
+            raise Misconfigured(
+                f"architectures names {', '.join(strange)}; Greengrass knows amd64 and aarch64 (not"
+                " x86_64 or arm64): pulumi config set --path 'architectures[0]' aarch64"
+            )
+        for at, name in enumerate(self.architectures):
+            if name in self.architectures[:at]:
+                raise Misconfigured(
+                    f"architectures names {name} twice, and each has one image:"
+                    f" pulumi config rm --path 'architectures[{at}]'"
+                )
+        if not self.architectures:
+            raise Misconfigured(
+                "architectures is empty: pulumi config set --path 'architectures[0]' amd64"
+            )
 
     @staticmethod
     def _check_range(key: str, value: int, least: int, most: int) -> None:
