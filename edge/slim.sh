@@ -1,11 +1,12 @@
 #!/bin/sh
-# Leave of a Python base what the container needs: no documentation, no module that a service
-# without network and terminal imports, no library that only those modules link to. What stays of
-# the standard library is compiled, unchecked against its sources: Debian ships no compiled modules,
-# a read-only container can't keep any, and a process that imports the IPC client peaks at 21 MB
-# in place of 35 (2026-11-23).
+# Leave of the Python base around this file what the container needs: no documentation, no module
+# that a service without network and terminal imports, no library that only those modules link to.
+# What stays of the standard library is compiled, unchecked against its sources: Debian ships no
+# compiled modules, a read-only container can't keep any, and a process that imports the IPC client
+# peaks at 21 MB in place of 35 (2026-11-23).
 set -eu
-cd "$1"
+cd "$(dirname "$0")"
+rm slim.sh
 library=usr/lib/python3.11
 if [ -n "$(ls -A)" ] && [ ! -d $library ]; then
   echo "RUNTIME_IMAGE has no $library; the container needs Debian 12's own Python, as" \

@@ -45,6 +45,7 @@ def docker(*arguments: object, check: bool = True, **environment: str) -> str:
 
 def build(
     architecture: str,
+    *options: str,
     context: Path = EDGE,
     runtime: str = "scratch",
     engine: Engine = Engine.EVALUATOR,
@@ -53,7 +54,8 @@ def build(
     bases = {"BUILD_IMAGE": "greenhouse/build:bookworm", "RUNTIME_IMAGE": runtime}
     arguments = [f"--build-arg={name}={value}" for name, value in bases.items()]
     arguments.append(f"--target={engine}")
-    return docker("build", "-q", f"--platform=linux/{architecture}", *arguments, context)
+    platform = f"--platform=linux/{architecture}"
+    return docker("build", "-q", platform, *options, *arguments, context)
 
 
 @pytest.fixture(scope="module", params=list(Engine))
@@ -231,8 +233,8 @@ def test_the_same_sources_make_the_same_layer_wherever_they_lie(
         path.chmod(0o700)
         os.utime(path, (0, 0))
     layers = []
-    for context in (EDGE, copy):
-        image = build("amd64", context, engine=Engine.XGBOOST)
+    for context, *cache in ((EDGE,), (copy, "--no-cache")):
+        image = build("amd64", *cache, context=context, engine=Engine.XGBOOST)
         layers.append(docker("inspect", "--format", "{{.RootFS.Layers}}", image))
         docker("image", "rm", image, check=False)
     assert layers[0] == layers[1]
