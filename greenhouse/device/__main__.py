@@ -20,6 +20,7 @@ from greenhouse.device.folders import Folders
 from greenhouse.device.lock import Taken, hold
 from greenhouse.device.nucleus import Nucleus, Settings
 from greenhouse.faults import Faults
+from greenhouse.files import write_whole
 from greenhouse.home import DEVICE_ROLE
 
 if TYPE_CHECKING:
@@ -89,7 +90,6 @@ async def _run(settings: Settings, cloud: Cloud, *, iam: IAMClient, s3: S3Client
 
 def _remembered(path: Path, wanted: str | None) -> str:
     """The flavour that the device was first started with: its disk is the one's or the other's."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     known = path.read_text() if path.exists() else wanted or "java"
     if wanted not in (None, known):
         print(
@@ -98,7 +98,7 @@ def _remembered(path: Path, wanted: str | None) -> str:
             file=sys.stderr,
         )
         raise typer.Exit(EX_CONFIG)
-    path.write_text(known)
+    write_whole(path, known)
     return known
 
 
