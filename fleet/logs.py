@@ -16,7 +16,7 @@ import shlex
 import subprocess
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -24,6 +24,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from fleet.observe import Device
 from infra.clients import Clients
 from infra.recipe import CONSUMER
+from infra.uploads import DAYS, log_group, uploaded
 
 COMMAND = "FLEET_LOGS"
 EXAMPLE = "ssh {device} sudo tail -n {lines} /greengrass/v2/logs/{component}.log"
@@ -31,7 +32,6 @@ LINES = 200
 LOG_MANAGER = "aws.greengrass.LogManager"
 _JSON = json.JSONDecoder()
 _PATIENCE_SECONDS = 20
-_UPLOADED = timedelta(days=2)  # how far back CloudWatch is read
 
 
 class NoLog(Exception):
@@ -125,34 +125,13 @@ def _run(command: str, device: str, component: str) -> list[str]:
 
 
 def _uploaded(clients: Clients, thing: str, component: str) -> list[str]:
-    """From the group and stream that LogManager writes (developer guide, Log manager component)."""
-    group = f"/aws/greengrass/UserComponent/{clients.region}/{component}"
-    now = datetime.now(UTC)
-    found: list[tuple[int, str]] = []
-    try:
-        for ago in range(_UPLOADED.days + 1):
-            stream = f"/{now - timedelta(days=ago):%Y/%m/%d}/thing/{thing.replace(':', '+')}"
-            pages = clients.logs.get_paginator("filter_log_events").paginate(
-                logGroupName=group, logStreamNamePrefix=stream
-            )
-            found += [
-                (event["timestamp"], event["message"])
-                for page in pages
-                for event in page["events"]
-                if event["logStreamName"] == stream
-            ]
-            if len(found) >= LINES:
-                break
-    except ClientError as error:
-        if error.response["Error"]["Code"] != "ResourceNotFoundException":
-            raise
-    if not found:
-        raise NoLog(
-            f"{LOG_MANAGER} runs on {thing}, but has uploaded nothing of {component} in the last"
-            f" {_UPLOADED.days} days (log group {group}): is the component in its"
-            " componentLogsConfigurationMap, and may the device's role write logs?"
-        )
-    return [message.rstrip("\n") for _, message in sorted(found)[-LINES:]]
+    if found := uploaded(clients, thing, component, most=LINES):
+        return found
+    raise NoLog(
+        f"{LOG_MANAGER} runs on {thing}, but has uploaded nothing of {component} in the last"
+        f" {DAYS} days (log group {log_group(clients.region, component)}): is the component in its"
+        " componentLogsConfigurationMap, and may the device's role write logs?"
+    )
 
 
 def _where(device: Device, component: str) -> str:

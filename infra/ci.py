@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from infra.recipe import RECIPES
+from infra.uploads import log_group
 
 _VERSION = "2012-10-17"
 ISSUER = "token.actions.githubusercontent.com"
@@ -168,7 +169,7 @@ def _allow(sid: str, actions: str, resources: Sequence[str]) -> list[Statement]:
 def _looking(scope: Scope) -> list[Statement]:
     things = scope.arns("iot", [f"thing/{name}" for name in scope.devices])
     groups = [
-        f"log-group:/aws/greengrass/UserComponent/{region}/{component}"
+        f"log-group:{log_group(region, component)}"
         for region in scope.regions
         for component in RECIPES
     ]
@@ -245,10 +246,7 @@ def _looking(scope: Scope) -> list[Statement]:
             scope.arns("iot", ["job/*"]),
         ),
         *_allow(
-            "Logs", "logs:FilterLogEvents", scope.arns("logs", [f"{group}:*" for group in groups])
-        ),
-        *_allow(
-            "LogStreams",
+            "Logs",
             "logs:GetLogEvents",
             scope.arns("logs", [f"{group}:log-stream:*" for group in groups]),
         ),

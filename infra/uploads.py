@@ -8,26 +8,40 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from infra.clients import Clients
 
+DAYS = 2  # how far back is looked, beside today
 _SHOWN = 3  # lines: an operator sees ten without scrolling, and the reason has to be among them
 _WIDTH = 200  # characters of each
 
 
-def last_words(clients: Clients, thing: str, component: str) -> list[str]:
-    """The last lines of today's or else yesterday's log, oldest first; none where none can be read.
+def log_group(region: str, component: str) -> str:
+    """Its name, by the developer guide, Log manager component."""
+    return f"/aws/greengrass/UserComponent/{region}/{component}"
 
-    Group and stream are named in the developer guide, Log manager component.
-    """
-    group = f"/aws/greengrass/UserComponent/{clients.region}/{component}"
+
+def uploaded(clients: Clients, thing: str, component: str, *, most: int) -> list[str]:
+    """The last lines of the log, oldest first; raises ClientError where it may not be read."""
+    found: list[str] = []
     now = datetime.now(UTC)
-    for day in (now, now - timedelta(days=1)):
-        stream = f"/{day:%Y/%m/%d}/thing/{thing.replace(':', '+')}"
+    for ago in range(DAYS + 1):
+        day = now - timedelta(days=ago)
         try:
             events = clients.logs.get_log_events(
-                logGroupName=group, logStreamName=stream, limit=_SHOWN, startFromHead=False
+                logGroupName=log_group(clients.region, component),
+                logStreamName=f"/{day:%Y/%m/%d}/thing/{thing.replace(':', '+')}",
+                limit=most - len(found),
+                startFromHead=False,
             )["events"]
         except clients.logs.exceptions.ResourceNotFoundException:
             continue
-        except (BotoCoreError, ClientError):  # what was to be told doesn't depend on it
-            return []
-        return [event["message"].strip()[:_WIDTH] for event in events]
-    return []
+        found = [*(event["message"].rstrip() for event in events), *found]
+        if len(found) >= most:
+            break
+    return found
+
+
+def last_words(clients: Clients, thing: str, component: str) -> list[str]:
+    """A few of these lines; none where none can be read, as what is told doesn't depend on it."""
+    try:
+        return [line[:_WIDTH] for line in uploaded(clients, thing, component, most=_SHOWN)]
+    except (BotoCoreError, ClientError):
+        return []

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from fleet.logs import COMMAND, LINES, NoLog, answered, last_answer, tail
+from fleet.logs import COMMAND, LINES, LOG_MANAGER, NoLog, answered, last_answer, tail
 from fleet.observe import Component, Device
 from infra.clients import Clients
 from infra.recipe import CONSUMER, SERVICE
+from infra.uploads import log_group
+from tests.infra.fakes import REGION, Account
 
 NOBODY = Clients(region="eu-west-1", profile=None)
 EVENT = (
@@ -90,3 +93,20 @@ def test_a_command_that_is_none_is_told_with_what_it_may_name(
 
 def test_a_log_without_an_answer_has_none() -> None:
     assert last_answer(["started", '{"event": "ready"}']) is None
+
+
+def test_what_is_uploaded_is_read_from_as_many_days_as_it_takes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv(COMMAND, raising=False)
+    account = Account.with_a_device(monkeypatch)
+    logging = replace(device().components[0], name=LOG_MANAGER)
+    there = replace(device(), components=(*device().components, logging))
+    now, group = datetime.now(UTC), log_group(REGION, CONSUMER)
+    for ago, count in ((2, LINES), (1, LINES - 1), (0, 1)):
+        day = now - timedelta(days=ago)
+        account.logs[group, f"/{day:%Y/%m/%d}/thing/press-1"] = [f"{ago}"] * count
+    clients = Clients(region=REGION, profile=None)
+    assert tail(clients, there, CONSUMER) == [*["1"] * (LINES - 1), "0"]
+    with pytest.raises(NoLog, match=f"uploaded nothing of {SERVICE}"):
+        tail(clients, there, SERVICE)

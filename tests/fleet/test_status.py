@@ -196,7 +196,7 @@ def test_the_devices_logs_are_asked_at_the_same_time(
 
 def test_a_log_that_may_not_be_read_leaves_the_rest_of_the_picture(fleet: Fleet) -> None:
     fleet.devices["press-1"].installed[LOG_MANAGER] = ("2.3.0", "RUNNING")
-    fleet.denied = {"FilterLogEvents"}
+    fleet.denied = {"GetLogEvents"}
     shown = run("status")
     assert (
         "press-1's last answer: CloudWatch doesn't tell: An error occurred (AccessDenied" in shown
