@@ -21,18 +21,17 @@ from typing import Any
 import pytest
 
 from greenhouse.device import deployments, scripts
-from tests.greenhouse.device.bench import THING, Bench
-
-FOLDER = Path(__file__).parent / "conformance"
-RECORDS: dict[str, dict[str, Any]] = {
-    record["id"]: record for record in json.loads((FOLDER / "java.json").read_text())
-}
-NOT_MODELLED: dict[str, str] = json.loads((FOLDER / "not-modelled.json").read_text())
+from greenhouse.device.ipc.frames import Decoder
+from tests.greenhouse.device.bench import GROUP_ARN, THING, Bench
+from tests.greenhouse.device.recorded import NOT_MODELLED, RECORDS, together
+from tests.greenhouse.device.test_ipc_conformance import connect
 
 REPLAYED = [
     name
     for name, record in RECORDS.items()
-    if "deployments" in record and not name.startswith("java-ipc-")
+    if "deployments" in record
+    and name.startswith("java-")
+    and not {name, f"{name}/deployments"} & {*NOT_MODELLED}
 ]
 
 NOT_DEPLOYED = {"xart"}  # for this and the next, not-modelled.json has the reasons
@@ -176,6 +175,42 @@ def kill_dependency(bench: Bench) -> None:
     """What the lab did at the end of its long sequence: `kill -9` of a HARD dependency."""
     pid = [line for line in bench.output("xdepa") if "pid=" in line][-1].partition("pid=")[2]
     os.kill(int(pid), signal.SIGKILL)
+
+
+def keeps_its_token_when_killed(bench: Bench, record: str, seen: dict[str, Any]) -> None:
+    """xtok was killed with -9: the same token when it is started again, and still a good one."""
+    (recorded,) = (one for one in RECORDS[record]["recipes"] if one["ComponentName"] == "xtok")
+    document = json.loads(json.dumps(recorded))
+    socket = "$AWS_GG_NUCLEUS_DOMAIN_SOCKET_FILEPATH_FOR_COMPONENT"
+    document["Manifests"][0]["Lifecycle"]["run"] = f"echo as $SVCUID $$ {socket}; exec sleep 1000"
+    bench.cloud.publish(document)
+    tokens, (accepted,) = (seen[f"{record}/xtok/{name}"] for name in ("token", "old-token"))
+
+    def starts() -> list[list[str]]:
+        """Token, pid and socket of each."""
+        return [line.split()[1:] for line in bench.output("xtok") if line.startswith("as ")]
+
+    async def story() -> None:
+        async with bench.device():
+            await bench.deploy({"xtok": "1.0.0"}, target=GROUP_ARN)
+            await bench.until(lambda: len(starts()) == 1, "it starts")
+            os.kill(int(starts()[0][1]), signal.SIGKILL)
+            await bench.until(lambda: len(starts()) == 2, "it is started again")
+            (first, *_), (second, _, path) = starts()
+            assert [one["same"] for one in tokens] == [False, second == first]
+            reader, writer = await asyncio.open_unix_connection(path)
+            writer.write(connect(first))
+            (answer,) = Decoder().feed(await reader.read(4096))
+            assert answer.headers == accepted["ack"]
+            writer.close()
+            await writer.wait_closed()
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize("seen", together("java-ipc-authz", "xtok/"))
+def test_a_killed_component_keeps_its_token(bench: Bench, seen: dict[str, Any]) -> None:
+    keeps_its_token_when_killed(bench, "java-ipc-authz", seen)
 
 
 def expected_states(record: Mapping[str, Any]) -> dict[str, list[str]]:

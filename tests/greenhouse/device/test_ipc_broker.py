@@ -1,8 +1,4 @@
-"""The unmodified awsiotsdk, and clients that are worse, against the broker on a real socket.
-
-Replays java-ipc-socket, java-ipc-order, java-ipc-size, java-ipc-connections, java-ipc-json-limits,
-java-ipc-client-death and java-ipc-slow-subscriber.
-"""
+"""The unmodified awsiotsdk, and clients that are worse, against the broker on a real socket."""
 
 from __future__ import annotations
 
@@ -18,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from awscrt.exceptions import AwsCrtError
 from awsiot.greengrasscoreipc import connect as sdk_connect
 from awsiot.greengrasscoreipc.clientv2 import GreengrassCoreIPCClientV2
 from awsiot.greengrasscoreipc.model import (
@@ -29,17 +26,27 @@ from awsiot.greengrasscoreipc.model import (
 )
 
 from greenhouse.device.ipc import broker
-from greenhouse.device.ipc.broker import MAX_SOCKET_PATH, Broker, socket_path
+from greenhouse.device.ipc.broker import (
+    MAX_SOCKET_PATH,
+    Broker,
+    Connect,
+    connect_java,
+    socket_path,
+)
 from greenhouse.device.ipc.frames import Decoder, Frame
+from greenhouse.device.ipc.lite import connect_lite
+from tests.greenhouse.device.recorded import each, together
 from tests.greenhouse.device.test_ipc_conformance import (
-    RECORDS,
+    OF_A_LINE,
     Host,
     connect,
     defaults,
     request,
+    sent,
 )
 
 SECONDS = 120.0
+MASKED = b"*" * 16  # the token in recorded frames
 
 
 class Heard:
@@ -63,11 +70,11 @@ class Heard:
 class Running:
     """A broker on a loop of its own, as the device has one."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, made: Connect = connect_java) -> None:
         allowed = defaults("java-ipc-main", "xipc")
         self.host = Host({"xipc": allowed, "other": allowed, "nobody": {}})
         self.loop = asyncio.new_event_loop()
-        self.broker = Broker(root, self.host)
+        self.broker = Broker(root, self.host, connect=made)
         self._thread = threading.Thread(target=self.loop.run_forever)
 
     def start(self) -> None:
@@ -114,12 +121,22 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     made.stop()
 
 
+@pytest.fixture(scope="module")
+def lite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    made = Running(tmp_path_factory.mktemp("lite"), connect_lite)
+    made.start()
+    yield made
+    made.stop()
+
+
 def binary(payload: bytes) -> PublishMessage:
     return PublishMessage(binary_message=BinaryMessage(message=payload))
 
 
-def test_the_socket_is_open_to_everyone_and_the_token_is_what_counts(running: Running) -> None:
-    (seen,) = RECORDS["java-ipc-socket"]["results"]
+@pytest.mark.parametrize("seen", each("java-ipc-socket"))
+def test_the_socket_is_open_to_everyone_and_the_token_is_what_counts(
+    running: Running, seen: dict[str, Any]
+) -> None:
     path = running.broker.path
     assert path.name == Path(seen["path"]).name
     assert oct(path.stat().st_mode) == seen["mode"]
@@ -174,41 +191,103 @@ def test_the_sdk_with_a_wrong_token_is_refused(running: Running) -> None:
         sdk_connect(ipc_socket=str(running.broker.path), authtoken="BAD")
 
 
-def test_a_thousand_pipelined_messages_arrive_in_order(running: Running) -> None:
-    seen = RECORDS["java-ipc-order"]["results"][0]
+@pytest.mark.parametrize("seen", each("lite-ipc-operations", "bad token"))
+def test_the_sdk_with_a_wrong_token_finds_lites_socket_closed(
+    lite: Running, seen: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = str(lite.broker.path)
+    monkeypatch.setenv("AWS_GG_NUCLEUS_DOMAIN_SOCKET_FILEPATH_FOR_COMPONENT", path)
+    monkeypatch.setenv("SVCUID", "BAD")
+    with pytest.raises(AwsCrtError) as refused:
+        GreengrassCoreIPCClientV2() if "clientv2" in seen["op"] else sdk_connect()
+    assert str(refused.value) == seen["r"]["exc"]["str"]
+
+
+@pytest.mark.parametrize(
+    ("flavour", "exchanges"),
+    [
+        pytest.param(flavour, *one.values, id=one.id)
+        for flavour in ("java", "lite")
+        for one in together(f"{flavour}-frames", *OF_A_LINE)
+    ],
+)
+def test_connections_begin_and_end_as_recorded(
+    request: pytest.FixtureRequest, flavour: str, exchanges: dict[str, list[dict[str, Any]]]
+) -> None:
+    """Bytes and ends, each from its side; whoever has closed, the other follows."""
+    running: Running = request.getfixturevalue({"java": "running", "lite": "lite"}[flavour])
+    token = running.broker.token("xipc")
+    ends: set[str] = {"C->S", "S->C"}
+    line = socket.socket(socket.AF_UNIX)
+    for step in (step for steps in exchanges.values() for step in steps):
+        if ends == {"C->S", "S->C"}:
+            line.close()
+            line, ends = socket.socket(socket.AF_UNIX), set()
+            line.settimeout(5)
+            line.connect(str(running.broker.path))
+        if "closed" in step:
+            ends.add(step["direction"])
+            if step["direction"] == "S->C":
+                assert line.recv(1) == b"", "the broker has closed"
+            elif "S->C" not in ends:
+                line.shutdown(socket.SHUT_WR)
+        elif step["direction"] == "C->S":
+            data = sent(step)
+            line.sendall(connect(token) if MASKED in data else data)
+        else:
+            data = bytes.fromhex(step["hex"])
+            assert line.recv(len(data), socket.MSG_WAITALL) == data
+    assert ends == {"C->S", "S->C"}, "the last line has ended, too"
+    line.close()
+
+
+@pytest.mark.parametrize("seen", each("java-ipc-order"))
+def test_messages_arrive_in_order(running: Running, seen: dict[str, Any]) -> None:
+    """A thousand without waiting for the answers, 200 each after the last one's answer."""
     heard = Heard(seen["received"])
     with running.client() as client:
         client.subscribe_to_topic(topic="local/order", on_stream_event=heard)
-        pending = [
-            client.publish_to_topic_async(
-                topic="local/order", publish_message=binary(str(number).encode())
-            )
-            for number in range(seen["received"])
-        ]
+        pending = []
+        for number in range(seen["received"]):
+            message = binary(str(number).encode())
+            answer = client.publish_to_topic_async(topic="local/order", publish_message=message)
+            if seen.get("pipelined"):
+                pending.append(answer)
+            else:
+                answer.result(SECONDS)
         for one in pending:
             one.result(SECONDS)
         numbers = [int(event.binary_message.message) for event in heard.wait()]
     assert numbers == list(range(seen["received"])), seen
 
 
-def test_large_messages_pass(running: Running) -> None:
-    sizes = [one["n"] for one in RECORDS["java-ipc-size"]["results"] if one["t"] == "size-binary"]
-    heard = Heard(len(sizes))
+@pytest.mark.parametrize("seen", each("java-ipc-size"))
+def test_large_messages_pass(running: Running, seen: dict[str, Any]) -> None:
+    heard = Heard(seen["received"])
+    text = "x" * seen["n"]
+    message = binary(text.encode())
+    if seen["t"] == "size-json-string":
+        message = PublishMessage(json_message=JsonMessage(message={"s": text}))
     with running.client() as client:
         client.subscribe_to_topic(topic="local/size", on_stream_event=heard)
-        for size in sizes:
-            client.publish_to_topic(topic="local/size", publish_message=binary(b"x" * size))
-        assert [len(event.binary_message.message) for event in heard.wait()] == sizes
+        client.publish_to_topic(topic="local/size", publish_message=message)
+        (event,) = heard.wait()
+    if seen["t"] == "size-json-string":
+        assert event.json_message.message == {"s": text}
+    else:
+        assert event.binary_message.message == text.encode()
 
 
-def test_deep_and_long_json_passes(running: Running) -> None:
-    results = RECORDS["java-ipc-json-limits"]["results"]
+@pytest.mark.parametrize("seen", together("java-ipc-json-limits"))
+def test_deep_and_long_json_passes(running: Running, seen: dict[str, dict[str, Any]]) -> None:
+    *results, got = seen.values()
     bodies: list[Any] = [[0] * one["n"] for one in results if one["t"] == "json-list"]
     for depth in (one["depth"] for one in results if one["t"] == "json-depth"):
         body: Any = 0
         for _ in range(depth):
             body = {"n": body}
         bodies.append(body)
+    assert len(bodies) == got["n"], "the nucleus gave them all"
     heard = Heard(len(bodies))
     with running.client() as client:
         client.subscribe_to_topic(topic="local/json", on_stream_event=heard)
@@ -218,8 +297,8 @@ def test_deep_and_long_json_passes(running: Running) -> None:
         assert [event.json_message.message["v"] for event in heard.wait()] == bodies
 
 
-def test_seventy_connections_are_fine(running: Running) -> None:
-    (seen,) = RECORDS["java-ipc-connections"]["results"]
+@pytest.mark.parametrize("seen", each("java-ipc-connections"))
+def test_seventy_connections_are_fine(running: Running, seen: dict[str, Any]) -> None:
     lines = [running.wire() for _ in range(seen["opened"])]
     for line in lines:
         line.__enter__()
@@ -227,24 +306,31 @@ def test_seventy_connections_are_fine(running: Running) -> None:
         line.__exit__(None, None, None)
 
 
-def test_a_client_that_dies_disturbs_nobody(running: Running) -> None:
-    seen = RECORDS["java-ipc-client-death"]["results"][-1]
-    heard = Heard(len(seen["got"]))
+@pytest.mark.parametrize("seen", together("java-ipc-client-death"))
+def test_a_client_that_dies_disturbs_nobody(
+    running: Running, seen: dict[str, dict[str, Any]]
+) -> None:
+    published, last = seen.values()
+    got = last["got"]
+    assert len(published["r"]) == len(got), "each was answered and heard"
+    heard = Heard(len(got))
     with running.wire("other") as line:
         line.sendall(request("SubscribeToTopic", {"topic": "local/die"}, 1))
         assert line.recv(4096)
     with running.client() as client:
         client.subscribe_to_topic(topic="local/die", on_stream_event=heard)
-        for number in range(len(seen["got"])):
+        for number in range(len(got)):
             message = PublishMessage(json_message=JsonMessage(message={"v": number}))
             client.publish_to_topic(topic="local/die", publish_message=message)
-        got = [event.json_message.message for event in heard.wait()]
-    assert got == [message for _kind, message, _topic in seen["got"]]
+        events = [event.json_message.message for event in heard.wait()]
+    assert events == [message for _kind, message, _topic in got]
 
 
-def test_a_subscriber_that_does_not_read_holds_up_nobody(running: Running) -> None:
+@pytest.mark.parametrize("seen", each("java-ipc-slow-subscriber"))
+def test_a_subscriber_that_does_not_read_holds_up_nobody(
+    running: Running, seen: dict[str, Any]
+) -> None:
     """The lab's slow one got all 600 messages once it read; until then everyone else went on."""
-    (seen,) = RECORDS["java-ipc-slow-subscriber"]["results"]
     count = seen["published"]
     payload = b"x" * 4000
     heard = Heard(count)

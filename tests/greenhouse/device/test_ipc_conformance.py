@@ -12,8 +12,6 @@ import json
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from itertools import groupby
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,11 +21,14 @@ from greenhouse.device.ipc.connection import After, Connection
 from greenhouse.device.ipc.frames import Decoder, Flags, Frame, MessageType
 from greenhouse.device.ipc.operations import Operations
 from greenhouse.device.ipc.topics import Topics
+from tests.greenhouse.device.recorded import NOT_MODELLED, RECORDS, each, parts, together
 
-FOLDER = Path(__file__).parent / "conformance"
-RECORDS = {record["id"]: record for record in json.loads((FOLDER / "java.json").read_text())}
-FRAMES = json.loads((FOLDER / "java-frames.json").read_text())
-NOT_MODELLED = json.loads((FOLDER / "not-modelled.json").read_text())
+OF_A_LINE = ("connect ", "close connection")  # exchanges for a wire: see test_ipc_broker.py
+ON_ONE_LINE = [
+    name.partition("/")[2]
+    for name in parts("java-frames")
+    if not name.partition("/")[2].startswith(OF_A_LINE)
+]
 
 TOKEN = "A1B2C3D4E5F6G7H8"
 ACCEPTED = Frame.make(MessageType.CONNECT_ACK, flags=Flags.CONNECTION_ACCEPTED).encode()
@@ -124,21 +125,18 @@ def sent(step: Mapping[str, str]) -> bytes:
     return data[:-4] + zlib.crc32(data[:-4]).to_bytes(4, "big") if b"****" in data else data
 
 
-def test_every_frame_of_the_java_nucleus_is_answered_byte_for_byte() -> None:
-    """One connection, all exchanges in the recorded order; the token is the only replacement."""
-    peer = Peer("xipc", defaults("java-ipc-main", "xipc"))
-    for exchange, frames in groupby(FRAMES, key=lambda frame: str(frame["exchange"])):
-        steps = list(frames)
-        if exchange.startswith("connect"):
-            continue  # masked tokens; see the tests below
-        if peer.last_stream == 0:
-            peer.connect()
-            peer.last_stream = 1
+@pytest.mark.parametrize("exchanges", together("java-frames", *ON_ONE_LINE))
+def test_every_frame_of_the_java_nucleus_is_answered_byte_for_byte(
+    exchanges: dict[str, list[dict[str, str]]],
+) -> None:
+    """One connection, all exchanges in the recorded order."""
+    peer = Peer("xipc", defaults("java-ipc-main", "xipc")).connect()
+    for exchange, steps in exchanges.items():
         expected = b"".join(bytes.fromhex(s["hex"]) for s in steps if s["direction"] == "S->C")
         for step in steps:
             if step["direction"] == "C->S":
                 assert peer.connection.received(sent(step)) is After.OPEN
-        if f"java-frames/{exchange}" in NOT_MODELLED:
+        if exchange in NOT_MODELLED:
             (answer,) = peer.take()
             assert "is not modelled by greenhouse" in answer.payload.decode()
             continue
@@ -146,7 +144,7 @@ def test_every_frame_of_the_java_nucleus_is_answered_byte_for_byte() -> None:
         peer.got = b""
 
 
-RAW = {one["case"]: one for one in RECORDS["java-ipc-raw-protocol"]["results"] if "case" in one}
+RAW = {one["case"]: one for one in RECORDS["java-ipc-raw-protocol"]["results"]}
 PUBLISH = {"topic": "local/r", "publishMessage": {"jsonMessage": {"message": {"v": 1}}}}
 BOTH = {"jsonMessage": {"message": {"v": 1}}, "binaryMessage": {"message": "eA=="}}
 NO_MODEL = Frame(
@@ -190,15 +188,22 @@ SENT = {
 }
 
 
+def cases(record: str, sent: Mapping[str, Any]) -> list[Any]:
+    """What is sent in each case, as parameters of the name of the part."""
+    return [pytest.param(case, data, id=f"{record}/{case}") for case, data in sent.items()]
+
+
 def recorded(case: str) -> list[str]:
     frames = RAW[case].get("frames") or RAW[case]["r"]
     return [frame["hex"] for frame in frames if isinstance(frame, dict)]
 
 
-@pytest.mark.parametrize("case", SENT)
-def test_a_broken_client_gets_what_the_java_nucleus_gives_it(case: str) -> None:
+@pytest.mark.parametrize(("case", "messages"), cases("java-ipc-raw-protocol", SENT))
+def test_a_broken_client_gets_what_the_java_nucleus_gives_it(
+    case: str, messages: list[bytes]
+) -> None:
     peer = Peer("xipc", defaults("java-ipc-main", "xipc")).connect()
-    for data in SENT[case]:
+    for data in messages:
         if peer.connection.received(data) is After.CLOSE:
             break
     answers = [frame.encode().hex() for frame in peer.take()]
@@ -208,20 +213,24 @@ def test_a_broken_client_gets_what_the_java_nucleus_gives_it(case: str) -> None:
         assert answers == wanted
 
 
-def test_nothing_may_be_asked_before_connecting() -> None:
+@pytest.mark.parametrize("seen", each("java-ipc-raw-protocol", "request before connect"))
+def test_nothing_may_be_asked_before_connecting(seen: dict[str, Any]) -> None:
     peer = Peer("xipc", {})
     after = peer.connection.received(request("PublishToTopic", PUBLISH, 1))
-    assert peer.got.hex() == recorded("request before connect")[0]
+    assert peer.got.hex() == recorded(seen["case"])[0]
     assert after is After.CLOSE
 
 
 @pytest.mark.parametrize(
     ("case", "data"),
-    [
-        ("version 0.2.0", connect(TOKEN, "0.2.0")),
-        ("bad token", connect("nobody's")),
-        ("empty token", connect("")),
-    ],
+    cases(
+        "java-ipc-raw-protocol",
+        {
+            "version 0.2.0": connect(TOKEN, "0.2.0"),
+            "bad token": connect("nobody's"),
+            "empty token": connect(""),
+        },
+    ),
 )
 def test_a_refused_connection_is_told_so_and_closed(case: str, data: bytes) -> None:
     peer = Peer("xipc", {})
@@ -229,10 +238,14 @@ def test_a_refused_connection_is_told_so_and_closed(case: str, data: bytes) -> N
     assert [peer.got.hex()] == recorded(case)
 
 
-@pytest.mark.parametrize("case", ["wrong crc", "junk bytes"])
-def test_bytes_that_are_no_frame_end_the_connection_without_a_word(case: str) -> None:
-    good = connect(TOKEN)
-    data = {"wrong crc": good[:-1] + bytes([good[-1] ^ 1]), "junk bytes": b"junk" * 8}[case]
+@pytest.mark.parametrize(
+    ("case", "data"),
+    cases(
+        "java-ipc-raw-protocol",
+        {"wrong crc": connect(TOKEN)[:-1] + b"x", "junk bytes": b"junk" * 8},
+    ),
+)
+def test_bytes_that_are_no_frame_end_the_connection_without_a_word(case: str, data: bytes) -> None:
     peer = Peer("xipc", {})
     assert peer.connection.received(data) is After.CLOSE
     assert peer.got == b""
@@ -248,34 +261,40 @@ def test_an_empty_body_is_a_service_error() -> None:
     assert kind in RAW["empty body"]["text"], "so it was on the nucleus"
 
 
-def test_a_ping_ends_the_connection_where_it_would_end_the_real_nucleus() -> None:
-    """java-ping-frame-crash: the JVM aborts; here only the one who pinged loses its line."""
+@pytest.mark.parametrize("seen", each("java-ping-frame-crash"))
+def test_a_ping_ends_the_connection_where_it_would_end_the_real_nucleus(seen: str) -> None:
+    """There the JVM aborts; here only the one who pinged loses its line."""
+    assert "aborts" in seen
     peer = Peer("xipc", {}).connect()
     assert peer.connection.received(Frame.make(MessageType.PING).encode()) is After.CLOSE
     assert peer.got == b""
 
 
-def authorized(name: str) -> list[tuple[str, str, str, str]]:
-    """(component, operation, topic, outcome) of a record's probes."""
-    return [
-        (
-            component,
-            {"authz-sub": "SubscribeToTopic", "authz-pub": "PublishToTopic"}[line["t"]],
-            *one,
-        )
-        for component, printed in RECORDS[name]["stdout"].items()
-        for line in printed
-        if isinstance(line, dict) and line["t"].startswith("authz")
-        for one in line["r"].items()
-    ]
+AUTHORIZATION = {"authz-sub": "SubscribeToTopic", "authz-pub": "PublishToTopic"}
 
 
-@pytest.mark.parametrize("name", ["java-ipc-authz", "java-ipc-resource-question"])
-def test_access_control_decides_as_on_the_java_nucleus(name: str) -> None:
-    probes = authorized(name)
-    assert len(probes) >= 32, "the record has its probes"
-    for component, operation, topic, outcome in probes:
-        peer = Peer(component, defaults(name, component)).connect()
+def probes(record: str) -> list[Any]:
+    """Record, component and operation, and the outcome by topic: a part each."""
+    found = []
+    for name, seen in parts(record).items():
+        component, _, kind = name.removeprefix(f"{record}/").partition("/")
+        if kind in AUTHORIZATION:
+            (probe,) = seen
+            values = (record, component, AUTHORIZATION[kind], probe["r"])
+            found.append(pytest.param(*values, id=name))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("record", "component", "operation", "outcomes"),
+    [*probes("java-ipc-authz"), *probes("java-ipc-resource-question")],
+)
+def test_access_control_decides_as_on_the_java_nucleus(
+    record: str, component: str, operation: str, outcomes: dict[str, str]
+) -> None:
+    assert len(outcomes) == 16, "the record has its probes"
+    for topic, outcome in outcomes.items():
+        peer = Peer(component, defaults(record, component)).connect()
         message = {"jsonMessage": {"message": {"v": 1}}}
         peer.ask(operation, {"topic": topic, "publishMessage": message})
         (answer, *_events) = peer.take()

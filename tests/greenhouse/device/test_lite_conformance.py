@@ -25,18 +25,17 @@ from greenhouse.device import deployments, unit
 from greenhouse.device.flavours.lite import Lite
 from greenhouse.device.recipes import Step
 from tests.greenhouse.device.bench import GROUP_ARN, THING, THING_ARN, Bench, recipe
-from tests.greenhouse.device.test_conformance import FOLDER, NOT_MODELLED, components
+from tests.greenhouse.device.recorded import NOT_MODELLED, RECORDS, together
+from tests.greenhouse.device.test_conformance import components, keeps_its_token_when_killed
 from tests.greenhouse.device.test_conformance import kill_dependency as kill
 
-RECORDS: dict[str, dict[str, Any]] = {
-    record["id"]: record for record in json.loads((FOLDER / "lite.json").read_text())
-}
 REPLAYED = [
     name
     for name, record in RECORDS.items()
     if "deployments" in record
-    and name not in NOT_MODELLED
-    and name not in ("lite-dep-cycle", "lite-ipc-authz", "lite-ipc-main")
+    and name.startswith("lite-")
+    and name != "lite-dep-cycle"
+    and not {name, f"{name}/deployments"} & {*NOT_MODELLED}
 ]
 
 # Why is in not-modelled.json.
@@ -139,8 +138,12 @@ def test_a_deployment_goes_as_on_nucleus_lite(name: str, bench: Bench) -> None:
     asyncio.run(story())
 
 
-def test_components_that_depend_on_each_other_wait_for_ever(bench: Bench) -> None:
-    """lite-dep-cycle: no end within 8 minutes, and what comes later waits behind it."""
+@pytest.mark.parametrize("seen", together("lite-dep-cycle"))
+def test_components_that_depend_on_each_other_wait_for_ever(
+    bench: Bench, seen: dict[str, Any]
+) -> None:
+    """No end within 8 minutes, and what comes later waits behind it."""
+    assert {one["status"] for one in seen["lite-dep-cycle/deployments"]} == {"NONE"}
     bench.cloud.publish(*RECORDS["lite-dep-cycle"]["recipes"], recipe("later"))
 
     async def story() -> None:
@@ -156,6 +159,11 @@ def test_components_that_depend_on_each_other_wait_for_ever(bench: Bench) -> Non
             assert set(bench.changes()) == {(name, "NEW->INSTALLED") for name in ("xcya", "xcyb")}
 
     asyncio.run(story())
+
+
+@pytest.mark.parametrize("seen", together("lite-ipc-authz", "xtok/"))
+def test_a_killed_component_keeps_its_token(bench: Bench, seen: dict[str, Any]) -> None:
+    keeps_its_token_when_killed(bench, "lite-ipc-authz", seen)
 
 
 def test_a_failed_deployment_leaves_what_it_brought_and_succeeds_when_sent_again(
