@@ -1,28 +1,37 @@
-"""docs/greenhouse.md names tests that there are, and every record is replayed or has its reason."""
+"""docs/greenhouse.md names tests that there are; each part of a record is replayed or excused."""
 
 from __future__ import annotations
 
 import ast
-import json
+import importlib
 import re
+from inspect import isfunction
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from tests.greenhouse.device import test_conformance, test_lite_conformance
+from tests.greenhouse.device.recorded import NOT_MODELLED, RECORDS, parts
+
 HERE = Path(__file__).parent
 DOCUMENT = (HERE.parents[1] / "docs" / "greenhouse.md").read_text()
-CONFORMANCE = HERE / "device" / "conformance"
-NOT_MODELLED: dict[str, str] = json.loads((CONFORMANCE / "not-modelled.json").read_text())
-RECORDED = {"java": 30, "lite": 37}  # as many as were observed
-REPLAYING = {
-    "java": ("test_conformance", "test_ipc_conformance", "test_ipc_broker"),
-    "lite": ("test_lite_conformance", "test_ipc_lite"),
+RECORDED = 67  # as many as were observed
+FRAMES = ("java-frames", "lite-frames")
+REPLAYING = (
+    "test_conformance",
+    "test_lite_conformance",
+    "test_ipc_conformance",
+    "test_ipc_broker",
+    "test_ipc_lite",
+)
+DEPLOYED = {*test_conformance.REPLAYED, *test_lite_conformance.REPLAYED}
+NOT_COMPARED = {
+    f"{record}/{component}"
+    for module in (test_conformance, test_lite_conformance)
+    for record, components in module.NOT_COMPARED.items()
+    for component in components
 }
-
-
-def records(flavour: str) -> dict[str, dict[str, object]]:
-    listed = json.loads((CONFORMANCE / f"{flavour}.json").read_text())
-    return {record["id"]: record for record in listed}
 
 
 def rows() -> list[tuple[str, ...]]:
@@ -43,24 +52,39 @@ def test_every_behaviour_has_a_source_and_a_test_that_there_is() -> None:
 
 
 def test_every_record_that_is_named_is_there() -> None:
-    known = {*records("java"), *records("lite")}
     for _, source, _ in rows():
         for name in re.findall(r"(?:java|lite)-[\w-]+", source):
-            assert name in known or name.endswith("-"), f"{name} is no record"
+            assert name in RECORDS or name.endswith("-"), f"{name} is no record"
 
 
-@pytest.mark.parametrize("flavour", ["java", "lite"])
-def test_every_record_is_replayed_or_has_a_reason_not_to_be(flavour: str) -> None:
-    """A test replays those with deployments by their records' list, the others by their name."""
-    known = records(flavour)
-    left_out = [name for name in NOT_MODELLED if name.startswith(f"{flavour}-")]
-    whole = [name for name in left_out if "/" not in name]
-    assert len({*known, *whole}) == RECORDED[flavour]
-    text = "".join((HERE / "device" / f"{file}.py").read_text() for file in REPLAYING[flavour])
-    for name, record in known.items():
-        deployed = "deployments" in record and f"{flavour}-ipc-" not in name
-        assert deployed or name in text or name in NOT_MODELLED, f"{name} is neither"
-    for name in left_out:
-        first = name.partition("/")[0]
-        assert first in {*known, f"{flavour}-frames"} or name in whole, f"{name}: no such record"
+def replayed() -> set[str]:
+    """The parts that tests are parametrized with; a deployment goes with its components."""
+    found: set[str] = set()
+    for name in REPLAYING:
+        for test in vars(importlib.import_module(f"tests.greenhouse.device.{name}")).values():
+            for mark in getattr(test, "pytestmark", ()) if isfunction(test) else ():
+                if mark.name == "parametrize":
+                    found |= {part for one in mark.args[1] for part in named_by(one)}
+    return found
+
+
+def named_by(parameter: Any) -> set[str]:
+    """A parameter is a record that is deployed, or has a part's id, or is a dict of parts."""
+    if isinstance(parameter, str) and parameter in DEPLOYED:
+        return {*parts(parameter)} - NOT_COMPARED
+    if not isinstance(parameter, type(pytest.param())):
+        return set()
+    together = [one for one in parameter.values if isinstance(one, dict)]
+    named = {str(parameter.id), *(str(part) for one in together for part in one)}
+    return {part for part in named if part.startswith(("java-", "lite-")) and "/" in part}
+
+
+def test_every_part_of_every_record_is_replayed_or_has_a_reason_not_to_be() -> None:
+    assert len(RECORDS) == RECORDED
+    known = {part: record for record in (*RECORDS, *FRAMES) for part in parts(record)}
+    assert replayed() <= {*known}, "there is no such part"
+    missing = {*known} - replayed() - {*NOT_MODELLED}
+    assert not {part for part in missing if known[part] not in NOT_MODELLED}, "neither"
+    assert {*NOT_MODELLED} <= {*known, *RECORDS}, "there is no such record or part"
+    assert {*NOT_MODELLED} >= NOT_COMPARED, "not compared, and no reason given"
     assert all(NOT_MODELLED.values()), "each has its reason"
