@@ -23,7 +23,7 @@ from infra import leftovers, policies
 from infra.clients import Clients
 from infra.settings import Place, Settings
 
-PACKED = Path(".build")  # ignored by git; relative: the state is the same in every checkout
+BUILD = Path(".build")  # ignored by git; relative: the state is the same in every checkout
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,10 +49,10 @@ class File:
         """
         data = path.read_bytes()
         sha256 = _sha256(data)
-        packed = PACKED / f"{sha256}.bz2"
+        packed = BUILD / f"{sha256}.bz2"
         if not packed.exists():
-            PACKED.mkdir(exist_ok=True)
-            with NamedTemporaryFile(dir=PACKED, delete=False) as draft:  # other stacks write, too
+            BUILD.mkdir(exist_ok=True)
+            with NamedTemporaryFile(dir=BUILD, delete=False) as draft:  # other stacks write, too
                 draft.write(bz2.compress(data))
             Path(draft.name).replace(packed)
         return cls(asset=pulumi.FileAsset(str(packed)), sha256=sha256)

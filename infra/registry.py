@@ -8,19 +8,22 @@ is pushed more than once under one tag, which an immutable repository refuses.
 from __future__ import annotations
 
 import json
+import shutil
 from functools import partial
 from pathlib import Path
+from tempfile import mkdtemp
 
 import pulumi
 import pulumi_aws as aws
 import pulumi_docker as docker
 
 from infra import leftovers, policies, versions
+from infra.artifacts import BUILD
 from infra.clients import Clients
 from infra.recipe import ENGINES
 from infra.settings import Settings
 
-CONTEXT = Path("edge")  # relative: the state is the same in every checkout
+EDGE = Path("edge")
 _PLATFORMS = {"amd64": "linux/amd64", "aarch64": "linux/arm64"}  # Greengrass's words to Docker's
 
 
@@ -68,7 +71,8 @@ class Registry(pulumi.ComponentResource):
         # the default target has no name, or every image of before would be built again
         target = settings.engine if settings.engine != ENGINES[0] else None
         made_with = arguments | ({"target": target} if target else {})
-        content = versions.build_tag(_build_files(), CONTEXT, made_with)
+        content = versions.build_tag(_build_files(), EDGE, made_with)
+        context = _staged(content)
         token = aws.ecr.get_authorization_token_output()
         self.images, self.tags = {}, {}
         for architecture in settings.architectures:
@@ -77,8 +81,8 @@ class Registry(pulumi.ComponentResource):
                 f"{name}-image-{architecture}",
                 image_name=pulumi.Output.concat(repository.repository_url, ":", tag),
                 build=docker.DockerBuildArgs(
-                    context=str(CONTEXT),
-                    dockerfile=str(CONTEXT / "Dockerfile"),
+                    context=str(context),
+                    dockerfile=str(context / "Dockerfile"),
                     platform=_PLATFORMS[architecture],
                     args=arguments,
                     target=target,
@@ -104,13 +108,39 @@ class Registry(pulumi.ComponentResource):
 def _build_files() -> list[Path]:
     """What the Dockerfile copies; a wider build context would only build the same again."""
     return [
-        CONTEXT / "Dockerfile",
-        *CONTEXT.glob("requirements*.txt"),
-        *CONTEXT.glob("*.sh"),
-        CONTEXT / "strip.py",
+        EDGE / "Dockerfile",
+        *EDGE.glob("requirements*.txt"),
+        *EDGE.glob("*.sh"),
+        EDGE / "strip.py",
         *(
             path
-            for path in (CONTEXT / "inference").rglob("*")
-            if path.is_file() and "__pycache__" not in path.parts
+            for path in (EDGE / "inference").rglob("*")
+            if path.is_file() and path.suffix != ".so" and "__pycache__" not in path.parts
         ),
     ]
+
+
+def _staged(content: str) -> Path:
+    """A copy of these files, with modes that no umask has decided.
+
+    pulumi-docker's digest of a build context counts them (provider/provider.go, hashPath), so the
+    same tree, checked out by somebody else, would be an image to update. The path is relative, as
+    the state is the same in every checkout.
+    """
+    context = BUILD / f"image-{content}"
+    if not context.exists():
+        BUILD.mkdir(exist_ok=True)
+        draft = Path(mkdtemp(dir=BUILD))
+        for file in _build_files():
+            copy = draft / file.relative_to(EDGE)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            copy.write_bytes(file.read_bytes())
+        for path in (draft, *draft.rglob("*")):
+            path.chmod(0o755 if path.is_dir() else 0o644)
+        try:
+            draft.rename(context)
+        except OSError:
+            shutil.rmtree(draft)
+            if not context.exists():  # made by another stack's update, which was faster
+                raise
+    return context

@@ -9,7 +9,7 @@ import pulumi
 import pytest
 
 from inference import engine, forest
-from infra.artifacts import PACKED, File
+from infra.artifacts import BUILD, File
 
 MODEL = Path("edge/models/wine-quality.json").resolve()
 
@@ -42,11 +42,11 @@ def test_what_is_packed_has_the_same_bytes_on_every_machine() -> None:
 
 def test_packing_leaves_one_file_for_each_content_and_packs_it_once() -> None:
     first = File.packed(MODEL)
-    (packed,) = PACKED.iterdir()
+    (packed,) = BUILD.iterdir()
     written = packed.stat()
     assert File.packed(MODEL).sha256 == first.sha256
-    assert [one.name for one in PACKED.iterdir()] == [f"{first.sha256}.bz2"], "no draft is left"
+    assert [one.name for one in BUILD.iterdir()] == [f"{first.sha256}.bz2"], "no draft is left"
     assert packed.stat() == written
     Path("other.json").write_text("{}")
     File.packed(Path("other.json"))
-    assert len(list(PACKED.iterdir())) == 2, "two stacks of one checkout don't share a file"
+    assert len(list(BUILD.iterdir())) == 2, "two stacks of one checkout don't share a file"

@@ -126,6 +126,8 @@ def test_a_preview_right_after_up_says_no_changes(place: Place) -> None:
 def test_the_same_tree_in_another_folder_says_no_changes(place: Place, tmp_path: Path) -> None:
     elsewhere = copy_tree(tmp_path / "elsewhere")
     shutil.copy2(place.tree / f"Pulumi.{STACK}.yaml", elsewhere)
+    for path in (elsewhere / "edge").rglob("*"):
+        path.chmod(path.stat().st_mode ^ 0o020)  # by somebody with another umask
     place.pulumi("preview", "--stack", STACK, "--expect-no-changes", tree=elsewhere)
     with (elsewhere / "edge/inference/settings.py").open("a") as module:
         module.write("# an edit that only this copy has\n")
