@@ -112,7 +112,7 @@ class Ends:
                 {
                     **self._stack,
                     "role": self._settings.device_role,
-                    "policy": f"{self._settings.project}-{self._settings.stack}",
+                    "policy": self._settings.policy,
                     "bucket": self._settings.bucket(self._place),
                     "account": self._place.account,
                     "repository": self._settings.repository,

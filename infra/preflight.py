@@ -39,6 +39,7 @@ _ASKED_SINGLY = 20  # a larger group is read in pages of the account's devices, 
 _NEWEST_TOO_OLD = {"aws_nucleus_lite": (2, 3), "aws_nucleus_classic": (2, 1)}
 _SYNONYMS = {"x86_64": "amd64", "arm64": "aarch64"}
 _CREDENTIALS_SERVICE = "credentials.iot.amazonaws.com"
+_MOST_INLINE = 10_240  # characters: IAM and STS quotas, a limit that AWS doesn't raise
 _ALIAS = "the device's config.yaml names its iotRoleAlias; aws iot describe-role-alias its role"
 
 DEVICE_ARCHITECTURE = Rule(
@@ -112,6 +113,14 @@ ROLE_RIGHTS = Rule(
     reason="the device couldn't download the release, even with the rights that this update adds",
     source="IAM SimulatePrincipalPolicy",
 )
+ROLE_FULL = Rule(
+    name="role-full",
+    severity=Severity.ERROR,
+    bites=Bites.BOTH,
+    reason="all inline policies of a role have 10,240 characters together, and IAM would refuse"
+    " ours in the middle of the update",
+    source="IAM quotas, PutRolePolicy",
+)
 NOT_READABLE = Rule(
     name="not-readable",
     severity=Severity.WARNING,
@@ -121,7 +130,7 @@ NOT_READABLE = Rule(
 )
 RULES = (
     *(TAKEN_OVER, KEPT_GONE, SHARED, TOO_SLOW, DEVICE_ARCHITECTURE, LITE_THING, NUCLEUS_VERSION),
-    *(ROLE_MISSING, ROLE_TRUST, ROLE_RIGHTS, NOT_READABLE),
+    *(ROLE_MISSING, ROLE_TRUST, ROLE_RIGHTS, ROLE_FULL, NOT_READABLE),
 )
 
 
@@ -206,7 +215,7 @@ def findings(
         found += _shared(clients.greengrass, target)
         found += _pace(settings, target)
         found += _devices(settings, clients.greengrass, target, wanted)
-        found += _role(settings.device_role, clients.iam, wanted)
+        found += _role(settings, clients.iam, wanted)
     return found
 
 
@@ -214,19 +223,16 @@ def _own(settings: Settings, place: Place) -> Wanted:
     """The release to come: with a hash of zeros for each that isn't known yet, as long as it."""
     bucket, zeros = settings.bucket(place), "0" * 64
     registry = f"{place.account}.dkr.ecr.{place.region}.amazonaws.com"
+    files = {name: f"{bucket}/{zeros}/{name}" for one in recipe.FILES.values() for name in one}
     planned = content(
         settings,
         dict.fromkeys(settings.architectures, f"{registry}/{settings.repository}@sha256:{zeros}"),
-        {
-            name: f"s3://{bucket}/{zeros}/{name}"
-            for files in recipe.FILES.values()
-            for name in files
-        },
+        {name: f"s3://{path}" for name, path in files.items()},
     )
     version = f"{settings.major}.999999.999999"
     return Wanted(
         architectures=settings.architectures,
-        objects=(f"arn:{place.partition}:s3:::{bucket}/{zeros}/{recipe.MODEL}",),
+        objects=tuple(f"arn:{place.partition}:s3:::{path}" for path in files.values()),
         repository=(
             f"arn:{place.partition}:ecr:{place.region}:{place.account}"
             f":repository/{settings.repository}"
@@ -414,7 +420,9 @@ def _core_devices(client: GreengrassV2Client, things: Sequence[str]) -> list[Cor
     ]
 
 
-def _role(name: str, client: IAMClient, wanted: Wanted) -> Iterator[Finding]:
+def _role(settings: Settings, client: IAMClient, wanted: Wanted) -> Iterator[Finding]:
+    name = settings.device_role
+    ours = policies.read_release(objects=wanted.objects, repository=wanted.repository)
     try:
         role = client.get_role(RoleName=name)["Role"]
     except client.exceptions.NoSuchEntityException:
@@ -433,9 +441,13 @@ def _role(name: str, client: IAMClient, wanted: Wanted) -> Iterator[Finding]:
             f" config set device-role ROLE ({_ALIAS})",
         )
     try:
-        yield from _rights(name, role["Arn"], client, wanted)
+        yield from _rights(name, role["Arn"], client, ours)
     except ClientError as error:
         yield _withheld(f"the rights of role {name}", error)
+    try:
+        yield from _room(name, client, settings.policy, ours)
+    except ClientError as error:
+        yield _withheld(f"the inline policies of role {name}", error)
 
 
 def _trusts_credentials_service(document: Any) -> bool:
@@ -457,9 +469,8 @@ def _several(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [] if value is None else [value]
 
 
-def _rights(name: str, arn: str, client: IAMClient, wanted: Wanted) -> Iterator[Finding]:
+def _rights(name: str, arn: str, client: IAMClient, ours: Mapping[str, Any]) -> Iterator[Finding]:
     """Ask IAM what the role may do once it has our policy: boundaries and denials count."""
-    ours = policies.read_release(objects=wanted.objects, repository=wanted.repository)
     simulator = client.get_paginator("simulate_principal_policy")
     for statement in ours["Statement"]:
         pages = simulator.paginate(
@@ -468,7 +479,12 @@ def _rights(name: str, arn: str, client: IAMClient, wanted: Wanted) -> Iterator[
             ResourceArns=_several(statement["Resource"]),
             PolicyInputList=[json.dumps(ours)],
         )
-        for result in (one for page in pages for one in page["EvaluationResults"]):
+        decided = {  # one resource stands for all of which IAM says the same
+            (one["EvalActionName"], one["EvalDecision"]): one
+            for page in pages
+            for one in page["EvaluationResults"]
+        }
+        for result in decided.values():
             where = f"{name} ({result['EvalActionName']}: {result['EvalDecision']})"
             if result["EvalDecision"] == "allowed":
                 continue
@@ -477,6 +493,30 @@ def _rights(name: str, arn: str, client: IAMClient, wanted: Wanted) -> Iterator[
                 yield Finding(rule=NOT_READABLE, where=where, fix=fix)
             else:
                 yield Finding(rule=ROLE_RIGHTS, where=where, fix=_lift(result))
+
+
+def _room(name: str, client: IAMClient, policy: str, ours: Mapping[str, Any]) -> Iterator[Finding]:
+    """Count the role's inline policies as they will be, ours in place of its old one."""
+    pages = client.get_paginator("list_role_policies").paginate(RoleName=name)
+    sizes = {
+        one: _size(client.get_role_policy(RoleName=name, PolicyName=one)["PolicyDocument"])
+        for page in pages
+        for one in page["PolicyNames"]
+        if one != policy
+    } | {policy: _size(ours)}
+    if (total := sum(sizes.values())) > _MOST_INLINE:
+        listed = ", ".join(f"{one} {size:,}" for one, size in sorted(sizes.items()))
+        yield Finding(
+            rule=ROLE_FULL,
+            where=f"{name} ({total:,} with ours: {listed})",
+            fix="destroy a stack that isn't needed any more, or give these devices a role of their"
+            f" own: pulumi config set device-role ROLE ({_ALIAS})",
+        )
+
+
+def _size(document: Any) -> int:
+    """White space doesn't count."""
+    return len(json.dumps(document, separators=(",", ":"), ensure_ascii=False))
 
 
 def _lift(result: Mapping[str, Any]) -> str:

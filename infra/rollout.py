@@ -36,10 +36,9 @@ class Rollout(pulumi.ComponentResource):
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         super().__init__("edge:rollout:Rollout", name, None, opts)
-        policy = f"{settings.project}-{settings.stack}"
         rights = aws.iam.RolePolicy(
             f"{name}-rights",
-            name=policy,
+            name=settings.policy,
             role=settings.device_role,
             policy=pulumi.Output.json_dumps(
                 pulumi.Output.all(objects=release.objects, repository=release.repository_arn).apply(
@@ -107,7 +106,7 @@ class Rollout(pulumi.ComponentResource):
                 "deployment": deployment.deployment_id,
                 "components": release.components,  # known at preview, as the registered ones aren't
                 "role": settings.device_role,
-                "policy": policy,
+                "policy": settings.policy,
                 "quorum": settings.quorum,
             },
             opts=pulumi.ResourceOptions(parent=self),

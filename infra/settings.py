@@ -226,6 +226,11 @@ class Settings:
     def repository(self) -> str:
         return f"{self.project}/{self.stack}"
 
+    @property
+    def policy(self) -> str:
+        """The inline policy of the device's role; a stack has one."""
+        return f"{self.project}-{self.stack}"
+
     def bucket(self, place: Place) -> str:
         return self._bucket_of(self.stack, place)
 

@@ -353,6 +353,14 @@ class Account:
         trust = json.dumps(self.roles[RoleName])  # which boto3 reads
         return {"Role": {"Arn": arn, "AssumeRolePolicyDocument": trust}}
 
+    def _list_role_policies(self, *, RoleName: str, Marker: str = "") -> dict[str, Any]:
+        page = _page(
+            "PolicyNames", [one for role, one in self.policies if role == RoleName], Marker
+        )
+        if token := page.pop("nextToken", None):
+            page |= {"IsTruncated": True, "Marker": token}
+        return page
+
     def _get_role_policy(self, *, RoleName: str, PolicyName: str) -> dict[str, Any]:
         if (RoleName, PolicyName) not in self.policies:
             raise Refused("NoSuchEntity")

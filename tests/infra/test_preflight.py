@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from infra import portable, preflight, recipe
+from infra import policies, portable, preflight, recipe
 from infra.clients import Clients
 from infra.findings import Finding, Severity
 from infra.settings import Misconfigured, Place
@@ -406,10 +407,44 @@ def test_every_right_that_a_device_needs_is_asked_for(account: Account, clients:
     }
 
 
-@pytest.mark.parametrize("operation", ["GetRole", "SimulatePrincipalPolicy"])
+def fill(account: Account, *stacks: str) -> int:
+    """Each of these stacks gives the role what this program gives it; the size of one's policy."""
+    for stack in stacks:
+        settings = load(config_of(None, thing="press-1"), stack)
+        wanted = preflight.Wanted.of(settings, PLACE)
+        account.policies[DEVICE_ROLE, settings.policy] = policies.read_release(
+            objects=wanted.objects, repository=wanted.repository
+        )
+    return len(json.dumps(account.policies[DEVICE_ROLE, settings.policy], separators=(",", ":")))
+
+
+def test_a_role_without_room_for_one_more_stack_is_said_before_iam_refuses_it(
+    account: Account, clients: Clients
+) -> None:
+    each = fill(account, *(f"line-{number:02}" for number in range(10)))
+    assert each * 10 <= 10_240 < each * 11, "docs/core-device.md says ten"
+    found = the_one(findings(clients, stack="line-10"))
+    assert found.rule is preflight.ROLE_FULL
+    assert found.where.startswith(f"{DEVICE_ROLE} ({each * 11:,} with ours: edge-inference-line-00")
+    assert "pulumi config set device-role" in found.fix
+    assert findings(clients, stack="line-09") == [], "its own policy is replaced"
+
+
+def test_a_role_may_be_full_to_the_last_character(account: Account, clients: Clients) -> None:
+    ours = fill(account, "dev")
+    account.policies[DEVICE_ROLE, "theirs"] = {"Id": "é" * (10_240 - ours - len('{"Id":""}'))}
+    assert findings(clients) == [], "white space isn't counted, and a letter is one character"
+    account.policies[DEVICE_ROLE, "theirs"]["Id"] += "é"
+    assert the_one(findings(clients)).rule is preflight.ROLE_FULL
+
+
+@pytest.mark.parametrize(
+    "operation", ["GetRole", "SimulatePrincipalPolicy", "ListRolePolicies", "GetRolePolicy"]
+)
 def test_what_may_not_be_read_is_a_warning_and_no_refusal(
     account: Account, clients: Clients, operation: str
 ) -> None:
+    fill(account, "other")
     account.denied = {operation}
     found = the_one(findings(clients))
     assert (found.rule, found.rule.severity) == (preflight.NOT_READABLE, Severity.WARNING)
@@ -517,6 +552,7 @@ def test_the_number_of_requests_does_not_grow_with_the_release(
 ) -> None:
     settings = load(config_of(None, thing="press-1", architectures=["amd64", "aarch64"]))
     target = Target.find(settings, clients)
+    fill(account, "dev")  # which is replaced, and not read
     account.asked.clear()
     preflight.findings(settings, PLACE, clients, target)
     assert [operation for operation, _ in account.asked] == [
@@ -524,6 +560,7 @@ def test_the_number_of_requests_does_not_grow_with_the_release(
         "GetCoreDevice",
         "GetRole",
         *["SimulatePrincipalPolicy"] * 3,  # objects, image, registry token
+        "ListRolePolicies",
     ]
 
 

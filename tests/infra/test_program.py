@@ -14,12 +14,12 @@ from typing import Any, cast
 import pulumi
 import pytest
 
-from infra import policies
+from infra import policies, preflight
 from infra.recipe import CHECK, CONSUMER, RECIPES, SERVICE
-from infra.settings import Misconfigured
+from infra.settings import Misconfigured, Place
 from tests.infra.engine import AS_REGISTERED, DIGEST, Engine, Registered
 from tests.infra.fakes import ACCOUNT, REGION, THING_ARN, Account, Device, spec
-from tests.infra.pulumi_yaml import ROOT, config_of
+from tests.infra.pulumi_yaml import ROOT, config_of, load
 
 BOTH = ["amd64", "aarch64"]
 ENDS = ("residue", "nobody-follows")  # of a stack: everything is between them
@@ -423,6 +423,15 @@ def test_no_right_outlives_the_release_it_was_for(deployed: Engine) -> None:
     statements = json.loads(deployed.one("RolePolicy").inputs["policy"])["Statement"]
     readable = {arn for one in statements if one["Sid"] == "Artifacts" for arn in one["Resource"]}
     assert len(readable) == len(files(deployed)), "these objects, no others"
+
+
+def test_the_preflight_measures_the_policy_that_is_written(deployed: Engine) -> None:
+    place = Place(account=ACCOUNT, region=REGION, partition="aws", profile=None)
+    wanted = preflight.Wanted.of(load(config_of(None, thing="press-1")), place)
+    ours = policies.read_release(objects=wanted.objects, repository=wanted.repository)
+    assert len(json.dumps(ours)) == len(deployed.one("RolePolicy").inputs["policy"]), (
+        "a role would be full in the middle of the update"
+    )
 
 
 def test_a_device_forgets_an_older_version_s_rights(deployed: Engine) -> None:
