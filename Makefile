@@ -66,9 +66,9 @@ deploy: $(STAMP)  ## pulumi up without questions: make deploy STACK=dev
 drift: $(STAMP)  ## fail where the account isn't what the tree says: make drift [STACK=dev]
 	@$(THERE) pulumi preview --stack $(or $(STACK),local) --non-interactive --refresh --expect-no-changes
 
-images:  ## build the device's images, for each engine and architecture: make images [BUILD_IMAGE=] [RUNTIME_IMAGE=]
+images: $(STAMP)  ## build the device's images, for each engine and architecture: make images [BUILD_IMAGE=] [RUNTIME_IMAGE=]
 	@for build in "linux/amd64 evaluator" "linux/arm64 evaluator" "linux/amd64 xgboost" "linux/arm64 xgboost"; do \
-	  set -- $$build; DOCKER_BUILDKIT=1 docker build --platform $$1 --target $$2 --quiet $(foreach base,BUILD_IMAGE RUNTIME_IMAGE,$(if $($(base)),--build-arg $(base)=$($(base)))) edge || exit 1; done
+	  set -- $$build; $(BIN)/python -m greenhouse.toolchain.build --platform $$1 --target $$2 --quiet $(foreach base,BUILD_IMAGE RUNTIME_IMAGE,$(if $($(base)),--build-arg $(base)=$($(base)))) edge || exit 1; done
 
 ci-roles: $(STAMP)  ## the workflows' roles as a template: make ci-roles REPOSITORY=owner/name ACCOUNT= STATE_BUCKET= STATE_KEY=
 	@$(BIN)/python -m fleet ci roles --repository $(REPOSITORY) --account $(ACCOUNT) --state-bucket $(STATE_BUCKET) --state-key $(STATE_KEY)

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -248,3 +249,28 @@ def test_an_architecture_without_pinned_wheels_is_refused_by_name(tools: Toolcha
     ]
     said = docker("build", "--platform=linux/riscv64", *bases, EDGE, check=False)
     assert "not for riscv64" in said
+
+
+def test_make_images_builds_each_though_the_first_docker_on_path_can_t(
+    tools: Toolchain, tmp_path: Path
+) -> None:
+    assert tools.path
+    first = tmp_path / "docker"
+    first.write_text("#!/bin/sh\n[ $1 = --version ] && echo Docker version 28.2.2\n")
+    first.chmod(0o755)
+    path = os.pathsep.join([str(tmp_path), os.environ["PATH"]])
+    bases = ["BUILD_IMAGE=greenhouse/build:bookworm", "RUNTIME_IMAGE=scratch"]
+    here = Path(sys.executable).parent
+    done = subprocess.run(
+        ["make", "--silent", "--old-file=.venv/.installed", f"BIN={here}", "images", *bases],
+        cwd=EDGE.parent,
+        env={**os.environ, "PATH": path},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    built = done.stdout.split()
+    shown = docker("image", "inspect", "--format={{.Architecture}}", *built).split()
+    docker("image", "rm", *built, check=False)
+    assert sorted(shown) == sorted([*ELF_MACHINES] * len(Engine))
+    assert len(set(built)) == len(built), "each engine's is another"

@@ -1,0 +1,23 @@
+"""By what `make images` builds, whatever docker is first on PATH."""
+
+from __future__ import annotations
+
+import pytest
+
+from greenhouse.toolchain import bases, build
+from tests.greenhouse.toolchain.machine import Machine
+from tests.greenhouse.toolchain.test_docker import client
+
+
+@pytest.mark.usefixtures("engine")
+@pytest.mark.parametrize("named", [True, False])
+def test_greenhouse_s_bases_are_there_before_a_build_that_names_one(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, named: bool
+) -> None:
+    prepared = []
+    monkeypatch.setattr(build, "prepare_bases", lambda docker, _: prepared.append(docker))
+    builder = machine.tool("docker", client("20.10.24"))
+    arguments = ["--build-arg", f"BUILD_IMAGE={bases.BUILD.tag}"] if named else []
+    found = build.prepare_build([*arguments, "edge"], machine.progress)
+    assert found.client == builder
+    assert prepared == ([found] if named else []), "else it would need Debian, or a registry"
