@@ -92,6 +92,13 @@ TOO_SLOW = Rule(
     reason="the update would be red before AWS has told enough devices of the release",
     source="AWS IoT Jobs, maximumPerMinute",
 )
+CHECK_TOO_LATE = Rule(
+    name="check-too-late",
+    severity=Severity.WARNING,
+    bites=Bites.BOTH,
+    reason="where answers are wrong, the update is red before the check on the device says so",
+    source="Pulumi.yaml, check-timeout and rollout-timeout",
+)
 ROLE_MISSING = Rule(
     name="role-missing",
     severity=Severity.ERROR,
@@ -129,7 +136,8 @@ NOT_READABLE = Rule(
     source="IAM, Greengrass",
 )
 RULES = (
-    *(TAKEN_OVER, KEPT_GONE, SHARED, TOO_SLOW, DEVICE_ARCHITECTURE, LITE_THING, NUCLEUS_VERSION),
+    *(TAKEN_OVER, KEPT_GONE, SHARED, TOO_SLOW, CHECK_TOO_LATE),
+    *(DEVICE_ARCHITECTURE, LITE_THING, NUCLEUS_VERSION),
     *(ROLE_MISSING, ROLE_TRUST, ROLE_RIGHTS, ROLE_FULL, NOT_READABLE),
 )
 
@@ -214,6 +222,7 @@ def findings(
         found += _kept(settings, place, clients.greengrass, target)
         found += _shared(clients.greengrass, target)
         found += _pace(settings, target)
+        found += _patience(settings, wanted)
         found += _devices(settings, clients.greengrass, target, wanted)
         found += _role(settings, clients.iam, wanted)
     return found
@@ -346,6 +355,18 @@ def _pace(settings: Settings, target: Target) -> Iterator[Finding]:
             where=f"{needed} devices at {rate} a minute",
             fix=f"the last hears of it after {last} s: pulumi config set rollout-timeout"
             f" {last + 900}, or a higher devices-per-minute",
+        )
+
+
+def _patience(settings: Settings, wanted: Wanted) -> Iterator[Finding]:
+    """A check that succeeds is quick, so no refusal; another stack's check has its own patience."""
+    if wanted.recipes and settings.check_timeout >= settings.rollout_timeout:
+        yield Finding(
+            rule=CHECK_TOO_LATE,
+            where=f"check-timeout {settings.check_timeout}, rollout-timeout"
+            f" {settings.rollout_timeout}",
+            fix=f"pulumi config set rollout-timeout {settings.check_timeout + 900}, or a lower"
+            " check-timeout",
         )
 
 

@@ -176,8 +176,8 @@ def test_other_targets_that_may_not_be_read_are_a_warning(
         ({"devices_per_minute": 1, "rollout_timeout": 120}, 120),
         ({"devices_per_minute": 1, "rollout_timeout": 121}, None),
         ({"devices_per_minute": 1, "rollout_timeout": 120, "quorum": 60}, None),
-        ({"devices_per_minute": 3, "rollout_timeout": 10}, None),
-        ({"rollout_timeout": 10}, None),
+        ({"devices_per_minute": 3, "rollout_timeout": 10, "check_timeout": 9}, None),
+        ({"rollout_timeout": 10, "check_timeout": 9}, None),
     ],
 )
 def test_a_rate_at_which_the_update_ends_before_the_last_device_begins_is_refused(
@@ -191,6 +191,24 @@ def test_a_rate_at_which_the_update_ends_before_the_last_device_begins_is_refuse
         assert the_one(found).rule is preflight.TOO_SLOW
         assert f"after {seconds} s" in the_one(found).fix
         assert f"rollout-timeout {seconds + 900}" in the_one(found).fix
+
+
+def test_a_check_that_may_outlast_the_update_is_a_warning(clients: Clients) -> None:
+    found = the_one(findings(clients, check_timeout=120, rollout_timeout=120))
+    assert (found.rule, found.where) == (
+        preflight.CHECK_TOO_LATE,
+        "check-timeout 120, rollout-timeout 120",
+    )
+    assert "pulumi config set rollout-timeout 1020" in found.fix
+    assert findings(clients, check_timeout=119, rollout_timeout=120) == []
+
+
+def test_the_patience_of_another_stack_s_check_is_not_this_one_s_to_mend(
+    account: Account, clients: Clients
+) -> None:
+    account.devices["press-1"].architecture = "aarch64"
+    values = {"check_timeout": 120, "rollout_timeout": 120}
+    assert findings(clients, release_from="dev", stack="b", upstream=UPSTREAM, **values) == []
 
 
 # Devices
