@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pulumi
@@ -18,8 +19,10 @@ from infra.clients import Clients
 from infra.destroy import Remembered
 from infra.followers import also_deployed
 from infra.leftovers import unless_gone
+from infra.seen import Seen, look, reasons
 from infra.settings import PROJECT_TAG, STACK_TAG
 from infra.target import (
+    FAILED,
     another_stack,
     deployments,
     execution,
@@ -30,6 +33,7 @@ from infra.target import (
     things_of,
     without,
 )
+from infra.uploads import last_words
 from infra.waiting import Clock, RolloutFailed, plain_failure
 
 if TYPE_CHECKING:
@@ -76,10 +80,11 @@ def uninstall(
 
     Then all deployments go that have this stack's name, whether Pulumi's state knows them or a
     killed or red update left them. `devices` were there at the last update; who joined since is
-    waited for as well, and a device whose record was deleted is gone for good. May be run again
-    after it was interrupted. Where another stack of this program has taken the target over, the
-    components there are that stack's, and stay; so do those that another target deploys to the same
-    device, which runs what all of its targets name.
+    waited for as well, and a device whose record was deleted is gone for good; one where the
+    deployment without ours has failed is waited for no longer. May be run again after it was
+    interrupted. Where another stack of this program has taken the target over, the components there
+    are that stack's, and stay; so do those that another target deploys to the same device, which
+    runs what all of its targets name.
     """
     client = clients.greengrass
     is_there = _is_there(clients, target)
@@ -99,17 +104,23 @@ def uninstall(
         )["deploymentId"]
     said: dict[str, str] = {}
     while devices:
-        left = []
+        left, hope = [], False
         for device in devices:
-            clean, now = _look(client, device, target, ours, leaving if device in members else "")
+            reached = leaving if device in members else ""
+            clean, failed, now = _look(client, device, target, ours, reached)
             if said.get(device) != now:
                 said[device] = now
                 say(f"{device} {now}")
+                failed = False  # what it has may be shown a moment after how its deployment went
             if not clean:
                 left.append(device)
+                hope |= device in members and not failed
         devices = left
-        if devices and (members.isdisjoint(devices) or not clock.tick()):
-            raise RolloutFailed(_stuck(devices, members, target, name, clock.seconds))
+        if devices and not (hope and clock.tick()):
+            kept = {component: spec["componentVersion"] for component, spec in others.items()}
+            seen = [look(client, one, leaving, kept) for one in devices if one in members]
+            lost = [one for one in devices if one not in members]
+            raise RolloutFailed(_stuck(clients, seen, lost, target, name, clock.seconds))
     for deployment in deployments(client, target):
         id_, called = deployment["deploymentId"], deployment.get("deploymentName", "")
         if is_own(name, called) and not (id_ == leaving and others and is_there):
@@ -133,34 +144,50 @@ def _is_there(clients: Clients, target: str) -> bool:
 
 def _look(
     client: GreengrassV2Client, device: str, target: str, ours: AbstractSet[str], leaving: str
-) -> tuple[bool, str]:
-    """Whether a device is clean, and that in words.
+) -> tuple[bool, bool, str]:
+    """Whether a device is clean, whether it won't be by this deployment, and both in words.
 
     It is once the deployment without ours has ended there: before that it may be installing yet
     what it doesn't show. Not so where none is on its way (`leaving` is empty).
     """
+    status = execution(client, device, leaving)[0] if leaving else ""
     there = ours & installed(client, device).keys()
     elsewhere = also_deployed(client, device, target) if there else {}
     if left := there - elsewhere.keys():
-        return False, f"still has {', '.join(sorted(left))}"
-    if leaving:
-        status, _, _ = execution(client, device, leaving)
-        if status in _UNDER_WAY:
-            return False, f"has not uninstalled yet ({status})"
+        failed = status in FAILED
+        why = f": the deployment without them is {status}" if failed else ""
+        return False, failed, f"still has {', '.join(sorted(left))}{why}"
+    if status in _UNDER_WAY:
+        return False, False, f"has not uninstalled yet ({status})"
     if there:
         targets = sorted({elsewhere[one] for one in there})
-        return True, f"keeps {', '.join(sorted(there))}, which {', '.join(targets)} deploys too"
-    return True, "is clean"
+        return (
+            True,
+            False,
+            f"keeps {', '.join(sorted(there))}, which {', '.join(targets)} deploys too",
+        )
+    return True, False, "is clean"
 
 
 def _stuck(
-    devices: Sequence[str], members: AbstractSet[str], target: str, name: str, seconds: float
+    clients: Clients,
+    seen: Sequence[Seen],
+    lost: Sequence[str],
+    target: str,
+    name: str,
+    seconds: float,
 ) -> str:
-    """Why these devices aren't clean, and what to type."""
-    off = [one for one in devices if one in members]
-    lost = [one for one in devices if one not in members]
+    """Why these devices aren't clean, and what to type; `lost` are those that none reaches."""
+    failed = [one for one in seen if one.status in FAILED]
+    off = [one.device for one in seen if one not in failed]
     where = target.rpartition(":")[2]
     lines = []
+    if failed:
+        told = reasons(clients.greengrass, failed, name, partial(last_words, clients))
+        lines.append(
+            f"the deployment to {where} that takes ours off has failed:\n{told}\nMend what it"
+            " names, then pulumi destroy again, which deploys it anew."
+        )
     if off:
         lines.append(
             f"{', '.join(off)} did not uninstall within {seconds:.0f} s. Start the device, then"
@@ -176,4 +203,4 @@ def _stuck(
         "If a device is gone for good: make abandon-device DEVICE=NAME"
         f" STACK={name.partition('/')[2]}, then pulumi destroy again"
     )
-    return " ".join(lines)
+    return "\n".join(lines)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -72,10 +73,12 @@ class Destroy:
         self._account, self._clients = account, clients
         self.target, self.devices = THING_ARN, ["press-1"]
         self.said: list[str] = []
+        self.events: list[Callable[[], object]] = []  # before they obey
         self.obedient = True
 
     def run(self, killed_after: int | None = None) -> None:
-        self.time = Time(*[partial(devices_obey, self._account)] * 10 if self.obedient else [])
+        obey = [partial(devices_obey, self._account)] * 10 if self.obedient else []
+        self.time = Time(*self.events, *obey)
         killed = None if killed_after is None else len(self._account.asked) + killed_after
         self._account.killed_at = killed
         uninstall(
@@ -208,6 +211,75 @@ def test_a_device_that_does_not_obey_is_named_with_what_to_type(
     assert "pulumi destroy again" in str(failed.value)
     assert "make abandon-device DEVICE=NAME STACK=dev" in str(failed.value)
     assert NAME in left(account), "what the next destroy starts from"
+
+
+LEAVING = "00000004-of-without-edge-inference-dev"  # once there was a release
+
+
+def failing(account: Account, status: str) -> dict[str, Any]:
+    """What the device says of the deployment without ours, which it went back from."""
+    details = {
+        "reason": "FAILED_ROLLBACK_COMPLETE: com.other is BROKEN",
+        "statusDetails": {"errorStack": ["DEPLOYMENT_FAILURE", "COMPONENT_BROKEN"]},
+    }
+    account.devices["press-1"].deploys(LEAVING, status, **details)
+    return details
+
+
+@pytest.mark.parametrize("status", ["FAILED", "REJECTED", "TIMED_OUT", "CANCELED"])
+def test_a_device_where_the_uninstall_failed_is_told_of_with_its_reason_and_soon(
+    account: Account, destroy: Destroy, status: str
+) -> None:
+    released(account, OTHERS)
+    failing(account, status)
+    destroy.obedient = False
+    with pytest.raises(RolloutFailed) as failed:
+        destroy.run()
+    said = str(failed.value)
+    assert "the deployment to thing/press-1 that takes ours off has failed:" in said
+    assert f"press-1: deployment {status}: FAILED_ROLLBACK_COMPLETE: com.other is BROKEN" in said
+    assert "DEPLOYMENT_FAILURE > COMPONENT_BROKEN" in said
+    assert "/greengrass/v2/logs/com.other.log" in said, "whose log says more"
+    assert "then pulumi destroy again, which deploys it anew" in said
+    assert "Start the device" not in said, "it is on"
+    assert destroy.time.passed < 2, "it can't change any more"
+    devices = account.devices["press-1"]
+    devices.executions.clear()
+    destroy.obedient = True
+    destroy.run()
+    assert devices.installed == OTHER, "as the message says"
+
+
+def test_what_a_device_shows_a_moment_after_it_failed_counts(
+    account: Account, destroy: Destroy
+) -> None:
+    """Of a deployment that another's component made fail, where the device doesn't go back."""
+    released(account, OTHERS)
+    failing(account, "FAILED")
+    destroy.run()
+    assert account.devices["press-1"].installed == OTHER
+
+
+@pytest.mark.parametrize("late", ["press-2 is clean", "press-2 did not uninstall within 60 s"])
+def test_the_others_of_a_group_are_waited_for_although_one_failed(
+    account: Account, destroy: Destroy, late: str
+) -> None:
+    account.devices["press-2"] = Device(installed=dict(GOOD))
+    account.devices["press-1"].installed = dict(GOOD)
+    account.groups = {"presses": ["press-1", "press-2"]}
+    account.deploy(GROUP, NAME, OURS)
+    leaving = "00000002-of-without-edge-inference-dev"
+    account.devices["press-1"].deploys(leaving, "FAILED", reason="no room left")
+
+    def uninstalls() -> None:
+        account.devices["press-2"].installed = {}
+        account.devices["press-2"].deploys(leaving, "SUCCEEDED")
+
+    destroy.target, destroy.devices, destroy.obedient = GROUP, ["press-1", "press-2"], False
+    destroy.events = [*[lambda: None] * 3, *([uninstalls] if "clean" in late else [])]
+    with pytest.raises(RolloutFailed, match="press-1: deployment FAILED: no room left") as failed:
+        destroy.run()
+    assert late in "\n".join([*destroy.said, str(failed.value)])
 
 
 def test_a_device_that_is_gone_for_good_is_not_waited_for(
