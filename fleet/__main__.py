@@ -148,20 +148,20 @@ def logs(
 
 
 def _find_device(name: str | None, stack: str | None) -> tuple[Clients, Device]:
-    asked = places(stack)
-    _say(asked.skipped)
+    found, skipped = places(stack).ask(lambda one: (one, observe(one, project(), stack)))
+    _say(skipped)
     there = {
         device.name: (clients, device)
-        for clients in asked.clients
-        for target in observe(clients, project(), stack).targets
+        for clients, fleet in found
+        for target in fleet.targets
         for device in target.devices
     }
     if name is None and len(there) == 1:
         return next(iter(there.values()))
     if name not in there:
-        found = ", ".join(sorted(there)) or "none"
+        names = ", ".join(sorted(there)) or "none"
         raise NoStack(
-            f"{name or 'which one'}? This project's stacks deploy to: {found}."
+            f"{name or 'which one'}? This project's stacks deploy to: {names}."
             " make logs DEVICE=NAME"
         )
     return there[name]

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import boto3
 import yaml
+from botocore.exceptions import BotoCoreError, ClientError
 
 from infra.clients import Clients
 
 ROOT = Path(__file__).resolve().parent.parent
+_T = TypeVar("_T")
 
 
 class NoStack(Exception):
-    """A stack or a region that isn't there; the message says what to type."""
+    """A stack or a region that isn't there or can't be asked; the message says what to do."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,8 +71,21 @@ class Places:
     """Where the stacks deploy to: each region and profile once, with clients that are kept."""
 
     stack: str | None  # the only one that counts
-    clients: tuple[Clients, ...]
+    clients: Mapping[Clients, tuple[str, ...]]  # with the stacks that deploy there
     skipped: tuple[str, ...]  # for each stack that can't be asked, why and what to type
+
+    def ask(self, question: Callable[[Clients], _T]) -> tuple[list[_T], tuple[str, ...]]:
+        """What each place answers, and whom nobody can ask; raises NoStack where no place does."""
+        answers, skipped = [], [*self.skipped]
+        for clients, names in self.clients.items():
+            try:
+                answers.append(question(clients))
+            except (ClientError, BotoCoreError) as error:
+                of = f"stack{'s' if len(names) > 1 else ''} {', '.join(names)}"
+                skipped.append(f"{of} can't be asked in {clients.region}: {error}")
+        if not answers:
+            raise NoStack("\n".join(skipped))
+        return answers, tuple(skipped)
 
 
 def stacks(root: Path = ROOT) -> tuple[Stack, ...]:
@@ -81,7 +96,7 @@ def stacks(root: Path = ROOT) -> tuple[Stack, ...]:
 
 def places(stack: str | None = None, root: Path = ROOT) -> Places:
     """Those of one stack, or of all; raises NoStack where there is none to ask."""
-    found: dict[tuple[str, str | None], Clients] = {}
+    found: dict[Clients, tuple[str, ...]] = {}
     skipped = []
     for one in (Stack.read(stack, root),) if stack else stacks(root):
         try:
@@ -89,11 +104,11 @@ def places(stack: str | None = None, root: Path = ROOT) -> Places:
         except NoStack as error:
             skipped.append(str(error))
         else:
-            found[clients.region, clients.profile] = clients
+            found[clients] = (*found.get(clients, ()), one.name)
     if not found:
         raise NoStack("\n".join(skipped) or "no stack here: make new-device NAME=press-1")
-    clients_by_place = tuple(found[place] for place in sorted(found, key=str))
-    return Places(stack=stack, clients=clients_by_place, skipped=tuple(skipped))
+    by_place = {clients: found[clients] for clients in sorted(found, key=str)}
+    return Places(stack=stack, clients=by_place, skipped=tuple(skipped))
 
 
 def project(root: Path = ROOT) -> str:

@@ -36,10 +36,9 @@ class Seen:
 
 
 def look(there: Places) -> Seen:
-    """Ask AWS, and the devices' logs for their last answers; botocore's errors pass through."""
-    return Seen(
-        fleets=[_look(clients, there.stack) for clients in there.clients], skipped=there.skipped
-    )
+    """Ask AWS, and the devices' logs for their last answers; NoStack where AWS tells nothing."""
+    fleets, skipped = there.ask(lambda clients: _look(clients, there.stack))
+    return Seen(fleets=fleets, skipped=skipped)
 
 
 def _look(clients: Clients, stack: str | None) -> tuple[Fleet, Mapping[str, Answer | str]]:

@@ -21,7 +21,6 @@ from typing import Annotated
 
 import typer
 import uvicorn
-from botocore.exceptions import BotoCoreError, ClientError
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.applications import Starlette
 from starlette.datastructures import MutableHeaders
@@ -104,7 +103,7 @@ class Feed:
     def _look(self) -> Picture:
         try:
             seen = self._seen()
-        except (NoStack, ClientError, BotoCoreError) as error:
+        except NoStack as error:
             return Picture(
                 html=self._template.module.trouble(str(error)),  # type: ignore[attr-defined]
                 said="AWS can't be asked",

@@ -9,18 +9,20 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 from rich.console import Console
 from typer.testing import CliRunner
 
 import fleet.__main__ as commands
 from fleet import console, holdings, preview
-from fleet.logs import COMMAND, LOG_MANAGER
-from fleet.observe import observe
+from fleet.logs import COMMAND, LOG_MANAGER, NoLog
+from fleet.observe import observe, release_name
 from fleet.plan import Gate
 from fleet.stacks import NoStack, places
 from fleet.status import Seen, look, show
@@ -160,6 +162,42 @@ def test_a_stack_that_can_t_be_asked_is_told_and_hides_no_other(
     assert "! stack nowhere names no region" in page.getvalue()
     with pytest.raises(NoStack, match="stack nowhere names no region"):
         places("nowhere", tmp_path)
+
+
+@pytest.fixture
+def expired(fleet: Fleet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The files of two stacks; in us-east-1, where press-9's is, the credentials are too old."""
+    session = fleet.session()
+
+    def session_of(clients: Clients) -> Any:
+        if clients.region == REGION:
+            return session
+        raise ClientError({"Error": {"Code": "ExpiredTokenException"}}, "ListDeployments")
+
+    monkeypatch.setattr(Clients, "_session", property(session_of))
+    for name, region in (("dev", REGION), ("press-9", "us-east-1")):
+        config = {"config": {"aws:region": region}}
+        (tmp_path / f"Pulumi.{name}.yaml").write_text(json.dumps(config))
+    monkeypatch.setattr(commands, "places", partial(places, root=tmp_path))
+    return tmp_path
+
+
+@pytest.mark.usefixtures("expired")
+def test_a_region_that_aws_doesn_t_tell_of_is_named_with_the_reason_and_hides_no_other() -> None:
+    why = "stack press-9 can't be asked in us-east-1: An error occurred (ExpiredTokenException)"
+    shown = run("status")
+    assert f"! {why}" in shown
+    assert f"thing press-1, release {release_name(WANTED)}" in shown
+    done = CliRunner().invoke(commands.app, ["logs"])
+    assert why in " ".join(done.stderr.split()), "press-1's log is read all the same"
+    assert isinstance(done.exception, NoLog)
+
+
+@pytest.mark.usefixtures("expired")
+def test_where_aws_tells_of_none_a_status_ends_as_one_that_failed(main: Main) -> None:
+    code, shown, said = main("status", "--stack", "press-9")
+    assert (code, shown) == (1, "")
+    assert "stack press-9 can't be asked in us-east-1: An error occurred (Expired" in said
 
 
 @pytest.mark.parametrize(("options", "seen"), [(("--stack", "dev"), 1), ((), 2)])
