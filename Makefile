@@ -33,8 +33,8 @@ start: $(STAMP)  ## start greenhouse (cloud, providers, device) without deployin
 plan: $(STAMP)  ## what an update does to each device: make plan [STACK=dev] [DESTROY=1] [PREVIEW=file] [FAIL_ON=removed,rights]
 	@$(THERE) $(BIN)/python -m fleet plan --stack $(or $(STACK),local) $(if $(DESTROY),--destroy) $(if $(PREVIEW),--preview $(PREVIEW)) $(if $(FAIL_ON),--fail-on $(FAIL_ON))
 
-status: $(STAMP)  ## devices, health, releases, last answers, drift: make status [STACK=dev] [WATCH=1] [JSON=1]
-	@$(THERE) $(BIN)/python -m fleet status $(if $(STACK),--stack $(STACK)) $(if $(WATCH),--watch) $(if $(JSON),--json)
+status: $(STAMP)  ## devices, health, releases, last answers, drift: make status [STACK=dev] [WATCH=1] [JSON=1] [FAIL=1]
+	@$(THERE) $(BIN)/python -m fleet status $(if $(STACK),--stack $(STACK)) $(if $(WATCH),--watch) $(if $(JSON),--json) $(if $(FAIL),--fail)
 
 console: $(STAMP)  ## the same in a browser, live: make console [STACK=dev] [PORT=8321]
 	@$(THERE) $(BIN)/python -m fleet console $(if $(STACK),--stack $(STACK)) $(if $(PORT),--port $(PORT))

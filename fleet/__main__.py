@@ -94,25 +94,33 @@ def status(
     stack: Annotated[str | None, typer.Option(help="Only this stack.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
     watch: Annotated[bool, typer.Option(help="Look again and again; Ctrl-C ends it.")] = False,
+    fail: Annotated[
+        bool, typer.Option("--fail", help=f"Exit {GATE_CLOSED} where anything needs a look.")
+    ] = False,
 ) -> None:
     """Devices, health, releases, component states, last answers, and who deployed."""
+    if watch and (as_json or fail):
+        raise typer.BadParameter("--watch has no end, at which --json or --fail would look")
     there = places(stack)
+    if watch:
+        with suppress(KeyboardInterrupt):
+            if console.is_terminal:
+                with Live(console=console, auto_refresh=False, screen=True) as live:
+                    _watch(there, partial(live.update, refresh=True))
+            _watch(there, console.print)
+        return
+    seen = look(there)
     if as_json:
-        seen = look(there)
         shown = [
             {**fleet.json(), "answers": {name: _plain(one) for name, one in answers.items()}}
             for fleet, answers in seen.fleets
         ]
         sys.stdout.write(json.dumps(shown, indent=2) + "\n")
         _say(seen.skipped)
-    elif watch:
-        with suppress(KeyboardInterrupt):
-            if console.is_terminal:
-                with Live(console=console, auto_refresh=False, screen=True) as live:
-                    _watch(there, partial(live.update, refresh=True))
-            _watch(there, console.print)
     else:
-        console.print(show(look(there)))
+        console.print(show(seen))
+    if fail and not seen.well:
+        raise typer.Exit(GATE_CLOSED)
 
 
 def _watch(there: Places, put: Callable[[RenderableType], object]) -> Never:

@@ -32,6 +32,7 @@ LINES = 200
 LOG_MANAGER = "aws.greengrass.LogManager"
 _JSON = json.JSONDecoder()
 _PATIENCE_SECONDS = 20
+UNANSWERED = "no answer in its log"
 
 
 class NoLog(Exception):
@@ -83,7 +84,7 @@ def answered(clients: Clients, device: Device) -> Answer | str:
     if not any(one.name == CONSUMER for one in device.components):
         return f"{CONSUMER} isn't there"
     try:
-        return last_answer(tail(clients, device, CONSUMER)) or "no answer in its log"
+        return last_answer(tail(clients, device, CONSUMER)) or UNANSWERED
     except NoLog:
         return "its log can't be read from here (make logs DEVICE=… says why)"
     except (ClientError, BotoCoreError) as error:  # no right to it, or too many asked at once

@@ -12,7 +12,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from fleet.logs import Answer, answered
+from fleet.logs import UNANSWERED, Answer, answered
 from fleet.observe import Device, Fleet, Target, observe
 from fleet.stacks import Places, project
 from infra.clients import Clients
@@ -23,7 +23,8 @@ _EACH_LISTED = 8  # devices of a target
 _AT_ONCE = 16  # logs asked at the same time
 BAD = {"UNHEALTHY", "BROKEN", "ERRORED", *FAILED}
 # A nucleus, Java or Lite, reports at least once a day (periodicStatusPublishIntervalSeconds: 86400,
-# its default and, by the developer guide, its minimum); one such report may get lost.
+# its default and, by the developer guide, its minimum); one such report may get lost. A consumer
+# asks once a day at least, too.
 _QUIET = timedelta(days=2)
 
 
@@ -33,6 +34,17 @@ class Seen:
 
     fleets: Sequence[tuple[Fleet, Mapping[str, Answer | str]]]
     skipped: Sequence[str] = ()
+
+    @property
+    def well(self) -> bool:
+        """Whether everybody could be asked, and nothing needs a look."""
+        return not self.skipped and all(
+            not target.drift
+            and not (target.latest and target.latest.status in BAD)
+            and all(well(one, answers[one.name], fleet.seen) for one in target.devices)
+            for fleet, answers in self.fleets
+            for target in fleet.targets
+        )
 
 
 def look(there: Places) -> Seen:
@@ -54,11 +66,18 @@ def silence(device: Device, now: datetime) -> str:
     return f"silent for {_ago(device.heard, now)}" if now - device.heard > _QUIET else ""
 
 
-def well(device: Device, now: datetime) -> bool:
-    """Whether there is nothing to look at: not silent, no drift, no bad state or deployment."""
+def unheard(answer: Answer | str, now: datetime) -> str:
+    """That its consumer has had no answer for too long; empty also where nobody can tell."""
+    if isinstance(answer, str):
+        return answer if answer == UNANSWERED else ""
+    return f"no answer for {_ago(answer.at, now)}" if now - answer.at > _QUIET else ""
+
+
+def well(device: Device, answer: Answer | str, now: datetime) -> bool:
+    """Whether there is nothing to look at: it reports and answers, without drift or a bad state."""
     states = {device.health, *(one.state for one in device.components)}
     states |= {one.status for one in device.timeline[:1]}
-    return not (silence(device, now) or device.drift or states & BAD)
+    return not (silence(device, now) or unheard(answer, now) or device.drift or states & BAD)
 
 
 def show(seen: Seen) -> RenderableType:
@@ -73,7 +92,7 @@ def _fleet(fleet: Fleet, answers: Mapping[str, Answer | str]) -> RenderableType:
     parts: list[RenderableType] = []
     for target in fleet.targets:
         parts += [_heading(target), *_failures(target), *_drift(target)]
-        listed = _listed(target, fleet.seen)
+        listed = _listed(target, answers, fleet.seen)
         parts.append(_table(listed, fleet.seen))
         parts += [_answer(one.name, answers, fleet.seen) for one in listed]
         if alike := len(target.devices) - len(listed):
@@ -114,12 +133,16 @@ def _drift(target: Target) -> list[RenderableType]:
     return [Text(f"  ! {line}", style="yellow") for line in lines]
 
 
-def _listed(target: Target, now: datetime) -> Sequence[Device]:
+def _listed(target: Target, answers: Mapping[str, Answer | str], now: datetime) -> Sequence[Device]:
     """Of many devices, those that need a look: not well, or without the target's release."""
     if len(target.devices) <= _EACH_LISTED:
         return target.devices
     wanted = target.latest.release if target.latest else ""
-    return [one for one in target.devices if not well(one, now) or one.release != wanted]
+    return [
+        one
+        for one in target.devices
+        if not well(one, answers[one.name], now) or one.release != wanted
+    ]
 
 
 def _table(devices: Sequence[Device], now: datetime) -> Table:
@@ -143,11 +166,13 @@ def _table(devices: Sequence[Device], now: datetime) -> Table:
 
 def _answer(device: str, answers: Mapping[str, Answer | str], now: datetime) -> Text:
     found = answers[device]
+    style = "red" if unheard(found, now) else "dim" if isinstance(found, str) else ""
     if isinstance(found, str):
-        return Text(f"{device}'s last answer: {found}", style="dim")
+        return Text(f"{device}'s last answer: {found}", style=style)
     return Text(
         f"{device} answered {_ago(found.at, now)} ago: {found.rows} rows in"
-        f" {found.milliseconds:.1f} ms, model {found.model}"
+        f" {found.milliseconds:.1f} ms, model {found.model}",
+        style=style,
     )
 
 

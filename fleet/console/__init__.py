@@ -12,7 +12,7 @@ import json
 import sys
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -35,7 +35,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from fleet.logs import Answer
 from fleet.observe import Device, Fleet
 from fleet.stacks import NoStack, places
-from fleet.status import BAD, GOOD, Seen, look, silence, well
+from fleet.status import BAD, GOOD, Seen, look, silence, unheard, well
 
 HERE = Path(__file__).parent
 HOST = "127.0.0.1"
@@ -113,7 +113,7 @@ class Feed:
                 for device in target.devices:
                     self._remember((fleet.region, target.stack, device.name), answers[device.name])
         html = self._template.module.fleets(  # type: ignore[attr-defined]
-            seen, self._answers, SHOWN, GOOD, BAD, sparkline, apart, silence
+            seen, self._answers, SHOWN, GOOD, BAD, sparkline, apart, silence, unheard
         )
         return Picture(html=str(html), said=self._news(fleet for fleet, _ in seen.fleets))
 
@@ -142,10 +142,15 @@ class Feed:
         return news
 
 
-def apart(devices: Iterable[Device], now: datetime) -> tuple[list[Device], list[Device]]:
+def apart(
+    devices: Iterable[Device], answers: Mapping[str, Answer | str], now: datetime
+) -> tuple[list[Device], list[Device]]:
     """Those to look at, and those that are well."""
-    every = sorted(devices, key=lambda one: one.name)
-    return [one for one in every if not well(one, now)], [one for one in every if well(one, now)]
+    wrong: list[Device] = []
+    fine: list[Device] = []
+    for one in sorted(devices, key=lambda one: one.name):
+        (fine if well(one, answers[one.name], now) else wrong).append(one)
+    return wrong, fine
 
 
 def sparkline(answers: Iterable[Answer]) -> str:

@@ -24,7 +24,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.support.wait import WebDriverWait
 
 from fleet.console import Feed, application, sparkline
-from fleet.logs import Answer
+from fleet.logs import UNANSWERED, Answer
 from fleet.observe import Fleet, Target
 from fleet.stacks import NoStack
 from fleet.status import Seen
@@ -240,6 +240,19 @@ def test_a_device_that_is_silent_is_one_to_look_at_however_well_it_was(watched: 
     page = html(watched)
     assert "silent for 20 d</span>, HEALTHY before" in page
     assert page.index("press-01") < page.index("press-00"), "what needs a look comes first"
+    assert page.count("<details") == 1
+
+
+def test_a_device_without_an_answer_for_days_is_one_to_look_at(watched: Watched) -> None:
+    watched.becomes_a_fleet(3)
+    last = watched.answers["press-02"]
+    assert isinstance(last, Answer)
+    watched.answers["press-01"] = UNANSWERED
+    watched.answers["press-02"] = replace(last, at=AT - timedelta(days=3))
+    page = html(watched)
+    assert 'bad">no answer in its log</span>' in page
+    assert 'bad">no answer for 3 d</span>, 5 rows' in page
+    assert page.index("press-02") < page.index("press-00"), "what needs a look comes first"
     assert page.count("<details") == 1
 
 

@@ -188,6 +188,7 @@ def test_a_region_that_aws_doesn_t_tell_of_is_named_with_the_reason_and_hides_no
     shown = run("status")
     assert f"! {why}" in shown
     assert f"thing press-1, release {release_name(WANTED)}" in shown
+    assert CliRunner().invoke(commands.app, ["status", "--fail"]).exit_code == 3
     done = CliRunner().invoke(commands.app, ["logs"])
     assert why in " ".join(done.stderr.split()), "press-1's log is read all the same"
     assert isinstance(done.exception, NoLog)
@@ -317,6 +318,76 @@ def recorded(monkeypatch: pytest.MonkeyPatch) -> None:
         return recording.targets, recording.holdings
 
     monkeypatch.setattr(holdings, "look", look)
+
+
+def fails(account: Fleet) -> None:
+    account.devices["press-1"].executions.clear()
+    account.sends(NAME, OURS, "FAILED")
+
+
+def cancels_a_group_s(account: Fleet) -> None:
+    account.groups = {"presses": []}
+    account.deploy(THING_ARN.replace("thing/press-1", "thinggroup/presses"), NAME, OURS)
+    account.deployments[-1] |= {"creationTimestamp": AT, "deploymentStatus": "CANCELED"}
+
+
+@pytest.mark.parametrize(
+    "ails",
+    [
+        pytest.param(
+            lambda there: vars(there.devices["press-1"]).update(status="UNHEALTHY"), id="unhealthy"
+        ),
+        pytest.param(
+            lambda there: there.heard.update({"press-1": AT - timedelta(days=3)}), id="silent"
+        ),
+        pytest.param(
+            lambda there: there.devices["press-1"].installed.update(
+                {SERVICE: (WANTED[SERVICE], "BROKEN")}
+            ),
+            id="broken",
+        ),
+        pytest.param(lambda there: there.devices["press-1"].installed.pop(CHECK), id="drift"),
+        pytest.param(lambda there: there.sends("by hand", OURS, "COMPLETED"), id="replaced"),
+        pytest.param(fails, id="failed"),
+        pytest.param(cancels_a_group_s, id="a group's deployment was cancelled"),
+    ],
+)
+def test_what_needs_a_look_is_an_exit_code_of_its_own(
+    fleet: Fleet, ails: Callable[[Fleet], object]
+) -> None:
+    run("status", "--fail")
+    ails(fleet)
+    for options in ((), ("--json",)):
+        done = CliRunner().invoke(commands.app, ["status", "--fail", *options])
+        assert done.exit_code == 3, done.output
+        assert "press-1" in done.stdout, "who looks why sees all of it"
+
+
+@pytest.mark.parametrize(
+    ("said", "code"),
+    [
+        pytest.param(timedelta(hours=30), 0, id="a consumer asks once a day at least"),
+        pytest.param(timedelta(days=3), 3, id="no answer for days"),
+        pytest.param("started", 3, id="no answer at all"),
+        pytest.param(None, 0, id="a log that can't be read from here"),
+    ],
+)
+@pytest.mark.usefixtures("fleet")
+def test_a_device_that_answers_no_more_needs_a_look(
+    said: timedelta | str | None, code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if isinstance(said, timedelta):
+        at = (datetime.now(UTC) - said).isoformat()
+        said = json.dumps({"event": "answer", "time": at, "rows": 1, "ms": 1.5, "model": "abc"})
+    if said:
+        (tmp_path / "log").write_text(said)
+        monkeypatch.setenv(COMMAND, f"cat {tmp_path}/log")
+    done = CliRunner().invoke(commands.app, ["status", "--fail"])
+    assert done.exit_code == code, done.output
+
+
+def test_a_watch_has_no_end_to_fail_at() -> None:
+    assert CliRunner().invoke(commands.app, ["status", "--watch", "--fail"]).exit_code == 2
 
 
 @pytest.mark.usefixtures("recorded")

@@ -114,6 +114,22 @@ def test_a_running_up_is_never_cancelled_and_only_the_environment_deploys() -> N
     assert "publishers" in jobs("up.yml")["followers"]["needs"], "the canary first"
 
 
+def test_a_device_that_needs_a_look_is_red_and_hides_no_drift_of_the_account() -> None:
+    steps = jobs("drift.yml")["drift"]["steps"]
+    [status] = [one for one in steps if one.get("run") == "make status"]
+    [drift] = [one for one in steps if one.get("run") == "make drift"]
+    assert drift["if"] == "!cancelled()"
+    shown = subprocess.run(
+        ["make", "--dry-run", "status"],
+        cwd=ROOT,
+        env={**os.environ, **status["env"]},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "fleet status --fail" in " ".join(shown.stdout.split())
+
+
 @every_workflow
 def test_a_stack_s_red_job_cancels_no_other_s(name: str) -> None:
     """GitHub's default kills the rest of a matrix: an up half-way, its state locked."""
