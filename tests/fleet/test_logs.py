@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from fleet.logs import COMMAND, LINES, LOG_MANAGER, NoLog, answered, last_answer, tail
+from fleet.logs import COMMAND, EXAMPLE, LINES, LOG_MANAGER, NoLog, answered, last_answer, tail
 from fleet.observe import Component, Device
+from fleet.stacks import ROOT
 from infra.clients import Clients
 from infra.recipe import CONSUMER, SERVICE
 from infra.uploads import log_group
@@ -89,6 +90,10 @@ def test_a_command_that_is_none_is_told_with_what_it_may_name(
     monkeypatch.setenv(COMMAND, command)
     with pytest.raises(NoLog, match=r"no command with {device}, {component} and {lines} in it"):
         tail(NOBODY, device(), SERVICE)
+
+
+def test_who_sets_up_a_device_is_told_of_the_command_as_who_misses_a_log_is() -> None:
+    assert f"\n    export {COMMAND}='{EXAMPLE}'\n" in (ROOT / "docs/core-device.md").read_text()
 
 
 def test_a_log_without_an_answer_has_none() -> None:
