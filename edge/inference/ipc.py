@@ -55,9 +55,10 @@ REPLY_SECONDS = 10.0  # Lite holds a publisher up for 3 s when a subscriber does
 PAUSES = (0.1, 0.2, 0.4, 0.8, 1.6, 3.2)  # s between attempts in a row; then the line is lost
 STEADY_SECONDS = 10.0  # a connection that held that long, or was of use, earns all attempts again
 CLOSE_SECONDS = 0.4
-# A request in base64, and room for what is around it. Parsing an event of 11 MB took 29 MB more, in
-# a container of 64 MiB. awscrt's own part stays: messages of 13 MiB pass one after the other, the
-# second of 17, near its own bound, ends in exit 137 (2026-11-27).
+# A request in base64, and room for what is around it. Parsing an event of 11 MB took 29 MB more.
+# awscrt's own part stays: it keeps a buffer as long as the longest event, and hands on a copy. An
+# event of its own bound, 24 MiB, makes 79 MiB of the service's 23: a container of 64 MiB ended in
+# exit 137 at the second of 21, one of 72 didn't, and 96 is the default (2026-11-27).
 MAX_EVENT = 2 * MAX_REQUEST
 
 _SERVICE_MODEL = "aws.greengrass#"

@@ -34,7 +34,7 @@ ANSWER_TOPIC = "local/result"
 MAX_MESSAGE = 7_000
 MAX_ROWS = MAX_MESSAGE // len("0.5, ")  # more can't be answered, however short the numbers
 # The Java nucleus carries 24 MiB. JSON of empty objects takes 25 times its size once parsed, and
-# the container has 64 MiB. Whoever takes requests refuses longer ones unread.
+# the container has 96 MiB. Whoever takes requests refuses longer ones unread.
 MAX_REQUEST = 256 * 1024
 MAX_ID = 128
 MAX_NAMES = 200  # characters of feature names in a refusal, which has to fit into a message, too

@@ -50,7 +50,7 @@ Send = Callable[[bytes, Sent], None]  # tells later what became of the answer
 
 WINDOW = 64
 BACKLOG = 1024  # requests; at 2,000 a second the last one waits half a second
-BACKLOG_BYTES = 4 * 2**20  # of requests: the container has 64 MiB
+BACKLOG_BYTES = 4 * 2**20  # of requests: the container has 96 MiB
 REFUSAL_BYTES = 4 * 2**20  # of waiting refusals, some 200 bytes each
 HOLD_SECONDS = 0.005  # of the SDK's thread: ten requests arrive meanwhile, and fit into its socket
 OVERHEAD_BYTES = 500  # what a request costs beside its length, in bytes of a longer one

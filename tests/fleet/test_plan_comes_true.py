@@ -240,7 +240,7 @@ def edit_the_code(place: Place) -> None:
     [
         pytest.param(cut_the_model, {SERVICE, CHECK}, id="a new model"),
         pytest.param(put_the_model_back, {SERVICE, CHECK}, id="back to the old model"),
-        pytest.param(lambda place: place.configure(memory=80), set(RECIPES), id="more memory"),
+        pytest.param(lambda place: place.configure(memory=112), set(RECIPES), id="more memory"),
         pytest.param(
             lambda place: place.configure(consumer_interval=2),
             {CONSUMER, CHECK},

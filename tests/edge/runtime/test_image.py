@@ -16,7 +16,11 @@ from uuid import uuid4
 import pytest
 
 from greenhouse.toolchain import Toolchain
+from inference.protocol import ANSWER_TOPIC, REQUEST_TOPIC, encode_request
 from inference.settings import Engine
+from tests.bench.client import Client
+from tests.edge.runtime.messages import LARGEST
+from tests.infra.pulumi_yaml import declared
 
 pytestmark = pytest.mark.docker
 
@@ -26,7 +30,7 @@ SAMPLES = EDGE / "consumer/samples.json"
 CONSUMER = EDGE / "consumer/consumer.py"
 RESTRICTIONS = (
     *("--network=none", "--read-only", "--cap-drop=ALL", "--security-opt=no-new-privileges"),
-    *("--user=65532:65532", "--memory=64m", "--pids-limit=64"),
+    *("--user=65532:65532", f"--memory={declared()['memory']['default']}m", "--pids-limit=64"),
 )
 IPC = ("SVCUID", "AWS_GG_NUCLEUS_DOMAIN_SOCKET_FILEPATH_FOR_COMPONENT", "AWS_IOT_THING_NAME")
 ELF_MACHINES = {"amd64": 62, "arm64": 183}
@@ -148,6 +152,24 @@ def test_service_check_and_consumer_meet_in_containers_of_one_image(
     for name in (service, consumer):
         docker("stop", "--time", 10, name)
         assert containers.exit_code(name) == 0, "137 would be SIGKILL: SIGTERM was not heard"
+
+
+def test_no_message_that_a_nucleus_carries_ends_the_service(
+    containers: Containers, nucleus: Any, engine: Engine
+) -> None:
+    serve = ["serve", "--model", f"/artifacts/{MODEL.name}", "--engine", engine]
+    service = containers.run("com.ml.xgboost", serve, [MODEL])
+    containers.until(service, "ready")
+    token = nucleus.environment("com.ml.asker")["SVCUID"]
+    client = Client(nucleus.socket, token, ANSWER_TOPIC)
+    sample = json.loads(SAMPLES.read_text())[:1]
+    heard: list[dict[str, Any]] = []
+    for message in (*[LARGEST] * 3, encode_request("after", sample)):
+        client.publish(REQUEST_TOPIC, message)
+        heard += map(json.loads, client.received(20))  # of a service that was killed, none
+    client.close()
+    assert [reply["error"]["code"] for reply in heard[:-1]] == ["too-large"] * 3
+    assert heard[-1].keys() == {"id", "predictions", "model"}
 
 
 def test_nothing_but_python_can_be_run(image: str) -> None:
