@@ -14,7 +14,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from importlib import resources
 from itertools import pairwise
-from typing import Any
+from typing import Any, Never
 
 import pytest
 import uvicorn
@@ -89,17 +89,24 @@ class Watched:
         )
 
 
+def no_browser(why: str) -> Never:
+    """A person goes on without; where CI is true, as on GitHub, nobody would see it."""
+    if os.environ.get("CI") == "true":
+        pytest.fail(why)
+    pytest.skip(why)
+
+
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Chrome]:
     if shutil.which("chromedriver") is None or shutil.which("chromium") is None:
         if os.geteuid():
-            pytest.skip(
+            no_browser(
                 "no Chromium here, and only root installs it: apt-get install chromium-driver"
             )
         try:
             install("chromium", "chromium-driver", "fonts-dejavu-core")
         except ToolchainFailed as error:
-            pytest.skip(f"Chromium can't be installed: {error}")
+            no_browser(f"Chromium can't be installed: {error}")
     options = ChromeOptions()
     options.binary_location = str(shutil.which("chromium"))
     for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage"):
@@ -168,6 +175,14 @@ def text(browser: Chrome, selector: str) -> str:
     """In one step: what is found first may be replaced before it is read."""
     script = "return document.querySelector(arguments[0]).innerText"
     return str(browser.execute_script(script, selector))
+
+
+@pytest.mark.parametrize(("ci", "end"), [("true", pytest.fail), ("", pytest.skip)])
+def test_ci_is_red_without_a_browser(monkeypatch: pytest.MonkeyPatch, ci: str, end: Any) -> None:
+    monkeypatch.setenv("CI", ci)
+    with pytest.raises((pytest.fail.Exception, pytest.skip.Exception)) as ended:
+        no_browser("no Chromium here")
+    assert ended.type is end.Exception
 
 
 def test_the_page_shows_what_the_devices_run(page: Chrome, watched: Watched) -> None:
