@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from infra import versions
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     )
 
 LOCAL = "LOCAL"  # what the API names as the source of a deployment made on the device itself
+TOLD = 8  # of a device's deployments, the newest: those whose releases are asked
 _AT_ONCE = 8  # devices asked at the same time; AWS throttles reads at 50 a second and account
 
 
@@ -60,6 +62,7 @@ class Execution:
     errors: tuple[str, ...]
     created: datetime
     modified: datetime
+    release: str = ""  # that it brought, empty where it can't be told
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,7 +104,7 @@ class Deployment:
 
     @property
     def release(self) -> str:
-        return release_name({name: one for name, one in self.components.items() if name in RECIPES})
+        return _release_among(self.components)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -187,6 +190,11 @@ def release_name(components: Mapping[str, str]) -> str:
     return versions.release_name(components) if set(components) == set(RECIPES) else ""
 
 
+def _release_among(components: Mapping[str, str]) -> str:
+    """The release that a deployment has, whatever of others is in it."""
+    return release_name({name: one for name, one in components.items() if name in RECIPES})
+
+
 def _target(
     clients: Clients, project: str, stack: str, arn: str, listed: DeploymentTypeDef | None
 ) -> Target:
@@ -256,10 +264,10 @@ def _device(
     components = tuple(
         sorted((_component(one, wanted) for one in installed), key=lambda one: one.name)
     )
+    sent.sort(key=lambda one: one["creationTimestamp"], reverse=True)
     timeline = tuple(
-        sorted(
-            (_execution(project, one) for one in sent), key=lambda one: one.created, reverse=True
-        )
+        _execution(project, one, _release(greengrass, one["deploymentId"]) if at < TOLD else "")
+        for at, one in enumerate(sent)
     )
     return Device(
         name=thing,
@@ -287,7 +295,17 @@ def _component(one: InstalledComponentTypeDef, wanted: Mapping[str, str]) -> Com
     )
 
 
-def _execution(project: str, one: EffectiveDeploymentTypeDef) -> Execution:
+@lru_cache(maxsize=10_000)
+def _release(greengrass: GreengrassV2Client, deployment: str) -> str:
+    """What it brought, which never changes; empty also where it was deleted."""
+    try:
+        found = greengrass.get_deployment(deploymentId=deployment).get("components", {})
+    except greengrass.exceptions.ResourceNotFoundException:
+        return ""
+    return _release_among({name: spec["componentVersion"] for name, spec in found.items()})
+
+
+def _execution(project: str, one: EffectiveDeploymentTypeDef, release: str) -> Execution:
     return Execution(
         deployment=one["deploymentId"],
         name=one["deploymentName"],
@@ -298,6 +316,7 @@ def _execution(project: str, one: EffectiveDeploymentTypeDef) -> Execution:
         errors=tuple(one.get("statusDetails", {}).get("errorStack", [])),
         created=one["creationTimestamp"],
         modified=one["modifiedTimestamp"],
+        release=release,
     )
 
 

@@ -33,14 +33,13 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from fleet.logs import Answer
-from fleet.observe import Device, Fleet
+from fleet.observe import TOLD, Device, Fleet
 from fleet.stacks import NoStack, places
 from fleet.status import BAD, GOOD, Seen, look, silence, unheard, well
 
 HERE = Path(__file__).parent
 HOST = "127.0.0.1"
 KEPT = 60  # answers of a device whose latency is drawn
-SHOWN = 8  # deployments of a device in its timeline
 _EVERY_SECONDS = 5.0
 
 _HEADERS = {
@@ -113,7 +112,7 @@ class Feed:
                 for device in target.devices:
                     self._remember((fleet.region, target.stack, device.name), answers[device.name])
         html = self._template.module.fleets(  # type: ignore[attr-defined]
-            seen, self._answers, SHOWN, GOOD, BAD, sparkline, apart, silence, unheard
+            seen, self._answers, TOLD, GOOD, BAD, sparkline, apart, silence, unheard
         )
         return Picture(html=str(html), said=self._news(fleet for fleet, _ in seen.fleets))
 

@@ -267,6 +267,25 @@ def test_a_deployment_that_failed_says_why_and_that_something_else_runs(fleet: F
     )
 
 
+def test_a_deployment_has_the_name_of_the_release_that_it_brought(fleet: Fleet) -> None:
+    newer = {**OURS, SERVICE: spec("2.0.0"), "com.site.log": spec("1.0.0")}
+    fleet.sends(f"{NAME} (after 1a2b)", newer, "COMPLETED")
+    fleet.sends("by hand", {SERVICE: spec("9.9.9")}, "COMPLETED")
+    del fleet.deployments[0]
+    clients = Clients(region=REGION, profile=None)
+
+    def releases() -> list[str]:
+        [target] = observe(clients, "edge-inference").targets
+        return [one.release for one in target.devices[0].timeline]
+
+    brought = ["", release_name({**WANTED, SERVICE: "2.0.0"}), ""]
+    assert releases() == brought
+    asked = len(fleet.asked)
+    assert releases() == brought
+    again = [operation for operation, _ in fleet.asked[asked:]]
+    assert again.count("GetDeployment") == 1, "the target's latest: what one brought stays"
+
+
 def test_programs_read_devices_states_drift_and_answers(fleet: Fleet) -> None:
     theirs = fleet.sends("by hand", {SERVICE: spec("9.9.9")}, "IN_PROGRESS")
     [region] = json.loads(run("status", "--json"))
