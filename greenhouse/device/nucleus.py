@@ -61,6 +61,7 @@ class Nucleus:
         self.state = load(folders.state)
         self._running: Mapping[str, Installed] = self.state.components
         self._listed: Sequence[Mapping[str, Any]] = ()
+        self._begun = ""  # the deployment that was begun last
         self._news = asyncio.Event()
         self._ending = threading.Event()
         self.faults = Faults(folders.root)
@@ -97,6 +98,7 @@ class Nucleus:
             architecture=attributes["architecture"],
             components=self.components,
             state=lambda: self.state,
+            deploying=lambda: self._deploying,
             delivered=self._delivered,
         )
 
@@ -106,7 +108,7 @@ class Nucleus:
         await self._broker.start()
         plans = await asyncio.to_thread(self._deployer.plans, self.state.components)
         self.components.apply(plans)
-        self._reporter.changed()
+        self._reporter.tell_all()
         self._cloud.follow(self._from_thread(asyncio.get_running_loop()))
         tasks = [
             asyncio.create_task(self._reporter.run(), name="reports"),
@@ -147,9 +149,15 @@ class Nucleus:
                 and self.state.handled.get(one["targetArn"]) != one["deploymentId"]
             ]
             if new:
+                self._begun = new[0]["deploymentId"]
                 await self._deployer.deploy(new[0])
             else:
                 await self._news.wait()
+
+    @property
+    def _deploying(self) -> bool:
+        """From a deployment's receipt until its outcome is kept."""
+        return self._begun not in ("", *self.state.handled.values())
 
     def _component_changed(self, component: Life) -> None:
         if component.state in _STEPS:
@@ -157,9 +165,13 @@ class Nucleus:
         self._reporter.changed(component)
 
     def keep(self, state: DeviceState) -> None:
+        deploying = self._deploying
         self.state = state
         save(self._settings.folders.state, state)
-        self._reporter.changed()
+        if deploying and not self._deploying:
+            self._reporter.tell_all()
+        else:
+            self._reporter.outcomes_changed()
 
     def run_with(self, installed: Mapping[str, Installed]) -> None:
         self._running = installed

@@ -1,17 +1,16 @@
 """What the device tells the cloud of itself: core, components, deployments.
 
-Reports are collected for a moment and sent again until the cloud has them. An error is reported
-however soon its component runs again (aws-greengrass-nucleus, FleetStatusService: "always report
-status on errored state"). A deployment's outcome is in the device's state until then, so that a
-device killed in between still reports it.
+Not every change is news: each flavour tells some (aws-greengrass-nucleus FleetStatusService,
+aws-greengrass-lite ggdeploymentd-5). All components are told of at the launch, at the end of a
+deployment, and once the cloud can be reached again. A deployment's outcome is in the device's
+state until the cloud has it, so that a device killed in between still reports it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
-from collections.abc import Set as AbstractSet
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from greenhouse.device.cloud import Cloud, Rejected
@@ -22,7 +21,6 @@ from greenhouse.device.state import DeviceState, Outcome
 
 log = logging.getLogger(__name__)
 
-COLLECT_SECONDS = 0.1
 RETRY_SECONDS = 1.0
 MAX_TEXT = 1000  # LifecycleStateDetails and Reason have no more
 
@@ -30,7 +28,7 @@ _UNREPORTED = (State.UNINSTALLING, State.UNINSTALLED)  # not in the API's enum
 
 
 class Reporter:
-    """Sends the newest picture whenever something has changed."""
+    """Sends the flavour's news in their order, and outcomes with the newest of them."""
 
     def __init__(
         self,
@@ -40,73 +38,86 @@ class Reporter:
         architecture: str,
         components: Components,
         state: Callable[[], DeviceState],
+        deploying: Callable[[], bool],
         delivered: Callable[[Sequence[Outcome]], None],
     ) -> None:
         self._cloud, self._flavour, self._architecture = cloud, flavour, architecture
         self._components, self._state, self._delivered = components, state, delivered
+        self._deploying = deploying
+        self._news: list[dict[str, Any]] = []
+        self._told: Mapping[str, Any] = {}  # components by name, as they were last told of
         self._dirty = asyncio.Event()
-        self._errored: set[str] = set()  # components, since the last report
 
-    def changed(self, component: Life | None = None) -> None:
-        if component and component.state is State.ERRORED:
-            self._errored.add(component.plan.name)
+    def outcomes_changed(self) -> None:
+        """There may be outcomes in the device's state to report."""
         self._dirty.set()
+
+    def tell_all(self) -> None:
+        """Tell how all components are now."""
+        self._tell(self._now())
+
+    def changed(self, component: Life) -> None:
+        """A component came to another state: while a deployment goes on, it alone is told of."""
+        deploying = self._deploying()
+        settled = all(one.settled for one in self._components)
+        if self._flavour.tells(component.state, deploying=deploying, settled=settled):
+            now, name = self._now(), component.plan.name
+            self._tell({**self._told, name: now[name]} if deploying else now)
 
     async def run(self) -> None:
         """Report for as long as the device lives."""
         while True:
             await self._dirty.wait()
-            await asyncio.sleep(COLLECT_SECONDS)
             await self.send()
 
     async def send(self) -> None:
         """Report now what there is to report."""
         self._dirty.clear()
+        news, self._news = self._news or [{}], []
         outcomes = self._state().outcomes
-        errored, self._errored = self._errored, set()
-        try:
-            await asyncio.to_thread(self._cloud.report, self._body(outcomes, errored))
-        except Rejected as error:
-            log.warning("the cloud won't have the report: %s", error)
-        except OSError as error:
-            log.warning("not reported, still trying: %s", error)
-            self._errored |= errored
-            self._dirty.set()
-            await asyncio.sleep(RETRY_SECONDS)
-            return
+        deployments = [self._flavour.report_deployment(_effective(one)) for one in outcomes]
+        for report in (*news[:-1], {**news[-1], "effectiveDeployments": deployments}):
+            try:
+                await asyncio.to_thread(self._cloud.report, report)
+            except Rejected as error:
+                log.warning("the cloud won't have the report: %s", error)
+            except OSError as error:
+                log.warning("not reported, still trying: %s", error)
+                await asyncio.sleep(RETRY_SECONDS)
+                self._news.clear()
+                self.tell_all()
+                return
         self._delivered(outcomes)
-        if errored:  # what has become of them since
-            self._dirty.set()
 
-    def _body(self, outcomes: Sequence[Outcome], errored: AbstractSet[str]) -> dict[str, Any]:
+    def _tell(self, components: Mapping[str, Any]) -> None:
         broken = any(component.state is State.BROKEN for component in self._components)
-        return {
-            "core": {
-                "platform": "linux",
-                "architecture": self._architecture,
-                "coreVersion": self._flavour.version,
-                "runtime": self._flavour.runtime,
-                "status": "UNHEALTHY" if broken else "HEALTHY",
-            },
-            "components": self._components_now(errored),
-            "effectiveDeployments": [
-                self._flavour.report_deployment(_effective(outcome)) for outcome in outcomes
-            ],
-        }
+        self._told = components
+        self._news.append(
+            {
+                "core": {
+                    "platform": "linux",
+                    "architecture": self._architecture,
+                    "coreVersion": self._flavour.version,
+                    "runtime": self._flavour.runtime,
+                    "status": "UNHEALTHY" if broken else "HEALTHY",
+                },
+                "components": list(components.values()),
+            }
+        )
+        self._dirty.set()
 
-    def _components_now(self, errored: AbstractSet[str]) -> list[dict[str, Any]]:
+    def _now(self) -> dict[str, Any]:
         state = self._state()
-        listed = []
+        listed = {}
         for component in self._components:
             if component.state in _UNREPORTED:
                 continue
             name = component.plan.name
-            recovers = name in errored and component.state is not State.BROKEN
             installed = state.components.get(name)
             one: dict[str, Any] = {
                 "componentName": name,
                 "componentVersion": component.plan.version,
-                "lifecycleState": (State.ERRORED if recovers else component.state).value,
+                "lifecycleState": component.state.value,
                 "isRoot": name in state.roots,
             }
             if installed:
@@ -114,7 +125,7 @@ class Reporter:
             if component.trouble:
                 one["lifecycleStatusCodes"] = [component.trouble.code]
                 one["lifecycleStateDetails"] = component.trouble.detail[:MAX_TEXT]
-            listed.append(self._flavour.report_component(one))
+            listed[name] = self._flavour.report_component(one)
         return listed
 
 

@@ -93,6 +93,10 @@ class Flavour(ABC):
     ) -> Connection:
         """The device's end of one IPC connection."""
 
+    @abstractmethod
+    def tells(self, state: State, *, deploying: bool, settled: bool) -> bool:
+        """Whether the cloud is told that a component came to a state; `settled` says of all."""
+
     def report_component(self, known: dict[str, Any]) -> dict[str, Any]:
         """What of a component the cloud is told."""
         return known

@@ -87,3 +87,9 @@ class Java(Flavour):
         return plans.keys()
 
     connection = staticmethod(connect_java)
+
+    def tells(self, state: State, *, deploying: bool, settled: bool) -> bool:
+        """Errors always; outside deployments what is given up, and when all are at rest again."""
+        if deploying:
+            return state is State.ERRORED
+        return settled or state in (State.ERRORED, State.BROKEN)

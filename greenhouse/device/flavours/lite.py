@@ -155,6 +155,10 @@ class Lite(Flavour):
 
     connection = staticmethod(connect_lite)
 
+    def tells(self, state: State, *, deploying: bool, settled: bool) -> bool:  # noqa: ARG002
+        """Every change, but those that a deployment brings: its end tells of them."""
+        return not deploying
+
     def report_component(self, known: dict[str, Any]) -> dict[str, Any]:
         """Every component is a root, none says why it is in its state (fleet_status_service.c)."""
         told = {key: value for key, value in known.items() if not key.startswith("lifecycleStat")}

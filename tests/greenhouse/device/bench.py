@@ -99,7 +99,7 @@ class FakeCloud:
 
     def report(self, body: Mapping[str, Any]) -> None:
         self.reports.append(body)
-        for one in body["effectiveDeployments"]:
+        for one in body.get("effectiveDeployments", []):
             self.executions[one["deploymentId"]] = one
 
     def choose(
@@ -118,12 +118,26 @@ class FakeCloud:
     def groups(self) -> set[str] | None:
         return self.member_of
 
+    def pictures(self) -> list[Mapping[str, Any]]:
+        """The reports that tell of components, oldest first."""
+        return [report for report in self.reports if "components" in report]
+
     def installed(self) -> dict[str, tuple[str, str]]:
         """Version and state of every component, as last reported."""
-        return {
-            one["componentName"]: (one["componentVersion"], one["lifecycleState"])
-            for one in self.reports[-1]["components"]
-        }
+        return states(self.pictures()[-1])
+
+    def told(self, component: str) -> list[str]:
+        """The states that were reported of it, each change once."""
+        seen = [states(picture).get(component, ("", ""))[1] for picture in self.pictures()]
+        return [state for state, _ in itertools.groupby(seen) if state]
+
+
+def states(picture: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
+    """A report's components: their versions and states."""
+    return {
+        one["componentName"]: (one["componentVersion"], one["lifecycleState"])
+        for one in picture["components"]
+    }
 
 
 class FakeIam:

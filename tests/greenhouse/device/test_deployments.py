@@ -19,7 +19,7 @@ import psutil
 import pytest
 
 from greenhouse.device import deployments, docker, scripts
-from tests.greenhouse.device.bench import GROUP_ARN, THING_ARN, Bench, recipe
+from tests.greenhouse.device.bench import GROUP_ARN, THING_ARN, Bench, recipe, states
 
 RUN = {"run": "echo up; exec sleep 1000"}
 ALLOW_ALL = {"Effect": "Allow", "Action": "*", "Resource": "*"}
@@ -90,26 +90,41 @@ def test_a_failed_startup_brings_back_version_and_configuration(bench: Bench) ->
     run(story())
 
 
-def test_an_error_is_reported_however_soon_it_runs_again(bench: Bench) -> None:
-    """aws-greengrass-nucleus, FleetStatusService: "Always report status on errored state"."""
-    once = "test -e again && exec sleep 60; touch again; exit 1"
+def test_an_error_is_told_at_once_and_the_rest_when_all_are_at_rest(bench: Bench) -> None:
+    """aws-greengrass-nucleus, FleetStatusService.handleServiceStateChange."""
+    once = (
+        "test -e again && exec sleep 60; until test -e go; do sleep 0.02; done; touch again; exit 1"
+    )
     bench.cloud.publish(recipe("app", lifecycle={"run": once}))
 
     async def story() -> None:
         async with bench.device():
             await bench.deploy({"app": "1.0.0"})
+            (bench.folders.work("app") / "go").touch()
+            await bench.until(lambda: len(bench.cloud.told("app")) == 3, "the cloud hears of it")
+        assert bench.cloud.told("app") == ["RUNNING", "ERRORED", "RUNNING"]
 
-            def failed_and_ran() -> bool:
-                seen = [
-                    one["lifecycleState"]
-                    for report in bench.cloud.reports
-                    for one in report["components"]
-                ]
-                return "ERRORED" in seen and "RUNNING" in seen[seen.index("ERRORED") :]
+    run(story())
 
-            await bench.until(
-                failed_and_ran, "the cloud hears of the failure, and of the new start"
-            )
+
+def test_while_a_deployment_goes_on_only_what_errs_is_told_of(bench: Bench) -> None:
+    """aws-greengrass-nucleus, FleetStatusService.handleServiceStateChange."""
+    bench.cloud.publish(
+        recipe("app", lifecycle=RUN),
+        recipe("app", version="2.0.0", lifecycle=RUN),
+        recipe("bad", lifecycle={"startup": "exit 7"}),
+    )
+
+    async def story() -> None:
+        async with bench.device():
+            await bench.deploy({"app": "1.0.0"})
+            known = len(bench.cloud.pictures())
+            await bench.deploy({"app": "2.0.0", "bad": "1.0.0"}, policy="DO_NOTHING")
+            *meanwhile, end = bench.cloud.pictures()[known:]
+        assert meanwhile
+        for picture in meanwhile:
+            assert states(picture) == {"app": ("1.0.0", "RUNNING"), "bad": ("1.0.0", "ERRORED")}
+        assert states(end) == {"app": ("2.0.0", "RUNNING"), "bad": ("1.0.0", "BROKEN")}
 
     run(story())
 
@@ -120,11 +135,11 @@ def test_the_error_of_a_broken_component_is_in_the_report(bench: Bench) -> None:
     async def story() -> None:
         async with bench.device():
             await bench.deploy({"bad": "1.0.0"}, policy="DO_NOTHING")
-        (one,) = bench.cloud.reports[-1]["components"]
+        (one,) = bench.cloud.pictures()[-1]["components"]
         assert one["lifecycleState"] == "BROKEN"
         assert one["lifecycleStatusCodes"] == ["STARTUP_ERROR"]
         assert one["lifecycleStateDetails"].endswith("The startup script exited with code 7.")
-        assert bench.cloud.reports[-1]["core"]["status"] == "UNHEALTHY"
+        assert bench.cloud.pictures()[-1]["core"]["status"] == "UNHEALTHY"
 
     run(story())
 
@@ -179,12 +194,12 @@ def test_only_what_a_target_names_is_a_root(bench: Bench) -> None:
         async with bench.device():
             made = await bench.deploy({"app": "1.0.0"})
         roots = {
-            one["componentName"]: one["isRoot"] for one in bench.cloud.reports[-1]["components"]
+            one["componentName"]: one["isRoot"] for one in bench.cloud.pictures()[-1]["components"]
         }
         assert roots == {"app": True, "lib": False}
-        assert {one["lastInstallationSource"] for one in bench.cloud.reports[-1]["components"]} == {
-            made["deploymentId"]
-        }
+        assert {
+            one["lastInstallationSource"] for one in bench.cloud.pictures()[-1]["components"]
+        } == {made["deploymentId"]}
 
     run(story())
 

@@ -269,6 +269,25 @@ def test_what_is_part_of_lite_itself_is_never_resolved(bench: Bench) -> None:
     asyncio.run(story())
 
 
+def test_a_change_is_told_of_unless_a_deployment_brings_it(bench: Bench) -> None:
+    """aws-greengrass-lite v2.6.0, docs/spec/executable/ggdeploymentd.md, 5.2 and 5.3."""
+    once = (
+        "test -e again && exec sleep 60; until test -e go; do sleep 0.02; done; touch again; exit 1"
+    )
+    bench.cloud.publish(recipe("app", lifecycle={"run": once}))
+
+    async def story() -> None:
+        async with bench.device():
+            known = len(bench.cloud.pictures())
+            await bench.deploy({"app": "1.0.0"}, target=GROUP_ARN)
+            assert len(bench.cloud.pictures()) == known + 1
+            (bench.folders.work("app") / "go").touch()
+            await bench.until(lambda: len(bench.cloud.told("app")) == 3, "the cloud hears of it")
+        assert bench.cloud.told("app")[:3] == ["RUNNING", "STARTING", "RUNNING"]
+
+    asyncio.run(story())
+
+
 def test_lite_says_what_it_is_and_nothing_about_its_reasons(bench: Bench) -> None:
     bench.cloud.publish(recipe("bad", lifecycle={"startup": "exit 7"}))
 
@@ -278,10 +297,10 @@ def test_lite_says_what_it_is_and_nothing_about_its_reasons(bench: Bench) -> Non
             await bench.until(
                 lambda: bench.cloud.installed() == {"bad": ("1.0.0", "BROKEN")}, "it is broken"
             )
-        report = bench.cloud.reports[-1]
+        report = bench.cloud.pictures()[-1]
         assert report["core"]["runtime"] == "aws_nucleus_lite"
         assert report["core"]["coreVersion"] == "2.6.0"
-        (one,) = report["components"] or bench.cloud.reports[-2]["components"]
+        (one,) = report["components"]
         assert one["isRoot"]
         assert not {"lifecycleStatusCodes", "lifecycleStateDetails"} & set(one)
 
