@@ -18,6 +18,7 @@ from botocore.exceptions import ClientError
 from fleet.observe import Target, observe, observe_target
 from fleet.preview import MASKED, UNKNOWN, Preview
 from infra.clients import Clients
+from infra.followers import deployed_by
 from infra.leftovers import unless_gone
 
 Version = tuple[str, str]  # component and version
@@ -35,6 +36,7 @@ class Holdings:
     published: Mapping[Version, datetime] = field(default_factory=dict)
     objects: Mapping[str, int] = field(default_factory=dict)  # by key, which names the content
     images: Mapping[str, Mapping[str, int]] = field(default_factory=dict)  # reference → its blobs
+    elsewhere: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # see _elsewhere
     kept_objects: int = 0  # everything in the stack's bucket
     kept_images: int = 0  # every layer in its repository, once
 
@@ -62,6 +64,7 @@ def look(clients: Clients, preview: Preview, root: Path) -> tuple[tuple[Target, 
         published=published,
         objects=_stored_objects(clients, recipes.values()) | _new_objects(preview, root),
         images=_images(clients, references, preview.project),
+        elsewhere=_elsewhere(clients, targets),
         kept_objects=_bucket_bytes(clients, outputs.get("bucket", "")) if own else 0,
         kept_images=_repository_bytes(clients, outputs.get("repository", "")) if own else 0,
     )
@@ -121,6 +124,18 @@ def _targets(clients: Clients, preview: Preview) -> tuple[Target, ...]:
         observe_target(clients, preview.project, preview.stack, arn, deployed=arn == before)
         for arn in sorted(arns)
     )
+
+
+def _elsewhere(clients: Clients, targets: Sequence[Target]) -> dict[str, tuple[str, ...]]:
+    """The components that other targets of the same devices deploy, by the targets' ARNs."""
+    arns = {
+        execution.target
+        for target in targets
+        for device in target.devices
+        for execution in device.timeline
+        if execution.target != target.arn
+    }
+    return {arn: deployed_by(clients.greengrass, arn) for arn in sorted(arns)}
 
 
 def _wanted(preview: Preview) -> set[Version]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import difflib
 import statistics
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -215,6 +215,15 @@ class _Known:
         retargeted = {_architecture(one) for one in preview.of_type(":Image") if _retargeted(one)}
         self._today = {name: image for name, image in today.items() if name not in retargeted}
 
+    def elsewhere(self, target: Target, device: Device) -> dict[str, str]:
+        """The components that another target deploys to the device, too: by which."""
+        arns = {one.target for one in device.timeline} - {target.arn}
+        return {
+            name: arn.rpartition(":")[2]
+            for arn in sorted(arns)
+            for name in self._holdings.elsewhere.get(arn, ())
+        }
+
     def recipe(self, name: str, version: str) -> Mapping[str, Any] | None:
         return self._planned.get((name, version)) or self._holdings.recipes.get((name, version))
 
@@ -344,24 +353,28 @@ def _changes(
     there = {one.name: one.version for one in device.components}
     if wanted is None:
         wanted = there
-    ours = set(target.latest.components) if target.latest else set()
+    ours = {*RECIPES, *(target.latest.components if target.latest else ())}
+    elsewhere = known.elsewhere(target, device)
     found = []
     for name in {*wanted, *there}:
         now, then = there.get(name, ""), wanted.get(name, "")
-        if not then and name not in ours | set(RECIPES):
+        why: Iterable[str] = ()
+        if not then and name not in ours:
             then = now  # another target's, which this deployment doesn't touch
+        elif not then and name in elsewhere:
+            then, why = now, [f"{elsewhere[name]} deploys it, too"]
         kind = Kind.KEPT
         if now != then:
             kind = Kind.CHANGED if now and then else Kind.ADDED if then else Kind.REMOVED
+        if kind is Kind.CHANGED:
+            why = _why(name, now, then, device.architecture, known)
         found.append(
             Change(
                 kind=kind,
                 name=name,
                 now=now,
                 then=then,
-                why=tuple(_why(name, now, then, device.architecture, known))
-                if kind is Kind.CHANGED
-                else (),
+                why=tuple(why),
                 older=kind is Kind.CHANGED and known.older(name, now, then),
             )
         )

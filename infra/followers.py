@@ -102,10 +102,14 @@ def also_deployed(client: GreengrassV2Client, device: str, target: str) -> dict[
     """The components that another target deploys to the device, too: by which (thinggroup/…)."""
     found: dict[str, str] = {}
     for arn in sorted(other_targets(client, device, target)):
-        latest = latest_deployment(client, arn, ())
-        if latest and not latest.failed:
-            found |= dict.fromkeys(latest.components, arn.rpartition(":")[2])
+        found |= dict.fromkeys(deployed_by(client, arn), arn.rpartition(":")[2])
     return found
+
+
+def deployed_by(client: GreengrassV2Client, target: str) -> tuple[str, ...]:
+    """The components of the target's latest deployment; none of one that has failed."""
+    latest = latest_deployment(client, target, ())
+    return tuple(latest.components) if latest and not latest.failed else ()
 
 
 def is_there(clients: Clients, target: str) -> bool:

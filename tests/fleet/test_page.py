@@ -9,6 +9,7 @@ import pytest
 
 from fleet import comment, page, preview
 from fleet.plan import Gate
+from greenhouse.account import TENANT
 from tests.fleet.recording import FOLDER, Recording
 
 NAMES = sorted(path.stem for path in FOLDER.glob("*.json"))
@@ -73,6 +74,23 @@ def test_devices_that_fare_alike_share_a_table() -> None:
     assert text.count("| com.ml.check |") == 1
     assert "press-0000, press-0001" in text
     assert "and 1490 more" in text
+
+
+def test_what_another_target_deploys_to_the_same_device_stays_there() -> None:
+    recording = Recording.read("drift")
+    [target] = recording.targets
+    [device] = target.devices
+    arn = target.arn.replace(":thing/press-1", ":thinggroup/presses")
+    timeline = (*device.timeline, replace(device.timeline[0], target=arn))
+    both = replace(
+        recording,
+        targets=(replace(target, devices=(replace(device, timeline=timeline),)),),
+        holdings=replace(recording.holdings, elsewhere={arn: (TENANT,)}),
+    )
+    assert recording.plan().caught(Gate.REMOVED) == (TENANT,)
+    assert not both.plan().caught(Gate.REMOVED)
+    kept = f"| kept | {TENANT} | 1.0.0 | 1.0.0 | thinggroup/presses deploys it, too |"
+    assert kept in both.page()
 
 
 def test_devices_of_another_kind_have_a_table_of_their_own() -> None:

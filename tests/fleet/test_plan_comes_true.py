@@ -27,6 +27,7 @@ from greenhouse import account
 from greenhouse.device.folders import Folders
 from infra.clients import Clients
 from infra.recipe import CHECK, CONSUMER, RECIPES, SERVICE
+from infra.target import SUCCEEDED, execution
 from tests.whole.place import STACK, Place, wait_until
 
 pytestmark = pytest.mark.whole
@@ -315,6 +316,28 @@ def test_what_operators_see_of_both(place: Place) -> None:
 def test_a_destroy(place: Place, clients: Clients) -> None:
     plan = assert_comes_true(place, clients, stack=FOLLOWER, thing=f"{place.thing}-2", destroy=True)
     assert plan.caught(Gate.REMOVED) == tuple(sorted(RECIPES))
+
+
+def test_a_destroy_of_what_another_target_deploys_too(place: Place, clients: Clients) -> None:
+    place.pulumi("up", "--stack", FOLLOWER, "--yes", "--skip-preview")
+    thing = f"{place.thing}-2"
+    greengrass = account.greengrass(place.ports)
+    states = Seen.of(place, thing).states
+    by_hand = greengrass.create_deployment(
+        targetArn=account.thing_arn(place.ports, thing),
+        deploymentName="by hand",
+        components={name: {"componentVersion": states[name][0]} for name in RECIPES},
+    )["deploymentId"]
+    wait_until(
+        lambda: execution(greengrass, thing, by_hand)[0] in SUCCEEDED,
+        seconds=120,
+        why="the device hasn't taken it",
+    )
+    plan = assert_comes_true(place, clients, stack=FOLLOWER, thing=thing, destroy=True)
+    assert names(the_group(plan), Kind.KEPT) >= set(RECIPES), "a device runs what all of them name"
+    assert {change.why for change in the_group(plan).changes if change.name in RECIPES} == {
+        (f"thing/{thing} deploys it, too",)
+    }
 
 
 def test_a_stack_that_leaves_its_device(place: Place, clients: Clients) -> None:
