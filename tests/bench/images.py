@@ -26,7 +26,6 @@ from greenhouse.toolchain import bases
 from infra import recipe, versions
 from tests.bench import model
 from tests.bench.table import Row, kilobytes, megabytes
-from tests.infra.pulumi_yaml import declared
 
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 HERE = ARCHITECTURES[platform.machine()]
@@ -188,7 +187,7 @@ def _recipes(*names: str) -> int:
     content = recipe.Content(
         images={"amd64": image},
         files=recipe.Files(uris={file: f"{bucket}/{'0' * 64}/{file}" for file in files}),
-        memory=declared()["memory"]["default"],
+        memory=model.MEMORY,
         check_timeout=110,
         consumer_interval=5,
     )

@@ -19,6 +19,7 @@ ROOT = Path(__file__).parents[2]
 MODEL = ROOT / "edge" / "models" / "wine-quality.json"
 SAMPLES = ROOT / "edge" / "consumer" / "samples.json"
 INFERENCE = ROOT / "edge" / "inference"
+MEMORY = 96  # MiB of the container, as Pulumi.yaml has it; Pulumi itself is not in .venv-bench
 
 Rows = np.ndarray[Any, np.dtype[np.float32]]
 

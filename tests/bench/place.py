@@ -22,7 +22,6 @@ from infra import recipe
 from tests.bench import images, model
 from tests.bench.client import Client
 from tests.bench.nucleus import CLIENT, ECHO, ECHO_ANSWERS, ECHO_REQUESTS
-from tests.infra.pulumi_yaml import declared
 
 THING = f"bench-{os.getpid()}"
 PATIENCE = 30.0  # seconds until something that starts has answered
@@ -130,7 +129,7 @@ class Place:
         content = recipe.Content(
             images={"any": images.built()},
             files=recipe.Files(uris={recipe.MODEL: f"s3://bench/{recipe.MODEL}"}),
-            memory=declared()["memory"]["default"],
+            memory=model.MEMORY,
             check_timeout=110,
             consumer_interval=5,
         )
