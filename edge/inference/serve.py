@@ -6,11 +6,11 @@ import gc
 import signal
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 from . import log
 from .engine import load
-from .ipc import Line
 from .protocol import ANSWER_TOPIC, REQUEST_TOPIC
 from .service import Service
 from .settings import Exit, Nucleus, Serve
@@ -21,6 +21,11 @@ SUMMARY_SECONDS = 60.0  # between two lines with the stats; none where nobody as
 
 def serve(options: Serve, nucleus: Nucleus) -> Exit:
     """Until SIGTERM; raises UnusableFile and Unreachable."""
+    with ThreadPoolExecutor(1) as beside:
+        loading = beside.submit(load, options.model, options.engine)
+        from .ipc import Line  # the longest of the imports: the model is unpacked meanwhile
+    evaluator = loading.result()
+    model = evaluator.model
 
     def ready() -> None:
         log.event(
@@ -39,8 +44,6 @@ def serve(options: Serve, nucleus: Nucleus) -> Exit:
         opened=ready,
     )
     signal.signal(signal.SIGTERM, lambda *_: line.stop())
-    evaluator = load(options.model, options.engine)
-    model = evaluator.model
     service = Service(evaluator, partial(line.post, ANSWER_TOPIC))
     threading.Thread(target=_summaries, args=(service,), daemon=True).start()
     gc.freeze()  # all of this stays
