@@ -297,7 +297,7 @@ def _component(one: InstalledComponentTypeDef, wanted: Mapping[str, str]) -> Com
 
 @lru_cache(maxsize=10_000)
 def _release(greengrass: GreengrassV2Client, deployment: str) -> str:
-    """What it brought, which never changes; empty also where it was deleted."""
+    """What it brought, which never changes; empty also of one that an update has replaced."""
     try:
         found = greengrass.get_deployment(deploymentId=deployment).get("components", {})
     except greengrass.exceptions.ResourceNotFoundException:
