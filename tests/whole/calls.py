@@ -24,7 +24,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]
-_READS = ("Get", "List", "Describe", "Batchget", "BatchGet", "BatchCheck")
+_READS = ("Get", "List", "Describe", "Simulate", "Batchget", "BatchGet", "BatchCheck")
 _ID = re.compile(r"[0-9a-f]{8}-[0-9a-f-]{27}|sha256:[0-9a-f]{64}|[0-9a-f]{64}")
 _OWN = {"connection", "content-length", "transfer-encoding", "keep-alive", "date", "server"}
 
