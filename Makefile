@@ -95,7 +95,7 @@ test-whole: $(STAMP)  ## the tests that test-quick leaves out
 	@$(TESTS) -m "docker or whole"
 
 test-crashes: $(STAMP)  ## of these: whatever is killed, and wherever, the next up converges
-	@$(TESTS) tests/whole/test_crashes.py
+	@$(TESTS) tests/whole/test_crashes*.py
 
 test-sabotage: $(STAMP)  ## of these: whatever is broken on purpose, up is red with its reason
 	@$(TESTS) tests/whole/test_sabotage.py

@@ -2,27 +2,38 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Iterator
 
 import pytest
 
 from greenhouse import toolchain
-from greenhouse.home import Home
-from tests.whole.place import Place, copy_tree
+from tests.whole.calls import Calls
+from tests.whole.inventory import Inventory
+from tests.whole.place import Place, started
 
 
 @pytest.fixture(scope="module")
 def place(tools: toolchain.Toolchain, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
-    root = tmp_path_factory.mktemp("whole")
-    there = Place(
-        tree=copy_tree(root / "tree"),
-        home=Home(root / "greenhouse"),
-        thing=f"whole-{secrets.token_hex(3)}",
-        tools=tools,
-    )
-    try:
-        there.start()
+    with started(tmp_path_factory.mktemp("whole"), tools) as there:
         yield there
-    finally:
-        there.stop()
+
+
+@pytest.fixture(scope="module")
+def calls() -> Calls:
+    return Calls()
+
+
+@pytest.fixture(scope="module")
+def watched(
+    tools: toolchain.Toolchain, tmp_path_factory: pytest.TempPathFactory, calls: Calls
+) -> Iterator[Place]:
+    """A place whose calls to the account all go through `calls`."""
+    with started(tmp_path_factory.mktemp("watched"), tools, calls) as there:
+        yield there
+
+
+@pytest.fixture(scope="module")
+def before(place: Place) -> Inventory:
+    """Account and device, with the component of others running on it."""
+    place.await_tenant()
+    return Inventory.of(place)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -21,6 +22,7 @@ from greenhouse import account, engine, report, toolchain
 from greenhouse.home import PROJECT_DIR, Home, Ports, aws_environment, shell_environment
 from greenhouse.machine import start_greenhouse, stop_greenhouse
 from greenhouse.processes import Processes
+from tests.whole.calls import Calls
 
 STACK = "local"
 OURS = ("com.ml.check", "com.ml.consumer", "com.ml.xgboost")
@@ -256,3 +258,29 @@ class Place:
                 "ps", "-a", "--format", shown, "--filter", f"name=.{self.thing}$"
             ).splitlines()
         )
+
+
+@contextmanager
+def started(root: Path, tools: toolchain.Toolchain, calls: Calls | None = None) -> Iterator[Place]:
+    """A place in `root`, whose calls to the account all go through `calls`, where it is given."""
+    there = Place(
+        tree=copy_tree(root / "tree"),
+        home=Home(root / "greenhouse"),
+        thing=f"whole-{secrets.token_hex(3)}",
+        tools=tools,
+    )
+    with ExitStack() as servers:
+        if calls:
+            aws, greengrass = (
+                f"http://127.0.0.1:{servers.enter_context(calls.serving(port))}"
+                for port in (there.ports.ministack, there.ports.cloud)
+            )
+            there.env |= {
+                "AWS_ENDPOINT_URL": aws,
+                "AWS_ENDPOINT_URL_GREENGRASSV2": greengrass,
+            }
+        try:
+            there.start()
+            yield there
+        finally:
+            there.stop()
