@@ -86,3 +86,19 @@ def test_a_destroy_while_device_and_cloud_are_killed_leaves_everything_as_it_was
     after = Inventory.of(place)
     # a device killed before it has tidied up does so after its next deployment, like the nucleus
     assert replace(after, disk=before.disk) == before
+
+
+def test_a_destroy_whose_providers_are_killed_at_each_change_leaves_everything_as_it_was(
+    place: Place, calls: Calls, before: Inventory
+) -> None:
+    place.up()
+    with restarted(place):
+        died_at = killed_at_each_change(
+            place,
+            calls,
+            *DESTROY,
+            kill=lambda _run: place.signal_process("providers", signal.SIGKILL),
+        )
+    for change in ("/cancel", "DeleteRepository", "DeleteRolePolicy", "/components/", "?delete"):
+        assert any(change in one for one in died_at), f"{change} not in {died_at}"
+    assert Inventory.of(place) == before
