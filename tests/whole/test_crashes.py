@@ -6,7 +6,11 @@ account, and the device at each step of a deployment.
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
+import xgboost
 
 from greenhouse import account
 from greenhouse.faults import Faults, Step
@@ -24,6 +28,8 @@ from tests.whole.killing import (
 from tests.whole.place import OURS, STACK, Place, wait_until
 
 pytestmark = pytest.mark.whole
+
+MODEL = Path("edge/models/wine-quality.json")
 
 
 @pytest.fixture(scope="module")
@@ -69,13 +75,44 @@ def test_a_first_up_killed_at_each_change_of_the_account_is_green_in_the_end(
 
 
 def test_one_up_outlives_a_device_that_is_killed_at_each_step(place: Place) -> None:
-    place.configure(memory=70)
+    change_the_model(place)
+    change_the_image(place)
     faults = Faults(place.home.device(place.thing))
     faults.set(f"crash-at:{','.join(Step)}")
     with restarted(place):
         place.up()
         assert not faults.active(), "not reached"
     assert_it_is_there_once(place)
+
+
+def test_an_update_killed_at_each_change_of_the_account_is_green_in_the_end(
+    place: Place, calls: Calls
+) -> None:
+    """To another model, behind which the first release goes with its image."""
+    place.configure(keep_releases=2)
+    change_the_model(place)
+    died_at = killed_at_each_change(place, calls, *UP, kill=kill_group)
+    for change in (
+        *("PUT .*/model.bz2", "PUT .*/golden.json", "PUT .*/releases/", "PutRolePolicy"),
+        *(f"createComponentVersion {name}" for name in ("com.ml.check", "com.ml.xgboost")),
+        "POST /greengrass/v2/deployments",
+        *(f"DELETE .*{name}" for name in OURS),
+        "BatchDeleteImage",
+        *("DELETE .*/model.bz2", "DELETE .*/golden.json", "DELETE .*/releases/"),
+    ):
+        assert any(re.search(change, one) for one in died_at), f"{change} not in {died_at}"
+    assert_it_is_there_once(place)
+    assert versions(place) == {"com.ml.check": 2, "com.ml.consumer": 1, "com.ml.xgboost": 2}
+
+
+def change_the_model(place: Place) -> None:
+    booster = xgboost.Booster(model_file=place.tree / MODEL)
+    booster[: booster.num_boosted_rounds() - 1].save_model(place.tree / MODEL)
+
+
+def change_the_image(place: Place) -> None:
+    with (place.tree / "edge/inference/program.py").open("a") as program:
+        program.write("\nANOTHER = True\n")
 
 
 def versions(place: Place) -> dict[str, int]:
