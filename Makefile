@@ -98,7 +98,7 @@ test-crashes: $(STAMP)  ## of these: whatever is killed, and wherever, the next 
 	@$(TESTS) tests/whole/test_crashes*.py
 
 test-sabotage: $(STAMP)  ## of these: whatever is broken on purpose, up is red with its reason
-	@$(TESTS) tests/whole/test_sabotage.py
+	@$(TESTS) tests/whole/test_sabotage.py tests/whole/test_lite_goes_back.py
 
 bench: $(STAMP)  ## the figures of docs/benchmarks.md: make bench [ARGS="--only NAME"]
 	@$(BIN)/python -m tests.bench $(ARGS)

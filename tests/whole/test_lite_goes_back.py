@@ -5,9 +5,8 @@ One story on a group with a Lite device: each test goes on where the one before 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from copy import copy
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -15,6 +14,15 @@ import pytest
 from greenhouse import account
 from greenhouse.home import aws_environment
 from tests.whole.place import OURS, STACK, Place
+from tests.whole.sabotage import (
+    Good,
+    Sabotage,
+    a_consumer_that_crashes,
+    a_pull_that_is_denied,
+    a_service_that_never_answers,
+    an_image_that_cannot_start,
+    assert_red_with_its_reason,
+)
 
 pytestmark = pytest.mark.whole
 
@@ -28,13 +36,12 @@ class Lite:
     place: Place
     components: dict[str, str]
     files: set[str]  # ARNs
-    model: str
-    predictions: list[float]
+    good: Good
 
     def assert_as_before(self) -> None:
         states = self.place.states()
         assert {name: states[name][0] for name in OURS} == self.components
-        assert self.place.await_answers(self.model) == self.predictions
+        assert self.place.await_answers(self.good.model) == self.good.predictions
 
     def readable(self) -> set[str]:
         """The objects that the device's role may read, by this stack's policy."""
@@ -50,24 +57,12 @@ class Lite:
 
 @pytest.fixture(scope="module")
 def lite(place: Place) -> Lite:
-    thing = f"{place.thing}-lite"
-    place.add_device(thing, group="lites", flavour="lite")
-    place.configure(thing=None, thing_group="lites", consumer_interval=1)
-    there = replace(place, thing=thing)
-    there.up()
-    outputs = there.outputs()
-    answers = there.await_answers(outputs["model"])
-    return Lite(there, outputs["components"], set(outputs["objects"]), outputs["model"], answers)
-
-
-@contextmanager
-def a_consumer_that_crashes(place: Place) -> Iterator[None]:
-    first = "from __future__ import annotations\n"
-    with place.edited(
-        "edge/consumer/consumer.py",
-        lambda text: text.replace(first, f"{first}raise SystemExit(70)\n"),
-    ):
-        yield
+    there = copy(place)
+    there.thing = f"{place.thing}-lite"
+    there.add_device(there.thing, group="lites", flavour="lite")
+    there.configure(thing=None, thing_group="lites")
+    good, outputs = Good.of(there), there.outputs()
+    return Lite(there, outputs["components"], set(outputs["objects"]), good)
 
 
 def test_what_stays_broken_makes_room_for_the_last_good_release(lite: Lite) -> None:
@@ -88,7 +83,30 @@ def test_the_same_red_release_is_tried_again_and_never_believed(lite: Lite) -> N
     lite.assert_as_before()
 
 
-def test_the_repair_is_green(lite: Lite) -> None:
-    lite.place.up()
+ON_LITE = {
+    "image that can't start": (
+        an_image_that_cannot_start,
+        r"(?s)com\.ml\.xgboost is BROKEN.*was put back and answers again",
+    ),
+    "check times out": (
+        a_service_that_never_answers,
+        r"(?s)com\.ml\.check is BROKEN.*was put back and answers again",
+    ),
+    # nothing was stopped for it, and Lite gives no reasons
+    "pull denied": (a_pull_that_is_denied, r"(?s)deployment FAILED.*journalctl -u 'ggl\.\*'"),
+}
+
+
+@pytest.mark.parametrize(
+    ("sabotage", "reason"), [pytest.param(*row, id=name) for name, row in ON_LITE.items()]
+)
+def test_red_with_its_reason_answers_as_before_and_green_after_the_repair(
+    lite: Lite, sabotage: Sabotage, reason: str
+) -> None:
+    try:
+        assert_red_with_its_reason(lite.place, lite.good, sabotage, reason)
+        lite.assert_as_before()
+    finally:
+        lite.place.up()
     lite.assert_as_before()
     assert lite.files == lite.readable(), "no right outlives the release it was for"

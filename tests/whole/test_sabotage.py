@@ -6,14 +6,10 @@ The up that follows must be green, or the row has broken more than it says.
 
 from __future__ import annotations
 
-import re
 import signal
 import threading
-import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
-from itertools import count
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,34 +20,28 @@ from greenhouse import account
 from greenhouse.faults import Faults
 from greenhouse.home import aws_environment
 from tests.whole.place import Place
+from tests.whole.sabotage import (
+    Good,
+    Sabotage,
+    a_consumer_that_crashes,
+    a_pull_that_is_denied,
+    a_service_that_never_answers,
+    an_image_that_cannot_start,
+    assert_red_with_its_reason,
+    change_the_check,
+    configured,
+    fault,
+    last_lines,
+)
 
 pytestmark = pytest.mark.whole
 
 MODEL = Path("edge/models/wine-quality.json")
-LAST = 10  # lines: what an operator sees without scrolling
-CHECK_SECONDS = 10
-AROUND_SECONDS = 60  # of an up, for everything but its wait: the image among it
-_CHECKS = count(
-    CHECK_SECONDS + 1
-)  # each makes another version of com.ml.check, and of nothing else
-
-Sabotage = Callable[[Place], AbstractContextManager[None]]
-
-
-@dataclass(frozen=True)
-class Good:
-    """What the device answers before anything is broken."""
-
-    model: str
-    predictions: list[float]
 
 
 @pytest.fixture(scope="module")
 def good(place: Place) -> Good:
-    place.configure(rollout_timeout=120, check_timeout=CHECK_SECONDS, consumer_interval=1)
-    place.up()
-    model = place.outputs()["model"]
-    return Good(model, place.await_answers(model))
+    return Good.of(place)
 
 
 # -- what is refused before anything changes ------------------------------------------------------
@@ -117,46 +107,11 @@ def test_after_the_refusals_there_is_nothing_to_repair(place: Place) -> None:
 
 
 @contextmanager
-def an_image_that_cannot_start(place: Place) -> Iterator[None]:
-    with place.edited("edge/inference/program.py", lambda text: f"{text}\nraise SystemExit(70)\n"):
-        yield
-
-
-@contextmanager
-def a_service_that_never_answers(place: Place) -> Iterator[None]:
-    asleep = "\n__import__('time').sleep(3600)\n"
-    with (
-        configured(place, check_timeout=2),
-        place.edited("edge/inference/serve.py", lambda text: text + asleep),
-    ):
-        yield
-
-
-@contextmanager
-def a_consumer_that_crashes(place: Place) -> Iterator[None]:
-    with place.edited(
-        "edge/consumer/consumer.py",
-        lambda text: text.replace(
-            "from __future__ import annotations\n",
-            "from __future__ import annotations\nraise SystemExit(70)\n",
-        ),
-    ):
-        yield
-
-
-@contextmanager
 def a_recipe_without_its_rights(place: Place) -> Iterator[None]:
     with place.edited(
         "infra/recipe.py",
         lambda text: text.replace("listens=REQUEST_TOPIC", "listens='local/elsewhere'"),
     ):
-        yield
-
-
-@contextmanager
-def a_pull_that_is_denied(place: Place) -> Iterator[None]:
-    change_the_check(place)
-    with fault(place.home.device(place.thing), "pull-fails:denied"):
         yield
 
 
@@ -274,12 +229,7 @@ def test_red_with_its_reason_answers_as_before_and_green_after_the_repair(
     place: Place, good: Good, sabotage: Sabotage, reason: str
 ) -> None:
     try:
-        with sabotage(place):
-            most, began = place.config()["rollout_timeout"] + AROUND_SECONDS, time.monotonic()
-            said = place.up(ok=False)
-            assert time.monotonic() - began < most, said
-        assert re.search(reason, last_lines(said)), said
-        assert place.await_answers(good.model) == good.predictions
+        assert_red_with_its_reason(place, good, sabotage, reason)
     finally:
         if sabotage is not a_disk_that_is_full:  # the row behind it needs what it has left
             place.up()
@@ -287,37 +237,6 @@ def test_red_with_its_reason_answers_as_before_and_green_after_the_repair(
 
 
 # -- how things are broken ------------------------------------------------------------------------
-
-
-def last_lines(said: str) -> str:
-    """Before Pulumi counts its resources, which is always the end."""
-    told = said.partition("\nResources:\n")[0].rstrip().splitlines()
-    return "\n".join(told[-LAST:])
-
-
-def change_the_check(place: Place) -> None:
-    """Something new to deploy that no image has to be built for, and that stops no service."""
-    place.configure(check_timeout=next(_CHECKS))
-
-
-@contextmanager
-def configured(place: Place, **values: Any) -> Iterator[None]:
-    before = place.config()
-    place.configure(**values)
-    try:
-        yield
-    finally:
-        place.configure(**{name: before.get(name) for name in values})
-
-
-@contextmanager
-def fault(folder: Path, name: str) -> Iterator[None]:
-    faults = Faults(folder)
-    faults.set(name)
-    try:
-        yield
-    finally:
-        faults.clear()
 
 
 @contextmanager
