@@ -13,6 +13,8 @@ import pytest
 
 from greenhouse import account
 from greenhouse.home import aws_environment
+from tests.whole.calls import Calls
+from tests.whole.killing import UP, assert_it_is_there_once, kill_group, killed_once
 from tests.whole.place import OURS, STACK, Place
 from tests.whole.sabotage import (
     Good,
@@ -27,6 +29,7 @@ from tests.whole.sabotage import (
 pytestmark = pytest.mark.whole
 
 CONSUMER = "com.ml.consumer"
+DEPLOY = "POST /greengrass/v2/deployments"
 
 
 @dataclass(frozen=True)
@@ -56,20 +59,35 @@ class Lite:
 
 
 @pytest.fixture(scope="module")
-def lite(place: Place) -> Lite:
-    there = copy(place)
-    there.thing = f"{place.thing}-lite"
+def lite(watched: Place) -> Lite:
+    there = copy(watched)
+    there.thing = f"{watched.thing}-lite"
     there.add_device(there.thing, group="lites", flavour="lite")
     there.configure(thing=None, thing_group="lites")
     good, outputs = Good.of(there), there.outputs()
     return Lite(there, outputs["components"], set(outputs["objects"]), good)
 
 
-def test_what_stays_broken_makes_room_for_the_last_good_release(lite: Lite) -> None:
+@dataclass(frozen=True)
+class Red:
+    """An up whose consumer crashes."""
+
+    said: str
+    back: tuple[str, ...]  # what it has changed of the account since it had deployed the release
+
+
+@pytest.fixture(scope="module")
+def red(lite: Lite, calls: Calls) -> Red:
+    changes: list[str] = []
+    calls.answered = changes.append
     with a_consumer_that_crashes(lite.place):
         said = lite.place.up(ok=False)
-    assert f"{CONSUMER} BROKEN" in said, said
-    assert "the last good release was put back and answers again" in said, said
+    return Red(said, tuple(changes[changes.index(DEPLOY) + 1 :]))
+
+
+def test_what_stays_broken_makes_room_for_the_last_good_release(lite: Lite, red: Red) -> None:
+    assert f"{CONSUMER} BROKEN" in red.said, red.said
+    assert "the last good release was put back and answers again" in red.said, red.said
     lite.assert_as_before()
     assert lite.files < lite.readable(), "a device that has just come would have to download them"
 
@@ -81,6 +99,28 @@ def test_the_same_red_release_is_tried_again_and_never_believed(lite: Lite) -> N
     assert f"{CONSUMER} BROKEN" in said, said
     assert "the last good release was put back and answers again" in said, said
     lite.assert_as_before()
+
+
+def test_a_red_up_killed_at_each_change_of_its_way_back_is_green_once_it_is_mended(
+    lite: Lite, red: Red, calls: Calls
+) -> None:
+    assert red.back == ("PutRolePolicy", DEPLOY)
+    for last in red.back:
+        with a_consumer_that_crashes(lite.place):
+            killed_on_the_way_back(lite.place, calls, at=last)
+        lite.place.up()
+        assert_it_is_there_once(lite.place)
+    lite.assert_as_before()
+
+
+def killed_on_the_way_back(place: Place, calls: Calls, *, at: str) -> None:
+    changes: list[str] = []
+
+    def counts(change: str) -> bool:
+        changes.append(change)
+        return change == at and DEPLOY in changes[:-1]
+
+    assert killed_once(place, calls, *UP, kill=kill_group, counts=counts) == [at]
 
 
 ON_LITE = {
