@@ -21,7 +21,6 @@ from tests.whole.sabotage import (
     Sabotage,
     a_consumer_that_crashes,
     a_pull_that_is_denied,
-    a_service_that_never_answers,
     an_image_that_cannot_start,
     assert_red_with_its_reason,
 )
@@ -127,10 +126,6 @@ ON_LITE = {
     "image that can't start": (
         an_image_that_cannot_start,
         r"(?s)com\.ml\.xgboost is BROKEN.*was put back and answers again",
-    ),
-    "check times out": (
-        a_service_that_never_answers,
-        r"(?s)com\.ml\.check is BROKEN.*was put back and answers again",
     ),
     # nothing was stopped for it, and Lite gives no reasons
     "pull denied": (a_pull_that_is_denied, r"(?s)deployment FAILED.*journalctl -u 'ggl\.\*'"),
