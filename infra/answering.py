@@ -19,7 +19,7 @@ import pulumi
 from botocore.exceptions import BotoCoreError, ClientError
 from pulumi import dynamic
 
-from infra.clients import Clients
+from infra.clients import Clients, clients_of
 from infra.destroy import Remembered
 from infra.putback import Rights, put_back
 from infra.seen import Seen, Words, look, reasons
@@ -62,7 +62,7 @@ class Answering(dynamic.Resource, module="edge", name="Answering"):
 
 def _wait(props: Mapping[str, Any], *, before: Mapping[str, str]) -> None:
     arrive(
-        Clients(region=props["region"], profile=props.get("profile")),
+        clients_of(props),
         deployment=props["deployment"],
         components=props["components"],
         before=before,

@@ -5,9 +5,11 @@ Credentials come from where the Pulumi providers take them: the environment, or 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cached_property
-from typing import TYPE_CHECKING
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache, cached_property
+from typing import TYPE_CHECKING, Any
 
 import boto3
 from botocore.config import Config
@@ -33,35 +35,54 @@ class Clients:
 
     region: str
     profile: str | None
+    _making: threading.Lock = field(default_factory=threading.Lock, compare=False, repr=False)
+    """Held while a client is made, which isn't thread-safe as using one is."""
 
-    @property
+    @cached_property
     def _session(self) -> boto3.Session:
         return boto3.Session(region_name=self.region, profile_name=self.profile)
 
     @cached_property
     def sts(self) -> STSClient:
-        return self._session.client("sts", config=_PATIENT)
+        with self._making:
+            return self._session.client("sts", config=_PATIENT)
 
     @cached_property
     def greengrass(self) -> GreengrassV2Client:
-        return self._session.client("greengrassv2", config=_PATIENT)
+        with self._making:
+            return self._session.client("greengrassv2", config=_PATIENT)
 
     @cached_property
     def iot(self) -> IoTClient:
-        return self._session.client("iot", config=_PATIENT)
+        with self._making:
+            return self._session.client("iot", config=_PATIENT)
 
     @cached_property
     def iam(self) -> IAMClient:
-        return self._session.client("iam", config=_PATIENT)
+        with self._making:
+            return self._session.client("iam", config=_PATIENT)
 
     @cached_property
     def logs(self) -> CloudWatchLogsClient:
-        return self._session.client("logs", config=_BRIEF)
+        with self._making:
+            return self._session.client("logs", config=_BRIEF)
 
     @cached_property
     def ecr(self) -> ECRClient:
-        return self._session.client("ecr", config=_PATIENT)
+        with self._making:
+            return self._session.client("ecr", config=_PATIENT)
 
     @cached_property
     def s3(self) -> S3Client:
-        return self._session.client("s3", config=_PATIENT)
+        with self._making:
+            return self._session.client("s3", config=_PATIENT)
+
+
+def clients_of(props: Mapping[str, Any]) -> Clients:
+    """The clients of a dynamic resource, which shares them with all others in its process."""
+    return shared(props["region"], props.get("profile"))
+
+
+@cache
+def shared(region: str, profile: str | None) -> Clients:
+    return Clients(region=region, profile=profile)

@@ -15,7 +15,7 @@ import pulumi
 from pulumi import dynamic
 
 from infra import followers, residue
-from infra.clients import Clients
+from infra.clients import clients_of
 from infra.settings import Place, Settings
 from infra.target import Target
 from infra.waiting import RolloutFailed, plain_failure
@@ -42,7 +42,7 @@ class _NobodyFollowsProvider(Remembered):
     def delete(self, _id: str, props: dict[str, Any]) -> None:
         with plain_failure():
             found = followers.followers(
-                _clients(props),
+                clients_of(props),
                 name=props["name"],
                 tags=props["tags"],
                 target=props["target"],
@@ -58,8 +58,8 @@ class _NobodyFollowsProvider(Remembered):
 
 class _ResidueProvider(Remembered):
     def delete(self, _id: str, props: dict[str, Any]) -> None:
-        keys = [field.name for field in fields(residue.Stack)]
-        left = residue.residue(_clients(props), residue.Stack(**{key: props[key] for key in keys}))
+        stack = residue.Stack(**{field.name: props[field.name] for field in fields(residue.Stack)})
+        left = residue.residue(clients_of(props), stack)
         print(f"left of stack {props['name']}:{'' if left else ' nothing'}")
         for line in left:
             print(f"  {line}")
@@ -123,7 +123,3 @@ class Ends:
         return pulumi.ResourceTransformationResult(
             args.props, pulumi.ResourceOptions.merge(args.opts, after)
         )
-
-
-def _clients(props: dict[str, Any]) -> Clients:
-    return Clients(region=props["region"], profile=props.get("profile"))

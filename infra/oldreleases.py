@@ -18,7 +18,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from pulumi import dynamic
 
 from infra import leftovers
-from infra.clients import Clients
+from infra.clients import Clients, clients_of
 from infra.destroy import Remembered
 from infra.inuse import Version, in_use
 from infra.records import Record, kept
@@ -115,7 +115,7 @@ class _OldReleasesProvider(Remembered):
 def _prune(props: Mapping[str, Any]) -> None:
     try:
         prune(
-            Clients(region=props["region"], profile=props.get("profile")),
+            clients_of(props),
             keep=int(props["keep"]),
             **{name: props[name] for name in _PASSED},
         )

@@ -21,7 +21,7 @@ from pulumi_aws_native import greengrassv2
 
 from infra import leftovers, recipe, records, versions
 from infra.artifacts import Artifacts, File
-from infra.clients import Clients
+from infra.clients import Clients, clients_of
 from infra.destroy import Remembered
 from infra.golden import check_memory, golden
 from infra.registry import Registry
@@ -227,7 +227,7 @@ class _KeptVersionsProvider(Remembered):
     """The delete removes what `retain_on_delete` left."""
 
     def delete(self, _id: str, props: dict[str, Any]) -> None:
-        clients = Clients(region=props["region"], profile=props.get("profile"))
+        clients = clients_of(props)
         prefix = f"arn:{props['partition']}:greengrass:{props['region']}:{props['account']}"
         for component in recipe.RECIPES:
             sweep(clients, f"{prefix}:components:{component}", props["tags"])

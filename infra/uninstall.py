@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pulumi
 from pulumi import dynamic
 
-from infra.clients import Clients
+from infra.clients import Clients, clients_of
 from infra.destroy import Remembered
 from infra.followers import also_deployed
 from infra.leftovers import unless_gone
@@ -46,7 +46,7 @@ class _CleanDevicesProvider(Remembered):
     def delete(self, _id: str, props: dict[str, Any]) -> None:
         with plain_failure():
             uninstall(
-                Clients(region=props["region"], profile=props.get("profile")),
+                clients_of(props),
                 target=props["target"],
                 devices=props["devices"],
                 components=props["components"].keys(),

@@ -23,6 +23,7 @@ import pytest
 from botocore.exceptions import EndpointConnectionError
 from botocore.loaders import Loader
 
+from infra import clients
 from infra.clients import Clients
 from infra.recipe import CHECK, CONSUMER, SERVICE
 from infra.settings import PROJECT_TAG, STACK_TAG
@@ -105,6 +106,7 @@ class Account:
         account = cls(devices={"press-1": Device()}, things={"press-1": THING_ARN})
         session = account.session()
         monkeypatch.setattr(Clients, "_session", property(lambda _: session))
+        clients.shared.cache_clear()
         # and any other way to AWS leads nowhere
         monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
         monkeypatch.setenv("AWS_ENDPOINT_URL_GREENGRASSV2", "http://127.0.0.1:1")
