@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,8 +37,9 @@ _TRUST = {
 }
 
 
+@cache  # each one of its own reads botocore's data again, and who waits asks ten times a second
 def session(ports: Ports) -> boto3.Session:
-    """boto3 for this account; endpoints come per client, see `client`."""
+    """boto3 for this account; endpoints come per client."""
     env = aws_environment(ports)
     return boto3.Session(
         aws_access_key_id=env["AWS_ACCESS_KEY_ID"],
@@ -46,6 +48,7 @@ def session(ports: Ports) -> boto3.Session:
     )
 
 
+@cache
 def greengrass(ports: Ports) -> GreengrassV2Client:
     """A client of the greengrassv2 API."""
     return session(ports).client(

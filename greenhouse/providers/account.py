@@ -42,6 +42,7 @@ class Account:
     endpoint: str
     greengrass_endpoint: str
     default_region: str | None
+    _session: boto3.Session = field(default_factory=boto3.Session)
     _clients: dict[tuple[str, str], Any] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -68,6 +69,10 @@ class Account:
     def registry(self) -> str:
         """Where the Docker engine finds the account's images, as `host:port`."""
         return urlsplit(self.endpoint).netloc
+
+    def regions(self) -> list[str]:
+        """Those that AWS has, as botocore's data knows them."""
+        return self._session.get_available_regions("s3")
 
     def region(self, call: Call, properties: Properties) -> str:
         """The region of a resource: its own, else the provider's, else the environment's."""
@@ -98,8 +103,8 @@ class Account:
 
     def _client(self, service: str, region: str) -> Any:
         endpoint = self.greengrass_endpoint if service == "greengrassv2" else self.endpoint
-        make = partial(boto3.Session(region_name=region).client, endpoint_url=endpoint)
         with self._lock:  # making one isn't thread-safe, using one is
             if (service, region) not in self._clients:
-                self._clients[service, region] = make(service, config=_CONFIG)
+                make = partial(self._session.client, endpoint_url=endpoint, config=_CONFIG)
+                self._clients[service, region] = make(service, region_name=region)
             return self._clients[service, region]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import boto3
-
 from greenhouse.providers.aws.common import AwsFunction
 from greenhouse.providers.resource import Refused
 from greenhouse.providers.session import Call
@@ -33,7 +31,7 @@ class GetRegion(AwsFunction):
 
     def call(self, call: Call, arguments: Properties) -> Properties:
         region = self.account.region(call, arguments)
-        names = boto3.Session().get_available_regions("s3")
+        names = self.account.regions()
         if region not in names:
             raise Refused(f"there is no region '{region}'. There are: {', '.join(names)}")
         return {
