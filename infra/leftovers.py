@@ -17,6 +17,7 @@ from botocore.exceptions import ClientError
 
 from infra.clients import Clients
 
+WAS = "was-"  # what begins the tag of an image that made way
 _GONE = {
     "ResourceNotFoundException",
     "RepositoryNotFoundException",
@@ -44,12 +45,26 @@ def _hook(name: str, clear: Callable[[], object]) -> pulumi.ResourceHook:
     return pulumi.ResourceHook(name, run)
 
 
+def all_versions(clients: Clients, component: str) -> list[str]:
+    """The ARNs of every version of a component (its ARN without one), whoever's they are."""
+    pages = clients.greengrass.get_paginator("list_component_versions").paginate(arn=component)
+    with unless_gone():
+        return [version["arn"] for page in pages for version in page["componentVersions"]]
+    return []
+
+
+def has_tags(clients: Clients, arn: str, tags: Mapping[str, str]) -> bool:
+    """Whether there is a component version of that ARN with these tags: this stack's own."""
+    with unless_gone():
+        return _ours(clients.greengrass.get_component(arn=arn).get("tags", {}), tags)
+    return False
+
+
 def clear_component_version(clients: Clients, arn: str, tags: Mapping[str, str]) -> bool:
     """Delete the component version of that ARN if it is this stack's; whether it was."""
-    client = clients.greengrass
-    with unless_gone():
-        if _ours(client.get_component(arn=arn).get("tags", {}), tags):
-            client.delete_component(arn=arn)
+    if has_tags(clients, arn, tags):
+        with unless_gone():
+            clients.greengrass.delete_component(arn=arn)
             return True
     return False
 
@@ -71,7 +86,7 @@ def clear_image(clients: Clients, repository: str, tag: str) -> None:
                     repositoryName=repository,
                     imageManifest=image["imageManifest"],
                     imageManifestMediaType=image["imageManifestMediaType"],
-                    imageTag=f"was-{tag}-{digest[:12]}",
+                    imageTag=f"{WAS}{tag}-{digest[:12]}",
                 )
             client.batch_delete_image(repositoryName=repository, imageIds=[{"imageTag": tag}])
 

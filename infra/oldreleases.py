@@ -1,8 +1,9 @@
 """Releases that nobody needs any more go: component versions, images, objects and records.
 
 `keep-releases` says how many stay for their age. Beyond these, whatever a device runs, is about to
-run or could go back to stays too (infra/inuse.py). Where AWS doesn't tell, nothing is removed; and
-no update is red for what it couldn't tidy up.
+run or could go back to stays too (infra/inuse.py). So goes what an update that was cut short made,
+where no release came of it. Where AWS doesn't tell, nothing is removed; and no update is red for
+what it couldn't tidy up.
 """
 
 from __future__ import annotations
@@ -21,29 +22,65 @@ from infra import leftovers
 from infra.clients import Clients, clients_of
 from infra.destroy import Remembered
 from infra.inuse import Version, in_use
-from infra.records import Record, kept
+from infra.recipe import RECIPES
+from infra.records import PREFIX, Record, kept
 from infra.settings import Place, Settings
 
 _T = TypeVar("_T", bound=Hashable)
 
 
 @dataclass(frozen=True, kw_only=True)
+class Parts:
+    """What releases are made of."""
+
+    components: frozenset[Version] = frozenset()
+    images: frozenset[str] = frozenset()  # digests
+    objects: frozenset[str] = frozenset()  # keys
+
+    @classmethod
+    def of(cls, records: Sequence[Record]) -> Parts:
+        return cls(
+            components=_union(one.components for one in records),
+            images=_union(one.images for one in records),
+            objects=_union(one.objects for one in records),
+        )
+
+    def __or__(self, other: Parts) -> Parts:
+        return Parts(
+            components=self.components | other.components,
+            images=self.images | other.images,
+            objects=self.objects | other.objects,
+        )
+
+    def __sub__(self, other: Parts) -> Parts:
+        return Parts(
+            components=self.components - other.components,
+            images=self.images - other.images,
+            objects=self.objects - other.objects,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
 class Superfluous:
-    """Old releases, and what no other release needs of them."""
+    """Old releases, and the parts that no other release needs."""
 
     records: tuple[Record, ...]
-    components: frozenset[Version]
-    images: frozenset[str]  # digests
-    objects: frozenset[str]  # keys
+    parts: Parts
 
 
 def superfluous(
-    records: Sequence[Record], used: AbstractSet[Version], *, own: str, keep: int
+    records: Sequence[Record],
+    strays: Parts,
+    used: AbstractSet[Version],
+    *,
+    own: str,
+    keep: int,
 ) -> Superfluous:
     """What can go, given every kept release, the newest first; `own` is the key of the tree's.
 
     Releases share versions: one that is used as a whole stays for certain, and then, for each
-    version that is used alone (somebody deployed it by hand), the newest release with it.
+    version that is used alone (somebody deployed it by hand), the newest release with it. `strays`
+    are in no release: they go, unless one of their versions is used, which may need the others.
     """
     stay = [
         record
@@ -56,12 +93,10 @@ def superfluous(
         if record not in stay:
             (go if record.components.isdisjoint(alone) else stay).append(record)
             alone -= record.components
-    return Superfluous(
-        records=tuple(go),
-        components=_union(one.components for one in go) - _union(one.components for one in stay),
-        images=_union(one.images for one in go) - _union(one.images for one in stay),
-        objects=_union(one.objects for one in go) - _union(one.objects for one in stay),
-    )
+    parts = Parts.of(go) - Parts.of(stay)
+    if strays.components.isdisjoint(used):
+        parts |= strays
+    return Superfluous(records=tuple(go), parts=parts)
 
 
 def _union(sets: Iterable[frozenset[_T]]) -> frozenset[_T]:
@@ -86,20 +121,69 @@ def prune(
     last: what is interrupted goes on after the next update.
     """
     records = kept(clients, bucket)
-    if len(records) <= keep:
+    strays = Parts()
+    if own in {record.key for record in records}:
+        known = Parts.of(records)
+        strays = Parts(
+            components=_stray_versions(clients, arns, tags, known.components),
+            images=_tagged_images(clients, repository) - known.images,
+            objects=_objects(clients, bucket) - known.objects,
+        )
+    if len(records) <= keep and strays == Parts():
         return
-    old = superfluous(records, in_use(clients, project), own=own, keep=keep)
-    for component, version in sorted(old.components):
-        arn = f"{arns}:components:{component}:versions:{version}"
-        leftovers.clear_component_version(clients, arn, tags)
-    for digest in sorted(old.images):
+    old = superfluous(records, strays, in_use(clients, project), own=own, keep=keep)
+    for component, version in sorted(old.parts.components):
+        leftovers.clear_component_version(clients, _arn(arns, component, version), tags)
+    for digest in sorted(old.parts.images):
         clients.ecr.batch_delete_image(
             repositoryName=repository, imageIds=[{"imageDigest": digest}]
         )
-    for key in [*sorted(old.objects), *(record.key for record in old.records)]:
+    for key in [*sorted(old.parts.objects), *(record.key for record in old.records)]:
         clients.s3.delete_object(Bucket=bucket, Key=key)
     for record in old.records:
         say(f"removed release {record.release} of {record.stored:%Y-%m-%d}: older, and unused")
+    cut_short = old.parts - Parts.of(records)
+    for what in (
+        *(f"{component} {version}" for component, version in sorted(cut_short.components)),
+        *(f"image {digest}" for digest in sorted(cut_short.images)),
+        *(f"s3://{bucket}/{key}" for key in sorted(cut_short.objects)),
+    ):
+        say(f"removed {what}: an update that was cut short had made it, for no release")
+
+
+def _stray_versions(
+    clients: Clients, arns: str, tags: Mapping[str, str], known: AbstractSet[Version]
+) -> frozenset[Version]:
+    """This stack's, other than those known; one call for each other version in the account."""
+    listed = {
+        (component, arn.rpartition(":")[2])
+        for component in RECIPES
+        for arn in leftovers.all_versions(clients, f"{arns}:components:{component}")
+    }
+    return frozenset(
+        one for one in listed - known if leftovers.has_tags(clients, _arn(arns, *one), tags)
+    )
+
+
+def _arn(arns: str, component: str, version: str) -> str:
+    return f"{arns}:components:{component}:versions:{version}"
+
+
+def _tagged_images(clients: Clients, repository: str) -> frozenset[str]:
+    """Digests; none of an image that made way for one of its tag, as a device may run it."""
+    pages = clients.ecr.get_paginator("list_images").paginate(
+        repositoryName=repository, filter={"tagStatus": "TAGGED"}
+    )
+    listed = [image for page in pages for image in page["imageIds"]]
+    made_way = {one["imageDigest"] for one in listed if one["imageTag"].startswith(leftovers.WAS)}
+    return frozenset(one["imageDigest"] for one in listed) - made_way
+
+
+def _objects(clients: Clients, bucket: str) -> frozenset[str]:
+    """Keys of all but records."""
+    pages = clients.s3.get_paginator("list_objects_v2").paginate(Bucket=bucket)
+    keys = [one["Key"] for page in pages for one in page.get("Contents", [])]
+    return frozenset(key for key in keys if not key.startswith(PREFIX))
 
 
 class _OldReleasesProvider(Remembered):

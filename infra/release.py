@@ -249,12 +249,6 @@ def sweep(
     say: Callable[[str], None] = print,
 ) -> None:
     """Delete every version of a component (its ARN without one) that carries these tags."""
-    client = clients.greengrass
-    pages = client.get_paginator("list_component_versions").paginate(arn=component)
-    try:
-        arns = [version["arn"] for page in pages for version in page["componentVersions"]]
-    except client.exceptions.ResourceNotFoundException:
-        return
-    for arn in arns:
+    for arn in leftovers.all_versions(clients, component):
         if leftovers.clear_component_version(clients, arn, tags):
             say(f"removed {arn}")

@@ -15,7 +15,7 @@ from botocore.exceptions import ClientError
 
 from infra.clients import Clients
 from infra.followers import also_deployed
-from infra.leftovers import unless_gone
+from infra.leftovers import all_versions, has_tags, unless_gone
 from infra.recipe import RECIPES
 from infra.target import another_stack, deployments, installed, is_own, things_of, versions_of
 
@@ -70,17 +70,9 @@ def _told(clients: Clients, stack: Stack, looks: Mapping[str, _Look]) -> Iterato
 
 
 def _versions(clients: Clients, stack: Stack) -> Iterator[str]:
-    client = clients.greengrass
     for component in RECIPES:
-        pages = client.get_paginator("list_component_versions").paginate(
-            arn=f"{stack.arns}:components:{component}"
-        )
-        try:
-            arns = [version["arn"] for page in pages for version in page["componentVersions"]]
-        except client.exceptions.ResourceNotFoundException:
-            continue
-        for arn in arns:
-            if stack.tags.items() <= client.get_component(arn=arn).get("tags", {}).items():
+        for arn in all_versions(clients, f"{stack.arns}:components:{component}"):
+            if has_tags(clients, arn, stack.tags):
                 yield f"{arn} → aws greengrassv2 delete-component --arn {arn}"
 
 

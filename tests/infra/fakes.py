@@ -440,6 +440,19 @@ class Account:
                 del self.images[repository, tag]
         return {"imageIds": [], "failures": []}  # of an image that isn't there it says no error
 
+    def _list_images(
+        self, *, repositoryName: str, nextToken: str = "", **asked: Any
+    ) -> dict[str, Any]:
+        if repositoryName not in self.repositories:
+            raise Refused("RepositoryNotFoundException")
+        assert asked == {"filter": {"tagStatus": "TAGGED"}}
+        everything = [
+            {"imageTag": tag, "imageDigest": digest}
+            for (repository, tag), digest in self.images.items()
+            if repository == repositoryName
+        ]
+        return _page("imageIds", everything, nextToken)
+
     def _batch_get_image(
         self, *, repositoryName: str, imageIds: list[dict[str, str]]
     ) -> dict[str, Any]:

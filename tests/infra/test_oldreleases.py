@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from infra.clients import Clients
 from infra.inuse import Past, Version, in_use, reachable
-from infra.oldreleases import prune, superfluous
+from infra.oldreleases import Parts, prune, superfluous
 from infra.recipe import CHECK, CONSUMER, SERVICE
 from infra.records import Record
 from tests.infra.fakes import (
@@ -78,14 +78,23 @@ class World:
 
     clock: int = 0
     stored: dict[Content, int] = field(default_factory=dict)  # to when
-    cloud: set[Any] = field(default_factory=set)
+    there: Parts = field(default_factory=Parts)
     targets: list[list[Deployment]] = field(default_factory=lambda: [[], []])  # oldest first
     runs: dict[tuple[int, int], Content | None] = field(default_factory=dict)
 
     def publish(self, content: Content) -> None:
         self.clock += 1
         self.stored[content] = self.clock
-        self.cloud |= parts(content)
+        self.there |= parts(content)
+
+    def begin(self, content: Content, *, files: bool, image: bool, versions: bool) -> None:
+        """An up that is killed: some of it is there, and no record."""
+        whole = parts(content)
+        self.there |= Parts(
+            components=whole.components if versions else frozenset(),
+            images=whole.images if image else frozenset(),
+            objects=whole.objects if files else frozenset(),
+        )
 
     def deploy(self, target: int, content: Content | None, works: list[bool | None]) -> None:
         """For each device: it works there, it doesn't, or the device is off (None)."""
@@ -119,8 +128,9 @@ class World:
                 )
                 for one in reversed(history)
             )
-        old = superfluous(self.newest_first(), used, own=newest, keep=keep)
-        self.cloud -= old.components | old.images | old.objects
+        strays = self.there - Parts.of(self.newest_first()) if self.stored else Parts()
+        old = superfluous(self.newest_first(), strays, used, own=newest, keep=keep)
+        self.there -= old.parts
         gone = {one.release for one in old.records}
         self.stored = {
             one: age for one, age in self.stored.items() if one.outputs["release"] not in gone
@@ -141,9 +151,8 @@ def record(content: Content) -> Record:
     return Record(outputs=content.outputs, stored=NOON)
 
 
-def parts(content: Content) -> frozenset[Any]:
-    one = record(content)
-    return one.components | one.objects | one.images
+def parts(*contents: Content) -> Parts:
+    return Parts.of([record(content) for content in contents])
 
 
 small = st.integers(0, 2)
@@ -156,6 +165,7 @@ events = st.one_of(
         st.just("pin"), targets, st.integers(0, 9), st.lists(outcomes, min_size=2, max_size=2)
     ),
     st.tuples(st.just("uninstall"), targets),
+    st.tuples(st.just("killed"), targets, contents, st.booleans(), st.booleans(), st.booleans()),
     st.tuples(st.just("arrive"), targets, st.integers(0, DEVICES - 1), st.booleans()),
 )
 
@@ -176,17 +186,21 @@ def test_what_a_device_runs_or_could_go_back_to_stays_and_the_rest_goes(
                 world.deploy(target, kept[details[0] % len(kept)], details[1])
             case "uninstall":
                 world.deploy(target, None, [True, True])
+            case "killed":
+                content, files, image, registered = details
+                world.begin(content, files=files, image=image, versions=registered)
             case "arrive":
                 world.arrive(target, details[0], works=details[1])
         needed = world.needed()
         newest = {one.release for one in world.newest_first()[:keep]}
         world.prune(keep)
         for content in needed:
-            assert parts(content) <= world.cloud, "a device couldn't install it again"
+            assert parts(content) - world.there == Parts(), "a device couldn't install it again"
             assert content in world.stored, "nobody could name it again"
         allowed = newest | {content.outputs["release"] for content in needed}
         assert {content.outputs["release"] for content in world.stored} == allowed
-        assert world.cloud == set().union(*map(parts, world.stored)), "no more, and no less"
+        if world.stored:
+            assert world.there == parts(*world.stored), "no more, and no less"
 
 
 # What AWS is asked, and what goes
@@ -271,7 +285,8 @@ def test_while_there_are_few_nobody_is_asked_who_uses_them(
     published: Published, account: Account, clients: Clients
 ) -> None:
     assert published.prune(clients, keep=3) == []
-    assert {operation for operation, _ in account.asked} == {"ListObjectsV2", "GetObject"}
+    asked = {operation for operation, _ in account.asked}
+    assert asked == {"ListObjectsV2", "GetObject", "ListComponentVersions", "ListImages"}
 
 
 def test_what_runs_on_a_device_of_any_target_stays(
@@ -358,7 +373,10 @@ def test_deployments_of_others_are_looked_at_no_closer_than_needed(
     assert asked == ["ListDeployments", "GetDeployment"], "nor are their devices"
 
 
-@pytest.mark.parametrize("withheld", ["ListDeployments", "ListInstalledComponents", "GetObject"])
+@pytest.mark.parametrize(
+    "withheld",
+    ["ListDeployments", "ListInstalledComponents", "GetObject", "ListComponentVersions"],
+)
 def test_what_aws_does_not_tell_is_not_guessed(
     published: Published, account: Account, clients: Clients, withheld: str
 ) -> None:
@@ -376,3 +394,72 @@ def test_versions_of_another_stack_stay_under_any_name(
     account.components[theirs] = TAGS | {"edge-inference:stack": "press-2"}
     published.prune(clients)
     assert theirs in account.components
+
+
+# What an update that was cut short has left
+
+
+STRAY = Content(7, 7, 7)
+
+
+@pytest.fixture
+def cut_short(published: Published, account: Account) -> Published:
+    """All that STRAY is made of, and no record: the next tree was another one."""
+    outputs = published.add(STRAY)
+    del account.objects[BUCKET][f"releases/{outputs['release']}.json"]
+    return published
+
+
+def of_stray(account: Account) -> set[str]:
+    outputs = STRAY.outputs
+    versions = {component_arn(*one) for one in outputs["components"].items()}
+    there = versions & account.components.keys()
+    there |= set(account.images.values()) & {"sha256:7"}
+    return there | set(account.objects[BUCKET]) & {"model-7", "golden-7", "consumer-7"}
+
+
+def test_it_goes_though_no_release_is_old(
+    cut_short: Published, account: Account, clients: Clients
+) -> None:
+    assert len(of_stray(account)) == 7
+    said = cut_short.prune(clients, keep=3)
+    assert of_stray(account) == set()
+    assert len(cut_short.kept) == 3
+    assert len(said) == 7
+    assert said[0] == (
+        f"removed {CHECK} 1.0.777: an update that was cut short had made it, for no release"
+    )
+
+
+def test_it_stays_whole_where_somebody_deployed_it_by_hand(
+    cut_short: Published, account: Account, clients: Clients
+) -> None:
+    version = STRAY.outputs["components"][SERVICE]
+    account.deploy(THING_ARN, "by hand", {SERVICE: spec(version)})
+    assert cut_short.prune(clients, keep=3) == []
+    assert len(of_stray(account)) == 7
+
+
+def test_the_version_of_another_stack_is_none_of_it(
+    cut_short: Published, account: Account, clients: Clients
+) -> None:
+    theirs = component_arn(SERVICE, STRAY.outputs["components"][SERVICE])
+    account.components[theirs] = TAGS | {"edge-inference:stack": "press-2"}
+    cut_short.prune(clients, keep=3)
+    assert of_stray(account) == {theirs}
+
+
+def test_an_image_that_made_way_is_none_of_it(
+    cut_short: Published, account: Account, clients: Clients
+) -> None:
+    """A device may run it under the version that has another image now (decision 12)."""
+    account.images[REPOSITORY, "was-amd64-7-777777777777"] = "sha256:7"
+    cut_short.prune(clients, keep=3)
+    assert of_stray(account) == {"sha256:7"}
+
+
+def test_without_a_record_of_the_tree_s_own_release_nothing_is_known_to_be_cut_short(
+    cut_short: Published, account: Account, clients: Clients
+) -> None:
+    cut_short.prune(clients, keep=4, own=STRAY)
+    assert len(of_stray(account)) == 7

@@ -7,6 +7,7 @@ account, and the device at each step of a deployment.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ import xgboost
 
 from greenhouse import account
 from greenhouse.faults import Faults, Step
-from greenhouse.home import ACCOUNT, REGION
+from greenhouse.home import ACCOUNT, REGION, aws_environment
 from tests.whole.calls import Calls
 from tests.whole.inventory import Inventory
 from tests.whole.killing import (
@@ -23,6 +24,7 @@ from tests.whole.killing import (
     assert_it_is_there_once,
     kill_group,
     killed_at_each_change,
+    killed_once,
     restarted,
 )
 from tests.whole.place import OURS, STACK, Place, wait_until
@@ -88,8 +90,14 @@ def test_one_up_outlives_a_device_that_is_killed_at_each_step(place: Place) -> N
 def test_an_update_killed_at_each_change_of_the_account_is_green_in_the_end(
     place: Place, calls: Calls
 ) -> None:
-    """To another model, behind which the first release goes with its image."""
+    """To another model, behind which the first release goes with its image.
+
+    So does what an update to a model in between has made, which was killed and is never repeated.
+    """
     place.configure(keep_releases=2)
+    change_the_model(place)
+    last = "POST /greengrass/v2/createComponentVersion com.ml.check"
+    assert last in killed_once(place, calls, *UP, kill=kill_group, counts=last.__eq__)
     change_the_model(place)
     died_at = killed_at_each_change(place, calls, *UP, kill=kill_group)
     for change in (
@@ -103,6 +111,7 @@ def test_an_update_killed_at_each_change_of_the_account_is_green_in_the_end(
         assert any(re.search(change, one) for one in died_at), f"{change} not in {died_at}"
     assert_it_is_there_once(place)
     assert versions(place) == {"com.ml.check": 2, "com.ml.consumer": 1, "com.ml.xgboost": 2}
+    assert files(place) == {"model.bz2": 2, "golden.json": 2, "samples.json": 1, "consumer.py": 1}
 
 
 def change_the_model(place: Place) -> None:
@@ -123,6 +132,16 @@ def versions(place: Place) -> dict[str, int]:
         name: len(client.list_component_versions(arn=f"{arns}:{name}")["componentVersions"])
         for name in OURS
     }
+
+
+def files(place: Place) -> Counter[str]:
+    """How many there are of each, under the hashes of their contents."""
+    s3 = account.session(place.ports).client(
+        "s3", endpoint_url=aws_environment(place.ports)["AWS_ENDPOINT_URL"]
+    )
+    listed = s3.list_objects_v2(Bucket=place.outputs()["bucket"])["Contents"]
+    keys = [one["Key"] for one in listed]
+    return Counter(Path(key).name for key in keys if not key.startswith("releases/"))
 
 
 def test_a_destroy_killed_at_each_change_leaves_everything_as_it_was(
