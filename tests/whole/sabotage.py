@@ -63,16 +63,6 @@ def an_image_that_cannot_start(place: Place) -> Iterator[None]:
 
 
 @contextmanager
-def a_service_that_never_answers(place: Place) -> Iterator[None]:
-    asleep = "\n__import__('time').sleep(3600)\n"
-    with (
-        configured(place, check_timeout=2),
-        place.edited("edge/inference/serve.py", lambda text: text + asleep),
-    ):
-        yield
-
-
-@contextmanager
 def a_consumer_that_crashes(place: Place) -> Iterator[None]:
     with place.edited(
         "edge/consumer/consumer.py",

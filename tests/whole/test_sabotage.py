@@ -25,7 +25,6 @@ from tests.whole.sabotage import (
     Sabotage,
     a_consumer_that_crashes,
     a_pull_that_is_denied,
-    a_service_that_never_answers,
     an_image_that_cannot_start,
     assert_red_with_its_reason,
     change_the_check,
@@ -111,6 +110,16 @@ def a_recipe_without_its_rights(place: Place) -> Iterator[None]:
     with place.edited(
         "infra/recipe.py",
         lambda text: text.replace("listens=REQUEST_TOPIC", "listens='local/elsewhere'"),
+    ):
+        yield
+
+
+@contextmanager
+def a_service_that_never_answers(place: Place) -> Iterator[None]:
+    asleep = "\n__import__('time').sleep(3600)\n"
+    with (
+        configured(place, check_timeout=2),
+        place.edited("edge/inference/serve.py", lambda text: text + asleep),
     ):
         yield
 
@@ -202,7 +211,8 @@ def credentials_that_expire_meanwhile(place: Place) -> Iterator[None]:
 ON_DEVICE = {
     "image that can't start": (an_image_that_cannot_start, r"Service com\.ml\.\w+ in broken state"),
     "check times out": (a_service_that_never_answers, "Service com.ml.check in broken state"),
-    # broken before the check is through, the nucleus goes back; after that, the program puts back
+    # broken before the check is through, the nucleus goes back; after that, the program puts back:
+    # so it is here, and where a container is killed
     "consumer crashes in a loop": (
         a_consumer_that_crashes,
         "Service com.ml.consumer|was put back and answers again",
@@ -214,7 +224,7 @@ ON_DEVICE = {
     "device offline": (a_device_that_is_off, "last heard of"),
     "container killed while serving": (
         a_container_that_is_killed_while_it_serves,
-        "Service com.ml.xgboost in broken state",
+        r"com\.ml\.xgboost (in broken state|is BROKEN)",
     ),
     "deployment replaced meanwhile": (a_deployment_of_somebody_else, "replaced by another"),
     "credentials expired meanwhile": (credentials_that_expire_meanwhile, "ExpiredToken"),
