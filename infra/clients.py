@@ -85,4 +85,5 @@ def clients_of(props: Mapping[str, Any]) -> Clients:
 
 @cache
 def shared(region: str, profile: str | None) -> Clients:
+    """The same for the same, as long as the process lives."""
     return Clients(region=region, profile=profile)

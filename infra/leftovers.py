@@ -46,7 +46,7 @@ def _hook(name: str, clear: Callable[[], object]) -> pulumi.ResourceHook:
 
 
 def all_versions(clients: Clients, component: str) -> list[str]:
-    """The ARNs of every version of a component (its ARN without one), whoever's they are."""
+    """The ARNs of every version of a component (its ARN without one), ours or not."""
     pages = clients.greengrass.get_paginator("list_component_versions").paginate(arn=component)
     with unless_gone():
         return [version["arn"] for page in pages for version in page["componentVersions"]]

@@ -1,8 +1,8 @@
 """Releases that nobody needs any more go: component versions, images, objects and records.
 
 `keep-releases` says how many stay for their age. Beyond these, whatever a device runs, is about to
-run or could go back to stays too (infra/inuse.py). So goes what an update that was cut short made,
-where no release came of it. Where AWS doesn't tell, nothing is removed; and no update is red for
+run or could go back to stays too (infra/inuse.py). With them goes what an update that was cut short
+has made and no release has. Where AWS doesn't tell, nothing is removed; and no update is red for
 what it couldn't tidy up.
 """
 
