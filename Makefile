@@ -77,7 +77,7 @@ ci-stacks: $(STAMP)  ## which stacks a change touches, as a workflow reads it: m
 	@$(BIN)/python -m fleet ci stacks $(if $(SINCE),--since $(SINCE))
 
 ci-comment:  ## write the plans of a pull request into its comment (by a workflow's environment)
-	@$(PYTHON) -m fleet.comment
+	@$(PYTHON) -m fleet.ci.comment
 
 check: $(STAMP)  ## ruff, mypy --strict, actionlint and zizmor
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy .

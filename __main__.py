@@ -2,14 +2,15 @@
 
 import pulumi
 
-from infra import preflight, records
-from infra.clients import Clients
-from infra.destroy import Ends
-from infra.oldreleases import OldReleases
-from infra.release import Release
-from infra.rollout import Rollout
+from infra.account.clients import Clients
+from infra.account.target import Target
+from infra.preflight import preflight
+from infra.publish import records
+from infra.publish.old_releases import OldReleases
+from infra.publish.release import Release
+from infra.rollout.rollout import Rollout
 from infra.settings import Place, Settings
-from infra.target import Target
+from infra.teardown.stack_ends import Ends
 
 settings = Settings.load(pulumi.Config())
 place = Place.find()

@@ -21,18 +21,20 @@ from botocore.exceptions import BotoCoreError, ClientError
 from rich.console import Console, RenderableType
 from rich.live import Live
 
-from fleet import ci, engine, holdings, page, preview, stackfile
+from fleet import engine, stackfile
 from fleet.abandon import abandon
+from fleet.ci import stacks_touched as ci
 from fleet.console import console as serve
 from fleet.lint import lint
 from fleet.logs import Answer, NoLog, tail
 from fleet.observe import Device, observe
-from fleet.plan import Gate
-from fleet.plan import plan as plan_of
+from fleet.plan import holdings, page, preview
+from fleet.plan.plan import Gate
+from fleet.plan.plan import plan as plan_of
 from fleet.rollback import NEWEST, PREVIOUS, listing, roll_back
 from fleet.stacks import ROOT, NoStack, Places, Stack, places, project
 from fleet.status import look, show
-from infra.clients import Clients
+from infra.account.clients import Clients
 from infra.settings import Misconfigured
 
 GATE_CLOSED = 3  # beside 1, it could not be told, and Typer's 2, wrong usage

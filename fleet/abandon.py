@@ -11,8 +11,8 @@ from rich.console import Console
 
 from fleet.observe import members
 from fleet.stacks import NoStack, Stack, project
-from infra.clients import Clients
-from infra.target import installed, is_own
+from infra.account.clients import Clients
+from infra.account.target import installed, is_own
 
 CONSEQUENCES = """\
 Its record is deleted: no up and no destroy waits for it from then on. Its thing, certificate and

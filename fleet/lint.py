@@ -14,8 +14,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from infra import portable
-from infra.findings import Finding, Rule, Severity
+from recipes import rules as portable
+from recipes.findings import Finding, Rule, Severity
 
 _COLOURS = {Severity.ERROR: "red", Severity.WARNING: "yellow", Severity.INFO: "cyan"}
 _ENDINGS = (".json", ".yaml", ".yml")

@@ -22,9 +22,9 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from fleet.observe import Device
-from infra.clients import Clients
-from infra.recipe import CONSUMER
-from infra.uploads import DAYS, log_group, uploaded
+from infra.account.clients import Clients
+from infra.account.logs import DAYS, log_group, uploaded
+from infra.publish.recipe import CONSUMER
 
 COMMAND = "FLEET_LOGS"
 EXAMPLE = "ssh {device} sudo tail -n {lines} /greengrass/v2/logs/{component}.log"

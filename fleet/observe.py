@@ -14,10 +14,10 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from infra import versions
-from infra.clients import Clients
-from infra.recipe import RECIPES
-from infra.target import SUCCEEDED, stack_of, things_of
+from infra.account.clients import Clients
+from infra.account.target import SUCCEEDED, stack_of, things_of
+from infra.publish import versions
+from infra.publish.recipe import RECIPES
 
 if TYPE_CHECKING:
     from mypy_boto3_greengrassv2 import GreengrassV2Client

@@ -17,7 +17,7 @@ from rich.table import Table
 from fleet import engine
 from fleet.observe import observe
 from fleet.stacks import NoStack, Stack, project
-from infra.records import Record, kept
+from infra.publish.records import Record, kept
 
 NEWEST, PREVIOUS = "newest", "previous"
 _KEY = "release"

@@ -12,7 +12,7 @@ import boto3
 import yaml
 from botocore.exceptions import BotoCoreError, ClientError
 
-from infra.clients import Clients
+from infra.account.clients import Clients
 
 ROOT = Path(__file__).resolve().parent.parent
 _T = TypeVar("_T")

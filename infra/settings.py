@@ -15,7 +15,7 @@ from pathlib import Path
 import pulumi
 import pulumi_aws as aws
 
-from infra.recipe import ENGINES
+from infra.publish.recipe import ENGINES
 
 ARCHITECTURES = ("amd64", "aarch64")  # Greengrass's own words for them
 PROJECT_TAG, STACK_TAG = "edge-inference:project", "edge-inference:stack"

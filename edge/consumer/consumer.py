@@ -21,14 +21,14 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from inference import log
-from inference.check import compare
-from inference.client import Client, Refused, asking, confirmed
-from inference.files import Golden, read_samples
-from inference.ipc import Line
-from inference.program import run
-from inference.protocol import Answer, Record
-from inference.settings import Exit, Nucleus, Parser, seconds
+from edge.inference import log
+from edge.inference.check import compare
+from edge.inference.client import Client, Refused, asking, confirmed
+from edge.inference.files import Golden, read_samples
+from edge.inference.ipc import Line
+from edge.inference.program import run
+from edge.inference.protocol import Answer, Record
+from edge.inference.settings import Exit, Nucleus, Parser, seconds
 
 ANSWER_SECONDS = 3.0  # an answer takes milliseconds; after this long it is silence
 OUTAGE = 3  # turns without an answer in a row

@@ -1,4 +1,4 @@
-"""The container's entry point: python -m inference serve|check …"""
+"""The container's entry point: python -m edge.inference serve|check …"""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ import typer
 
 from greenhouse.device.cloud import AccountCloud, Cloud
 from greenhouse.device.flavours.java import Java
-from greenhouse.device.flavours.lite import Lite
+from greenhouse.device.flavours.lite.nucleus import Lite
 from greenhouse.device.folders import Folders
 from greenhouse.device.lock import Taken, hold
 from greenhouse.device.nucleus import Nucleus, Settings

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from botocore.exceptions import ClientError
 
 from greenhouse.device.errors import AWS_ERRORS, DeploymentFailed, ErrorCode
-from greenhouse.device.resolve import Requirements
+from greenhouse.device.recipe.resolve import Requirements
 from greenhouse.faults import Faults
 
 if TYPE_CHECKING:

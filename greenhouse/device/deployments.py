@@ -17,18 +17,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
-from greenhouse.device.artifacts import Packages
 from greenhouse.device.cloud import Cloud
-from greenhouse.device.components import Components
-from greenhouse.device.configuration import BadPointer
+from greenhouse.device.downloads.artifacts import Packages
+from greenhouse.device.downloads.role import Role
 from greenhouse.device.errors import DeploymentFailed, ErrorCode
 from greenhouse.device.flavours import Flavour
 from greenhouse.device.folders import Folders
-from greenhouse.device.lifecycle import Plan, State
+from greenhouse.device.lifecycle.components import Components
+from greenhouse.device.lifecycle.lifecycle import Plan, State
 from greenhouse.device.plans import plan_all
-from greenhouse.device.recipes import Recipe, read
-from greenhouse.device.resolve import Requirements, Sources, resolve
-from greenhouse.device.role import Role
+from greenhouse.device.recipe.configuration import BadPointer
+from greenhouse.device.recipe.recipes import Recipe, read
+from greenhouse.device.recipe.resolve import Requirements, Sources, resolve
 from greenhouse.device.state import DeviceState, Installed, Outcome, Target
 from greenhouse.faults import Faults, Step
 

@@ -11,17 +11,17 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from greenhouse.device.artifacts import Packages
 from greenhouse.device.cloud import Cloud
-from greenhouse.device.components import Components
-from greenhouse.device.configuration import merged
 from greenhouse.device.deployments import Deployer
+from greenhouse.device.downloads.artifacts import Packages
 from greenhouse.device.flavours import Flavour
 from greenhouse.device.folders import Folders
 from greenhouse.device.ipc.broker import Broker
-from greenhouse.device.lifecycle import Life, State
+from greenhouse.device.lifecycle.components import Components
+from greenhouse.device.lifecycle.lifecycle import Life, State
+from greenhouse.device.lifecycle.scripts import Processes, end_leftovers
+from greenhouse.device.recipe.configuration import merged
 from greenhouse.device.reports import Reporter
-from greenhouse.device.scripts import Processes, end_leftovers
 from greenhouse.device.state import DeviceState, Installed, Outcome, load, save
 from greenhouse.faults import Faults, Step
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from greenhouse.device.folders import Folders
-from greenhouse.device.interpolation import Names
-from greenhouse.device.lifecycle import Plan
-from greenhouse.device.recipes import Recipe, Script, Step
+from greenhouse.device.lifecycle.lifecycle import Plan
+from greenhouse.device.recipe.interpolation import Names
+from greenhouse.device.recipe.recipes import Recipe, Script, Step
 from greenhouse.device.state import Installed
 
 Render = Callable[[Step, Script, Names, Mapping[str, Names]], Script]

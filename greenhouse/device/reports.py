@@ -14,9 +14,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from greenhouse.device.cloud import Cloud, Rejected
-from greenhouse.device.components import Components
 from greenhouse.device.flavours import Flavour
-from greenhouse.device.lifecycle import Life, State
+from greenhouse.device.lifecycle.components import Components
+from greenhouse.device.lifecycle.lifecycle import Life, State
 from greenhouse.device.state import DeviceState, Outcome
 
 log = logging.getLogger(__name__)

@@ -40,7 +40,7 @@ def main() -> int:
         _prepare()
         python = ENVIRONMENT / "bin" / "python"
         os.chdir(ROOT)
-        os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), str(ROOT / "edge")])
+        os.environ["PYTHONPATH"] = str(ROOT)
         os.execv(python, [str(python), "-m", "tests.bench", *sys.argv[1:]])  # noqa: S606  # ourselves
     from tests.bench.run import run  # noqa: PLC0415  # needs the virtualenv
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pandas as pd
 import xgboost
 
-from inference.protocol import Request, decode, encode_answer, encode_request
+from edge.inference.protocol import Request, decode, encode_answer, encode_request
 from tests.bench import model
 from tests.bench.interleave import interleaved
 from tests.bench.table import Row, microseconds

@@ -27,8 +27,8 @@ from greenhouse import account
 from greenhouse.home import PROJECT_DIR, Home, aws_environment, shell_environment
 from greenhouse.machine import start_greenhouse, stop_greenhouse
 from greenhouse.processes import Processes
-from infra.answering import wait
-from infra.waiting import Clock
+from infra.rollout.clock import Clock
+from infra.rollout.gate import wait
 
 SIZES = (1, 10, 50)
 ROUNDS = 3

@@ -23,7 +23,7 @@ from pathlib import Path
 from unittest import mock
 
 from greenhouse.toolchain import bases
-from infra import recipe, versions
+from infra.publish import recipe, versions
 from tests.bench import model
 from tests.bench.table import Row, kilobytes, megabytes
 

@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 from statistics import median
 
-from inference.protocol import ANSWER_TOPIC, REQUEST_TOPIC, encode_request
+from edge.inference.protocol import ANSWER_TOPIC, REQUEST_TOPIC, encode_request
 from tests.bench import model
 from tests.bench.client import Client
 from tests.bench.nucleus import ECHO_ANSWERS, ECHO_REQUESTS

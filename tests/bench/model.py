@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import xgboost
 
-from inference import forest
+from edge.inference import forest
 
 ROOT = Path(__file__).parents[2]
 MODEL = ROOT / "edge" / "models" / "wine-quality.json"

@@ -17,7 +17,7 @@ from typing import Any
 
 from greenhouse.device.ipc.broker import Broker, _Wire
 from greenhouse.device.ipc.connection import Connection
-from infra import recipe
+from infra.publish import recipe
 
 ECHO, CLIENT = "bench.echo", "bench.client"
 ECHO_REQUESTS, ECHO_ANSWERS = "bench/echo", "bench/echoed"

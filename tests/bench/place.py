@@ -16,9 +16,9 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO, Any
 
+from edge.inference.protocol import REQUEST_TOPIC, encode_request
 from greenhouse.toolchain.bases import RUNTIME
-from inference.protocol import REQUEST_TOPIC, encode_request
-from infra import recipe
+from infra.publish import recipe
 from tests.bench import images, model
 from tests.bench.client import Client
 from tests.bench.nucleus import CLIENT, ECHO, ECHO_ANSWERS, ECHO_REQUESTS

@@ -89,7 +89,9 @@ def _commit() -> str:
         asked = ["git", "-C", str(model.ROOT), *arguments]
         return subprocess.run(asked, check=True, capture_output=True, text=True).stdout.strip()
 
-    changed = git("status", "--porcelain", "--", "edge", "greenhouse/device/ipc", "infra/recipe.py")
+    changed = git(
+        "status", "--porcelain", "--", "edge", "greenhouse/device/ipc", "infra/publish/recipe.py"
+    )
     return git("rev-parse", "--short", "HEAD") + (" and uncommitted changes" if changed else "")
 
 

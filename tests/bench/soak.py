@@ -14,8 +14,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 
-from inference.protocol import ANSWER_TOPIC, REQUEST_TOPIC, encode_request
-from infra import recipe
+from edge.inference.protocol import ANSWER_TOPIC, REQUEST_TOPIC, encode_request
+from infra.publish import recipe
 from tests.bench import fuzz, model
 from tests.bench.client import Client, Closed
 from tests.bench.place import PATIENCE, Place, place, probe, wait_until_it_answers

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 import xgboost
 
-from inference import engine
-from inference.files import UnusableFile
-from inference.forest import Evaluator, ModelRefused, read
-from inference.settings import Engine
+from edge.inference import engine
+from edge.inference.files import UnusableFile
+from edge.inference.forest import Evaluator, ModelRefused, read
+from edge.inference.settings import Engine
 
 
 def test_a_model_is_itself_packed_or_not() -> None:

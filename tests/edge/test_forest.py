@@ -20,7 +20,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from inference import forest
+from edge.inference import forest
 
 EDGE = Path(__file__).parents[2] / "edge"
 SHIPPED = EDGE / "models" / "wine-quality.json"

@@ -19,7 +19,7 @@ import xgboost
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from inference import forest
+from edge.inference import forest
 
 many = settings(max_examples=400, deadline=None, suppress_health_check=list(HealthCheck))
 NAMES = ["a", "b", "c"]

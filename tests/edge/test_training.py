@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import xgboost
 
-from inference import forest
-from training import data, model
+from edge.inference import forest
+from edge.training import data, model
 
 ROOT = Path(__file__).parents[2]
 EDGE = ROOT / "edge"

@@ -16,11 +16,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from fleet import holdings, page, preview
-from fleet.holdings import Holdings
 from fleet.observe import Target
-from fleet.plan import Gate, Plan
-from fleet.plan import plan as plan_of
+from fleet.plan import holdings, page, preview
+from fleet.plan.holdings import Holdings
+from fleet.plan.plan import Gate, Plan
+from fleet.plan.plan import plan as plan_of
 from fleet.stacks import Stack
 
 FOLDER = Path(__file__).with_name("recorded")

@@ -17,8 +17,8 @@ from rich.console import Console
 from typer.testing import CliRunner, Result
 
 from fleet import lint
-from infra import portable
-from infra.findings import Severity
+from recipes import rules as portable
+from recipes.findings import Severity
 
 RECIPES = Path(__file__).with_name("recipes")
 FINE = RECIPES / "lite-sample.yaml"

@@ -11,9 +11,9 @@ import pytest
 from fleet.logs import COMMAND, EXAMPLE, LINES, LOG_MANAGER, NoLog, answered, last_answer, tail
 from fleet.observe import Component, Device
 from fleet.stacks import ROOT
-from infra.clients import Clients
-from infra.recipe import CONSUMER, SERVICE
-from infra.uploads import log_group
+from infra.account.clients import Clients
+from infra.account.logs import log_group
+from infra.publish.recipe import CONSUMER, SERVICE
 from tests.infra.fakes import REGION, Account
 
 NOBODY = Clients(region="eu-west-1", profile=None)

@@ -7,8 +7,9 @@ from dataclasses import replace
 
 import pytest
 
-from fleet import comment, page, preview
-from fleet.plan import Gate
+from fleet.ci import comment
+from fleet.plan import page, preview
+from fleet.plan.plan import Gate
 from greenhouse.account import TENANT
 from tests.fleet.recording import FOLDER, Recording
 

@@ -19,15 +19,15 @@ from typing import Any
 import pytest
 import xgboost
 
-from fleet import holdings, page, preview
-from fleet.plan import Gate, Group, Kind, Plan
-from fleet.plan import plan as plan_of
+from fleet.plan import holdings, page, preview
+from fleet.plan.plan import Gate, Group, Kind, Plan
+from fleet.plan.plan import plan as plan_of
 from fleet.stacks import Stack
 from greenhouse import account
 from greenhouse.device.folders import Folders
-from infra.clients import Clients
-from infra.recipe import CHECK, CONSUMER, RECIPES, SERVICE
-from infra.target import SUCCEEDED, execution
+from infra.account.clients import Clients
+from infra.account.target import SUCCEEDED, execution
+from infra.publish.recipe import CHECK, CONSUMER, RECIPES, SERVICE
 from tests.whole.place import STACK, Place, wait_until
 
 pytestmark = pytest.mark.whole

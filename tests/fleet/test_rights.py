@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from fleet.preview import Preview, Resource
-from fleet.rights import changes
+from fleet.plan.preview import Preview, Resource
+from fleet.plan.rights import changes
 
 
 def preview_of(before: dict[str, Any], after: dict[str, Any], kind: str = "Policy") -> Preview:

@@ -20,14 +20,15 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 import fleet.__main__ as commands
-from fleet import console, holdings, preview
+from fleet import console
 from fleet.logs import COMMAND, LOG_MANAGER, NoLog
 from fleet.observe import observe, release_name
-from fleet.plan import Gate
+from fleet.plan import holdings, preview
+from fleet.plan.plan import Gate
 from fleet.stacks import NoStack, places
 from fleet.status import Seen, look, show
-from infra.clients import Clients
-from infra.recipe import CHECK, CONSUMER, SERVICE
+from infra.account.clients import Clients
+from infra.publish.recipe import CHECK, CONSUMER, SERVICE
 from tests.fleet.recording import FOLDER, Recording
 from tests.infra.fakes import GOOD, NAME, REGION, THING_ARN, WANTED, Account, Device, spec
 

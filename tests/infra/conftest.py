@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from infra.clients import Clients
+from infra.account.clients import Clients
 from tests.infra.fakes import REGION, Account
 from tests.infra.pulumi_yaml import ROOT
 

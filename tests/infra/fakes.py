@@ -23,9 +23,9 @@ import pytest
 from botocore.exceptions import EndpointConnectionError
 from botocore.loaders import Loader
 
-from infra import clients
-from infra.clients import Clients
-from infra.recipe import CHECK, CONSUMER, SERVICE
+from infra.account import clients
+from infra.account.clients import Clients
+from infra.publish.recipe import CHECK, CONSUMER, SERVICE
 from infra.settings import PROJECT_TAG, STACK_TAG
 
 ACCOUNT, REGION = "123456789012", "eu-west-1"

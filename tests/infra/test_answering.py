@@ -13,15 +13,15 @@ from typing import Any
 
 import pytest
 
-from infra import answering
-from infra.answering import Answering, StaysBroken, wait
-from infra.answering import _AnsweringProvider as Provider
-from infra.clients import Clients
+from infra.account.clients import Clients
+from infra.account.target import FAILED
 from infra.policies import read_release
-from infra.putback import Rights, put_back
-from infra.recipe import CHECK, CONSUMER, SERVICE
-from infra.target import FAILED
-from infra.waiting import Clock, RolloutFailed
+from infra.publish.recipe import CHECK, CONSUMER, SERVICE
+from infra.rollout import gate as answering
+from infra.rollout.clock import Clock, RolloutFailed
+from infra.rollout.gate import Answering, StaysBroken, wait
+from infra.rollout.gate import _AnsweringProvider as Provider
+from infra.rollout.restore import Rights, put_back
 from tests.infra.fakes import (
     DEVICE_ROLE,
     GOOD,

@@ -8,8 +8,8 @@ from pathlib import Path
 import pulumi
 import pytest
 
-from inference import engine, forest
-from infra.artifacts import BUILD, File
+from edge.inference import engine, forest
+from infra.publish.artifacts import BUILD, File
 
 MODEL = Path("edge/models/wine-quality.json").resolve()
 

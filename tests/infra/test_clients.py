@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from infra.clients import Clients, clients_of
+from infra.account.clients import Clients, clients_of
 
 
 def test_the_dynamic_resources_of_one_region_and_profile_share_their_clients() -> None:

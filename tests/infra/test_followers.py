@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from infra.clients import Clients
-from infra.followers import Follower, followers
-from infra.recipe import RECIPES
+from infra.account.clients import Clients
+from infra.account.followers import Follower, followers
+from infra.publish.recipe import RECIPES
 from infra.settings import PROJECT_TAG, STACK_TAG
 from tests.infra.fakes import ACCOUNT, NAME, REGION, THING_ARN, Account, Device, component_arn, spec
 

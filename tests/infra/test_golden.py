@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 import xgboost
 
-from inference import engine, files, forest
-from inference.settings import Engine
-from infra.golden import check_memory, golden
-from infra.recipe import ENGINES
+from edge.inference import engine, files, forest
+from edge.inference.settings import Engine
+from infra.publish.golden import check_memory, golden
+from infra.publish.recipe import ENGINES
+from infra.publish.versions import canonical
 from infra.settings import Misconfigured
-from infra.versions import canonical
 from tests.infra.pulumi_yaml import declared
 
 MODEL, SAMPLES = Path("edge/models/wine-quality.json"), Path("edge/consumer/samples.json")

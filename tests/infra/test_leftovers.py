@@ -8,8 +8,8 @@ import pulumi
 import pytest
 from botocore.exceptions import ClientError
 
-from infra.clients import Clients
-from infra.leftovers import (
+from infra.account.clients import Clients
+from infra.publish.leftovers import (
     before_build,
     before_create,
     clear_bucket,
@@ -17,8 +17,8 @@ from infra.leftovers import (
     clear_image,
     clear_repository,
 )
-from infra.recipe import RECIPES
-from infra.release import sweep
+from infra.publish.recipe import RECIPES
+from infra.publish.release import sweep
 from tests.infra.engine import DIGEST, Engine
 from tests.infra.fakes import ACCOUNT, Account, Refused, component_arn
 

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from infra.clients import Clients
-from infra.inuse import Past, Version, in_use, reachable
-from infra.oldreleases import Parts, prune, superfluous
-from infra.recipe import CHECK, CONSUMER, SERVICE
-from infra.records import Record
+from infra.account.clients import Clients
+from infra.account.in_use import Past, Version, in_use, reachable
+from infra.publish.old_releases import Parts, prune, superfluous
+from infra.publish.recipe import CHECK, CONSUMER, SERVICE
+from infra.publish.records import Record
 from tests.infra.fakes import (
     ACCOUNT,
     NAME,

@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from infra import portable, scripts
-from infra.findings import Finding, Severity
-from infra.recipe import RECIPES
+from infra.publish.recipe import RECIPES
+from recipes import rules as portable
+from recipes import shell as scripts
+from recipes.findings import Finding, Severity
 from tests.infra.test_recipe import recipe_of
 
 SOCKET = "$AWS_GG_NUCLEUS_DOMAIN_SOCKET_FILEPATH_FOR_COMPONENT"

@@ -8,11 +8,14 @@ from typing import Any
 
 import pytest
 
-from infra import policies, portable, preflight, recipe
-from infra.clients import Clients
-from infra.findings import Finding, Severity
+from infra import policies
+from infra.account.clients import Clients
+from infra.account.target import Target
+from infra.preflight import preflight
+from infra.publish import recipe
 from infra.settings import Misconfigured, Place
-from infra.target import Target
+from recipes import rules as portable
+from recipes.findings import Finding, Severity
 from tests.infra.engine import DIGEST, Engine
 from tests.infra.fakes import (
     ACCOUNT,

@@ -14,8 +14,9 @@ from typing import Any, cast
 import pulumi
 import pytest
 
-from infra import policies, preflight
-from infra.recipe import CHECK, CONSUMER, RECIPES, SERVICE
+from infra import policies
+from infra.preflight import preflight
+from infra.publish.recipe import CHECK, CONSUMER, RECIPES, SERVICE
 from infra.settings import Misconfigured, Place
 from tests.infra.engine import AS_REGISTERED, DIGEST, Engine, Registered
 from tests.infra.fakes import ACCOUNT, REGION, THING_ARN, Account, Device, spec
@@ -599,9 +600,15 @@ def test_no_credential_is_stored(deployed: Engine) -> None:
 
 def test_a_destroy_finds_the_code_that_an_older_up_has_named_in_the_state(deployed: Engine) -> None:
     homes = {
-        **{"edge:Answering": b"infra.answering", "edge:CleanDevices": b"infra.uninstall"},
-        "edge:KeptVersions": b"infra.release",
-        **{"edge:Residue": b"infra.destroy", "edge:NobodyFollows": b"infra.destroy"},
+        **{
+            "edge:Answering": b"infra.rollout.gate",
+            "edge:CleanDevices": b"infra.teardown.uninstall",
+        },
+        "edge:KeptVersions": b"infra.publish.release",
+        **{
+            "edge:Residue": b"infra.teardown.stack_ends",
+            "edge:NobodyFollows": b"infra.teardown.stack_ends",
+        },
     }
     for kind, home in homes.items():
         stored = base64.b64decode(deployed.one(kind).inputs["__provider"])

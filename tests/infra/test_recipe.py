@@ -17,10 +17,10 @@ from typing import Any
 
 import pytest
 
-from inference import settings as device
-from inference.protocol import ANSWER_TOPIC, REQUEST_TOPIC
-from infra import recipe
-from infra.recipe import CHECK, CONSUMER, RECIPES, SERVICE
+from edge.inference import settings as device
+from edge.inference.protocol import ANSWER_TOPIC, REQUEST_TOPIC
+from infra.publish import recipe
+from infra.publish.recipe import CHECK, CONSUMER, RECIPES, SERVICE
 
 REPOSITORY = (
     "123456789012.dkr.ecr.ap-southeast-1.amazonaws.com/edge-inference/a-stack-of-20-letters"

@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 import pytest
 
-from infra.clients import Clients
-from infra.recipe import RECIPES
-from infra.residue import Stack, residue
+from infra.account.clients import Clients
+from infra.publish.recipe import RECIPES
 from infra.settings import PROJECT_TAG, STACK_TAG
+from infra.teardown.residue import Stack, residue
 from tests.infra.fakes import (
     ACCOUNT,
     DEVICE_ROLE,

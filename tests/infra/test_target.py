@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from infra.clients import Clients
-from infra.recipe import CHECK, RECIPES
+from infra.account.clients import Clients
+from infra.account.target import FAILED, Target
+from infra.publish.recipe import CHECK, RECIPES
+from infra.rollout.clock import RolloutFailed
 from infra.settings import Misconfigured
-from infra.target import FAILED, Target
-from infra.waiting import RolloutFailed
 from tests.infra.fakes import ACCOUNT, REGION, THING_ARN, Account, Device, spec
 from tests.infra.pulumi_yaml import config_of, load
 

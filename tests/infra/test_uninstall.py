@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from infra.clients import Clients
-from infra.uninstall import CleanDevices, uninstall
-from infra.uninstall import _CleanDevicesProvider as Provider
-from infra.waiting import Clock, RolloutFailed
+from infra.account.clients import Clients
+from infra.rollout.clock import Clock, RolloutFailed
+from infra.teardown.uninstall import CleanDevices, uninstall
+from infra.teardown.uninstall import _CleanDevicesProvider as Provider
 from tests.infra.fakes import (
     ACCOUNT,
     GOOD,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from greenhouse import account, report
-from infra.target import without
+from infra.account.target import without
 from tests.whole.place import OURS, STACK, Place
 
 

@@ -108,7 +108,7 @@ def test_after_the_refusals_there_is_nothing_to_repair(place: Place) -> None:
 @contextmanager
 def a_recipe_without_its_rights(place: Place) -> Iterator[None]:
     with place.edited(
-        "infra/recipe.py",
+        "infra/publish/recipe.py",
         lambda text: text.replace("listens=REQUEST_TOPIC", "listens='local/elsewhere'"),
     ):
         yield

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from fleet.comment import MARK, MOST, body, put
+from fleet.ci.comment import MARK, MOST, body, put
 
 RUN = "https://github.example/acme/line/actions/runs/7"
 

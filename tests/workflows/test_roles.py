@@ -15,7 +15,7 @@ import botocore.session
 import pytest
 from botocore import xform_name
 
-from infra import ci
+from fleet.ci import roles as ci
 from infra.settings import Place
 
 ROOT = Path(__file__).parents[2]
@@ -185,7 +185,7 @@ def operations(folder: str) -> Iterator[tuple[str, str, str]]:
         service: {xform_name(one): one for one in models.get_service_model(service).operation_names}
         for service in SERVICES
     }
-    for path in sorted((ROOT / folder).glob("*.py")):
+    for path in sorted((ROOT / folder).rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text())):
             if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)):
                 continue

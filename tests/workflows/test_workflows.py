@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 import yaml
 
-from fleet.ci import changed, in_turn
+from fleet.ci.roles import BRANCH, ENVIRONMENT
+from fleet.ci.stacks_touched import changed, in_turn
 from fleet.stacks import NoStack, Stack
-from infra.ci import BRANCH, ENVIRONMENT
 
 ROOT = Path(__file__).parents[2]
 WORKFLOWS = {path.name: path for path in sorted((ROOT / ".github/workflows").glob("*.yml"))}
@@ -177,7 +177,7 @@ STACKS = [
 @pytest.mark.parametrize(
     ("path", "touched"),
     [
-        ("infra/rollout.py", ["dev", "press-2", "press-3"]),
+        ("infra/rollout/rollout.py", ["dev", "press-2", "press-3"]),
         ("edge/inference/forest.c", ["dev", "press-2", "press-3"]),
         ("Pulumi.press-2.yaml", ["press-2"]),
         ("Pulumi.dev.yaml", ["dev", "press-2"]),

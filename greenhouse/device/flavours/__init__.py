@@ -9,14 +9,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, ClassVar
 
-from greenhouse.device.components import Components
-from greenhouse.device.interpolation import Names
 from greenhouse.device.ipc.connection import Connection
 from greenhouse.device.ipc.operations import Host
 from greenhouse.device.ipc.topics import Topics
-from greenhouse.device.lifecycle import Life, Plan, State
-from greenhouse.device.recipes import Dialect, Recipe, Script, Step, platform_attributes
-from greenhouse.device.scripts import Processes
+from greenhouse.device.lifecycle.components import Components
+from greenhouse.device.lifecycle.lifecycle import Life, Plan, State
+from greenhouse.device.lifecycle.scripts import Processes
+from greenhouse.device.recipe.interpolation import Names
+from greenhouse.device.recipe.recipes import Dialect, Recipe, Script, Step, platform_attributes
 from greenhouse.device.state import Installed
 
 

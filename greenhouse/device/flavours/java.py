@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
-from greenhouse.device.artifacts import check_dependencies
-from greenhouse.device.components import Components
-from greenhouse.device.configuration import resolve
+from greenhouse.device.downloads.artifacts import check_dependencies
 from greenhouse.device.flavours import Flavour
-from greenhouse.device.interpolation import Names, render
 from greenhouse.device.ipc.broker import connect_java
-from greenhouse.device.lifecycle import Component, Life, Plan, State
-from greenhouse.device.recipes import Dialect, Recipe, Script, Step
-from greenhouse.device.resolve import refuse_cycles
-from greenhouse.device.scripts import Processes
+from greenhouse.device.lifecycle.components import Components
+from greenhouse.device.lifecycle.lifecycle import Component, Life, Plan, State
+from greenhouse.device.lifecycle.scripts import Processes
+from greenhouse.device.recipe.configuration import resolve
+from greenhouse.device.recipe.interpolation import Names, render
+from greenhouse.device.recipe.recipes import Dialect, Recipe, Script, Step
+from greenhouse.device.recipe.resolve import refuse_cycles
 from greenhouse.device.state import Installed
 
 

@@ -14,9 +14,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from greenhouse.device.configuration import find
 from greenhouse.device.ipc.authorization import PUBSUB, allows
 from greenhouse.device.ipc.topics import Subscription, Topics, has_wildcard
+from greenhouse.device.recipe.configuration import find
 
 SERVICE = "aws.greengrass#"
 

@@ -15,12 +15,12 @@ from typing import Any, TypeVar
 
 import pytest
 
-from greenhouse.device.flavours.lite import Lite
+from edge.inference import forest
+from greenhouse.device.flavours.lite.nucleus import Lite
 from greenhouse.device.ipc import operations
 from greenhouse.device.ipc.broker import Broker, Connect, connect_java
 from greenhouse.device.ipc.connection import Connection
 from greenhouse.device.ipc.topics import Topics
-from inference import forest
 
 T = TypeVar("T")
 EDGE = Path(__file__).parents[3] / "edge"
@@ -163,9 +163,9 @@ def runtime(library: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder that the image has as /app, but for what comes from PyPI."""
     app = tmp_path_factory.mktemp("app")
     shutil.copytree(
-        EDGE / "inference", app / "inference", ignore=shutil.ignore_patterns("__pycache__")
+        EDGE / "inference", app / "edge/inference", ignore=shutil.ignore_patterns("__pycache__")
     )
-    shutil.copy(library, app / "inference")
+    shutil.copy(library, app / "edge/inference")
     return app
 
 

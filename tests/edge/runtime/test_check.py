@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from inference import check as timing
-from inference.check import Verdict, compare, judge
-from inference.client import Client, Refused
-from inference.files import Golden
+from edge.inference import check as timing
+from edge.inference.check import Verdict, compare, judge
+from edge.inference.client import Client, Refused
+from edge.inference.files import Golden
 
 GOLDEN = Golden(model="new", predictions=[6.5, -0.0, 4.25])
 SAMPLES: list[list[dict[str, Any]]] = [[{"pH": 1.0}, {"pH": 2.0}], [{"pH": 3.0}]]

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from consumer import consumer
-from inference.client import Client
-from inference.ipc import Sent
+from edge.consumer import consumer
+from edge.inference.client import Client
+from edge.inference.ipc import Sent
 
 BATCHES: list[list[dict[str, Any]]] = [[{"pH": 1.0}, {"pH": 2.0}], [{"pH": 3.0}]]
 

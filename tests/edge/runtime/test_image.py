@@ -15,9 +15,9 @@ from uuid import uuid4
 
 import pytest
 
+from edge.inference.protocol import ANSWER_TOPIC, REQUEST_TOPIC, encode_request
+from edge.inference.settings import Engine
 from greenhouse.toolchain import Toolchain
-from inference.protocol import ANSWER_TOPIC, REQUEST_TOPIC, encode_request
-from inference.settings import Engine
 from tests.bench.client import Client
 from tests.edge.runtime.messages import LARGEST
 from tests.infra.pulumi_yaml import declared
@@ -238,7 +238,7 @@ def test_the_layers_are_built_for_their_architecture_without_emulation(
     finally:
         docker("image", "rm", image)
     for library in (
-        *("_awscrt.abi3.so", "inference/libforest.so"),
+        *("_awscrt.abi3.so", "edge/inference/libforest.so"),
         *("xgboost/lib/libxgboost.so", "xgboost_cpu.libs/libgomp-*"),
     ):
         [path] = (tmp_path / "app").glob(library)

@@ -12,15 +12,15 @@ from awsiot import greengrasscoreipc
 from awsiot.greengrasscoreipc import model
 from awsiot.greengrasscoreipc.client import GreengrassCoreIPCClient, SubscribeToTopicStreamHandler
 
-from greenhouse.device.flavours.lite import Lite
+from edge.inference import ipc
+from edge.inference.client import confirmed
+from edge.inference.ipc import Line
+from edge.inference.protocol import MAX_MESSAGE, MAX_REQUEST
+from edge.inference.settings import Nucleus, Unreachable
+from greenhouse.device.flavours.lite.nucleus import Lite
 from greenhouse.device.ipc.broker import Connect, connect_java
 from greenhouse.device.ipc.connection import Connection
 from greenhouse.device.ipc.frames import Decoder, Flags, Frame
-from inference import ipc
-from inference.client import confirmed
-from inference.ipc import Line
-from inference.protocol import MAX_MESSAGE, MAX_REQUEST
-from inference.settings import Nucleus, Unreachable
 
 
 class Heard:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from inference import log
+from edge.inference import log
 
 
 @pytest.fixture

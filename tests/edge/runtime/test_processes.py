@@ -16,11 +16,11 @@ from typing import Any
 
 import pytest
 
-from consumer.consumer import OUTAGE
-from inference.forest import LIBRARY
-from inference.protocol import ANSWER_TOPIC, REQUEST_TOPIC, encode_request
-from inference.service import WINDOW
-from inference.settings import Engine
+from edge.consumer.consumer import OUTAGE
+from edge.inference.forest import LIBRARY
+from edge.inference.protocol import ANSWER_TOPIC, REQUEST_TOPIC, encode_request
+from edge.inference.service import WINDOW
+from edge.inference.settings import Engine
 from tests.bench.client import Client
 from tests.edge.runtime.messages import LARGEST
 from tests.infra.pulumi_yaml import declared
@@ -94,6 +94,7 @@ def start(runtime: Path, nucleus: Any) -> Iterator[Start]:
             **os.environ,
             **nucleus.environment(component),
             "PYTHONPATH": str(runtime),
+            "PYTHONSAFEPATH": "1",  # as in the image: the checkout has the package, too
             **environment,
         }
         program = Program([str(argument) for argument in arguments], variables)
@@ -106,7 +107,7 @@ def start(runtime: Path, nucleus: Any) -> Iterator[Start]:
 
 
 def serving(start: Start, model: Path = MODEL, engine: Engine = Engine.EVALUATOR) -> Program:
-    command = ("-m", "inference", "serve", "--model", model, "--engine", engine)
+    command = ("-m", "edge.inference", "serve", "--model", model, "--engine", engine)
     return start("com.ml.xgboost", *command)
 
 
@@ -126,7 +127,7 @@ def asking(nucleus: Any) -> Client:
 
 def checking(start: Start, golden: Path, timeout: float = 120) -> Program:
     files = ("--samples", SAMPLES, "--golden", golden)
-    return start("com.ml.check", "-m", "inference", "check", *files, "--timeout", timeout)
+    return start("com.ml.check", "-m", "edge.inference", "check", *files, "--timeout", timeout)
 
 
 def consuming(
@@ -291,7 +292,7 @@ def test_the_service_has_ended_before_it_would_be_killed_whatever_the_nucleus_do
     """Measured: 0.01 s for an idle service, 1.6 s for this one. Java kills it after 5 s."""
     service = start(
         "com.ml.xgboost",
-        *("-m", "inference", "serve", "--model", MODEL),
+        *("-m", "edge.inference", "serve", "--model", MODEL),
         **owing.environment("com.ml.xgboost"),
     )
     service.until("ready")
@@ -313,7 +314,9 @@ def test_sigterm_ends_the_service_without_a_nucleus_too(
     environment = {}
     if when.startswith("before"):
         environment["AWS_GG_NUCLEUS_DOMAIN_SOCKET_FILEPATH_FOR_COMPONENT"] = "/nowhere/ipc.socket"
-    service = start("com.ml.xgboost", "-m", "inference", "serve", "--model", MODEL, **environment)
+    service = start(
+        "com.ml.xgboost", "-m", "edge.inference", "serve", "--model", MODEL, **environment
+    )
     if not environment:
         service.until("ready")
         nucleus.stop()
@@ -335,7 +338,7 @@ def test_sigterm_ends_the_service_without_a_nucleus_too(
     ids=" ".join,
 )
 def test_wrong_usage_is_64(start: Start, arguments: list[str]) -> None:
-    assert start("com.ml.xgboost", "-m", "inference", *arguments).ends() == 64
+    assert start("com.ml.xgboost", "-m", "edge.inference", *arguments).ends() == 64
 
 
 def test_a_model_is_served_packed_as_a_release_stores_it(
@@ -381,7 +384,7 @@ def test_samples_and_golden_answers_that_cant_be_used_are_65(
     broken.write_bytes(content)
     for files in ((broken, golden), (SAMPLES, broken)):
         arguments = ("--samples", files[0], "--golden", files[1], "--timeout", 5)
-        check = start("com.ml.check", "-m", "inference", "check", *arguments)
+        check = start("com.ml.check", "-m", "edge.inference", "check", *arguments)
         assert check.ends() == 65
         assert "broken.json" in check.events[-1]["message"]
 
@@ -389,10 +392,10 @@ def test_samples_and_golden_answers_that_cant_be_used_are_65(
 def test_a_library_that_cant_be_loaded_is_65(start: Start, runtime: Path, tmp_path: Path) -> None:
     app = tmp_path / "app"
     shutil.copytree(runtime, app)
-    library = app / "inference" / LIBRARY.name
+    library = app / "edge/inference" / LIBRARY.name
     for break_it in (library.unlink, lambda: library.write_bytes(b"of another machine")):
         break_it()
-        command = ("-m", "inference", "serve", "--model", MODEL)
+        command = ("-m", "edge.inference", "serve", "--model", MODEL)
         service = start("com.ml.xgboost", *command, PYTHONPATH=str(app))
         assert service.ends() == 65
         (fatal,) = service.events
@@ -411,7 +414,7 @@ def test_a_fault_of_ours_is_70_and_one_line_of_the_log(start: Start) -> None:
 
 
 def test_no_nucleus_is_69(start: Start) -> None:
-    service = start("com.ml.xgboost", "-m", "inference", "serve", "--model", MODEL, SVCUID="")
+    service = start("com.ml.xgboost", "-m", "edge.inference", "serve", "--model", MODEL, SVCUID="")
     assert service.ends() == 69
     assert "SVCUID" in service.events[-1]["message"]
 

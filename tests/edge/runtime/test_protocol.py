@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from inference.protocol import (
+from edge.inference.protocol import (
     MAX_MESSAGE,
     MAX_ROWS,
     Answer,

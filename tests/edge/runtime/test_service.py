@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 
-from inference import serve
-from inference import service as limits
-from inference.forest import Model
-from inference.protocol import MAX_REQUEST, MAX_ROWS
-from inference.service import HOLD_SECONDS, Sent, Service
+from edge.inference import serve
+from edge.inference import service as limits
+from edge.inference.forest import Model
+from edge.inference.protocol import MAX_REQUEST, MAX_ROWS
+from edge.inference.service import HOLD_SECONDS, Sent, Service
 
 MODEL = Model(
     id="0123456789ab",

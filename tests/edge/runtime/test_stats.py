@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inference.stats import Latencies, Stats
+from edge.inference.stats import Latencies, Stats
 
 
 @given(

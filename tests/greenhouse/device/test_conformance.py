@@ -20,8 +20,9 @@ from typing import Any
 
 import pytest
 
-from greenhouse.device import deployments, scripts
+from greenhouse.device import deployments
 from greenhouse.device.ipc.frames import Decoder
+from greenhouse.device.lifecycle import scripts
 from tests.greenhouse.device.bench import GROUP_ARN, THING, Bench
 from tests.greenhouse.device.recorded import NOT_MODELLED, RECORDS, together
 from tests.greenhouse.device.test_ipc_conformance import connect

@@ -18,7 +18,9 @@ from typing import Any
 import psutil
 import pytest
 
-from greenhouse.device import deployments, docker, scripts
+from greenhouse.device import deployments
+from greenhouse.device.downloads import docker
+from greenhouse.device.lifecycle import scripts
 from tests.greenhouse.device.bench import GROUP_ARN, THING_ARN, Bench, recipe, states
 
 RUN = {"run": "echo up; exec sleep 1000"}

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from greenhouse import toolchain
-from greenhouse.device import docker
+from greenhouse.device.downloads import docker
+from greenhouse.device.downloads.role import Role
 from greenhouse.device.errors import DeploymentFailed
-from greenhouse.device.role import Role
 from greenhouse.faults import Faults
 from tests.greenhouse.device.bench import THING, Bench, FakeIam, recipe
 

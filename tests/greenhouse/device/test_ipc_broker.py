@@ -25,6 +25,7 @@ from awsiot.greengrasscoreipc.model import (
     UnauthorizedError,
 )
 
+from greenhouse.device.flavours.lite.ipc import connect_lite
 from greenhouse.device.ipc import broker
 from greenhouse.device.ipc.broker import (
     MAX_SOCKET_PATH,
@@ -34,7 +35,6 @@ from greenhouse.device.ipc.broker import (
     socket_path,
 )
 from greenhouse.device.ipc.frames import Decoder, Frame
-from greenhouse.device.ipc.lite import connect_lite
 from tests.greenhouse.device.recorded import each, together
 from tests.greenhouse.device.test_ipc_conformance import (
     OF_A_LINE,

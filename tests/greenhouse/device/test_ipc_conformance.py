@@ -16,11 +16,11 @@ from typing import Any
 
 import pytest
 
-from greenhouse.device.configuration import merged
 from greenhouse.device.ipc.connection import After, Connection
 from greenhouse.device.ipc.frames import Decoder, Flags, Frame, MessageType
 from greenhouse.device.ipc.operations import Operations
 from greenhouse.device.ipc.topics import Topics
+from greenhouse.device.recipe.configuration import merged
 from tests.greenhouse.device.recorded import NOT_MODELLED, RECORDS, each, parts, together
 
 OF_A_LINE = ("connect ", "close connection")  # exchanges for a wire: see test_ipc_broker.py

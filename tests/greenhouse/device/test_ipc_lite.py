@@ -16,15 +16,15 @@ from typing import Any
 
 import pytest
 
-from greenhouse.device.ipc.broker import Broker
-from greenhouse.device.ipc.connection import After
-from greenhouse.device.ipc.frames import Decoder, Flags, Frame, MessageType
-from greenhouse.device.ipc.lite import (
+from greenhouse.device.flavours.lite.ipc import (
     MAX_CONNECTIONS,
     LiteConnection,
     LiteOperations,
     connect_lite,
 )
+from greenhouse.device.ipc.broker import Broker
+from greenhouse.device.ipc.connection import After
+from greenhouse.device.ipc.frames import Decoder, Flags, Frame, MessageType
 from greenhouse.device.ipc.topics import Topics
 from tests.greenhouse.device.recorded import NOT_MODELLED, RECORDS, each, parts, together
 from tests.greenhouse.device.test_ipc_conformance import (

@@ -21,9 +21,10 @@ from typing import Any
 
 import pytest
 
-from greenhouse.device import deployments, unit
-from greenhouse.device.flavours.lite import Lite
-from greenhouse.device.recipes import Step
+from greenhouse.device import deployments
+from greenhouse.device.flavours.lite import units as unit
+from greenhouse.device.flavours.lite.nucleus import Lite
+from greenhouse.device.recipe.recipes import Step
 from tests.greenhouse.device.bench import GROUP_ARN, THING, THING_ARN, Bench, recipe
 from tests.greenhouse.device.recorded import NOT_MODELLED, RECORDS, together
 from tests.greenhouse.device.test_conformance import components, keeps_its_token_when_killed

@@ -7,15 +7,15 @@ from typing import Any
 
 import pytest
 
-from greenhouse.device.configuration import BadPointer, find, merged, pointer, resolve
-from greenhouse.device.docker import Image
+from greenhouse.device.downloads.docker import Image
+from greenhouse.device.downloads.role import evaluate
 from greenhouse.device.errors import DeploymentFailed, ErrorCode
 from greenhouse.device.flavours.java import Java
-from greenhouse.device.interpolation import Names, interpolate
-from greenhouse.device.recipes import Recipe, Step, read
-from greenhouse.device.resolve import Sources
-from greenhouse.device.resolve import resolve as resolve_versions
-from greenhouse.device.role import evaluate
+from greenhouse.device.recipe.configuration import BadPointer, find, merged, pointer, resolve
+from greenhouse.device.recipe.interpolation import Names, interpolate
+from greenhouse.device.recipe.recipes import Recipe, Step, read
+from greenhouse.device.recipe.resolve import Sources
+from greenhouse.device.recipe.resolve import resolve as resolve_versions
 from tests.greenhouse.device.bench import FakeCloud, recipe
 
 LINUX = {"os": "linux", "architecture": "amd64"}

@@ -1,0 +1,1 @@
+"""What an update does to each device, as a page for reviewers."""

@@ -1,0 +1,243 @@
+"""What the account holds and a plan has to know: published recipes, sizes, what is stored.
+
+Look-ups only, by the rights that an `up` has anyway.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import yaml
+from botocore.exceptions import ClientError
+
+from fleet.observe import Target, observe, observe_target
+from fleet.plan.preview import MASKED, UNKNOWN, Preview
+from infra.account.clients import Clients
+from infra.account.followers import deployed_by
+from infra.publish.leftovers import unless_gone
+
+Version = tuple[str, str]  # component and version
+_MANIFESTS = (
+    "application/vnd.docker.distribution.manifest.v2+json",
+    "application/vnd.oci.image.manifest.v1+json",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Holdings:
+    """Sizes are in bytes; what could not be found is left out."""
+
+    recipes: Mapping[Version, Mapping[str, Any]] = field(default_factory=dict)
+    published: Mapping[Version, datetime] = field(default_factory=dict)
+    objects: Mapping[str, int] = field(default_factory=dict)  # by key, which names the content
+    images: Mapping[str, Mapping[str, int]] = field(default_factory=dict)  # reference → its blobs
+    elsewhere: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # see _elsewhere
+    kept_objects: int = 0  # everything in the stack's bucket
+    kept_images: int = 0  # every layer in its repository, once
+
+
+def look(clients: Clients, preview: Preview, root: Path) -> tuple[tuple[Target, ...], Holdings]:
+    """The targets of a preview as they are, and what the account holds of both sides.
+
+    `root` is the program's folder, where paths of files that are to be stored begin. Raises
+    botocore's errors.
+    """
+    targets = _targets(clients, preview)
+    recipes, published = _recipes(clients, targets, _wanted(preview))
+    outputs = _outputs(preview)
+    own = not preview.config.get(f"{preview.project}:release-from")
+    references = {
+        *(
+            uri
+            for recipe in (*recipes.values(), *planned_recipes(preview).values())
+            for uri in docker_images(recipe)
+        ),
+        *outputs.get("image", {}).values(),
+    }
+    return targets, Holdings(
+        recipes=recipes,
+        published=published,
+        objects=_stored_objects(clients, recipes.values()) | _new_objects(preview, root),
+        images=_images(clients, references, preview.project),
+        elsewhere=_elsewhere(clients, targets),
+        kept_objects=_bucket_bytes(clients, outputs.get("bucket", "")) if own else 0,
+        kept_images=_repository_bytes(clients, outputs.get("repository", "")) if own else 0,
+    )
+
+
+def planned_recipes(preview: Preview) -> dict[Version, dict[str, Any]]:
+    """The recipes that can be read already: not those of an image to be built, nor secret ones."""
+    found = {}
+    for one in preview.of_type(":ComponentVersion"):
+        text = one.after.get("inlineRecipe", UNKNOWN)
+        if text not in (UNKNOWN, MASKED):
+            recipe = json.loads(text)
+            found[recipe["ComponentName"], recipe["ComponentVersion"]] = recipe
+    return found
+
+
+def artifacts(recipe: Mapping[str, Any], architecture: str) -> Iterator[str]:
+    """The URIs that a device of that architecture takes: the first manifest that fits."""
+    for manifest in recipe.get("Manifests", []):
+        if manifest.get("Platform", {}).get("architecture", "*") in ("*", architecture):
+            for artifact in manifest.get("Artifacts", []):
+                yield artifact.get("Uri") or artifact["URI"]
+            return
+
+
+def every_artifact(recipe: Mapping[str, Any]) -> Iterator[str]:
+    """The URIs for all architectures."""
+    for manifest in recipe.get("Manifests", []):
+        for artifact in manifest.get("Artifacts", []):
+            yield artifact.get("Uri") or artifact["URI"]
+
+
+def docker_images(recipe: Mapping[str, Any]) -> Iterator[str]:
+    """The images of all architectures, without `docker:`."""
+    for uri in every_artifact(recipe):
+        if uri.startswith("docker:"):
+            yield uri.removeprefix("docker:")
+
+
+def object_key(uri: str) -> str:
+    return uri.removeprefix("s3://").partition("/")[2]
+
+
+def _outputs(preview: Preview) -> Mapping[str, Any]:
+    """The stack's outputs as they are now."""
+    stack = preview.first("pulumi:pulumi:Stack")
+    return stack.stood if stack else {}
+
+
+def _targets(clients: Clients, preview: Preview) -> tuple[Target, ...]:
+    deployment = preview.first(":Deployment")
+    if deployment is None:  # a preview without what stays the same
+        return observe(clients, preview.project, preview.stack).targets
+    arns = {side.get("targetArn", "") for side in (deployment.before, deployment.after)} - {""}
+    before = deployment.before.get("targetArn")
+    return tuple(
+        observe_target(clients, preview.project, preview.stack, arn, deployed=arn == before)
+        for arn in sorted(arns)
+    )
+
+
+def _elsewhere(clients: Clients, targets: Sequence[Target]) -> dict[str, tuple[str, ...]]:
+    """The components that other targets of the same devices deploy, by the targets' ARNs."""
+    arns = {
+        execution.target
+        for target in targets
+        for device in target.devices
+        for execution in device.timeline
+        if execution.target != target.arn
+    }
+    return {arn: deployed_by(clients.greengrass, arn) for arn in sorted(arns)}
+
+
+def _wanted(preview: Preview) -> set[Version]:
+    answering = preview.first("edge:Answering")
+    return set(answering.after.get("components", {}).items()) if answering else set()
+
+
+def _recipes(
+    clients: Clients, targets: Sequence[Target], wanted: set[Version]
+) -> tuple[dict[Version, Mapping[str, Any]], dict[Version, datetime]]:
+    greengrass = clients.greengrass
+    recipes: dict[Version, Mapping[str, Any]] = {}
+    published: dict[Version, datetime] = {}
+    for target in targets:
+        there = {(one.name, one.version) for device in target.devices for one in device.components}
+        for name, version in sorted(there | wanted):
+            if name.startswith("aws.") or (name, version) in recipes:
+                continue
+            prefix = target.arn.rpartition(":")[0].replace(":iot:", ":greengrass:")
+            arn = f"{prefix}:components:{name}:versions:{version}"
+            with unless_gone():
+                found = greengrass.get_component(arn=arn, recipeOutputFormat="JSON")
+                described = greengrass.describe_component(arn=arn)
+                recipes[name, version] = yaml.safe_load(found["recipe"])
+                published[name, version] = described["creationTimestamp"]
+    return recipes, published
+
+
+def _stored_objects(clients: Clients, recipes: Iterable[Mapping[str, Any]]) -> dict[str, int]:
+    uris = {uri for recipe in recipes for uri in every_artifact(recipe)}
+    s3, sizes = clients.s3, {}
+    for uri in sorted(uri for uri in uris if uri.startswith("s3://")):
+        bucket = uri.removeprefix("s3://").partition("/")[0]
+        try:
+            with unless_gone():
+                head = s3.head_object(Bucket=bucket, Key=object_key(uri))
+                sizes[object_key(uri)] = head["ContentLength"]
+        except ClientError as error:
+            if error.response["Error"]["Code"] != "403":  # another owner's, whose size stays open
+                raise
+    return sizes
+
+
+def _new_objects(preview: Preview, root: Path) -> dict[str, int]:
+    sizes = {}
+    for one in preview.of_type(":BucketObjectv2"):
+        source = one.after.get("source", {})
+        if "text" in source:
+            sizes[one.after["key"]] = len(source["text"].encode())
+        elif "path" in source and (root / source["path"]).is_file():
+            sizes[one.after["key"]] = (root / source["path"]).stat().st_size
+    return sizes
+
+
+def _images(
+    clients: Clients, references: Iterable[str], project: str
+) -> dict[str, Mapping[str, int]]:
+    found: dict[str, Mapping[str, int]] = {}
+    for reference in sorted(references):
+        name, _, digest = reference.partition("@")
+        repository = name.partition("/")[2]
+        if digest and repository.startswith(f"{project}/"):
+            for manifest in _manifests(clients, repository, [{"imageDigest": digest}]):
+                found[reference] = _blobs(manifest)
+    return found
+
+
+def _manifests(
+    clients: Clients, repository: str, images: Sequence[Any]
+) -> Iterator[Mapping[str, Any]]:
+    with unless_gone():
+        answer = clients.ecr.batch_get_image(
+            repositoryName=repository, imageIds=images, acceptedMediaTypes=list(_MANIFESTS)
+        )
+        yield from (json.loads(image["imageManifest"]) for image in answer["images"])
+
+
+def _blobs(manifest: Mapping[str, Any]) -> dict[str, int]:
+    """What a pull of the image takes when nothing of it is there."""
+    return {one["digest"]: one["size"] for one in (manifest["config"], *manifest["layers"])}
+
+
+def _repository_bytes(clients: Clients, repository: str) -> int:
+    if not repository:
+        return 0
+    layers: dict[str, int] = {}
+    pages = clients.ecr.get_paginator("list_images").paginate(
+        repositoryName=repository,
+        PaginationConfig={"PageSize": 100},  # what one batch takes
+    )
+    with unless_gone():
+        for page in pages:
+            if page["imageIds"]:
+                for manifest in _manifests(clients, repository, page["imageIds"]):
+                    layers |= _blobs(manifest)
+    return sum(layers.values())
+
+
+def _bucket_bytes(clients: Clients, bucket: str) -> int:
+    if not bucket:
+        return 0
+    pages = clients.s3.get_paginator("list_objects_v2").paginate(Bucket=bucket)
+    with unless_gone():
+        return sum(one["Size"] for page in pages for one in page.get("Contents", []))
+    return 0

@@ -1,0 +1,243 @@
+"""A plan as one Markdown page, for a reviewer who has a minute.
+
+The order is fixed, so two pages of one plan are equal. Rights and findings come before the devices:
+a page of a large fleet is too long for a comment on GitHub, which has its beginning
+(fleet/ci/comment.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+
+from fleet.costs import DATED, size
+from fleet.plan.plan import Download, Gate, Group, Kind, Plan, TargetPlan
+from fleet.plan.preview import UNKNOWN
+from infra.publish.recipe import SERVICE
+
+_NAMES_SHOWN, _CAUGHT_SHOWN = 10, 3
+
+
+def render(plan: Plan, gates: Sequence[Gate] = ()) -> str:
+    """The page, ending in a newline."""
+    lines = [
+        f"## Device plan: {'destroy ' if plan.destroys else ''}stack `{plan.stack}`",
+        "",
+        *_summary(plan),
+        "",
+        *_gates(plan, gates),
+        *_rights(plan),
+        *_findings(plan),
+        *(line for target in plan.targets for line in _target(target)),
+        *_costs(plan),
+    ]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def refusal(stack: str, said: str) -> str:
+    """The page in place of a plan: why there is none, in the program's words, as plain text."""
+    words = "\n".join(f"    {line}".rstrip() for line in said.splitlines())
+    return f"## Device plan: stack `{stack}`\n\n**No plan: the preview is refused.**\n\n{words}\n"
+
+
+def _summary(plan: Plan) -> Iterator[str]:
+    groups = [group for one in plan.targets for group in one.groups]
+    devices = sum(len(group.devices) for group in groups)
+    touched = [group for group in groups if any(change.moves for change in group.changes)]
+    if not plan.targets:
+        yield "**This stack only publishes: no device notices anything.**"
+    elif not touched:
+        sent = any(one.deploys for one in plan.targets)
+        yield (
+            f"**{_count(devices, 'device')}, nothing changes there"
+            f"{': a deployment is sent, with what runs already' if sent else ''}.**"
+        )
+    else:
+        count = sum(len(group.devices) for group in touched)
+        parts = []
+        for kind in (Kind.REMOVED, Kind.CHANGED, Kind.ADDED):
+            names = {
+                change.name for group in touched for change in group.changes if change.kind is kind
+            }
+            if names:
+                parts.append(f"{_count(len(names), 'component')} {kind}")
+        load = _load([group.download for group in touched])
+        of = "" if count == devices else f"{count} of "
+        yield f"**{of}{_count(devices, 'device')}: {', '.join(parts)}{load}.**"
+    named = [
+        f"{what} `{now or then}`{f' → `{then}`' if then and now and now != then else ''}"
+        for what, (now, then) in (("release", plan.releases), ("model", plan.models))
+        if now or then
+    ]
+    if named:
+        yield ""
+        yield " · ".join(named)
+
+
+def _gates(plan: Plan, gates: Sequence[Gate]) -> Iterator[str]:
+    for gate in gates:
+        caught = plan.caught(gate)
+        if caught:
+            yield f"- ❌ **{gate}**: {_listed(caught, shown=_CAUGHT_SHOWN)}"
+        else:
+            yield f"- ✅ {gate}: none"
+    if gates:
+        yield ""
+
+
+def _target(one: TargetPlan) -> Iterator[str]:
+    kind = "thing group" if one.target.is_group else "thing"
+    yield f"### {kind} `{one.target.name}`"
+    yield ""
+    for line in one.target.drift:
+        yield f"⚠️ {line}"
+        yield ""
+    if one.target.strangers:
+        yield (
+            f"⚠️ no core device (Greengrass never reported from there):"
+            f" {_listed(one.target.strangers)}"
+        )
+        yield ""
+    if not one.deploys:
+        yield "Nothing is deployed here."
+        yield ""
+    for group in one.groups:
+        yield from _group(group, alone=len(one.target.devices) == 1 and not one.target.is_group)
+
+
+def _group(group: Group, *, alone: bool) -> Iterator[str]:
+    first = group.devices[0]
+    what = f"{first.architecture}, {first.runtime} {first.nucleus}".strip(", ")
+    names = "" if alone else f"**{_listed([device.name for device in group.devices])}** · "
+    ill = [device.name for device in group.devices if device.health != "HEALTHY"]
+    yield f"{names}{what}{f' · UNHEALTHY: {_listed(ill)}' if ill else ''}"
+    yield ""
+    yield "| | component | now | then | what differs |"
+    yield "|---|---|---|---|---|"
+    for one in group.changes:
+        label = f"**{one.kind}**" if one.kind is Kind.REMOVED else str(one.kind)
+        then = "to be built" if one.then == UNKNOWN else one.then
+        older = " (older)" if one.older else ""
+        cells = (label, one.name, one.now or "–", f"{then or '–'}{older}", ", ".join(one.why))
+        yield f"| {' | '.join(_cell(cell) for cell in cells)} |"
+    yield ""
+    if any(change.moves for change in group.changes):
+        yield f"- {_restarts(group)}"
+        yield f"- {_download(group.download)}"
+    drift = [f"{device.name}: {line}" for device in group.devices for line in device.drift]
+    yield from (f"- ⚠️ {line}" for line in drift[:_NAMES_SHOWN])
+    if len(drift) > _NAMES_SHOWN:
+        yield f"- ⚠️ and {len(drift) - _NAMES_SHOWN} more that differ from what was deployed"
+    yield ""
+
+
+def _restarts(group: Group) -> str:
+    verbs = {Kind.REMOVED: "Stops", Kind.CHANGED: "Restarts", Kind.ADDED: "Starts"}
+    named = {kind: [one.name for one in group.changes if one.kind is kind] for kind in verbs}
+    text = " ".join(f"{verbs[kind]}: {_listed(names)}." for kind, names in named.items() if names)
+    if SERVICE in named[Kind.CHANGED]:
+        text += " Requests get no answer meanwhile."
+    elif SERVICE in named[Kind.REMOVED]:
+        text += " Requests get no answer from then on."
+    if group.seconds is None:
+        return f"{text} No earlier deployment here says how long it takes."
+    of = "deployment" if group.counted == 1 else f"{group.counted} deployments"
+    return (
+        f"{text} About {group.seconds:.0f} s, as the last {of} here took from sending to success."
+    )
+
+
+def _download(one: Download) -> str:
+    if not one.most and not one.unknown:
+        return "Download: nothing."
+    layers = f"{size(one.layers)} of image layers" if one.layers else "no image layer"
+    if one.guessed:
+        layers += ", if the image to be built is as large as today's and shares no layer with it"
+    bound = "about " if one.guessed else "" if one.least == one.most else "at most "
+    text = f"Download: {bound}{size(one.most)}"
+    text += f": {size(one.files)} of files, {layers}." if not one.unknown else "."
+    if not one.unbuilt and one.least < one.most:
+        text += " Less where the device still has this version: a nucleus keeps one back."
+    if one.unknown:
+        text += f" Besides, of unknown size: {_listed(one.unknown)}."
+    return text
+
+
+def _load(downloads: Sequence[Download]) -> str:
+    most = max(one.most for one in downloads)
+    if not most:
+        return ""
+    exact = all(one.least == one.most for one in downloads) and len(set(downloads)) == 1
+    guessed = any(one.guessed for one in downloads)
+    bound = "about " if guessed else "" if exact else "at most "
+    more = " and what has no known size yet" if any(one.unknown for one in downloads) else ""
+    if guessed:
+        more += ", if the image is as large as today's"
+    return f", {bound}{size(most)} to download{more}"
+
+
+def _rights(plan: Plan) -> Iterator[str]:
+    yield "### Rights and exposure"
+    yield ""
+    for who, changed in groupby(plan.rights, key=lambda right: right.who):
+        yield f"- {who}"
+        for right in changed:
+            sign = "+" if right.given else "−"
+            yield f"  - `{sign}` {right.what}{' — **anybody**' if right.public else ''}"
+    if not plan.rights:
+        yield "No right changes, but for reading this release's own files."
+    if plan.unread:
+        yield (
+            f"\nWhat {_listed(plan.unread)} may do on the device, and how they are started, is"
+            " known once the image is built."
+        )
+    if not plan.caught(Gate.PUBLIC):
+        yield "\nNothing becomes public."
+    yield ""
+
+
+def _findings(plan: Plan) -> Iterator[str]:
+    if plan.findings:
+        yield "### Findings"
+        yield ""
+        for finding in plan.findings:
+            yield f"- ⚠️ {' '.join(finding.split())}"
+        yield ""
+
+
+def _costs(plan: Plan) -> Iterator[str]:
+    shown = [one for one in plan.costs if one.dollars]
+    if not shown:
+        return
+    month = sum(one.dollars for one in shown if not one.once)
+    yield "### Cost"
+    yield ""
+    yield "| | | USD |"
+    yield "|---|---:|---:|"
+    for one in shown:
+        dollars = f"{_dollars(one.dollars)}{' once' if one.once else ''}"
+        yield f"| {one.what} | {one.quantity} | {dollars} |"
+    yield f"| **a month** | | **{_dollars(month)}** |"
+    yield ""
+    yield (
+        f"An estimate by the list prices of {plan.prices.region} of {DATED}, without free tiers,"
+        " requests and taxes."
+    )
+    yield ""
+
+
+def _dollars(amount: float) -> str:
+    return f"{amount:.2f}" if amount >= 0.005 else "< 0.01"
+
+
+def _listed(names: Sequence[str], shown: int = _NAMES_SHOWN) -> str:
+    left = len(names) - shown
+    return ", ".join(names[:shown]) + (f" and {left} more" if left > 0 else "")
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")

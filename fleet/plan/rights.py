@@ -1,0 +1,132 @@
+"""Which rights and which public exposure a preview changes: policies taken apart into sentences.
+
+A statement with two actions on two resources is four rights; what is compared are these, so a
+reordered policy changes nothing. An object lies under a hash of its content: the same file with
+other content is the same right.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from fleet.plan.preview import MASKED, UNKNOWN, Preview, Resource
+
+_BLOCKS = ("blockPublicAcls", "blockPublicPolicy", "ignorePublicAcls", "restrictPublicBuckets")
+_HIDDEN = {UNKNOWN: "is known only after the update", MASKED: "is a secret, and not compared"}
+_HASH = re.compile(r"\b[0-9a-f]{16,}\b")
+
+
+@dataclass(frozen=True, kw_only=True, order=True)
+class Right:
+    """Somebody's right, or its end."""
+
+    who: str
+    what: str
+    given: bool  # False: taken away
+    widens: bool  # an Allow given, or a Deny taken away
+    public: bool = False  # anybody's
+
+
+def changes(preview: Preview) -> tuple[Right, ...]:
+    """Rights of roles, buckets and repositories that differ after the update."""
+    found: set[Right] = set()
+    for one in preview.resources:
+        if not one.changes or not one.type.startswith("aws:"):  # ours hold a policy's name only
+            continue
+        if one.type.endswith(":BucketPublicAccessBlock"):
+            found |= set(_lifted(one, whole=preview.destroys))
+        elif hidden := [side for side in (one.before, one.after) if side.get("policy") in _HIDDEN]:
+            what = _HIDDEN[hidden[-1]["policy"]]
+            found.add(Right(who=_who(one.after or one.before), what=what, given=True, widens=True))
+        else:
+            before, after = _rights(one.before), _rights(one.after)
+            for who, what in before.keys() ^ after.keys():
+                statement = before.get((who, what)) or after[who, what]
+                given = (who, what) in after
+                found.add(
+                    Right(
+                        who=who,
+                        what=what,
+                        given=given,
+                        widens=given == (statement["Effect"] == "Allow") and not preview.destroys,
+                        public=given and _is_public(statement),
+                    )
+                )
+    return tuple(sorted(found))
+
+
+def on_the_device(
+    before: Mapping[str, Any] | None, after: Mapping[str, Any] | None
+) -> tuple[Right, ...]:
+    """Rights of one component on the device's IPC, from its recipes; None is no component."""
+    stood, stands = _topics(before), _topics(after)
+    name = str((after or before or {}).get("ComponentName", ""))
+    return tuple(
+        Right(who=name, what=what, given=what in stands, widens=what in stands)
+        for what in sorted(stood ^ stands)
+    )
+
+
+def _topics(recipe: Mapping[str, Any] | None) -> set[str]:
+    configuration = (recipe or {}).get("ComponentConfiguration", {})
+    control = configuration.get("DefaultConfiguration", {}).get("accessControl", {})
+    return {
+        f"{operation} on {resource}"
+        for policies in control.values()
+        for policy in policies.values()
+        for operation in policy.get("operations", [])
+        for resource in policy.get("resources", [])
+    }
+
+
+def _who(inputs: Mapping[str, Any]) -> str:
+    kinds = [kind for kind in ("role", "bucket", "repository") if kind in inputs]
+    return f"{kinds[0]} {inputs[kinds[0]]}" if kinds else "an unnamed policy"
+
+
+def _rights(inputs: Mapping[str, Any]) -> dict[tuple[str, str], Mapping[str, Any]]:
+    """Each right as who has it and a sentence, with the statement that says it."""
+    text = inputs.get("policy")
+    statements = json.loads(text).get("Statement", []) if isinstance(text, str) else []
+    who = _who(inputs)
+    return {(who, what): statement for statement in statements for what in _sentences(statement)}
+
+
+def _sentences(statement: Mapping[str, Any]) -> Iterator[str]:
+    condition = statement.get("Condition")
+    behind = f" if {json.dumps(condition, sort_keys=True)}" if condition else ""
+    whom = f" to {json.dumps(statement['Principal'])}" if "Principal" in statement else ""
+    for action in _listed(statement.get("Action", "?")):
+        for resource in _listed(statement.get("Resource", "?")):
+            yield f"{statement['Effect']} {action}{whom} on {_short(resource)}{behind}"
+
+
+def _short(text: str) -> str:
+    return _HASH.sub("…", text)
+
+
+def _listed(value: Any) -> list[str]:
+    return [str(one) for one in value] if isinstance(value, list) else [str(value)]
+
+
+def _is_public(statement: Mapping[str, Any]) -> bool:
+    principal = statement.get("Principal")
+    named = principal.values() if isinstance(principal, dict) else [principal]
+    return statement["Effect"] == "Allow" and any("*" in _listed(whom) for whom in named)
+
+
+def _lifted(one: Resource, *, whole: bool) -> Iterator[Right]:
+    """The bucket's own lock; with the whole stack its bucket goes too."""
+    for flag in _BLOCKS:
+        if one.before.get(flag) is True and one.after.get(flag) is not True and not whole:
+            yield Right(
+                who=f"bucket {one.before.get('bucket')}",
+                what=f"{flag} is lifted",
+                given=True,
+                widens=True,
+                public=True,
+            )

@@ -1,0 +1,1 @@
+"""What a device fetches for a component, and by which credentials."""

@@ -1,0 +1,1 @@
+"""Nucleus Lite: its flavour, its systemd units and its side of IPC."""

@@ -1,0 +1,226 @@
+"""Nucleus Lite 2.6: as seen in conformance lite-*, else its public source (tag v2.6.0).
+
+What to know of it before trusting its SUCCEEDED: a script whose variables can't be replaced is run
+up to the first of them; a `startup` succeeds when the shell comes to its end, whatever failed on
+the way; nothing is rolled back; and a component is only run where its version is another one than
+the device has already, so what has failed succeeds when it is sent again unchanged.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
+from typing import Any
+
+from greenhouse.device.errors import DeploymentFailed, ErrorCode
+from greenhouse.device.flavours import Flavour
+from greenhouse.device.flavours.lite.ipc import MAX_CONNECTIONS, connect_lite, encoded
+from greenhouse.device.flavours.lite.units import NOTIFIED, Unit
+from greenhouse.device.ipc.authorization import invalid_resources
+from greenhouse.device.lifecycle.components import Components
+from greenhouse.device.lifecycle.lifecycle import Life, Plan, State
+from greenhouse.device.lifecycle.scripts import Processes
+from greenhouse.device.recipe.configuration import merged, pointer, without
+from greenhouse.device.recipe.interpolation import Names
+from greenhouse.device.recipe.recipes import Dialect, Recipe, Script, Step
+from greenhouse.device.state import Installed
+
+log = logging.getLogger(__name__)
+
+MAX_VARIABLE_BYTES = 256
+
+_SPECIAL = re.compile(r'(["\\$`])')
+
+
+class Lite(Flavour):
+    """Takes groups' deployments only, runs components as systemd would."""
+
+    runtime = "aws_nucleus_lite"
+    version = "2.6.0"
+    environment_version = "2.6.0-326e992"
+    socket = "gg-ipc.socket"
+    connections = MAX_CONNECTIONS
+    rolls_back = False
+    dialect = Dialect(
+        timeouts={Step.INSTALL: 120, Step.STARTUP: 120, Step.RUN: 120},  # TimeoutSec
+        ignored=frozenset({"shutdown", "recover", "uninstall"}),
+        platform_keys=frozenset({"os", "runtime"}),
+        builtin=frozenset(  # deployment_handler.c, resolve_dependencies
+            f"aws.greengrass.{name}" for name in ("Nucleus", "TokenExchangeService", "Cli")
+        ),
+    )
+
+    def attributes(self) -> dict[str, str]:
+        return {**super().attributes(), "runtime": self.runtime}
+
+    def takes(self, target: str) -> bool:
+        return ":thinggroup/" in target
+
+    def check(self, recipes: Mapping[str, Recipe], merges: Mapping[str, Mapping[str, Any]]) -> None:
+        """A prerelease isn't found in the store (its files are named up to the last hyphen).
+
+        Components that depend on each other are not refused: they wait for each other for ever.
+        """
+        for name, recipe in recipes.items():
+            component = f"{name} {recipe.version}"
+            if "-" in recipe.version:
+                raise DeploymentFailed(
+                    f"{component}: Nucleus Lite can't store a prerelease version",
+                    ErrorCode.NO_AVAILABLE_COMPONENT_VERSION,
+                )
+            for source in (recipe.defaults, merges.get(name, {})):
+                if bad := invalid_resources(source.get("accessControl")):
+                    raise DeploymentFailed(
+                        f"{component}: invalid resources {bad} in accessControl",
+                        ErrorCode.COMPONENT_PACKAGE_LOADING_ERROR,
+                    )
+
+    def configure(
+        self,
+        running: Installed | None,
+        defaults: Mapping[str, Any],
+        *,
+        reset: Collection[str],
+        merge: Mapping[str, Any],
+    ) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+        """Reset, new defaults over the old ones, over these what was ever merged and not reset."""
+        before: Mapping[str, Any] = running.configuration if running else {}
+        asked: Mapping[str, Any] = running.asked if running else {}
+        for path in map(pointer, reset):
+            before, asked = without(before, path), without(asked, path)
+        asked = merged(asked, merge)
+        return merged(merged(before, defaults), asked), asked
+
+    def render(
+        self,
+        step: Step,
+        script: Script,
+        own: Names,
+        dependencies: Mapping[str, Names],  # noqa: ARG002  # Lite has no variables of theirs
+    ) -> Script:
+        """One text with its environment; what follows a variable of no value is never written."""
+        text, complete = "", True
+        for name, value in script.environment.items():
+            text += f"export {name}='"
+            part, complete = _replaced(value, own, _in_quotes, literally=_in_quotes)
+            text += part
+            if not complete:
+                break
+            text += "'\n"
+        if complete:
+            part, complete = _replaced(script.text, own, _escaped)
+            text += part
+        if complete and step is Step.STARTUP:
+            text += f"\nexit {NOTIFIED}\n"  # where Lite writes systemd-notify --ready, --stopping
+        if not complete:
+            log.error("Failed to process lifecycle phase: %s", step)
+        return replace(script, text=text, environment={})
+
+    def component(
+        self,
+        plan: Plan,
+        *,
+        processes: Processes,
+        state_of: Callable[[str], State | None],
+        changed: Callable[[Life], None],
+    ) -> Life:
+        return Unit(plan, processes=processes, state_of=state_of, changed=changed)
+
+    async def activate(
+        self, components: Components, plans: Mapping[str, Plan], changed: Collection[str]
+    ) -> Collection[str]:
+        """Install all that changed, then stop it, then start it and what had to stop with it.
+
+        Nobody looks at the others: what is broken at the same version stays so unnoticed.
+        """
+        units = {name: _unit(components.add(plan)) for name, plan in plans.items()}
+        installed = await asyncio.gather(*(units[name].install(plans[name]) for name in changed))
+        if not all(installed):
+            failed = [name for name, well in zip(changed, installed, strict=True) if not well]
+            raise DeploymentFailed(
+                f"the installation of {failed} failed", ErrorCode.COMPONENT_UPDATE_ERROR
+            )
+        await asyncio.gather(*(units[name].halt() for name in changed))
+        while any([await unit.follow_dependencies() for unit in units.values()]):
+            log.info("what depends on it is down too")
+        started = [name for name, one in units.items() if name in changed or one.bound_down]
+        for name, plan in plans.items():
+            units[name].update(plan)
+        for name in started:
+            units[name].start()
+        return started
+
+    connection = staticmethod(connect_lite)
+
+    def tells(self, state: State, *, deploying: bool, settled: bool) -> bool:  # noqa: ARG002
+        """Every change, but those that a deployment brings: its end tells of them."""
+        return not deploying
+
+    def report_component(self, known: dict[str, Any]) -> dict[str, Any]:
+        """Every component is a root, none says why it is in its state (fleet_status_service.c)."""
+        told = {key: value for key, value in known.items() if not key.startswith("lifecycleStat")}
+        return {**told, "lifecycleState": known["lifecycleState"], "isRoot": True}
+
+    def report_deployment(self, known: dict[str, Any]) -> dict[str, Any]:
+        """The job's status and nothing else (iot_jobs_listener.c)."""
+        return {key: known[key] for key in ("deploymentId", "coreDeviceExecutionStatus")}
+
+
+def _unit(life: Life) -> Unit:
+    if not isinstance(life, Unit):
+        raise TypeError(f"{life.plan.name} is a {type(life).__name__}: not of a Lite device")
+    return life
+
+
+def _in_quotes(text: str) -> str:
+    return text.replace("'", "'\\''")
+
+
+def _escaped(text: str) -> str:
+    return _SPECIAL.sub(r"\\\1", text)
+
+
+def _replaced(
+    text: str,
+    names: Names,
+    escape: Callable[[str], str],
+    *,
+    literally: Callable[[str], str] = lambda text: text,
+) -> tuple[str, bool]:
+    """The text up to its end, or to the first variable that has no value (then False)."""
+    done, rest = "", text
+    while rest:
+        plain, brace, rest = rest.partition("{")
+        done += literally(plain)
+        if not brace:
+            break
+        variable, closed, rest = rest.partition("}")
+        value = _value(variable, names) if closed else None
+        if value is None:
+            return done, False
+        done += escape(value)
+    return done, True
+
+
+def _value(variable: str, names: Names) -> str | None:
+    namespace, colon, key = variable.partition(":")
+    if not colon or len(variable.encode()) > MAX_VARIABLE_BYTES:
+        return None
+    if namespace == "configuration":
+        return _configured(key, names)
+    value = names.value(namespace, key)
+    return f"{value}/" if value is not None and namespace in ("artifacts", "work") else value
+
+
+def _configured(key: str, names: Names) -> str | None:
+    if not key.startswith("/"):
+        return None
+    value: Any = names.configuration
+    for step in pointer(key):
+        if not isinstance(value, dict) or step not in value:
+            return None
+        value = value[step]
+    return value if isinstance(value, str) else encoded(value)

@@ -1,0 +1,100 @@
+"""All components of a device, side by side: started, told of each other, ended in order.
+
+Those that depend on a component end before it. Everything else happens as it comes: like the
+nucleus, the device installs without waiting for anybody.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Protocol
+
+from greenhouse.device.lifecycle.lifecycle import Life, Plan, State
+from greenhouse.device.lifecycle.scripts import Processes
+
+
+class Make(Protocol):
+    """How a component of this device comes to life."""
+
+    def __call__(
+        self,
+        plan: Plan,
+        *,
+        processes: Processes,
+        state_of: Callable[[str], State | None],
+        changed: Callable[[Life], None],
+    ) -> Life: ...
+
+
+class Components:
+    """The components that there are now."""
+
+    def __init__(
+        self,
+        make: Make,
+        *,
+        processes: Callable[[str], Processes],
+        changed: Callable[[Life], None],
+    ) -> None:
+        self._make, self._processes, self._changed = make, processes, changed
+        self._all: dict[str, Life] = {}
+
+    def __iter__(self) -> Iterator[Life]:
+        return iter(self._all.values())
+
+    def get(self, name: str) -> Life | None:
+        return self._all.get(name)
+
+    def add(self, plan: Plan) -> Life:
+        """The component of that name, made if there is none; nothing is started."""
+        if plan.name not in self._all:
+            self._all[plan.name] = self._make(
+                plan,
+                processes=self._processes(plan.name),
+                state_of=self._state_of,
+                changed=self._on_change,
+            )
+        return self._all[plan.name]
+
+    def apply(self, plans: Mapping[str, Plan]) -> None:
+        """Bring every planned component to its plan; the others stay as they are."""
+        for name, component in self._all.items():
+            if name in plans:
+                component.update(plans[name])
+        added = [self.add(plan) for name, plan in plans.items() if name not in self._all]
+        for component in added:
+            component.start()
+
+    async def end(self, names: Iterable[str], *, remove: bool) -> None:
+        """End these, dependents before what they depend on; in a circle nobody waits."""
+        ending = {name: self._all[name] for name in names}
+        ended = {name: asyncio.Event() for name in ending}
+        needs = {name: one.plan.hard | one.plan.soft for name, one in ending.items()}
+
+        def reaches(one: str, other: str, seen: frozenset[str] = frozenset()) -> bool:
+            below = needs.get(one, frozenset()) - seen
+            return other in below or any(reaches(name, other, seen | below) for name in below)
+
+        async def end(name: str) -> None:
+            for other in ending:
+                if name in needs[other] and not reaches(name, other):
+                    await ended[other].wait()
+            await ending[name].end(remove=remove)
+            self._all.pop(name, None)  # two ends of one component may meet
+            self._changed(ending[name])
+            ended[name].set()
+
+        async with asyncio.TaskGroup() as group:
+            for name in ending:
+                group.create_task(end(name), name=f"end {name}")
+
+    def _state_of(self, name: str) -> State | None:
+        component = self._all.get(name)
+        return component.state if component else None
+
+    def _on_change(self, changed: Life) -> None:
+        for component in self._all.values():
+            if component is not changed:
+                component.neighbours_changed()
+        self._changed(changed)

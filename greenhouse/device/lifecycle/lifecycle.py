@@ -1,0 +1,440 @@
+"""One component's life, state by state, as the Java nucleus lives it.
+
+    NEW          install        -> INSTALLED
+    INSTALLED    wait for HARD dependencies to be RUNNING, STOPPING or FINISHED
+    STARTING     startup, or the begin of run; neither: FINISHED
+    RUNNING      until run ends: 0 -> STOPPING -> FINISHED, else ERRORED
+    ERRORED      recover, then STOPPING -> INSTALLED -> …; from NEW straight back to NEW
+    BROKEN       after three errors in the same state within an hour; only a deployment helps
+    STOPPING     shutdown, then the end of every process
+    FINISHED     -> UNINSTALLING -> UNINSTALLED where a deployment removes the component
+
+A deployment that changes scripts restarts a component from INSTALLED, one that changes its version
+from NEW. A HARD dependency that isn't there any more restarts it too. All orders as seen:
+conformance java-run-exit1, java-startup-*, java-install-timeout, java-sigterm-ignored,
+java-dep-order-startup, java-redeploy-versions-config.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from enum import IntEnum, StrEnum
+from functools import partial
+from typing import Protocol
+
+from greenhouse.device.lifecycle.scripts import Processes, Running, skipped
+from greenhouse.device.recipe.recipes import Script, Step
+
+log = logging.getLogger(__name__)
+
+MAX_ERRORS = 3
+ERROR_WINDOW_SECONDS = 3600.0
+
+
+class State(StrEnum):
+    """A component's state, in the API's words; the last two are not reported."""
+
+    NEW = "NEW"
+    INSTALLED = "INSTALLED"
+    STARTING = "STARTING"
+    RUNNING = "RUNNING"
+    STOPPING = "STOPPING"
+    ERRORED = "ERRORED"
+    BROKEN = "BROKEN"
+    FINISHED = "FINISHED"
+    UNINSTALLING = "UNINSTALLING"
+    UNINSTALLED = "UNINSTALLED"
+
+
+AVAILABLE = (State.RUNNING, State.STOPPING, State.FINISHED)  # to those that depend on it
+
+
+class Request(IntEnum):
+    """What is asked of a component from outside; a greater one includes the smaller ones."""
+
+    NONE = 0
+    RESTART = 1
+    REINSTALL = 2
+    STOP = 3
+    REMOVE = 4
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a component is to run, with every recipe variable replaced."""
+
+    name: str
+    version: str
+    scripts: Mapping[Step, Script]
+    hard: frozenset[str] = frozenset()
+    soft: frozenset[str] = frozenset()
+    builtin: bool = False
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """The last error, in the words of the nucleus' ComponentStatusCode."""
+
+    code: str
+    detail: str
+
+
+_SAID_SO = Trouble("RUN_ERROR", "The component reported itself as errored.")
+_DETAILS = {
+    Step.INSTALL: ("INSTALL", "An error occurred during installation."),
+    Step.STARTUP: ("STARTUP", "An error occurred during startup."),
+    Step.RUN: ("RUN", "An error occurred while running the component."),
+}
+
+
+class Life(Protocol):
+    """A component that lives, whichever the flavour of its device."""
+
+    plan: Plan
+    state: State
+    trouble: Trouble | None
+
+    @property
+    def settled(self) -> bool:
+        """Whether it has arrived where the last deployment wants it, or is given up."""
+
+    def start(self) -> None:
+        """Begin."""
+
+    def update(self, plan: Plan) -> None:
+        """A deployment's new plan."""
+
+    def neighbours_changed(self) -> None:
+        """A dependency's state is another one now."""
+
+    def report(self, state: State) -> None:
+        """What the component says of itself over IPC: RUNNING or ERRORED."""
+
+    async def end(self, *, remove: bool) -> None:
+        """Stop it for good; `remove` uninstalls it too."""
+
+
+class _Interrupted(Exception):
+    """Something was asked of the component while it waited."""
+
+
+class _Script:
+    """A script that was started, until it ends or its time is over."""
+
+    def __init__(
+        self,
+        step: Step,
+        running: Running,
+        *,
+        timeout: float | None,
+        over: Callable[[int | None], None],
+    ) -> None:
+        self.step = step
+        self.code: int | None = None
+        self.expired = False
+        self._over = over
+        self._task = asyncio.create_task(self._wait(running), name=f"{step} {running.pid}")
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_later(timeout, self._expire) if timeout is not None else None
+
+    @property
+    def over(self) -> bool:
+        return self.code is not None or self.expired
+
+    @property
+    def trouble(self) -> Trouble | None:
+        """What went wrong with it, if anything."""
+        prefix, text = _DETAILS[self.step]
+        if self.code is None:
+            return Trouble(
+                f"{prefix}_TIMEOUT",
+                f"{self.step.capitalize()} script didn't finish within the timeout period.",
+            )
+        if self.code:
+            return Trouble(
+                f"{prefix}_ERROR", f"{text} The {self.step} script exited with code {self.code}."
+            )
+        return None
+
+    @property
+    def ended(self) -> asyncio.Task[None]:
+        """Done when its last output has been read."""
+        return self._task
+
+    async def _wait(self, running: Running) -> None:
+        self.code = await running.ended()
+        if self._timer:
+            self._timer.cancel()
+        self._over(self.code)
+
+    def _expire(self) -> None:
+        self.expired = self.code is None
+        self._over(None)
+
+
+class Component:
+    """Lives from `start` until it is stopped or removed."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        *,
+        processes: Processes,
+        state_of: Callable[[str], State | None],
+        changed: Callable[[Life], None],
+    ) -> None:
+        self.plan = self._next = plan  # the next one counts once this one has been stopped
+        self.state = State.NEW
+        self.trouble: Trouble | None = None
+        self._processes = processes
+        self._state_of, self._changed = state_of, changed
+        self._request = Request.NONE
+        self._reported: State | None = None
+        self._wake = asyncio.Event()
+        self._main: _Script | None = None  # what startup or run has started
+        self._errors: dict[State, deque[float]] = {}
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        self._task = asyncio.create_task(self._live(), name=self.plan.name)
+
+    @property
+    def settled(self) -> bool:
+        arrived = self.state in (State.RUNNING, State.FINISHED, State.BROKEN)
+        return arrived and self._request is Request.NONE
+
+    def update(self, plan: Plan) -> None:
+        """A deployment's new plan; what stays the same goes on undisturbed."""
+        before, self._next = self._next, plan
+        if before.version != plan.version or self.state is State.BROKEN:
+            self._ask(Request.REINSTALL)
+        elif before.scripts != plan.scripts:
+            self._ask(Request.RESTART)
+        elif not self._request:
+            self.plan = plan
+
+    def neighbours_changed(self) -> None:
+        self._wake.set()
+
+    def report(self, state: State) -> None:
+        self._reported = state
+        self._wake.set()
+
+    async def end(self, *, remove: bool) -> None:
+        self._ask(Request.REMOVE if remove else Request.STOP)
+        if self._task:
+            await asyncio.shield(self._task)  # whoever waits may be cancelled, the life goes on
+        self._processes.log.close()
+
+    def _ask(self, request: Request) -> None:
+        self._request = max(self._request, request)
+        self._wake.set()
+
+    def _enter(self, state: State) -> None:
+        if state is not self.state:
+            log.info("%s %s: %s->%s", self.plan.name, self.plan.version, self.state, state)
+            self.state = state
+            self._changed(self)
+
+    @property
+    def _ready(self) -> bool:
+        return all(self._state_of(name) in AVAILABLE for name in self.plan.hard)
+
+    async def _until(self, met: Callable[[], bool]) -> None:
+        """Wait for the condition; raises _Interrupted as soon as something else is asked."""
+        while True:
+            if self._request:
+                raise _Interrupted
+            if met():
+                return
+            self._wake.clear()
+            await self._wake.wait()
+
+    async def _live(self) -> None:
+        ended = False
+        while not ended:
+            try:
+                await self._turn()
+            except _Interrupted:
+                ended = await self._obey()
+            except Exception as error:  # the disk, or our own mistake: not lost with the task
+                log.exception("%s: broken by an error of the device's", self.plan.name)
+                self.trouble = Trouble("IO_ERROR", f"The device can't run it: {error}")
+                self._enter(State.BROKEN)
+
+    async def _turn(self) -> None:
+        """Whatever the state calls for."""
+        match self.state:
+            case State.NEW:
+                await self._install()
+            case State.INSTALLED:
+                await self._until(lambda: self._ready)
+                self._reported = None
+                self._enter(State.STARTING)
+            case State.STARTING:
+                await self._start_up()
+            case State.RUNNING:
+                await self._keep_running()
+            case _:
+                await self._until(lambda: False)  # FINISHED, BROKEN: until a deployment
+
+    async def _obey(self) -> bool:
+        """Do what was asked; True when that was the end."""
+        if self.state in (State.STARTING, State.RUNNING):
+            await self._stop()
+        else:
+            await self._end_processes()
+        request, self._request = self._request, Request.NONE
+        self.plan = self._next
+        if request is Request.RESTART:
+            if self.state is not State.NEW:
+                self._enter(State.INSTALLED)
+            return False
+        if request is Request.REINSTALL:
+            self._errors.clear()
+            self.trouble = None
+            self._enter(State.NEW)
+            return False
+        self._enter(State.FINISHED)
+        if request is Request.REMOVE:
+            self._enter(State.UNINSTALLING)
+            await self._finish(Step.UNINSTALL)
+            self._enter(State.UNINSTALLED)
+        return True
+
+    async def _install(self) -> None:
+        trouble = None
+        if script := self._due(Step.INSTALL):
+            running = await self._launch(Step.INSTALL, script)
+            await self._until(lambda: running.over)
+            trouble = running.trouble
+            await self._end_processes()
+        if trouble is None:
+            self._enter(State.INSTALLED)
+        else:
+            await self._fail(trouble)
+
+    async def _start_up(self) -> None:
+        if script := self._due(Step.STARTUP):
+            running = self._main = await self._launch(Step.STARTUP, script)
+            await self._until(lambda: running.over or self._reported is not None)
+            if running.over and (trouble := running.trouble):
+                await self._fail(trouble)
+            elif not running.over and self._reported is State.ERRORED:
+                await self._fail(_SAID_SO)
+            else:
+                self._arrive(State.RUNNING)
+        elif script := self._due(Step.RUN):
+            self._main = await self._launch(Step.RUN, script)
+            self._arrive(State.RUNNING)
+        else:
+            self._arrive(State.RUNNING if self.plan.builtin else State.FINISHED)
+
+    def _arrive(self, state: State) -> None:
+        self.trouble = None
+        self._reported = None
+        self._enter(state)
+
+    async def _keep_running(self) -> None:
+        main = self._main
+        await self._until(
+            lambda: (
+                (main is not None and main.over)
+                or self._reported is State.ERRORED
+                or not self._ready
+            )
+        )
+        if self._reported is State.ERRORED:
+            await self._fail(_SAID_SO)
+        elif main is not None and main.over:
+            self._main = None
+            if trouble := main.trouble:
+                await self._fail(trouble)
+            elif main.step is Step.RUN:
+                await self._stop()
+                self._enter(State.FINISHED)
+        else:
+            self._ask(Request.RESTART)
+
+    async def _fail(self, trouble: Trouble) -> None:
+        before = self.state
+        if await self._broke(trouble):
+            return
+        if before is State.NEW:
+            self._enter(State.NEW)
+            return
+        await self._stop()
+        self._enter(State.INSTALLED)
+
+    async def _broke(self, trouble: Trouble) -> bool:
+        """Count the error and recover from it; True where it was one too many."""
+        now = time.monotonic()
+        times = self._errors.setdefault(self.state, deque(maxlen=MAX_ERRORS))
+        times.append(now)
+        self.trouble = trouble
+        if len(times) == MAX_ERRORS and now - times[0] < ERROR_WINDOW_SECONDS:
+            self._enter(State.BROKEN)
+            await self._end_processes()
+            return True
+        self._enter(State.ERRORED)
+        await self._finish(Step.RECOVER)
+        return False
+
+    async def _stop(self) -> None:
+        self._enter(State.STOPPING)
+        in_time = await self._finish(Step.SHUTDOWN)
+        if not in_time:
+            self.trouble = Trouble(
+                "SHUTDOWN_TIMEOUT", "Shutdown script didn't finish within the timeout period."
+            )
+            self._enter(State.ERRORED)
+        await self._end_processes(gently=in_time)  # as seen: java-sigterm-ignored, xshutto
+
+    async def _end_processes(self, *, gently: bool = True) -> None:
+        await self._processes.stop(gently=gently)
+        if self._main:
+            await self._main.ended
+            self._main = None
+
+    async def _finish(self, step: Step) -> bool:
+        """Run a script of the way out, come what may; False when its time is over."""
+        script = self._due(step)
+        if script is None:
+            return True
+        try:
+            running = await self._launch(step, replace(script, timeout=None))
+        except OSError:
+            log.exception("%s: %s can't be started", self.plan.name, step)
+            return True
+        try:
+            async with asyncio.timeout(script.timeout):
+                await asyncio.shield(running.ended)
+        except TimeoutError:
+            return False
+        return True
+
+    def _due(self, step: Step) -> Script | None:
+        """The step's script, unless there is none or it is to be skipped."""
+        script = self.plan.scripts.get(step)
+        return None if script is None or skipped(script) else script
+
+    async def _launch(self, step: Step, script: Script) -> _Script:
+        def context(first: str) -> str:
+            return f"{{{first}, serviceName={self.plan.name}, currentState={self.state}}}"
+
+        def over(code: int | None) -> None:
+            if code is not None and step in (Step.STARTUP, Step.RUN):
+                said = f"{step.capitalize()} script exited"
+                self._processes.log.write(said, context(f"exitCode={code}"))
+            self._wake.set()
+
+        running = await self._processes.start(
+            script,
+            partial(context, f"scriptName=services.{self.plan.name}.lifecycle.{step}.Script"),
+        )
+        return _Script(step, running, timeout=script.timeout, over=over)

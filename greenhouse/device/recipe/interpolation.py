@@ -1,0 +1,101 @@
+"""Recipe variables in lifecycle scripts, as the Java nucleus replaces them.
+
+`{configuration:/pointer}`, `{artifacts:path}`, `{artifacts:decompressedPath}`, `{work:path}`,
+`{kernel:rootPath}`, `{iot:thingName}`, and the first two behind the name of a direct dependency.
+A value goes in raw, an object or list as its JSON. What names nothing stays as it is, `${NOPE:-x}`
+and `{foo:bar}` alike (conformance java-interp-bad-3); a pointer without its slash fails the
+deployment (java-interp-bad).
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from greenhouse.device.recipe.configuration import find, pointer
+from greenhouse.device.recipe.recipes import Script, Step
+
+log = logging.getLogger(__name__)
+
+_OWN = re.compile(r"\{([.\w-]+):([^:}]*)\}")  # KernelConfigResolver
+_OTHER = re.compile(r"\{([.\w-]+):([.\w-]+):([^:}]*)\}")
+
+
+@dataclass(frozen=True)
+class Names:
+    """What a component's variables stand for."""
+
+    configuration: Mapping[str, Any]
+    artifacts: Path
+    unarchived: Path
+    work: Path
+    root: Path
+    thing: str
+
+    def value(self, namespace: str, key: str) -> str | None:
+        """The text for `{namespace:key}`; None where it names nothing."""
+        if namespace == "configuration":
+            try:
+                return _text(find(self.configuration, pointer(key)))
+            except KeyError:
+                return None
+        fixed = {
+            ("artifacts", "path"): self.artifacts,
+            ("artifacts", "decompressedPath"): self.unarchived,
+            ("work", "path"): self.work,
+            ("kernel", "rootPath"): self.root,
+            ("iot", "thingName"): self.thing,
+        }
+        found = fixed.get((namespace, key))
+        return None if found is None else str(found)
+
+
+def interpolate(text: str, own: Names, dependencies: Mapping[str, Names]) -> str:
+    """The text with its variables replaced; raises BadPointer."""
+
+    def dependency(match: re.Match[str]) -> str | None:
+        name, namespace, key = match.groups()
+        if name not in dependencies or namespace not in ("configuration", "artifacts"):
+            return None
+        return dependencies[name].value(namespace, key)
+
+    text = _OTHER.sub(_or_unchanged(dependency), text)
+    return _OWN.sub(_or_unchanged(lambda match: own.value(match[1], match[2])), text)
+
+
+def render(_step: Step, script: Script, own: Names, dependencies: Mapping[str, Names]) -> Script:
+    """The script with its variables replaced wherever it has any; raises BadPointer."""
+    skip = script.skip_if
+    return replace(
+        script,
+        text=interpolate(script.text, own, dependencies),
+        environment={
+            name: interpolate(value, own, dependencies)
+            for name, value in script.environment.items()
+        },
+        skip_if=skip and (skip[0], interpolate(skip[1], own, dependencies)),
+    )
+
+
+def _or_unchanged(
+    replace: Callable[[re.Match[str]], str | None],
+) -> Callable[[re.Match[str]], str]:
+    def replaced(match: re.Match[str]) -> str:
+        value = replace(match)
+        if value is None:
+            log.error("recipe variable %s names nothing; it stays as it is", match[0])
+            return match[0]
+        return value
+
+    return replaced
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)

@@ -1,0 +1,130 @@
+"""Who else deploys what a stack has published: a destroy would take it away under their devices.
+
+A device goes on with what it has, but couldn't install it anew: its component versions, its image
+and its files would be gone. Asked of the cloud, so a stack of another checkout and a deployment
+made by hand count as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING
+
+from botocore.exceptions import ClientError
+
+from infra.account.clients import Clients
+from infra.account.target import (
+    another_stack,
+    is_core_device,
+    is_own,
+    latest_deployment,
+    versions_of,
+)
+
+if TYPE_CHECKING:
+    from mypy_boto3_greengrassv2 import GreengrassV2Client
+
+_OVER = frozenset({"CANCELED", "INACTIVE"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Follower:
+    """Somebody else's latest deployment on a target, with what this stack has published."""
+
+    deployment: str
+    name: str
+    target: str  # thing/… or thinggroup/…
+    components: tuple[str, ...]  # name and version
+    stack: str  # of the same project, empty where none made it
+
+    @property
+    def line(self) -> str:
+        """Who follows, and what to type so that it ends."""
+        end = (
+            f"pulumi destroy --stack {self.stack}, or let it follow another:"
+            f" pulumi config set --stack {self.stack} release-from STACK; pulumi up --stack"
+            f" {self.stack}"
+            if self.stack
+            else "deploy something else there, or: aws greengrassv2 cancel-deployment"
+            f" --deployment-id {self.deployment}"
+        )
+        return (
+            f"{self.target}, deployment '{self.name}' ({self.deployment}):"
+            f" {', '.join(self.components)} → {end}"
+        )
+
+
+def followers(
+    clients: Clients, *, name: str, tags: Mapping[str, str], target: str, arns: str
+) -> Iterator[Follower]:
+    """The deployments of others that name component versions with this stack's tags.
+
+    `name` is project/stack, `target` the stack's own (its ARN, or ""), `arns` what every ARN of
+    Greengrass in this account and region begins with. A deployment by hand on the stack's own
+    target carries our components on, and goes with them. One that is cancelled reaches no device
+    any more, nor does one whose target is gone.
+    """
+    client = clients.greengrass
+    published = cache(lambda arn: _carries(client, arn, tags))
+    pages = client.get_paginator("list_deployments").paginate(historyFilter="LATEST_ONLY")
+    for one in [one for page in pages for one in page["deployments"]]:
+        called, where = one.get("deploymentName", ""), one["targetArn"]
+        stack = another_stack(name, called)
+        carried_on = where == target and not stack
+        if is_own(name, called) or carried_on or one["deploymentStatus"] in _OVER:
+            continue
+        found = client.get_deployment(deploymentId=one["deploymentId"])
+        components = tuple(
+            f"{component} {version}"
+            for component, version in versions_of(found.get("components", {})).items()
+            if published(f"{arns}:components:{component}:versions:{version}")
+        )
+        if components and is_there(clients, where):
+            yield Follower(
+                deployment=one["deploymentId"],
+                name=called,
+                target=where.rpartition(":")[2],
+                components=components,
+                stack=stack,
+            )
+
+
+def _carries(client: GreengrassV2Client, arn: str, tags: Mapping[str, str]) -> bool:
+    try:
+        return tags.items() <= client.get_component(arn=arn).get("tags", {}).items()
+    except client.exceptions.ResourceNotFoundException:
+        return False
+
+
+def other_targets(client: GreengrassV2Client, device: str, target: str) -> set[str]:
+    """The ARNs of what else has had a deployment that reached the device."""
+    pages = client.get_paginator("list_effective_deployments").paginate(coreDeviceThingName=device)
+    return {one["targetArn"] for page in pages for one in page["effectiveDeployments"]} - {target}
+
+
+def also_deployed(client: GreengrassV2Client, device: str, target: str) -> dict[str, str]:
+    """The components that another target deploys to the device, too: by which (thinggroup/…)."""
+    found: dict[str, str] = {}
+    for arn in sorted(other_targets(client, device, target)):
+        found |= dict.fromkeys(deployed_by(client, arn), arn.rpartition(":")[2])
+    return found
+
+
+def deployed_by(client: GreengrassV2Client, target: str) -> tuple[str, ...]:
+    """The components of the target's latest deployment; none of one that has failed."""
+    latest = latest_deployment(client, target, ())
+    return tuple(latest.components) if latest and not latest.failed else ()
+
+
+def is_there(clients: Clients, target: str) -> bool:
+    """Whether the deployment can still reach a device; yes where AWS doesn't tell."""
+    kind, _, target_name = target.rpartition(":")[2].partition("/")
+    try:
+        if kind == "thing":
+            return is_core_device(clients.greengrass, target_name)
+        clients.iot.describe_thing_group(thingGroupName=target_name)
+    except ClientError as error:
+        return error.response["Error"]["Code"] != "ResourceNotFoundException"
+    return True

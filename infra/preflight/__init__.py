@@ -1,0 +1,1 @@
+"""What would fail on the devices, found before anything is made."""

@@ -1,0 +1,143 @@
+"""The bucket and its objects, each under a key made from its content.
+
+The cloud stores a digest of every artifact when a component version is made, and a device refuses
+an object that differs from it: an object is never overwritten. Superseded ones stay for devices
+that still come from an older release, and go with the bucket.
+"""
+
+from __future__ import annotations
+
+import bz2
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+
+import pulumi
+import pulumi_aws as aws
+
+from infra import policies
+from infra.account.clients import Clients
+from infra.publish import leftovers
+from infra.settings import Place, Settings
+
+BUILD = Path(".build")  # ignored by git; relative: the state is the same in every checkout
+
+
+@dataclass(frozen=True, kw_only=True)
+class File:
+    """What is stored, and the sha256 of its content: of the unpacked one, where it is packed."""
+
+    asset: pulumi.FileAsset | pulumi.StringAsset
+    sha256: str
+
+    @classmethod
+    def text(cls, text: str) -> File:
+        return cls(asset=pulumi.StringAsset(text), sha256=_sha256(text.encode()))
+
+    @classmethod
+    def plain(cls, path: Path) -> File:
+        return cls(asset=pulumi.FileAsset(str(path)), sha256=_sha256(path.read_bytes()))
+
+    @classmethod
+    def packed(cls, path: Path) -> File:
+        """Packed by bzip2, whose output has been the same in every version since 2000.
+
+        zlib's hasn't: the same model would be another object on another machine.
+        """
+        data = path.read_bytes()
+        sha256 = _sha256(data)
+        packed = BUILD / f"{sha256}.bz2"
+        if not packed.exists():
+            BUILD.mkdir(exist_ok=True)
+            with NamedTemporaryFile(dir=BUILD, delete=False) as draft:  # other stacks write, too
+                draft.write(bz2.compress(data))
+            Path(draft.name).replace(packed)
+        return cls(asset=pulumi.FileAsset(str(packed)), sha256=sha256)
+
+
+class Artifacts(pulumi.ComponentResource):
+    """A private, encrypted, TLS-only bucket with one release's files."""
+
+    bucket: pulumi.Output[str]
+    objects: dict[str, str]  # file name to the object's ARN, known at preview
+    uris: dict[str, pulumi.Output[str]]  # file name to s3://…, known once the object is stored
+    planned: dict[str, str]  # file name to the same URI, known at preview
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        files: Mapping[str, File],
+        settings: Settings,
+        place: Place,
+        clients: Clients,
+        opts: pulumi.ResourceOptions | None = None,
+    ) -> None:
+        super().__init__("edge:artifacts:Artifacts", name, None, opts)
+        tags, bucket_name = settings.tags, settings.bucket(place)
+        child = pulumi.ResourceOptions(parent=self)
+        bucket = aws.s3.Bucket(
+            f"{name}-bucket",
+            bucket=bucket_name,
+            force_destroy=True,  # a destroy takes the superseded objects along
+            tags=tags,
+            opts=pulumi.ResourceOptions(
+                parent=self,
+                hooks=leftovers.before_create(
+                    "clear-bucket",
+                    partial(leftovers.clear_bucket, clients, bucket_name, place.account, tags),
+                ),
+            ),
+        )
+        private = aws.s3.BucketPublicAccessBlock(
+            f"{name}-private",
+            bucket=bucket.bucket,
+            block_public_acls=True,
+            block_public_policy=True,
+            ignore_public_acls=True,
+            restrict_public_buckets=True,
+            opts=child,
+        )
+        aws.s3.BucketOwnershipControls(
+            f"{name}-ownership",
+            bucket=bucket.bucket,
+            rule={"object_ownership": "BucketOwnerEnforced"},
+            opts=child,
+        )
+        aws.s3.BucketServerSideEncryptionConfiguration(
+            f"{name}-encryption",
+            bucket=bucket.bucket,
+            rules=[{"apply_server_side_encryption_by_default": {"sse_algorithm": "AES256"}}],
+            opts=child,
+        )
+        aws.s3.BucketPolicy(
+            f"{name}-tls-only",
+            bucket=bucket.bucket,
+            policy=json.dumps(policies.tls_only(f"arn:{place.partition}:s3:::{bucket_name}")),
+            # S3 answers one of two concurrent policy changes with 409
+            opts=pulumi.ResourceOptions(parent=self, depends_on=[private]),
+        )
+        self.bucket, self.objects, self.uris, self.planned = bucket.bucket, {}, {}, {}
+        for file, content in files.items():
+            key = f"{content.sha256}/{file}"
+            stored = aws.s3.BucketObjectv2(
+                f"{name}-{file}",
+                bucket=bucket.bucket,
+                key=key,
+                source=content.asset,
+                opts=pulumi.ResourceOptions(
+                    parent=self, retain_on_delete=True, delete_before_replace=False
+                ),
+            )
+            self.objects[file] = f"arn:{place.partition}:s3:::{bucket_name}/{key}"
+            self.uris[file] = pulumi.Output.concat("s3://", stored.bucket, "/", stored.key)
+            self.planned[file] = f"s3://{bucket_name}/{key}"
+        self.register_outputs({})
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()

@@ -1,0 +1,148 @@
+"""What an earlier `up` left and Pulumi's state doesn't know: cleared just before the same is made.
+
+Two ways lead there. An `up` was killed between a creation and the saved state. Or content came back
+(A, B, A): its component version was retained for rollback, its image kept in the repository, and
+neither can be made a second time. Everything here touches only what has exactly the name that is
+about to be made and carries this stack's tags; anything else is left for the provider to refuse.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+
+import pulumi
+from botocore.exceptions import ClientError
+
+from infra.account.clients import Clients
+
+WAS = "was-"  # what begins the tag of an image that made way
+_GONE = {
+    "ResourceNotFoundException",
+    "RepositoryNotFoundException",
+    "NoSuchBucket",
+    "NoSuchTagSet",
+    "404",
+}
+
+
+def before_create(name: str, clear: Callable[[], object]) -> pulumi.ResourceHookBinding:
+    """Run `clear` before the resource is created (or replaced by a new one)."""
+    return pulumi.ResourceHookBinding(before_create=[_hook(name, clear)])
+
+
+def before_build(name: str, clear: Callable[[], object]) -> pulumi.ResourceHookBinding:
+    """Run `clear` before an image is pushed: a new tag updates the image, it creates none."""
+    hook = _hook(name, clear)
+    return pulumi.ResourceHookBinding(before_create=[hook], before_update=[hook])
+
+
+def _hook(name: str, clear: Callable[[], object]) -> pulumi.ResourceHook:
+    async def run(_: pulumi.ResourceHookArgs) -> None:
+        await asyncio.to_thread(clear)  # the program's event loop serves other resources meanwhile
+
+    return pulumi.ResourceHook(name, run)
+
+
+def all_versions(clients: Clients, component: str) -> list[str]:
+    """The ARNs of every version of a component (its ARN without one), ours or not."""
+    pages = clients.greengrass.get_paginator("list_component_versions").paginate(arn=component)
+    with unless_gone():
+        return [version["arn"] for page in pages for version in page["componentVersions"]]
+    return []
+
+
+def has_tags(clients: Clients, arn: str, tags: Mapping[str, str]) -> bool:
+    """Whether there is a component version of that ARN with these tags: this stack's own."""
+    with unless_gone():
+        return _ours(clients.greengrass.get_component(arn=arn).get("tags", {}), tags)
+    return False
+
+
+def clear_component_version(clients: Clients, arn: str, tags: Mapping[str, str]) -> bool:
+    """Delete the component version of that ARN if it is this stack's; whether it was."""
+    if has_tags(clients, arn, tags):
+        with unless_gone():
+            clients.greengrass.delete_component(arn=arn)
+            return True
+    return False
+
+
+def clear_image(clients: Clients, repository: str, tag: str) -> None:
+    """Free the tag in this stack's repository: an immutable one is pushed once.
+
+    The image stays under another tag, as a device may run it: without any, ECR would delete it
+    (BatchDeleteImage's reference).
+    """
+    client = clients.ecr
+    with unless_gone():
+        found = client.batch_get_image(repositoryName=repository, imageIds=[{"imageTag": tag}])
+        for image in found["images"]:
+            digest = image["imageId"]["imageDigest"].removeprefix("sha256:")
+            again = client.exceptions  # where the same image made way before
+            with suppress(again.ImageAlreadyExistsException, again.ImageTagAlreadyExistsException):
+                client.put_image(
+                    repositoryName=repository,
+                    imageManifest=image["imageManifest"],
+                    imageManifestMediaType=image["imageManifestMediaType"],
+                    imageTag=f"{WAS}{tag}-{digest[:12]}",
+                )
+            client.batch_delete_image(repositoryName=repository, imageIds=[{"imageTag": tag}])
+
+
+def clear_repository(clients: Clients, name: str, tags: Mapping[str, str]) -> None:
+    """Delete the repository of that name, with its images, if it is this stack's."""
+    client = clients.ecr
+    with unless_gone():
+        [found] = client.describe_repositories(repositoryNames=[name])["repositories"]
+        listed = client.list_tags_for_resource(resourceArn=found["repositoryArn"])["tags"]
+        if _ours({tag["Key"]: tag["Value"] for tag in listed}, tags):
+            client.delete_repository(repositoryName=name, force=True)
+
+
+def clear_bucket(clients: Clients, name: str, account: str, tags: Mapping[str, str]) -> None:
+    """Delete the account's bucket of that name if it is this stack's, or empty and untagged.
+
+    S3 tags a bucket after creating it, so one from a killed `up` may have no tags yet.
+    """
+    client = clients.s3
+    try:
+        client.head_bucket(Bucket=name, ExpectedBucketOwner=account)
+    except ClientError as error:
+        if _code(error) in _GONE | {"403"}:  # 403: somebody else's, which the provider will refuse
+            return
+        raise
+    listed = []
+    with unless_gone():
+        listed = client.get_bucket_tagging(Bucket=name)["TagSet"]
+    pages = client.get_paginator("list_objects_v2").paginate(Bucket=name)
+    keys = [entry["Key"] for page in pages for entry in page.get("Contents", [])]
+    mine = _ours({tag["Key"]: tag["Value"] for tag in listed}, tags)
+    if not mine and (keys or listed):
+        return
+    for key in keys:  # at most one release's files: whoever had more got its state saved
+        client.delete_object(Bucket=name, Key=key)
+    with unless_gone():
+        client.delete_bucket(Bucket=name)
+
+
+@contextmanager
+def unless_gone() -> Iterator[None]:
+    """Leave the block where AWS says that what was asked for isn't there.
+
+    So it says of a removal, too, when an answer was lost and botocore has asked again.
+    """
+    try:
+        yield
+    except ClientError as error:
+        if _code(error) not in _GONE:
+            raise
+
+
+def _ours(found: Mapping[str, str], tags: Mapping[str, str]) -> bool:
+    return all(found.get(key) == value for key, value in tags.items())
+
+
+def _code(error: ClientError) -> str:
+    return str(error.response.get("Error", {}).get("Code", ""))

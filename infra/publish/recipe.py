@@ -1,0 +1,254 @@
+"""The three Greengrass recipes, as functions from values to dicts; no Pulumi here.
+
+Everything is literal: each change is a new version anyway, and a reader of the recipe sees what the
+device will run. The scripts are the part of shell that both runtimes agree on: no `{` but recipe
+variables, no `exit 0`, docker's options before the image.
+
+    com.ml.xgboost   the service           run      answers local/inference on local/result
+    com.ml.consumer  a client              run      asks at an interval, logs answers and silence
+    com.ml.check     the gate of a rollout startup  succeeds only on this release's golden answers
+
+They don't depend on each other: on Nucleus Lite a HARD dependent stays down after a crash of what
+it depends on. Consumer and check tolerate a missing server.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from recipes import rules as portable
+from recipes.findings import Severity
+
+ENGINES = ("evaluator", "xgboost")  # edge/inference/settings.py has the same; the first unasked
+SERVICE = "com.ml.xgboost"
+CONSUMER = "com.ml.consumer"
+CHECK = "com.ml.check"
+
+MODEL = "model.bz2"
+FILES = {  # a component's artifacts beside the image, as a device names them
+    SERVICE: (MODEL,),
+    CONSUMER: ("consumer.py", "samples.json"),
+    CHECK: ("samples.json", "golden.json"),
+}
+
+REQUEST_TOPIC = "local/inference"
+ANSWER_TOPIC = "local/result"
+
+_STOP_SECONDS = 5  # the service ends in under 2 s; Greengrass gives `shutdown` 15
+_CHECK_MARGIN = 30  # for docker to start and stop around the check's own time-out
+_SUBSCRIBE, _PUBLISH = "aws.greengrass#SubscribeToTopic", "aws.greengrass#PublishToTopic"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Files:
+    """Where a release's files lie: `s3://` URIs by file name."""
+
+    uris: Mapping[str, str]
+
+    def artifacts(self, *names: str) -> list[dict[str, Any]]:
+        # the container's uid isn't the owner's, so every user may read
+        return [{"Uri": self.uris[name], "Permission": {"Read": "ALL"}} for name in names]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Content:
+    """What the recipes are made of; `images` maps an architecture to `repository@digest`."""
+
+    images: Mapping[str, str]
+    files: Files
+    memory: int
+    check_timeout: int
+    consumer_interval: int
+    engine: str = ENGINES[0]
+
+
+def service(version: str, content: Content) -> dict[str, Any]:
+    """The component that answers."""
+    command = f"serve --model /artifacts/{MODEL}"
+    if content.engine != ENGINES[0]:
+        command += f" --engine {content.engine}"
+    return _recipe(
+        SERVICE,
+        version,
+        content,
+        description="Answers wine-quality requests with an XGBoost model",
+        listens=REQUEST_TOPIC,
+        speaks=ANSWER_TOPIC,
+        lifecycle=lambda image: _runs(SERVICE, content, image, command),
+    )
+
+
+def consumer(version: str, content: Content) -> dict[str, Any]:
+    """The component that asks, as an application on the device would."""
+    command = (
+        "/artifacts/consumer.py --samples /artifacts/samples.json"
+        f" --interval {content.consumer_interval}"
+    )
+    return _recipe(
+        CONSUMER,
+        version,
+        content,
+        description="Asks the model at an interval and logs what came back",
+        listens=ANSWER_TOPIC,
+        speaks=REQUEST_TOPIC,
+        lifecycle=lambda image: _runs(
+            CONSUMER, content, image, command, entrypoint="/usr/bin/python3"
+        ),
+    )
+
+
+def check(version: str, content: Content) -> dict[str, Any]:
+    """The component whose startup succeeds only on golden answers; it runs again at every boot."""
+    command = (
+        "check --samples /artifacts/samples.json --golden /artifacts/golden.json"
+        f" --timeout {content.check_timeout}"
+    )
+    return _recipe(
+        CHECK,
+        version,
+        content,
+        description="Succeeds only when this release's golden answers come back, bit for bit",
+        listens=ANSWER_TOPIC,
+        speaks=REQUEST_TOPIC,
+        lifecycle=lambda image: {
+            "startup": {
+                # Lite appends its own line and loses the last exit code, hence the explicit exit
+                "Script": f"{_clear(CHECK)} {_docker_run(CHECK, content, image, command)}"
+                " || exit 1",
+                "Timeout": content.check_timeout + _CHECK_MARGIN,
+            },
+            **_leave(CHECK),
+        },
+    )
+
+
+RECIPES = {SERVICE: service, CONSUMER: consumer, CHECK: check}
+
+
+def serialise(recipe: Mapping[str, Any]) -> str:
+    """The recipe's bytes, the same for the same recipe; JSON, as the cloud tells by the first byte.
+
+    Raises ValueError for a recipe that one of the runtimes would not run as it is meant.
+    """
+    text = json.dumps(recipe, separators=(",", ":"))
+    broken = [
+        finding.line
+        for finding in portable.findings(recipe, size=len(text.encode()))
+        if finding.rule.severity is Severity.ERROR
+    ]
+    if broken:
+        raise ValueError(f"the recipe of {recipe['ComponentName']}: {'; '.join(broken)}")
+    return text
+
+
+def _recipe(
+    name: str,
+    version: str,
+    content: Content,
+    *,
+    description: str,
+    listens: str,
+    speaks: str,
+    lifecycle: Any,
+) -> dict[str, Any]:
+    rights = {
+        f"{name}:pubsub:1": {
+            "policyDescription": f"hears {listens}",
+            "operations": [_SUBSCRIBE],
+            "resources": [listens],
+        },
+        f"{name}:pubsub:2": {
+            "policyDescription": f"says on {speaks}",
+            "operations": [_PUBLISH],
+            "resources": [speaks],
+        },
+    }
+    return {
+        "RecipeFormatVersion": "2020-01-25",
+        "ComponentName": name,
+        "ComponentVersion": version,
+        "ComponentDescription": description,
+        "ComponentPublisher": "edge-inference",
+        "ComponentConfiguration": {
+            "DefaultConfiguration": {"accessControl": {"aws.greengrass.ipc.pubsub": rights}}
+        },
+        # the nucleus refuses docker artifacts without the first, private ECR's without the second
+        "ComponentDependencies": {
+            "aws.greengrass.DockerApplicationManager": {"VersionRequirement": "^2.0.0"},
+            "aws.greengrass.TokenExchangeService": {"VersionRequirement": "^2.0.0"},
+        },
+        "Manifests": [
+            {
+                # Lite skips a manifest without runtime; "*" is right on both
+                "Platform": {"os": "linux", "architecture": architecture, "runtime": "*"},
+                "Lifecycle": lifecycle(image),
+                "Artifacts": [{"Uri": f"docker:{image}"}, *content.files.artifacts(*FILES[name])],
+            }
+            for architecture, image in sorted(content.images.items())
+        ],
+    }
+
+
+def _runs(
+    name: str,
+    content: Content,
+    image: str,
+    command: str,
+    entrypoint: str | None = None,
+) -> dict[str, Any]:
+    """A long-running container: `exec`, so that a signal reaches the docker client itself."""
+    run = _docker_run(name, content, image, command, entrypoint)
+    return {"run": {"Script": f"{_clear(name)} exec {run}"}, **_leave(name)}
+
+
+def _container(name: str) -> str:
+    """A container's name; several simulated devices share one engine, so it carries the thing's."""
+    return f"{name}.$AWS_IOT_THING_NAME"
+
+
+def _clear(name: str) -> str:
+    """Remove what a killed nucleus left behind, so that the name is free."""
+    return f"docker rm -f {_container(name)} >/dev/null 2>&1 || true;"
+
+
+def _leave(name: str) -> dict[str, Any]:
+    """The way out; Lite has none of it: SIGTERM reaches the container through the docker client.
+
+    A client that is killed while it starts a container leaves that behind, created or running:
+    `uninstall` (Java nucleus 2.17) comes when the client is gone, and gives the engine a second to
+    finish what it was asked for.
+    """
+    container = _container(name)
+    return {
+        "shutdown": {
+            "Script": f"docker stop -t {_STOP_SECONDS} {container} >/dev/null 2>&1 || true"
+        },
+        "uninstall": {"Script": f"sleep 1; docker rm -f {container} >/dev/null 2>&1 || true"},
+    }
+
+
+def _docker_run(
+    name: str,
+    content: Content,
+    image: str,
+    command: str,
+    entrypoint: str | None = None,
+) -> str:
+    """No network, no rights, no writable file; `-e NAME` keeps the token out of argv."""
+    socket = "$AWS_GG_NUCLEUS_DOMAIN_SOCKET_FILEPATH_FOR_COMPONENT"
+    mounts = [f"-v {{artifacts:path}}/{file}:/artifacts/{file}:ro" for file in FILES[name]]
+    options = [
+        "--rm --init",
+        f"--name {_container(name)}",
+        "--network none --read-only --cap-drop ALL --security-opt no-new-privileges",
+        "--user 65532:65532",
+        f"--memory {content.memory}m --pids-limit 64",
+        f"-v {socket}:{socket}",
+        *mounts,
+        "-e SVCUID -e AWS_GG_NUCLEUS_DOMAIN_SOCKET_FILEPATH_FOR_COMPONENT -e AWS_IOT_THING_NAME",
+        *([f"--entrypoint {entrypoint}"] if entrypoint else []),
+    ]
+    return f"docker run {' '.join(options)} {image} {command}"

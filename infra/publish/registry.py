@@ -1,0 +1,147 @@
+"""The repository and the image in it: one for each architecture, by digest from here on.
+
+The tag is a hash of what the image is made from, so that a preview can name it and an unchanged
+tree builds nothing. One image per architecture, each with a tag of its own: a multi-platform index
+is pushed more than once under one tag, which an immutable repository refuses.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from functools import partial
+from pathlib import Path
+from tempfile import mkdtemp
+
+import pulumi
+import pulumi_aws as aws
+import pulumi_docker as docker
+
+from infra import policies
+from infra.account.clients import Clients
+from infra.publish import leftovers, versions
+from infra.publish.artifacts import BUILD
+from infra.publish.recipe import ENGINES
+from infra.settings import Settings
+
+EDGE = Path("edge")
+_PLATFORMS = {"amd64": "linux/amd64", "aarch64": "linux/arm64"}  # Greengrass's words to Docker's
+
+
+class Registry(pulumi.ComponentResource):
+    """An ECR repository with immutable tags, and this tree's image in it."""
+
+    images: dict[str, pulumi.Output[str]]  # architecture to repository@digest
+    tags: dict[str, str]  # architecture to what a preview knows of its image: repository:tag
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        settings: Settings,
+        clients: Clients,
+        opts: pulumi.ResourceOptions | None = None,
+    ) -> None:
+        super().__init__("edge:registry:Registry", name, None, opts)
+        tags = settings.tags
+        repository = aws.ecr.Repository(
+            f"{name}-repository",
+            name=settings.repository,
+            image_tag_mutability="IMMUTABLE",
+            image_scanning_configuration={"scan_on_push": True},
+            force_delete=True,  # a destroy takes the images along
+            tags=tags,
+            opts=pulumi.ResourceOptions(
+                parent=self,
+                hooks=leftovers.before_create(
+                    "clear-repository",
+                    partial(leftovers.clear_repository, clients, settings.repository, tags),
+                ),
+            ),
+        )
+        aws.ecr.LifecyclePolicy(
+            f"{name}-lifecycle",
+            repository=repository.name,
+            policy=json.dumps(policies.lifecycle()),
+            opts=pulumi.ResourceOptions(parent=self),
+        )
+        arguments = {
+            "BUILD_IMAGE": settings.build_image,
+            "RUNTIME_IMAGE": settings.runtime_image,
+        }
+        # the default target has no name, or every image of before would be built again
+        target = settings.engine if settings.engine != ENGINES[0] else None
+        made_with = arguments | ({"target": target} if target else {})
+        content = versions.build_tag(_build_files(), EDGE, made_with)
+        context = _staged(content)
+        token = aws.ecr.get_authorization_token_output()
+        self.images, self.tags = {}, {}
+        for architecture in settings.architectures:
+            tag = f"{architecture}-{content}"
+            built = docker.Image(
+                f"{name}-image-{architecture}",
+                image_name=pulumi.Output.concat(repository.repository_url, ":", tag),
+                build=docker.DockerBuildArgs(
+                    context=str(context),
+                    dockerfile=str(context / "Dockerfile"),
+                    platform=_PLATFORMS[architecture],
+                    args=arguments,
+                    target=target,
+                ),
+                registry=docker.RegistryArgs(
+                    server=repository.repository_url,
+                    username=token.user_name,
+                    password=token.password,
+                ),
+                opts=pulumi.ResourceOptions(
+                    parent=self,
+                    hooks=leftovers.before_build(
+                        f"clear-image-{architecture}",
+                        partial(leftovers.clear_image, clients, settings.repository, tag),
+                    ),
+                ),
+            )
+            self.images[architecture] = built.repo_digest
+            self.tags[architecture] = f"{settings.repository}:{tag}"
+        self.register_outputs({})
+
+
+def _build_files() -> list[Path]:
+    """What the Dockerfile copies; a wider build context would only build the same again."""
+    return [
+        EDGE / "Dockerfile",
+        *EDGE.glob("requirements*.txt"),
+        *EDGE.glob("*.sh"),
+        EDGE / "strip.py",
+        *(
+            path
+            for path in (EDGE / "inference").rglob("*")
+            if path.is_file() and path.suffix != ".so" and "__pycache__" not in path.parts
+        ),
+    ]
+
+
+def _staged(content: str) -> Path:
+    """A copy of these files, with modes that no umask has decided.
+
+    pulumi-docker's digest of a build context counts them (provider/provider.go, hashPath), so the
+    same tree, checked out by somebody else, would be an image to update. The path is relative, as
+    the state is the same in every checkout.
+    """
+    context = BUILD / f"image-{content}"
+    if not context.exists():
+        BUILD.mkdir(exist_ok=True)
+        draft = Path(mkdtemp(dir=BUILD))
+        for file in _build_files():
+            copy = draft / file.relative_to(EDGE)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            copy.write_bytes(file.read_bytes())
+        for path in (draft, *draft.rglob("*")):
+            path.chmod(0o755 if path.is_dir() else 0o644)
+        try:
+            draft.rename(context)
+        except OSError:
+            shutil.rmtree(draft)
+            if not context.exists():  # made by another stack's update, which was faster
+                raise
+    return context

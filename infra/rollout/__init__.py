@@ -1,0 +1,1 @@
+"""A release on its target: the deployment, the wait for devices, and the way back."""

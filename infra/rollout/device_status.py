@@ -1,0 +1,174 @@
+"""A device with a deployment, as AWS shows it, and the same in an operator's words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import chain
+from typing import TYPE_CHECKING
+
+from infra.account.target import FAILED, SUCCEEDED, execution
+from infra.rollout.clock import RolloutFailed
+
+if TYPE_CHECKING:
+    from mypy_boto3_greengrassv2 import GreengrassV2Client
+    from mypy_boto3_greengrassv2.type_defs import InstalledComponentTypeDef
+
+UP = frozenset({"RUNNING", "FINISHED"})
+_MOVING = frozenset({"STARTING", "STOPPING", "ERRORED"})
+Words = Callable[[str, str], Sequence[str]]  # of a device and component, the log's last lines
+_TOLD_IN_FULL = 5  # devices; of the others a red update says the names
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seen:
+    """One device, as the API shows it now."""
+
+    device: str
+    status: str  # of the deployment on this device
+    reason: str
+    errors: tuple[str, ...]
+    wanted: Mapping[str, str]
+    installed: Mapping[str, tuple[str, str]]  # component to version and state
+    since: Mapping[str, datetime | None]  # when ours came to their states
+
+    @property
+    def _states(self) -> dict[str, str]:
+        """Those of our components that are there in the wanted version."""
+        return {
+            name: self.installed[name][1]
+            for name, version in self.wanted.items()
+            if self.installed.get(name, ("", ""))[0] == version
+        }
+
+    @property
+    def broken(self) -> bool:
+        return "BROKEN" in self._states.values()
+
+    @property
+    def failed(self) -> bool:
+        """Once it is at rest: what goes back is under way, and what restarts may break yet."""
+        if self.status == "FAILED":
+            return _MOVING.isdisjoint(self._states.values())
+        return self.status in FAILED or (self.status in SUCCEEDED and self.broken)
+
+    @property
+    def answers(self) -> bool:
+        states = self._states
+        return self.status in SUCCEEDED and all(states.get(name) in UP for name in self.wanted)
+
+    @property
+    def summary(self) -> str:
+        states = ", ".join(f"{name} {state}" for name, state in self._states.items())
+        return f"{self.status}{f' ({states})' if states else ''}"
+
+    @property
+    def _down(self) -> list[str]:
+        """Our components that are there and aren't up."""
+        return [name for name, state in self._states.items() if state not in UP]
+
+    @property
+    def _culprit(self) -> str:
+        """The component of ours that the reason names, else one that is down; may be none."""
+        named = (name for name in self.wanted if name in self.reason)
+        return next(chain(named, self._down), "")
+
+    def explain(self, client: GreengrassV2Client, name: str, words: Words) -> str:
+        """Why this device doesn't answer, what it runs now, where its own words are."""
+        with _recorded(client, self.device):
+            core = client.get_core_device(coreDeviceThingName=self.device)
+            there = _components(client, self.device)
+        why = [self.reason, *(f"{one} is {self._states[one]}" for one in self._down)]
+        runs = sorted(
+            f"{one['componentName']} {one['componentVersion']} {one.get('lifecycleState', '')}"
+            for one in there
+        )
+        details = [
+            f"  {one['componentName']}: {one['lifecycleStateDetails']}"
+            for one in there
+            if one["componentName"] in self._down and one.get("lifecycleStateDetails")
+        ]
+        said = words(self.device, self._culprit) if self._culprit else ()
+        return "\n".join(
+            [
+                ": ".join([f"{self.device}: deployment {self.status}", *filter(None, why)]),
+                *([f"  {' > '.join(self.errors)}"] if self.errors else []),
+                *details,
+                *(f"  | {line}" for line in said),
+                f"  runs now: {', '.join(runs) or 'nothing'};"
+                f" {core.get('status', 'of unknown health')}, last heard of"
+                f" {core.get('lastStatusUpdateTimestamp')}",
+                f"  its own words: {self._log(core.get('runtime', ''), name.partition('/')[2])}",
+            ]
+        )
+
+    def _log(self, runtime: str, stack: str) -> str:
+        """Where the culprit's log is, or the nucleus' own."""
+        named, lite = self._culprit, runtime == "aws_nucleus_lite"
+        if not named:
+            own = "sudo journalctl -u 'ggl.*'" if lite else "/greengrass/v2/logs/greengrass.log"
+            return f"{own} on the device"
+        log = (
+            f"sudo journalctl -u ggl.{named}.service"
+            if lite
+            else f"/greengrass/v2/logs/{named}.log"
+        )
+        here = f"make logs STACK={stack} DEVICE={self.device} COMPONENT={named}"
+        return f"{log} on the device, or {here}"
+
+
+def look(
+    client: GreengrassV2Client, device: str, deployment: str, wanted: Mapping[str, str]
+) -> Seen:
+    """How far a device is with a deployment; of one that hasn't heard of it, nothing else."""
+    with _recorded(client, device):
+        status, reason, errors = execution(client, device, deployment)
+        there = [] if status == "QUEUED" else _components(client, device)
+    return Seen(
+        device=device,
+        status=status,
+        reason=reason,
+        errors=errors,
+        wanted=wanted,
+        installed={
+            one["componentName"]: (one["componentVersion"], one.get("lifecycleState", ""))
+            for one in there
+        },
+        since={
+            one["componentName"]: one.get("lastStatusChangeTimestamp")
+            for one in there
+            if one["componentName"] in wanted
+        },
+    )
+
+
+def _components(client: GreengrassV2Client, device: str) -> list[InstalledComponentTypeDef]:
+    pages = client.get_paginator("list_installed_components").paginate(coreDeviceThingName=device)
+    return [one for page in pages for one in page["installedComponents"]]
+
+
+@contextmanager
+def _recorded(client: GreengrassV2Client, device: str) -> Iterator[None]:
+    """Raises RolloutFailed where AWS has no record of the device any more."""
+    try:
+        yield
+    except client.exceptions.ResourceNotFoundException:
+        raise RolloutFailed(
+            f"{device} is no core device any more: its record was deleted while we waited. If it is"
+            " gone for good, pulumi up again goes on without it (a thing of its own: pulumi config"
+            " set thing NAME first). If it isn't: restart Greengrass on it, so that it reports"
+            " itself again, then pulumi up again"
+        ) from None
+
+
+def reasons(client: GreengrassV2Client, devices: Sequence[Seen], name: str, words: Words) -> str:
+    """Of each device why; of many, those first that failed, and of the rest the names."""
+    ordered = sorted(devices, key=lambda one: (not one.broken, one.status != "FAILED"))
+    told = [one.explain(client, name, words) for one in ordered[:_TOLD_IN_FULL]]
+    if rest := ordered[_TOLD_IN_FULL:]:
+        told.append(
+            f"and {len(rest)} more: {', '.join(f'{one.device} {one.status}' for one in rest)}"
+        )
+    return "\n".join(told)

@@ -1,0 +1,290 @@
+"""Devices that answer, or a red update.
+
+AWS calls a deployment created when it is recorded. `Answering` waits for the devices themselves:
+the deployment succeeded on each, and each of our components runs in the wanted version,
+com.ml.check among them, which only golden answers let start. Nucleus Lite calls a deployment
+successful too easily, hence both. A failing create or update leaves the old state, so the next `up`
+waits again; what takes our components off on destroy is another resource (teardown/).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import pulumi
+from botocore.exceptions import BotoCoreError, ClientError
+from pulumi import dynamic
+
+from infra.account.clients import Clients, clients_of
+from infra.account.logs import last_words
+from infra.account.target import FAILED, deployments, versions_of
+from infra.rollout.clock import Clock, RolloutFailed, plain_failure
+from infra.rollout.device_status import Seen, Words, look, reasons
+from infra.rollout.restore import Rights, put_back
+from infra.teardown.stack_ends import Remembered
+
+if TYPE_CHECKING:
+    from mypy_boto3_greengrassv2 import GreengrassV2Client
+    from mypy_boto3_greengrassv2.type_defs import GetDeploymentResponseTypeDef
+
+_STEADY_SECONDS = 5.0  # what crashes a second after its start is BROKEN by then: three starts
+
+
+class _AnsweringProvider(Remembered):
+    """Thin: the work is in `arrive`."""
+
+    def create(self, props: dict[str, Any]) -> dynamic.CreateResult:
+        with plain_failure():
+            _wait(props, before={})
+        return super().create(props)
+
+    def update(self, id_: str, olds: dict[str, Any], news: dict[str, Any]) -> dynamic.UpdateResult:
+        here = olds.get("target") == news["target"]
+        with plain_failure():
+            _wait(news, before=olds["components"] if here else {})
+        return super().update(id_, olds, news)
+
+
+class Answering(dynamic.Resource, module="edge", name="Answering"):
+    """The devices of a target, answering."""
+
+    deployment: pulumi.Output[str]
+
+    def __init__(
+        self, name: str, props: dict[str, Any], *, opts: pulumi.ResourceOptions | None = None
+    ) -> None:
+        super().__init__(_AnsweringProvider(), name, props, opts)
+
+
+def _wait(props: Mapping[str, Any], *, before: Mapping[str, str]) -> None:
+    arrive(
+        clients_of(props),
+        deployment=props["deployment"],
+        components=props["components"],
+        before=before,
+        devices=props["devices"],
+        quorum=props["quorum"],
+        name=props["name"],
+        rights=Rights(role=props["role"], policy=props["policy"]),
+        clock=lambda: Clock(seconds=props["timeout"]),
+    )
+
+
+_ANSWERED_BEFORE = (
+    "this release has answered here before, so nothing is put in its place. Mend the device, then"
+    " pulumi up again, which deploys it anew. Nucleus Lite starts nothing of a version that it has:"
+    " there, sudo systemctl reset-failed ggl.COMPONENT, then sudo systemctl restart ggl.COMPONENT"
+)
+
+_NO_WAY = (RolloutFailed, BotoCoreError, ClientError)
+
+
+class StaysBroken(RolloutFailed):
+    """The release failed, and a device still has what failed."""
+
+
+def arrive(
+    clients: Clients,
+    *,
+    deployment: str,
+    components: Mapping[str, str],
+    before: Mapping[str, str],
+    devices: Sequence[str],
+    quorum: int,
+    name: str,
+    rights: Rights,
+    clock: Callable[[], Clock],
+    say: Callable[[str], None] = print,
+) -> None:
+    """Wait for a release; where it stays broken, put back what was there, and wait for that.
+
+    `before` is the release that the last green update left on this target, empty where there was
+    none. If it is the same one, the release is good and the device isn't: nothing is put back.
+
+    Raises RolloutFailed in either case, with what failed and what the devices run now.
+    """
+    wait_for = partial(
+        wait,
+        clients.greengrass,
+        devices=devices,
+        quorum=quorum,
+        name=name,
+        words=partial(last_words, clients),
+        say=say,
+    )
+    try:
+        wait_for(deployment=deployment, components=components, clock=clock())
+    except StaysBroken as red:
+        if before == components:
+            raise RolloutFailed(f"{red}\n{_ANSWERED_BEFORE}") from None
+        try:
+            back = put_back(
+                clients,
+                red=_latest(clients.greengrass, deployment),
+                before=before,
+                devices=devices,
+                name=name,
+                rights=rights,
+                say=say,
+            )
+        except _NO_WAY as error:
+            raise RolloutFailed(
+                f"{red}\nit stays so, as nothing can be put back: {error}"
+            ) from None
+        versions = versions_of(back.get("components", {}))
+        try:
+            wait_for(deployment=back["deploymentId"], components=versions, clock=clock())
+        except _NO_WAY as still:
+            raise RolloutFailed(
+                f"{red}\nand what was there before, put back, doesn't answer:\n{still}"
+            ) from None
+        listed = ", ".join(f"{component} {version}" for component, version in versions.items())
+        raise RolloutFailed(
+            f"{red}\nthe last good release was put back and answers again: {listed}. Mend the"
+            " new one, then pulumi up again"
+            if versions
+            else f"{red}\nno release of before is there to put back, so this one was taken off"
+            " again, for the next update to start anew. Mend it, then pulumi up again"
+        ) from None
+
+
+def wait(
+    client: GreengrassV2Client,
+    *,
+    deployment: str,
+    components: Mapping[str, str],
+    devices: Sequence[str],
+    quorum: int,
+    name: str,
+    clock: Clock,
+    words: Words = lambda _device, _component: (),
+    say: Callable[[str], None] = print,
+) -> None:
+    """Return once every device runs these versions by this deployment, and goes on to.
+
+    A deployment is done as soon as all its components run, so what crashes soon after its start
+    is up in some looks: two looks, seconds apart, must show all of them up, and none that went
+    down and came back in between. After these a device isn't looked at any more. One line for each
+    change on a device. Once the time is over, `quorum` percent of the devices are enough, and the
+    others are named.
+
+    Raises RolloutFailed when a device failed, when another deployment took this one's place, and
+    when the time is over; StaysBroken where a device keeps what failed.
+    """
+    watch = _Watch(client, deployment, components, clock, say, list(devices))
+    overtime = False  # for one second look, of whoever answered as the time ended
+    while True:
+        watch.look_around()
+        failed = watch.failed
+        if watch.silent and all(one.status == "CANCELED" for one in failed):
+            _check_in_force(client, deployment)
+        if any(one.broken for one in failed):
+            raise StaysBroken(reasons(client, failed, name, words))
+        if failed:
+            told = reasons(client, failed, name, words)
+            raise RolloutFailed(f"{told}\nmend it, then pulumi up again, which deploys it anew")
+        if watch.silent and clock.tick():
+            continue
+        if overtime or not watch.once:
+            break
+        overtime = clock.over
+        clock.pause(watch.until_second_look)
+    late = [watch.seen[device] for device in watch.waiting]
+    enough = len(devices) - len(late) >= math.ceil(len(devices) * quorum / 100)
+    if not enough or any(one.status in FAILED for one in late):
+        told = reasons(client, late, name, words)
+        raise RolloutFailed(
+            f"{told}\nnot within {clock.seconds:.0f} s. The deployment goes on waiting for a"
+            " device that is off: start it, then pulumi up again; for more patience: pulumi config"
+            " set rollout-timeout SECONDS"
+        )
+    if late:
+        say(_short_of(late, devices, quorum, name))
+
+
+@dataclass
+class _Watch:
+    """Which devices are still looked at: those that are silent, and those that answered `once`."""
+
+    client: GreengrassV2Client
+    deployment: str
+    components: Mapping[str, str]
+    clock: Clock
+    say: Callable[[str], None]
+    waiting: list[str]
+    seen: dict[str, Seen] = field(default_factory=dict)
+    once: dict[str, float] = field(default_factory=dict)  # when that was, by the clock
+
+    def look_around(self) -> None:
+        """Ask each device that is due, and say what has changed."""
+        for device in list(self.waiting):
+            if device in self.once and self.clock.now() < self._due(device):
+                continue
+            now = look(self.client, device, self.deployment, self.components)
+            if device not in self.seen or self.seen[device].summary != now.summary:
+                self.say(f"{device}: {now.summary}")
+            twice = device in self.once and self.seen[device].since == now.since
+            self.seen[device] = now
+            self.once.pop(device, None)
+            if now.answers and twice:
+                self.waiting.remove(device)
+            elif now.answers:
+                self.once[device] = self.clock.now()
+
+    def _due(self, device: str) -> float:
+        return self.once[device] + _STEADY_SECONDS
+
+    @property
+    def until_second_look(self) -> float:
+        """Seconds until all of them are due."""
+        return max(max(map(self._due, self.once)) - self.clock.now(), 0)
+
+    @property
+    def silent(self) -> list[Seen]:
+        return [self.seen[device] for device in self.waiting if device not in self.once]
+
+    @property
+    def failed(self) -> list[Seen]:
+        return [one for one in self.silent if one.failed]
+
+
+def _latest(client: GreengrassV2Client, deployment: str) -> GetDeploymentResponseTypeDef:
+    """The deployment; RolloutFailed where another one took its place, or where it is gone."""
+    try:
+        found = client.get_deployment(deploymentId=deployment)
+    except client.exceptions.ResourceNotFoundException:
+        raise RolloutFailed(
+            f"deployment {deployment} was deleted while we waited: a device that has it already"
+            " goes on, the others won't get it. To deploy again: pulumi up --refresh"
+        ) from None
+    if not found["isLatestForTarget"]:
+        newest = deployments(client, found["targetArn"])[0]
+        raise RolloutFailed(
+            f"deployment {deployment} was replaced by another one on the same target while we"
+            f" waited: '{newest.get('deploymentName', '')}' ({newest['deploymentId']},"
+            f" {newest['creationTimestamp']}). Settle it with whoever made it, then pulumi up again"
+            " (see also: aws greengrassv2 list-deployments)"
+        )
+    return found
+
+
+def _check_in_force(client: GreengrassV2Client, deployment: str) -> None:
+    """Raises RolloutFailed where devices won't get the deployment any more."""
+    if _latest(client, deployment)["deploymentStatus"] == "CANCELED":
+        raise RolloutFailed(
+            f"deployment {deployment} was cancelled while we waited, by hand or by AWS IoT Jobs"
+            " (abort-percent): devices that haven't begun won't. pulumi up again deploys it anew"
+        )
+
+
+def _short_of(late: Sequence[Seen], devices: Sequence[str], quorum: int, name: str) -> str:
+    listed = ", ".join(f"{one.device} ({one.summary})" for one in late)
+    return (
+        f"warning: {len(devices) - len(late)} of {len(devices)} devices answer, which is the quorum"
+        f" of {quorum} %. Not yet: {listed}. They get this release when they are back; nothing"
+        f" waits for that: make status STACK={name.partition('/')[2]}"
+    )

@@ -1,0 +1,135 @@
+"""What was good before, put back on devices where a red release stays broken.
+
+A Java nucleus goes back when a deployment fails. Nothing goes back once a deployment was called a
+success, and Nucleus Lite never does. Lite moreover runs nothing of a version that it has already:
+what is broken would stay so for ever, were the same release deployed again.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import ClientError
+
+from infra import policies
+from infra.account.clients import Clients
+from infra.account.target import deployments, versions_of, was_good, went, without
+from infra.publish.recipe import RECIPES
+
+if TYPE_CHECKING:
+    from mypy_boto3_greengrassv2 import GreengrassV2Client
+    from mypy_boto3_greengrassv2.type_defs import GetDeploymentResponseTypeDef
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rights:
+    """Where it stands what the devices may read: an inline policy of their role."""
+
+    role: str
+    policy: str
+
+
+def put_back(
+    clients: Clients,
+    *,
+    red: GetDeploymentResponseTypeDef,
+    before: Mapping[str, str],
+    devices: Sequence[str],
+    name: str,
+    rights: Rights,
+    say: Callable[[str], None] = print,
+) -> GetDeploymentResponseTypeDef:
+    """Deploy to the red deployment's target what was there before; what isn't ours stays.
+
+    What was there is `before`, the versions that the last green update has seen answering; where
+    this stack has none, those of the last deployment that was good; where there is none either,
+    ours are taken off. The new one has the tags of this stack and a name by which the next update
+    knows it as its own and, as the name is another one, deploys again. It goes to all devices at
+    once: those that never had the red one have nothing to do.
+    """
+    client = clients.greengrass
+    if good := before or _last_good(client, red, devices):
+        listed = ", ".join(f"{component} {version}" for component, version in good.items())
+        say(f"puts back what was good here before: {listed}")
+        _may_read(clients, rights, red["targetArn"], good, say)
+    else:
+        say("takes our components off again: no release of before was good")
+    components: Any = {
+        component: {**spec, "componentVersion": good.get(component, spec["componentVersion"])}
+        for component, spec in red["components"].items()
+        if component not in RECIPES or component in good
+    }
+    made = client.create_deployment(
+        targetArn=red["targetArn"],
+        deploymentName=f"{name} (after {red['deploymentId'][:8]})" if good else without(name),
+        components=components,
+        tags=red.get("tags", {}),
+    )
+    return client.get_deployment(deploymentId=made["deploymentId"])
+
+
+def _last_good(
+    client: GreengrassV2Client, red: GetDeploymentResponseTypeDef, devices: Sequence[str]
+) -> dict[str, str]:
+    """Our versions in the newest older deployment that was good, and is none of the red release.
+
+    Lite has called that a success, too, if it was tried before. Nobody goes back past a deployment
+    without ours.
+    """
+    states = went(client, devices)
+    for older in deployments(client, red["targetArn"]):
+        if older["creationTimestamp"] >= red["creationTimestamp"]:
+            continue
+        found = client.get_deployment(deploymentId=older["deploymentId"])
+        had = versions_of(found.get("components", {}))
+        if not had:
+            break
+        other = had != versions_of(red["components"])
+        if other and had.keys() == RECIPES.keys() and was_good(states[older["deploymentId"]]):
+            return had
+    return {}
+
+
+def _may_read(
+    clients: Clients,
+    rights: Rights,
+    target: str,
+    versions: Mapping[str, str],
+    say: Callable[[str], None],
+) -> None:
+    """Add the files of these component versions to what the devices may read.
+
+    The update has limited that to the red release, and a device that called it a success has tidied
+    away what it ran before. The next release's update limits it again.
+    """
+    _, partition, _, region, account, _ = target.split(":", 5)
+    try:
+        files = [
+            file
+            for name, version in versions.items()
+            for file in _files(
+                clients.greengrass,
+                f"arn:{partition}:greengrass:{region}:{account}"
+                f":components:{name}:versions:{version}",
+            )
+        ]
+        named = {"RoleName": rights.role, "PolicyName": rights.policy}
+        readable: Any = clients.iam.get_role_policy(**named)["PolicyDocument"]
+        allowed = policies.with_objects(readable, files)
+        clients.iam.put_role_policy(**named, PolicyDocument=json.dumps(allowed))
+    except ClientError as error:  # a device that has the files yet needs no rights
+        say(f"warning: the devices' role is not given what was there before to read: {error}")
+
+
+def _files(client: GreengrassV2Client, component: str) -> Iterator[str]:
+    """The ARNs of the objects that a component version's recipe names."""
+    partition = component.split(":")[1]
+    recipe = json.loads(client.get_component(arn=component)["recipe"])
+    for manifest in recipe["Manifests"]:
+        for artifact in manifest.get("Artifacts", []):
+            kind, _, path = artifact["Uri"].partition("://")
+            if kind == "s3":
+                yield f"arn:{partition}:s3:::{path}"

@@ -1,0 +1,166 @@
+"""A release on a target: the rights to read it, the deployment, and the wait for its answers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import pulumi
+import pulumi_aws as aws
+from pulumi_aws_native import greengrassv2
+
+from infra import policies
+from infra.account.clients import Clients
+from infra.account.target import Target
+from infra.publish import leftovers
+from infra.publish.release import Release
+from infra.rollout.gate import Answering
+from infra.settings import Place, Settings
+from infra.teardown.uninstall import CleanDevices
+
+
+class Rollout(pulumi.ComponentResource):
+    """A release on a target, and the certainty that it answers there."""
+
+    deployment_id: pulumi.Output[str]
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        release: Release,
+        target: Target,
+        settings: Settings,
+        place: Place,
+        clients: Clients,
+        opts: pulumi.ResourceOptions | None = None,
+    ) -> None:
+        super().__init__("edge:rollout:Rollout", name, None, opts)
+        rights = aws.iam.RolePolicy(
+            f"{name}-rights",
+            name=settings.policy,
+            role=settings.device_role,
+            policy=pulumi.Output.json_dumps(
+                pulumi.Output.all(objects=release.objects, repository=release.repository_arn).apply(
+                    lambda arns: policies.read_release(**arns)
+                )
+            ),
+            opts=pulumi.ResourceOptions(parent=self),
+        )
+        others = target.kept(settings)
+        for component, spec in sorted(others.items()):
+            pulumi.log.info(f"keeps {component} {spec['componentVersion']} on {target.arn}")
+        if target.latest and (trouble := target.latest.trouble):
+            more = f" (and {len(trouble) - 1} more)" if len(trouble) > 1 else ""
+            pulumi.log.info(f"deploys again, as {trouble[0]}{more}")
+        where = {
+            "region": place.region,
+            "profile": place.profile,
+            "target": target.arn,
+            "devices": list(target.devices),
+            "name": f"{settings.project}/{settings.stack}",
+            "timeout": settings.rollout_timeout,
+        }
+        clean = CleanDevices(
+            where | {"components": release.registered},
+            # on destroy these go only after it: a device that isn't clean may still need them
+            opts=pulumi.ResourceOptions(parent=self, depends_on=[rights]),
+        )
+        deployment = greengrassv2.Deployment(
+            f"{name}-deployment",
+            target_arn=target.arn,
+            deployment_name=target.deployment_name(f"{settings.project}/{settings.stack}"),
+            components={
+                **{component: _spec(known) for component, known in others.items()},
+                **{
+                    component: greengrassv2.DeploymentComponentDeploymentSpecificationArgs(
+                        component_version=version,  # as registered: waits until it is
+                        # Java keeps an older version's rights, unless they are reset
+                        configuration_update=(
+                            greengrassv2.DeploymentComponentConfigurationUpdateArgs(
+                                reset=["/accessControl"]
+                            )
+                        ),
+                    )
+                    for component, version in release.registered.items()
+                },
+            },
+            iot_job_configuration=_job(settings),
+            tags=settings.tags,
+            opts=pulumi.ResourceOptions(
+                parent=self,
+                delete_before_replace=False,  # or the device would be without a deployment
+                # no value of them says that a device may read by now, or will be cleaned in the end
+                depends_on=[rights, clean],
+                deleted_with=clean,  # which learns from it what of others stays, so deletes it last
+                hooks=leftovers.before_create(
+                    f"{name}-unchanged-target",
+                    partial(target.check_unchanged, settings, clients.greengrass),
+                ),
+            ),
+        )
+        answering = Answering(
+            f"{name}-answering",
+            where
+            | {
+                "deployment": deployment.deployment_id,
+                "components": release.components,  # known at preview, as the registered ones aren't
+                "role": settings.device_role,
+                "policy": settings.policy,
+                "quorum": settings.quorum,
+            },
+            opts=pulumi.ResourceOptions(parent=self),
+        )
+        self.deployment_id = answering.deployment
+        self.register_outputs({})
+
+
+def _job(settings: Settings) -> greengrassv2.DeploymentIoTJobConfigurationArgs | None:
+    """How AWS IoT Jobs brings it to a group; None where nothing is limited, as for a thing."""
+    rate, percent = settings.devices_per_minute, settings.abort_percent
+    minutes = settings.device_timeout
+    if not (rate or percent or minutes):
+        return None
+    stop = greengrassv2.DeploymentIoTJobAbortCriteriaArgs(
+        action=greengrassv2.DeploymentIoTJobAbortCriteriaAction.CANCEL,
+        failure_type=greengrassv2.DeploymentIoTJobAbortCriteriaFailureType.ALL,
+        min_number_of_executed_things=1,  # the first device is the canary
+        threshold_percentage=percent,
+    )
+    return greengrassv2.DeploymentIoTJobConfigurationArgs(
+        job_executions_rollout_config=greengrassv2.DeploymentIoTJobExecutionsRolloutConfigArgs(
+            maximum_per_minute=rate
+        )
+        if rate
+        else None,
+        abort_config=greengrassv2.DeploymentIoTJobAbortConfigArgs(criteria_list=[stop])
+        if percent
+        else None,
+        timeout_config=greengrassv2.DeploymentIoTJobTimeoutConfigArgs(
+            in_progress_timeout_in_minutes=minutes
+        )
+        if minutes
+        else None,
+    )
+
+
+def _spec(known: Mapping[str, Any]) -> Any:
+    """Another's component in the API's shapes, in Pulumi's."""
+    update, run = known.get("configurationUpdate"), known.get("runWith")
+    limits = run.get("systemResourceLimits") if run else None
+    return greengrassv2.DeploymentComponentDeploymentSpecificationArgs(
+        component_version=known["componentVersion"],
+        configuration_update=greengrassv2.DeploymentComponentConfigurationUpdateArgs(**update)
+        if update
+        else None,
+        run_with=greengrassv2.DeploymentComponentRunWithArgs(
+            posix_user=run.get("posixUser"),
+            windows_user=run.get("windowsUser"),
+            system_resource_limits=greengrassv2.DeploymentSystemResourceLimitsArgs(**limits)
+            if limits
+            else None,
+        )
+        if run
+        else None,
+    )

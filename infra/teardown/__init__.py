@@ -1,0 +1,1 @@
+"""What a destroy does first and last."""

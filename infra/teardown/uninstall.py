@@ -1,0 +1,206 @@
+"""Devices that are clean before a destroy goes on: deleting a deployment changes none of them.
+
+`CleanDevices` is made before the deployment whose components it takes off: whatever becomes of an
+`up`, what may be on a device has somebody in the state who takes it off again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from collections.abc import Set as AbstractSet
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import pulumi
+from pulumi import dynamic
+
+from infra.account.clients import Clients, clients_of
+from infra.account.followers import also_deployed
+from infra.account.logs import last_words
+from infra.account.target import (
+    FAILED,
+    another_stack,
+    deployments,
+    execution,
+    installed,
+    is_core_device,
+    is_own,
+    latest_deployment,
+    things_of,
+    without,
+)
+from infra.publish.leftovers import unless_gone
+from infra.rollout.clock import Clock, RolloutFailed, plain_failure
+from infra.rollout.device_status import Seen, look, reasons
+from infra.settings import PROJECT_TAG, STACK_TAG
+from infra.teardown.stack_ends import Remembered
+
+if TYPE_CHECKING:
+    from mypy_boto3_greengrassv2 import GreengrassV2Client
+
+_UNDER_WAY = frozenset({"QUEUED", "IN_PROGRESS"})
+
+
+class _CleanDevicesProvider(Remembered):
+    def delete(self, _id: str, props: dict[str, Any]) -> None:
+        with plain_failure():
+            uninstall(
+                clients_of(props),
+                target=props["target"],
+                devices=props["devices"],
+                components=props["components"].keys(),
+                name=props["name"],
+                clock=Clock(seconds=props["timeout"]),
+            )
+
+
+class CleanDevices(dynamic.Resource, module="edge", name="CleanDevices"):
+    """Once it is destroyed, a target's devices and deployments are without our components.
+
+    Named for its target, not replaced with it: whoever goes back to a target after a red move meets
+    the same resource. A replaced one would still be destroyed, under the devices that answer again.
+    """
+
+    def __init__(self, props: dict[str, Any], opts: pulumi.ResourceOptions) -> None:
+        super().__init__(_CleanDevicesProvider(), props["target"], props, opts)
+
+
+def uninstall(
+    clients: Clients,
+    *,
+    target: str,
+    devices: Sequence[str],
+    components: AbstractSet[str],
+    name: str,
+    clock: Clock,
+    say: Callable[[str], None] = print,
+) -> None:
+    """Take our components off the devices, leave the others', and wait until that is so.
+
+    Then all deployments go that have this stack's name, whether Pulumi's state knows them or a
+    killed or red update left them. `devices` were there at the last update; who joined since is
+    waited for as well, and a device whose record was deleted is gone for good; one where the
+    deployment without ours has failed is waited for no longer. May be run again after it was
+    interrupted. Where another stack of this program has taken the target over, the components there
+    are that stack's, and stay; so do those that another target deploys to the same device, which
+    runs what all of its targets name.
+    """
+    client = clients.greengrass
+    is_there = _is_there(clients, target)
+    members = frozenset(things_of(clients, target) if is_there else ())
+    devices = [one for one in sorted({*devices, *members}) if is_core_device(client, one)]
+    latest = latest_deployment(client, target, ())
+    ours = frozenset() if latest and another_stack(name, latest.name) else components
+    others = latest.others(ours) if latest else {}
+    ours_there = latest is not None and len(others) < len(latest.components)
+    leaving = latest.id if latest and is_own(name, latest.name) else ""
+    if is_there and (ours_there or any(ours & installed(client, one).keys() for one in devices)):
+        leaving = client.create_deployment(
+            targetArn=target,
+            deploymentName=without(name),
+            components=others,
+            tags=dict(zip((PROJECT_TAG, STACK_TAG), name.split("/"), strict=True)),
+        )["deploymentId"]
+    said: dict[str, str] = {}
+    while devices:
+        left, hope = [], False
+        for device in devices:
+            reached = leaving if device in members else ""
+            clean, failed, now = _look(client, device, target, ours, reached)
+            if said.get(device) != now:
+                said[device] = now
+                say(f"{device} {now}")
+                failed = False  # what it has may be shown a moment after how its deployment went
+            if not clean:
+                left.append(device)
+                hope |= device in members and not failed
+        devices = left
+        if devices and not (hope and clock.tick()):
+            kept = {component: spec["componentVersion"] for component, spec in others.items()}
+            seen = [look(client, one, leaving, kept) for one in devices if one in members]
+            lost = [one for one in devices if one not in members]
+            raise RolloutFailed(_stuck(clients, seen, lost, target, name, clock.seconds))
+    for deployment in deployments(client, target):
+        id_, called = deployment["deploymentId"], deployment.get("deploymentName", "")
+        if is_own(name, called) and not (id_ == leaving and others and is_there):
+            with unless_gone():
+                with suppress(client.exceptions.ConflictException):  # it was over before
+                    client.cancel_deployment(deploymentId=id_)
+                client.delete_deployment(deploymentId=id_)
+
+
+def _is_there(clients: Clients, target: str) -> bool:
+    """Whether a deployment can be made to it; a core device's record may outlive its thing."""
+    kind, _, name = target.rpartition(":")[2].partition("/")
+    with unless_gone():
+        if kind == "thing":
+            clients.iot.describe_thing(thingName=name)
+        else:
+            clients.iot.describe_thing_group(thingGroupName=name)
+        return True
+    return False
+
+
+def _look(
+    client: GreengrassV2Client, device: str, target: str, ours: AbstractSet[str], leaving: str
+) -> tuple[bool, bool, str]:
+    """Whether a device is clean, whether it won't be by this deployment, and both in words.
+
+    It is once the deployment without ours has ended there: before that it may be installing yet
+    what it doesn't show. Not so where none is on its way (`leaving` is empty).
+    """
+    status = execution(client, device, leaving)[0] if leaving else ""
+    there = ours & installed(client, device).keys()
+    elsewhere = also_deployed(client, device, target) if there else {}
+    if left := there - elsewhere.keys():
+        failed = status in FAILED
+        why = f": the deployment without them is {status}" if failed else ""
+        return False, failed, f"still has {', '.join(sorted(left))}{why}"
+    if status in _UNDER_WAY:
+        return False, False, f"has not uninstalled yet ({status})"
+    if there:
+        targets = sorted({elsewhere[one] for one in there})
+        return (
+            True,
+            False,
+            f"keeps {', '.join(sorted(there))}, which {', '.join(targets)} deploys too",
+        )
+    return True, False, "is clean"
+
+
+def _stuck(
+    clients: Clients,
+    seen: Sequence[Seen],
+    lost: Sequence[str],
+    target: str,
+    name: str,
+    seconds: float,
+) -> str:
+    """Why these devices aren't clean, and what to type; `lost` are those that none reaches."""
+    failed = [one for one in seen if one.status in FAILED]
+    off = [one.device for one in seen if one not in failed]
+    where = target.rpartition(":")[2]
+    lines = []
+    if failed:
+        told = reasons(clients.greengrass, failed, name, partial(last_words, clients))
+        lines.append(
+            f"the deployment to {where} that takes ours off has failed:\n{told}\nMend what it"
+            " names, then pulumi destroy again, which deploys it anew."
+        )
+    if off:
+        lines.append(
+            f"{', '.join(off)} did not uninstall within {seconds:.0f} s. Start the device, then"
+            " pulumi destroy again."
+        )
+    if lost:
+        lines.append(
+            f"no deployment to {where} reaches {', '.join(lost)}: it was deleted, or they left it."
+            " Let it reach them once more (aws iot create-thing, create-thing-group,"
+            " add-thing-to-thing-group), then pulumi destroy again."
+        )
+    lines.append(
+        "If a device is gone for good: make abandon-device DEVICE=NAME"
+        f" STACK={name.partition('/')[2]}, then pulumi destroy again"
+    )
+    return "\n".join(lines)
