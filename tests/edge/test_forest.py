@@ -308,7 +308,7 @@ def test_a_tree_may_be_deeper_than_python_recurses(library: Path) -> None:
 
 def test_reading_needs_neither_a_package_nor_the_library() -> None:
     code = (
-        f"import sys; sys.path.insert(0, {str(EDGE)!r}); from edge.inference import forest;"
+        f"import sys; sys.path.insert(0, {str(EDGE.parent)!r}); from edge.inference import forest;"
         f" print(forest.read(open({str(SHIPPED)!r}, 'rb').read()).id)"
     )
     alone = subprocess.run(

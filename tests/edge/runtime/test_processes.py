@@ -114,7 +114,8 @@ def serving(start: Start, model: Path = MODEL, engine: Engine = Engine.EVALUATOR
 def serving_with(start: Start, settings: str, **environment: str) -> Program:
     """The service with other values where the real ones would make a test wait."""
     code = (
-        "import sys; from edge.inference import ipc, serve; from edge.inference.__main__ import main;"
+        "import sys; from edge.inference import ipc, serve;"
+        " from edge.inference.__main__ import main;"
         f" {settings}; sys.exit(main(sys.argv[1:]))"
     )
     return start("com.ml.xgboost", "-c", code, "serve", "--model", MODEL, **environment)
