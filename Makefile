@@ -14,7 +14,7 @@ DEVICE :=
 NAME :=
 YES :=
 
-.PHONY: help setup up down start plan status console logs rollback new-device abandon-device lint env preview deploy drift images ci-roles ci-stacks ci-comment check test test-quick test-whole test-crashes test-sabotage bench train clean
+.PHONY: help setup up down start plan status console logs rollback new-device abandon-device lint env preview deploy drift images lock ci-roles ci-stacks ci-comment check test test-quick test-whole test-crashes test-sabotage bench train clean
 
 help:  ## print this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {gsub(/\$$\$$/, "$$", $$2); printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -79,9 +79,18 @@ ci-stacks: $(STAMP)  ## which stacks a change touches, as a workflow reads it: m
 ci-comment:  ## write the plans of a pull request into its comment (by a workflow's environment)
 	@$(PYTHON) -m fleet.ci.comment
 
-check: $(STAMP)  ## ruff, mypy --strict, actionlint and zizmor
+LOCK = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --custom-compile-command "make lock" pyproject.toml
+
+lock: $(STAMP)  ## write requirements*.txt anew from pyproject.toml: make lock [ARGS=--upgrade]
+	@$(LOCK) $(ARGS) --group dev --output-file requirements-dev.txt
+	@$(LOCK) --constraint requirements-dev.txt --output-file requirements.txt
+	@$(LOCK) --constraint requirements-dev.txt --group dev --group bench --output-file requirements-bench.txt
+
+check: $(STAMP)  ## ruff, mypy --strict, actionlint, zizmor, and whether the locks are what pyproject.toml says
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy .
 	@$(BIN)/python -m greenhouse.toolchain.actionlint && $(BIN)/zizmor --offline --quiet --persona pedantic .github/workflows
+	@$(MAKE) --silent lock && git diff --exit-code --stat -- requirements.txt requirements-dev.txt requirements-bench.txt \
+	  || { echo "The locks differ from pyproject.toml: commit what make lock has written." >&2; exit 1; }
 
 TESTS = $(BIN)/python -m greenhouse.toolchain && $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
@@ -110,8 +119,9 @@ clean:  ## throw away what a broken greenhouse left here (make down is the clean
 	@if [ -x $(BIN)/python ]; then $(BIN)/python -m greenhouse stop; fi
 	@rm -rf .greenhouse
 
-$(STAMP): requirements.txt requirements-dev.txt
+$(STAMP): requirements-dev.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "This needs Python 3.11 or newer, and $(PYTHON) is older: make setup PYTHON=python3.12" >&2; exit 1; }
 	@echo "Python packages into .venv (two minutes the first time: pulumi-aws alone is 270 MB) …" >&2
 	@$(PYTHON) -m venv .venv
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --only-binary :all: -r requirements-dev.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --only-binary :all: --require-hashes -r requirements-dev.txt
 	@touch $(STAMP)
