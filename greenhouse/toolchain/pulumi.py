@@ -27,7 +27,7 @@ from greenhouse.toolchain.commands import ToolchainFailed, ask, log_file, requir
 from greenhouse.toolchain.progress import Progress
 
 MINIMUM = semver.Version(3, 238, 0)  # since then a failing after-hook fails the update
-PINNED = "3.259.0"
+PINNED = "3.276.0"
 # https://github.com/pulumi/pulumi/releases: the archive and its checksums have different hosts
 ARCHIVE = f"https://get.pulumi.com/releases/sdk/pulumi-v{PINNED}-linux-{{machine}}.tar.gz"
 CHECKSUMS = (
@@ -84,7 +84,7 @@ def prepare_pulumi(progress: Progress) -> Pulumi:
 
 
 def version_of(said: str | None) -> semver.Version | None:
-    """What `pulumi version` says, e.g. v3.259.0; None for an unstamped or silent one."""
+    """What `pulumi version` says, e.g. v3.276.0; None for an unstamped or silent one."""
     try:
         return semver.Version.parse((said or "").removeprefix("v"))
     except ValueError:
