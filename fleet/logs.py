@@ -24,7 +24,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from fleet.observe import Device
 from infra.account.clients import Clients
 from infra.account.logs import DAYS, log_group, uploaded
-from infra.publish.recipe import CONSUMER
+from infra.names import CONSUMER
 
 COMMAND = "FLEET_LOGS"
 EXAMPLE = "ssh {device} sudo tail -n {lines} /greengrass/v2/logs/{component}.log"

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from infra.account.clients import Clients
 from infra.account.target import SUCCEEDED, stack_of, things_of
+from infra.names import COMPONENTS
 from infra.publish import versions
-from infra.publish.recipe import RECIPES
 
 if TYPE_CHECKING:
     from mypy_boto3_greengrassv2 import GreengrassV2Client
@@ -187,12 +187,12 @@ def members(clients: Clients, arn: str) -> list[str] | None:
 
 def release_name(components: Mapping[str, str]) -> str:
     """The short name of these versions, as the stack's output has it; empty unless complete."""
-    return versions.release_name(components) if set(components) == set(RECIPES) else ""
+    return versions.release_name(components) if set(components) == set(COMPONENTS) else ""
 
 
 def _release_among(components: Mapping[str, str]) -> str:
     """The release that a deployment has, whatever of others is in it."""
-    return release_name({name: one for name, one in components.items() if name in RECIPES})
+    return release_name({name: one for name, one in components.items() if name in COMPONENTS})
 
 
 def _target(
@@ -291,7 +291,7 @@ def _component(one: InstalledComponentTypeDef, wanted: Mapping[str, str]) -> Com
         reason=one.get("lifecycleStateDetails", ""),
         source=one.get("lastInstallationSource", ""),
         wanted=wanted.get(one["componentName"], ""),
-        ours=one["componentName"] in RECIPES,
+        ours=one["componentName"] in COMPONENTS,
     )
 
 

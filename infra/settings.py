@@ -15,10 +15,8 @@ from pathlib import Path
 import pulumi
 import pulumi_aws as aws
 
-from infra.publish.recipe import ENGINES
+from infra.names import ARCHITECTURES, ENGINES, PROJECT_TAG, STACK_TAG
 
-ARCHITECTURES = ("amd64", "aarch64")  # Greengrass's own words for them
-PROJECT_TAG, STACK_TAG = "edge-inference:project", "edge-inference:stack"
 MIN_MEMORY_MIB = 6  # https://docs.docker.com/engine/containers/resource_constraints/: docker's own
 
 KEYS = frozenset(  # Pulumi.yaml declares the same; a test holds both

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from infra.account.logs import log_group
-from infra.publish.recipe import RECIPES
+from infra.names import COMPONENTS
 
 _VERSION = "2012-10-17"
 ISSUER = "token.actions.githubusercontent.com"
@@ -171,7 +171,7 @@ def _looking(scope: Scope) -> list[Statement]:
     groups = [
         f"log-group:{log_group(region, component)}"
         for region in scope.regions
-        for component in RECIPES
+        for component in COMPONENTS
     ]
     return [
         *_allow("StateList", "s3:ListBucket", [scope.state]),
@@ -254,7 +254,7 @@ def _looking(scope: Scope) -> list[Statement]:
 
 
 def _changing(scope: Scope) -> list[Statement]:
-    ours = scope.arns("greengrass", [f"components:{name}" for name in RECIPES])
+    ours = scope.arns("greengrass", [f"components:{name}" for name in COMPONENTS])
     versions = [f"{component}:versions:*" for component in ours]
     return [
         *_allow("StateWrite", "s3:DeleteObject s3:PutObject", [f"{scope.state}/.pulumi/*"]),

@@ -13,7 +13,7 @@ from itertools import groupby
 from fleet.costs import DATED, size
 from fleet.plan.plan import Download, Gate, Group, Kind, Plan, TargetPlan
 from fleet.plan.preview import UNKNOWN
-from infra.publish.recipe import SERVICE
+from infra.names import SERVICE
 
 _NAMES_SHOWN, _CAUGHT_SHOWN = 10, 3
 

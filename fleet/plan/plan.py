@@ -23,7 +23,8 @@ from fleet.plan.holdings import Holdings, artifacts, every_artifact, object_key,
 from fleet.plan.preview import UNKNOWN, Preview, Resource
 from fleet.plan.rights import Right
 from infra.account.target import SUCCEEDED
-from infra.publish.recipe import FILES, MODEL, RECIPES, SERVICE
+from infra.names import COMPONENTS, SERVICE
+from infra.publish.recipe import FILES, MODEL
 
 _REMEMBERED = 5  # deployments whose duration says how long the next one takes
 
@@ -175,7 +176,7 @@ def plan(preview: Preview, targets: Sequence[Target], holdings: Holdings, *, reg
                 {
                     change.name
                     for change in changes.values()
-                    if change.name in RECIPES
+                    if change.name in COMPONENTS
                     and change.then
                     and known.recipe(change.name, change.then) is None
                 }
@@ -343,9 +344,9 @@ def _wanted(target: Target, preview: Preview) -> Mapping[str, str] | None:
         return None
     deployed = latest.components if latest else {}
     there = {one.name for device in target.devices for one in device.components}
-    if not RECIPES.keys() & {*deployed, *there}:
+    if not {*deployed, *there}.intersection(COMPONENTS):
         return None
-    return {name: version for name, version in deployed.items() if name not in RECIPES}
+    return {name: version for name, version in deployed.items() if name not in COMPONENTS}
 
 
 def _changes(
@@ -354,7 +355,7 @@ def _changes(
     there = {one.name: one.version for one in device.components}
     if wanted is None:
         wanted = there
-    ours = {*RECIPES, *(target.latest.components if target.latest else ())}
+    ours = {*COMPONENTS, *(target.latest.components if target.latest else ())}
     elsewhere = known.elsewhere(target, device)
     found = []
     for name in {*wanted, *there}:
@@ -462,7 +463,7 @@ def _download(device: Device, changes: Sequence[Change], known: _Known) -> Downl
                 unknown.add(f"{change.name}'s {file}")
             files += size or 0
             least_files += 0 if known_there else size or 0
-        if known.recipe(change.name, change.then) is None and change.name in RECIPES:
+        if known.recipe(change.name, change.then) is None and change.name in COMPONENTS:
             unbuilt = True
             today = known.blobs(known.today(device.architecture))
             if today is None:

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from infra.account.clients import Clients
-from infra.publish.recipe import RECIPES
+from infra.names import COMPONENTS, STACK_TAG
 from infra.rollout.clock import RolloutFailed
-from infra.settings import STACK_TAG, Misconfigured, Settings
+from infra.settings import Misconfigured, Settings
 
 if TYPE_CHECKING:
     from mypy_boto3_greengrassv2 import GreengrassV2Client
@@ -124,7 +124,7 @@ class Target:
 
     def kept(self, settings: Settings) -> dict[str, Any]:
         """What others deployed here and a new deployment carries on, in the API's shapes."""
-        return self.latest.others(RECIPES) if self.latest and settings.keep_components else {}
+        return self.latest.others(COMPONENTS) if self.latest and settings.keep_components else {}
 
     def check_unchanged(self, settings: Settings, client: GreengrassV2Client) -> None:
         """Raises RolloutFailed where somebody has deployed here since `find` looked.
@@ -296,7 +296,7 @@ def _takeover(
     has = latest.ours
     changes = tuple(
         _change(component, had.get(component, ""), has.get(component, ""))
-        for component in RECIPES
+        for component in COMPONENTS
         if had.get(component) != has.get(component)
     )
     return Takeover(deployment=latest, changes=changes) if changes else None
@@ -304,7 +304,9 @@ def _takeover(
 
 def versions_of(components: Mapping[str, Any]) -> dict[str, str]:
     """Our components among a deployment's: version by name."""
-    return {name: spec["componentVersion"] for name, spec in components.items() if name in RECIPES}
+    return {
+        name: spec["componentVersion"] for name, spec in components.items() if name in COMPONENTS
+    }
 
 
 def _change(component: str, had: str, has: str) -> str:

@@ -20,8 +20,8 @@ from pulumi import dynamic
 
 from infra.account.clients import Clients, clients_of
 from infra.account.in_use import Version, in_use
+from infra.names import COMPONENTS
 from infra.publish import leftovers
-from infra.publish.recipe import RECIPES
 from infra.publish.records import PREFIX, Record, kept
 from infra.settings import Place, Settings
 from infra.teardown.stack_ends import Remembered
@@ -157,7 +157,7 @@ def _stray_versions(
     """This stack's, other than those known; one call for each other version in the account."""
     listed = {
         (component, arn.rpartition(":")[2])
-        for component in RECIPES
+        for component in COMPONENTS
         for arn in leftovers.all_versions(clients, f"{arns}:components:{component}")
     }
     return frozenset(

@@ -19,13 +19,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from infra.names import ANSWER_TOPIC, CHECK, CONSUMER, ENGINES, REQUEST_TOPIC, SERVICE
 from recipes import rules as portable
 from recipes.findings import Severity
-
-ENGINES = ("evaluator", "xgboost")  # edge/inference/settings.py has the same; the first unasked
-SERVICE = "com.ml.xgboost"
-CONSUMER = "com.ml.consumer"
-CHECK = "com.ml.check"
 
 MODEL = "model.bz2"
 FILES = {  # a component's artifacts beside the image, as a device names them
@@ -33,9 +29,6 @@ FILES = {  # a component's artifacts beside the image, as a device names them
     CONSUMER: ("consumer.py", "samples.json"),
     CHECK: ("samples.json", "golden.json"),
 }
-
-REQUEST_TOPIC = "local/inference"
-ANSWER_TOPIC = "local/result"
 
 _STOP_SECONDS = 5  # the service ends in under 2 s; Greengrass gives `shutdown` 15
 _CHECK_MARGIN = 30  # for docker to start and stop around the check's own time-out

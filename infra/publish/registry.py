@@ -19,9 +19,9 @@ import pulumi_docker as docker
 
 from infra import policies
 from infra.account.clients import Clients
+from infra.names import ENGINES
 from infra.publish import leftovers, versions
 from infra.publish.artifacts import BUILD
-from infra.publish.recipe import ENGINES
 from infra.settings import Settings
 
 EDGE = Path("edge")

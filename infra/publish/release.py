@@ -20,6 +20,7 @@ from pulumi import dynamic
 from pulumi_aws_native import greengrassv2
 
 from infra.account.clients import Clients, clients_of
+from infra.names import CHECK, COMPONENTS
 from infra.publish import leftovers, recipe, records, versions
 from infra.publish.artifacts import Artifacts, File
 from infra.publish.golden import check_memory, golden
@@ -74,7 +75,7 @@ def _followed(settings: Settings) -> Release:
     upstream = pulumi.StackReference(stack)
     published = upstream.require_output("components")
     return Release(
-        registered={name: published[name] for name in recipe.RECIPES},
+        registered={name: published[name] for name in COMPONENTS},
         **{name: upstream.require_output(name) for name in _OUTPUTS},
     )
 
@@ -82,7 +83,7 @@ def _followed(settings: Settings) -> Release:
 def _recorded(record: records.Record) -> Release:
     components = record.outputs["components"]
     return Release(
-        registered={name: pulumi.Output.from_input(components[name]) for name in recipe.RECIPES},
+        registered={name: pulumi.Output.from_input(components[name]) for name in COMPONENTS},
         **{name: record.outputs[name] for name in _OUTPUTS},
     )
 
@@ -161,10 +162,10 @@ class Components(pulumi.ComponentResource):
         real = pulumi.Output.all(images=registry.images, uris=artifacts.uris)
         recipes = {component: write("", planned) for component, write in recipe.RECIPES.items()}
         # the check judges all three, so a device has to run it again whenever one of them is new
-        judged: dict[str, Any] = {**recipes, recipe.CHECK: recipes}
+        judged: dict[str, Any] = {**recipes, CHECK: recipes}
         self.planned = {
             component: versions.component_version(settings.major, judged[component])
-            for component in recipe.RECIPES
+            for component in COMPONENTS
         }
         self.release, self.versions = versions.release_name(self.planned), {}
         for component, write in recipe.RECIPES.items():
@@ -229,7 +230,7 @@ class _KeptVersionsProvider(Remembered):
     def delete(self, _id: str, props: dict[str, Any]) -> None:
         clients = clients_of(props)
         prefix = f"arn:{props['partition']}:greengrass:{props['region']}:{props['account']}"
-        for component in recipe.RECIPES:
+        for component in COMPONENTS:
             sweep(clients, f"{prefix}:components:{component}", props["tags"])
 
 

@@ -17,7 +17,7 @@ from botocore.exceptions import ClientError
 from infra import policies
 from infra.account.clients import Clients
 from infra.account.target import deployments, versions_of, was_good, went, without
-from infra.publish.recipe import RECIPES
+from infra.names import COMPONENTS
 
 if TYPE_CHECKING:
     from mypy_boto3_greengrassv2 import GreengrassV2Client
@@ -60,7 +60,7 @@ def put_back(
     components: Any = {
         component: {**spec, "componentVersion": good.get(component, spec["componentVersion"])}
         for component, spec in red["components"].items()
-        if component not in RECIPES or component in good
+        if component not in COMPONENTS or component in good
     }
     made = client.create_deployment(
         targetArn=red["targetArn"],
@@ -88,7 +88,7 @@ def _last_good(
         if not had:
             break
         other = had != versions_of(red["components"])
-        if other and had.keys() == RECIPES.keys() and was_good(states[older["deploymentId"]]):
+        if other and had.keys() == set(COMPONENTS) and was_good(states[older["deploymentId"]]):
             return had
     return {}
 

@@ -23,8 +23,8 @@ from infra.account.target import (
     things_of,
     versions_of,
 )
+from infra.names import COMPONENTS
 from infra.publish.leftovers import all_versions, has_tags, unless_gone
-from infra.publish.recipe import RECIPES
 
 # S3 and IAM may show for a moment what was deleted a moment ago:
 # https://docs.aws.amazon.com/AmazonS3/latest/userguide/Welcome.html#ConsistencyModel
@@ -77,7 +77,7 @@ def _told(clients: Clients, stack: Stack, looks: Mapping[str, _Look]) -> Iterato
 
 
 def _versions(clients: Clients, stack: Stack) -> Iterator[str]:
-    for component in RECIPES:
+    for component in COMPONENTS:
         for arn in all_versions(clients, f"{stack.arns}:components:{component}"):
             if has_tags(clients, arn, stack.tags):
                 yield f"{arn} → aws greengrassv2 delete-component --arn {arn}"
@@ -142,7 +142,7 @@ def _devices(clients: Clients, stack: Stack) -> Iterator[str]:
             if ":thing/" in stack.target:
                 yield f"{device}: AWS has no record of it; if it comes back, it may still run ours"
             continue
-        ours = {component: one for component, one in there.items() if component in RECIPES}
+        ours = {component: one for component, one in there.items() if component in COMPONENTS}
         elsewhere = also_deployed(client, device, stack.target) if ours else {}
         for component, (version, state) in ours.items():
             yield f"{component} {version} on {device} ({state}): " + (

@@ -30,10 +30,10 @@ from infra.account.target import (
     things_of,
     without,
 )
+from infra.names import PROJECT_TAG, STACK_TAG
 from infra.publish.leftovers import unless_gone
 from infra.rollout.clock import Clock, RolloutFailed, plain_failure
 from infra.rollout.device_status import Seen, look, reasons
-from infra.settings import PROJECT_TAG, STACK_TAG
 from infra.teardown.stack_ends import Remembered
 
 if TYPE_CHECKING:

@@ -23,6 +23,7 @@ from pathlib import Path
 from unittest import mock
 
 from greenhouse.toolchain import bases
+from infra.names import CHECK, SERVICE
 from infra.publish import recipe, versions
 from tests.bench import model
 from tests.bench.table import Row, kilobytes, megabytes
@@ -101,7 +102,7 @@ def downloads() -> Iterator[Row]:
     layers = image_layers(HERE)
     model_bytes = model.MODEL.read_bytes()
     bound = len(gzip.compress(model_bytes, 9)) + 10_000
-    around = _recipes(recipe.SERVICE, recipe.CHECK) + _golden_bytes()
+    around = _recipes(SERVICE, CHECK) + _golden_bytes()
     new_model = len(bz2.compress(model_bytes)) + around
     yield Row(
         what="a new model: bytes to the device",

@@ -17,6 +17,7 @@ from typing import Any
 
 from greenhouse.device.ipc.broker import Broker, _Wire
 from greenhouse.device.ipc.connection import Connection
+from infra.names import ANSWER_TOPIC, REQUEST_TOPIC, SERVICE
 from infra.publish import recipe
 
 ECHO, CLIENT = "bench.echo", "bench.client"
@@ -40,13 +41,13 @@ class Host:
         rights: dict[str, Any] = made["ComponentConfiguration"]["DefaultConfiguration"]
         as_text = json.dumps(rights)
         for topic, instead in (
-            (recipe.REQUEST_TOPIC, ECHO_REQUESTS),
-            (recipe.ANSWER_TOPIC, ECHO_ANSWERS),
+            (REQUEST_TOPIC, ECHO_REQUESTS),
+            (ANSWER_TOPIC, ECHO_ANSWERS),
         ):
             as_text = as_text.replace(topic, instead)
         everything = {"everything": {"operations": ["*"], "resources": ["*"]}}
         self._configurations: dict[str, Mapping[str, Any]] = {
-            recipe.SERVICE: rights,
+            SERVICE: rights,
             ECHO: json.loads(as_text),
             CLIENT: {"accessControl": {"aws.greengrass.ipc.pubsub": everything}},
         }
@@ -85,7 +86,7 @@ class Dropping(Broker):
 async def main(root: Path) -> None:
     broker = Dropping(root, Host())
     await broker.start()
-    tokens = {name: broker.token(name) for name in (recipe.SERVICE, ECHO, CLIENT)}
+    tokens = {name: broker.token(name) for name in (SERVICE, ECHO, CLIENT)}
     _say({"socket": str(broker.path), "tokens": tokens})
     while line := await asyncio.to_thread(sys.stdin.readline):
         component = line.strip().removeprefix("drop").lstrip()

@@ -18,6 +18,7 @@ from typing import IO, Any
 
 from edge.inference.protocol import REQUEST_TOPIC, encode_request
 from greenhouse.toolchain.bases import RUNTIME
+from infra.names import SERVICE
 from infra.publish import recipe
 from tests.bench import images, model
 from tests.bench.client import Client
@@ -114,7 +115,7 @@ class Place:
 
     def service(self) -> Container:
         """The service, running once this returns and answering soon after."""
-        return self._started(self.service_argv(), recipe.SERVICE)
+        return self._started(self.service_argv(), SERVICE)
 
     def echo(self) -> Container:
         argv = self._instead(
@@ -135,7 +136,7 @@ class Place:
         )
         (manifest,) = recipe.service("1.0.0", content)["Manifests"]
         _, _, run = manifest["Lifecycle"]["run"]["Script"].partition(" exec ")
-        variables = self.nucleus.environment(recipe.SERVICE)
+        variables = self.nucleus.environment(SERVICE)
         run = run.replace("{artifacts:path}", str(self._artifacts))
         return shlex.split(string.Template(run).substitute(variables))
 
@@ -149,7 +150,7 @@ class Place:
     def seconds_to_first_answer(self, client: Client) -> float:
         """Asked once it says that it is ready: asking all the while would slow the start."""
         argv, began = self.service_argv(), time.perf_counter()
-        with self._spoken(argv, recipe.SERVICE):
+        with self._spoken(argv, SERVICE):
             client.publish(REQUEST_TOPIC, probe())
             client.received()
             seconds = time.perf_counter() - began

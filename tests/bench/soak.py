@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 
 from edge.inference.protocol import ANSWER_TOPIC, REQUEST_TOPIC, encode_request
-from infra.publish import recipe
+from infra.names import SERVICE
 from tests.bench import fuzz, model
 from tests.bench.client import Client, Closed
 from tests.bench.place import PATIENCE, Place, place, probe, wait_until_it_answers
@@ -152,7 +152,7 @@ def soak(count: int = REQUESTS) -> Iterator[Row]:
                     if len(drops) % 2:
                         here.nucleus.drop()
                     else:
-                        here.nucleus.drop(recipe.SERVICE)
+                        here.nucleus.drop(SERVICE)
                         _until_the_service_is_back(client, ledger)
                 if ledger.waiting:
                     for message in client.received():

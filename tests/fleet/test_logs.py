@@ -13,7 +13,7 @@ from fleet.observe import Component, Device
 from fleet.stacks import ROOT
 from infra.account.clients import Clients
 from infra.account.logs import log_group
-from infra.publish.recipe import CONSUMER, SERVICE
+from infra.names import CONSUMER, SERVICE
 from tests.infra.fakes import REGION, Account
 
 NOBODY = Clients(region="eu-west-1", profile=None)

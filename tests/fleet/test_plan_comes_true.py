@@ -27,7 +27,7 @@ from greenhouse import account
 from greenhouse.device.folders import Folders
 from infra.account.clients import Clients
 from infra.account.target import SUCCEEDED, execution
-from infra.publish.recipe import CHECK, CONSUMER, RECIPES, SERVICE
+from infra.names import CHECK, COMPONENTS, CONSUMER, SERVICE
 from tests.whole.place import STACK, Place, wait_until
 
 pytestmark = pytest.mark.whole
@@ -203,7 +203,7 @@ def test_a_first_release(place: Place, clients: Clients) -> None:
     group = the_group(planned(place, clients, STACK))
     place.up()
     after = Seen.of(place, place.thing)
-    assert names(group, Kind.ADDED) == after.states.keys() - before.states.keys() == set(RECIPES)
+    assert names(group, Kind.ADDED) == after.states.keys() - before.states.keys() == set(COMPONENTS)
     assert names(group, Kind.KEPT) == {account.TENANT}
     assert after.downloaded_files(before) == group.download.files
     assert group.download.unknown == ("the image, which isn't built yet",), (
@@ -213,7 +213,7 @@ def test_a_first_release(place: Place, clients: Clients) -> None:
 
 def test_nothing(place: Place, clients: Clients) -> None:
     group = the_group(assert_comes_true(place, clients))
-    assert names(group, Kind.KEPT) == {account.TENANT, *RECIPES}
+    assert names(group, Kind.KEPT) == {account.TENANT, *COMPONENTS}
     assert group.download.most == 0
 
 
@@ -241,7 +241,7 @@ def edit_the_code(place: Place) -> None:
     [
         pytest.param(cut_the_model, {SERVICE, CHECK}, id="a new model"),
         pytest.param(put_the_model_back, {SERVICE, CHECK}, id="back to the old model"),
-        pytest.param(lambda place: place.configure(memory=112), set(RECIPES), id="more memory"),
+        pytest.param(lambda place: place.configure(memory=112), set(COMPONENTS), id="more memory"),
         pytest.param(
             lambda place: place.configure(consumer_interval=2),
             {CONSUMER, CHECK},
@@ -251,7 +251,7 @@ def edit_the_code(place: Place) -> None:
             lambda place: place.configure(check_timeout=25), {CHECK}, id="more time for the check"
         ),
         pytest.param(drop_a_sample, {CONSUMER, CHECK}, id="other samples"),
-        pytest.param(edit_the_code, set(RECIPES), id="new code"),
+        pytest.param(edit_the_code, set(COMPONENTS), id="new code"),
     ],
 )
 def test_a_change(
@@ -292,7 +292,7 @@ def test_a_follower_in_a_group(place: Place, clients: Clients) -> None:
     )
     place.pulumi("stack", "init", FOLLOWER)
     plan = assert_comes_true(place, clients, stack=FOLLOWER, thing=f"{place.thing}-2")
-    assert names(the_group(plan), Kind.ADDED) == set(RECIPES)
+    assert names(the_group(plan), Kind.ADDED) == set(COMPONENTS)
     assert the_group(plan).download.least == the_group(plan).download.most, (
         "the image was built by another stack: every byte is known"
     )
@@ -315,7 +315,7 @@ def test_what_operators_see_of_both(place: Place) -> None:
 
 def test_a_destroy(place: Place, clients: Clients) -> None:
     plan = assert_comes_true(place, clients, stack=FOLLOWER, thing=f"{place.thing}-2", destroy=True)
-    assert plan.caught(Gate.REMOVED) == tuple(sorted(RECIPES))
+    assert plan.caught(Gate.REMOVED) == tuple(sorted(COMPONENTS))
 
 
 def test_a_destroy_of_what_another_target_deploys_too(place: Place, clients: Clients) -> None:
@@ -326,7 +326,7 @@ def test_a_destroy_of_what_another_target_deploys_too(place: Place, clients: Cli
     by_hand = greengrass.create_deployment(
         targetArn=account.thing_arn(place.ports, thing),
         deploymentName="by hand",
-        components={name: {"componentVersion": states[name][0]} for name in RECIPES},
+        components={name: {"componentVersion": states[name][0]} for name in COMPONENTS},
     )["deploymentId"]
     wait_until(
         lambda: execution(greengrass, thing, by_hand)[0] in SUCCEEDED,
@@ -334,8 +334,10 @@ def test_a_destroy_of_what_another_target_deploys_too(place: Place, clients: Cli
         why="the device hasn't taken it",
     )
     plan = assert_comes_true(place, clients, stack=FOLLOWER, thing=thing, destroy=True)
-    assert names(the_group(plan), Kind.KEPT) >= set(RECIPES), "a device runs what all of them name"
-    assert {change.why for change in the_group(plan).changes if change.name in RECIPES} == {
+    assert names(the_group(plan), Kind.KEPT) >= set(COMPONENTS), (
+        "a device runs what all of them name"
+    )
+    assert {change.why for change in the_group(plan).changes if change.name in COMPONENTS} == {
         (f"thing/{thing} deploys it, too",)
     }
 
@@ -343,4 +345,4 @@ def test_a_destroy_of_what_another_target_deploys_too(place: Place, clients: Cli
 def test_a_stack_that_leaves_its_device(place: Place, clients: Clients) -> None:
     place.configure(thing=None)
     plan = assert_comes_true(place, clients)
-    assert plan.caught(Gate.REMOVED) == tuple(sorted(RECIPES))
+    assert plan.caught(Gate.REMOVED) == tuple(sorted(COMPONENTS))

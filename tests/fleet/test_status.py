@@ -28,7 +28,7 @@ from fleet.plan.plan import Gate
 from fleet.stacks import NoStack, places
 from fleet.status import Seen, look, show
 from infra.account.clients import Clients
-from infra.publish.recipe import CHECK, CONSUMER, SERVICE
+from infra.names import CHECK, CONSUMER, SERVICE
 from tests.fleet.recording import FOLDER, Recording
 from tests.infra.fakes import GOOD, NAME, REGION, THING_ARN, WANTED, Account, Device, spec
 

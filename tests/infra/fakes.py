@@ -25,8 +25,7 @@ from botocore.loaders import Loader
 
 from infra.account import clients
 from infra.account.clients import Clients
-from infra.publish.recipe import CHECK, CONSUMER, SERVICE
-from infra.settings import PROJECT_TAG, STACK_TAG
+from infra.names import CHECK, CONSUMER, PROJECT_TAG, SERVICE, STACK_TAG
 
 ACCOUNT, REGION = "123456789012", "eu-west-1"
 THING_ARN = f"arn:aws:iot:{REGION}:{ACCOUNT}:thing/press-1"

@@ -15,8 +15,8 @@ import pytest
 
 from infra.account.clients import Clients
 from infra.account.target import FAILED
+from infra.names import CHECK, CONSUMER, SERVICE
 from infra.policies import read_release
-from infra.publish.recipe import CHECK, CONSUMER, SERVICE
 from infra.rollout import gate as answering
 from infra.rollout.clock import Clock, RolloutFailed
 from infra.rollout.gate import Answering, StaysBroken, wait

@@ -8,19 +8,18 @@ import pytest
 
 from infra.account.clients import Clients
 from infra.account.followers import Follower, followers
-from infra.publish.recipe import RECIPES
-from infra.settings import PROJECT_TAG, STACK_TAG
+from infra.names import COMPONENTS, PROJECT_TAG, STACK_TAG
 from tests.infra.fakes import ACCOUNT, NAME, REGION, THING_ARN, Account, Device, component_arn, spec
 
 TAGS = {PROJECT_TAG: "edge-inference", STACK_TAG: "dev"}
 PRESS_2 = THING_ARN.replace("press-1", "press-2")
 GROUP = f"arn:aws:iot:{REGION}:{ACCOUNT}:thinggroup/presses"
-RELEASE = {name: spec("1.2.3") for name in RECIPES}
+RELEASE = {name: spec("1.2.3") for name in COMPONENTS}
 
 
 @pytest.fixture(autouse=True)
 def _published(account: Account) -> None:
-    account.components = {component_arn(name, "1.2.3"): TAGS for name in RECIPES}
+    account.components = {component_arn(name, "1.2.3"): TAGS for name in COMPONENTS}
     account.devices["press-2"] = Device()
     account.groups = {"presses": ["press-2"]}
     account.deploy(THING_ARN, NAME, RELEASE)

@@ -15,8 +15,8 @@ import xgboost
 
 from edge.inference import engine, files, forest
 from edge.inference.settings import Engine
+from infra.names import ENGINES
 from infra.publish.golden import check_memory, golden
-from infra.publish.recipe import ENGINES
 from infra.publish.versions import canonical
 from infra.settings import Misconfigured
 from tests.infra.pulumi_yaml import declared

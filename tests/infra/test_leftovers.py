@@ -9,6 +9,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from infra.account.clients import Clients
+from infra.names import COMPONENTS
 from infra.publish.leftovers import (
     before_build,
     before_create,
@@ -17,7 +18,6 @@ from infra.publish.leftovers import (
     clear_image,
     clear_repository,
 )
-from infra.publish.recipe import RECIPES
 from infra.publish.release import sweep
 from tests.infra.engine import DIGEST, Engine
 from tests.infra.fakes import ACCOUNT, Account, Refused, component_arn
@@ -172,12 +172,12 @@ def test_an_answer_that_is_withheld_is_not_taken_for_an_absence(
 def test_a_destroy_sweeps_every_version_that_was_kept_and_no_stranger_s(
     account: Account, clients: Clients
 ) -> None:
-    mine = [component_arn(name, f"1.{n}.0") for name in RECIPES for n in range(3)]
+    mine = [component_arn(name, f"1.{n}.0") for name in COMPONENTS for n in range(3)]
     near = component_arn("com.ml.check.more", "1.0.0")
     theirs = component_arn("com.ml.check", "9.9.9")
     account.components = {**dict.fromkeys(mine, OURS), near: OURS, theirs: THEIRS}
     said: list[str] = []
-    for name in RECIPES:
+    for name in COMPONENTS:
         component = component_arn(name, "").removesuffix(":versions:")
         sweep(clients, component, OURS, said.append)
         sweep(clients, component, OURS, said.append)  # as after an interruption

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from infra.account.clients import Clients
 from infra.account.in_use import Past, Version, in_use, reachable
+from infra.names import CHECK, CONSUMER, SERVICE
 from infra.publish.old_releases import Parts, prune, superfluous
-from infra.publish.recipe import CHECK, CONSUMER, SERVICE
 from infra.publish.records import Record
 from tests.infra.fakes import (
     ACCOUNT,

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from infra.publish.recipe import RECIPES
+from infra.names import COMPONENTS
 from recipes import rules as portable
 from recipes import shell as scripts
 from recipes.findings import Finding, Severity
@@ -474,7 +474,7 @@ def test_a_rule_has_a_name_of_its_own_a_reason_and_a_source() -> None:
         assert rule.source, rule.name
 
 
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("name", COMPONENTS)
 def test_our_own_recipes_have_nothing_to_correct(name: str) -> None:
     found = portable.findings(recipe_of(name))
     assert [one.line for one in found if one.rule.severity is not Severity.INFO] == []

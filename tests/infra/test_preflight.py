@@ -11,8 +11,8 @@ import pytest
 from infra import policies
 from infra.account.clients import Clients
 from infra.account.target import Target
+from infra.names import CHECK
 from infra.preflight import preflight
-from infra.publish import recipe
 from infra.settings import Misconfigured, Place
 from recipes import rules as portable
 from recipes.findings import Finding, Severity
@@ -83,13 +83,13 @@ def test_a_stack_that_only_publishes_asks_for_no_device_and_no_role(
 def test_a_takeover_is_refused_but_for_the_very_deployment_that_may_be_overwritten(
     account: Account, clients: Clients
 ) -> None:
-    theirs = account.deploy(THING_ARN, "by hand", {recipe.CHECK: spec("9.9.9")})
+    theirs = account.deploy(THING_ARN, "by hand", {CHECK: spec("9.9.9")})
     found = the_one(findings(clients))
     assert found.rule is preflight.TAKEN_OVER
     assert f"thing/press-1, deployment 'by hand' ({theirs}" in found.where
     assert f"pulumi up --config override={theirs}" in found.fix
     assert findings(clients, override=theirs) == []
-    account.deploy(THING_ARN, "by hand, later", {recipe.CHECK: spec("9.9.10")})
+    account.deploy(THING_ARN, "by hand, later", {CHECK: spec("9.9.10")})
     assert the_one(findings(clients, override=theirs)).rule is preflight.TAKEN_OVER, (
         "who means one deployment hasn't seen the next"
     )
@@ -145,14 +145,14 @@ def test_a_device_that_gets_our_components_by_another_target_too_is_a_warning(
     account: Account, clients: Clients
 ) -> None:
     """The other stack's next release would fail there, and no destroy could clean the device."""
-    theirs = {recipe.CHECK: spec("1.2.3"), "com.other": spec("1.0.0")}
+    theirs = {CHECK: spec("1.2.3"), "com.other": spec("1.0.0")}
     group = account.deploy(GROUP_ARN, "edge-inference/presses", theirs)
     account.devices["press-1"].deploys(group, "SUCCEEDED")
     found = the_one(findings(clients))
     assert found.rule is preflight.SHARED
     assert found.where == (
         "press-1, reached by thinggroup/presses too, where 'edge-inference/presses' deploys"
-        f" {recipe.CHECK} 1.2.3"
+        f" {CHECK} 1.2.3"
     )
 
 
@@ -160,7 +160,7 @@ def test_a_device_that_gets_our_components_by_another_target_too_is_a_warning(
 def test_what_another_target_has_stopped_deploying_is_no_finding(
     account: Account, clients: Clients, later: dict[str, Any]
 ) -> None:
-    group = account.deploy(GROUP_ARN, "edge-inference/presses", {recipe.CHECK: spec("1.2.3")})
+    group = account.deploy(GROUP_ARN, "edge-inference/presses", {CHECK: spec("1.2.3")})
     account.devices["press-1"].deploys(group, "SUCCEEDED")
     account.deploy(GROUP_ARN, "without edge-inference/presses", later)
     assert findings(clients) == []

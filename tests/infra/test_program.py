@@ -15,8 +15,8 @@ import pulumi
 import pytest
 
 from infra import policies
+from infra.names import CHECK, COMPONENTS, CONSUMER, SERVICE
 from infra.preflight import preflight
-from infra.publish.recipe import CHECK, CONSUMER, RECIPES, SERVICE
 from infra.settings import Misconfigured, Place
 from tests.infra.engine import AS_REGISTERED, DIGEST, Engine, Registered
 from tests.infra.fakes import ACCOUNT, REGION, THING_ARN, Account, Device, spec
@@ -28,7 +28,7 @@ ALONE = (*ENDS, "old-releases")  # what looks at the stack as a whole
 UPSTREAM: dict[str, Any] = {
     "release": "cafe0123",
     "model": "abc",
-    "components": {name: f"1.{number}.7" for number, name in enumerate(RECIPES)},
+    "components": {name: f"1.{number}.7" for number, name in enumerate(COMPONENTS)},
     "objects": ["arn:aws:s3:::edge-inference-dev/1/model.json"],
     "repository_arn": "arn:aws:ecr:eu-west-1:123456789012:repository/edge-inference/dev",
     "repository": "edge-inference/dev",
@@ -250,7 +250,7 @@ def test_a_component_version_waits_for_the_files_and_images_that_its_recipe_name
 
 def test_component_versions_are_kept_and_never_deleted_first(deployed: Engine) -> None:
     versions = deployed.of_type("greengrassv2:ComponentVersion")
-    assert {one.name for one in versions} == set(RECIPES)
+    assert {one.name for one in versions} == set(COMPONENTS)
     for one in versions:
         assert one.retained, "a rollback and a follower need the older ones"
         assert not one.deletes_first, "the running deployment refers to it"
@@ -372,7 +372,7 @@ def test_a_component_gets_a_new_version_exactly_when_its_content_changed(
     before = program.exported["components"]
     program.run(**change)
     after = program.exported["components"]
-    assert {name for name in RECIPES if before[name] != after[name]} == moves, (
+    assert {name for name in COMPONENTS if before[name] != after[name]} == moves, (
         "what hasn't changed isn't restarted on the device"
     )
 
@@ -387,7 +387,7 @@ def test_a_changed_question_changes_the_check_and_the_consumer_alone(
     other.write_text(json.dumps(samples))
     program.run(samples=str(other))
     after = program.exported["components"]
-    assert {name for name in RECIPES if before[name] != after[name]} == {CHECK, CONSUMER}
+    assert {name for name in COMPONENTS if before[name] != after[name]} == {CHECK, CONSUMER}
 
 
 # The rollout
@@ -437,7 +437,7 @@ def test_the_preflight_measures_the_policy_that_is_written(deployed: Engine) -> 
 
 def test_a_device_forgets_an_older_version_s_rights(deployed: Engine) -> None:
     asked = deployed.one("greengrassv2:Deployment").inputs["components"]
-    for name in RECIPES:
+    for name in COMPONENTS:
         assert asked[name]["configurationUpdate"]["reset"] == ["/accessControl"], (
             "Java keeps what a component once had over a recipe's new defaults"
         )
@@ -458,7 +458,7 @@ OTHERS: dict[str, Any] = {
 def test_what_others_run_there_is_carried_on_as_it_was(account: Account, program: Program) -> None:
     account.deploy(THING_ARN, "edge-inference/dev", OTHERS | {SERVICE: spec("0.0.1")})
     asked = program.run(thing="press-1").one("greengrassv2:Deployment").inputs["components"]
-    assert {name: one for name, one in asked.items() if name not in RECIPES} == OTHERS, (
+    assert {name: one for name, one in asked.items() if name not in COMPONENTS} == OTHERS, (
         "a device uninstalls what a deployment doesn't name, and forgets what it doesn't say"
     )
     assert asked[SERVICE]["componentVersion"] != "0.0.1", "ours is the new one"
@@ -480,7 +480,7 @@ def test_a_component_of_others_has_no_part_that_is_not_carried_on(account: Accou
 def test_others_go_only_where_the_stack_says_so(account: Account, program: Program) -> None:
     account.deploy(THING_ARN, "by hand", OTHERS)
     engine = program.run(thing="press-1", keep_components=False)
-    assert set(engine.one("greengrassv2:Deployment").inputs["components"]) == set(RECIPES)
+    assert set(engine.one("greengrassv2:Deployment").inputs["components"]) == set(COMPONENTS)
 
 
 def test_the_wait_is_for_the_deployment_that_was_made_on_every_device(

@@ -19,8 +19,9 @@ import pytest
 
 from edge.inference import settings as device
 from edge.inference.protocol import ANSWER_TOPIC, REQUEST_TOPIC
+from infra.names import CHECK, CONSUMER, SERVICE
 from infra.publish import recipe
-from infra.publish.recipe import CHECK, CONSUMER, RECIPES, SERVICE
+from infra.publish.recipe import RECIPES
 
 REPOSITORY = (
     "123456789012.dkr.ecr.ap-southeast-1.amazonaws.com/edge-inference/a-stack-of-20-letters"

@@ -7,8 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from infra.account.clients import Clients
-from infra.publish.recipe import RECIPES
-from infra.settings import PROJECT_TAG, STACK_TAG
+from infra.names import COMPONENTS, PROJECT_TAG, STACK_TAG
 from infra.teardown.residue import Stack, residue
 from tests.infra.fakes import (
     ACCOUNT,
@@ -71,7 +70,7 @@ def a_policy(account: Account) -> None:
 
 
 def a_deployment(account: Account) -> None:
-    account.deploy(THING_ARN, NAME, {name: spec("1.2.3") for name in RECIPES})
+    account.deploy(THING_ARN, NAME, {name: spec("1.2.3") for name in COMPONENTS})
 
 
 @pytest.mark.parametrize(

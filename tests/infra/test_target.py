@@ -8,7 +8,7 @@ import pytest
 
 from infra.account.clients import Clients
 from infra.account.target import FAILED, Target
-from infra.publish.recipe import CHECK, RECIPES
+from infra.names import CHECK, COMPONENTS
 from infra.rollout.clock import RolloutFailed
 from infra.settings import Misconfigured
 from tests.infra.fakes import ACCOUNT, REGION, THING_ARN, Account, Device, spec
@@ -16,7 +16,7 @@ from tests.infra.pulumi_yaml import config_of, load
 
 WANTED = "edge-inference/dev"
 GROUP_ARN = f"arn:aws:iot:{REGION}:{ACCOUNT}:thinggroup/presses"
-OURS = {name: spec("1.2.3") for name in RECIPES}
+OURS = {name: spec("1.2.3") for name in COMPONENTS}
 
 
 def find(clients: Clients, **values: str) -> Target | None:
@@ -115,7 +115,7 @@ def test_what_others_deployed_is_theirs_with_its_configuration(
     account.deploy(THING_ARN, WANTED, {**OURS, **theirs})
     latest = found(clients, thing="press-1").latest
     assert latest
-    assert latest.others(RECIPES) == theirs, "a device uninstalls what a deployment doesn't name"
+    assert latest.others(COMPONENTS) == theirs, "a device uninstalls what a deployment doesn't name"
 
 
 def test_only_the_latest_deployment_of_this_very_target_counts(
@@ -127,7 +127,7 @@ def test_only_the_latest_deployment_of_this_very_target_counts(
     latest = found(clients, thing="press-1").latest
     assert latest
     assert latest.id == second
-    assert set(latest.others(RECIPES)) == {"com.other"}, "what was removed must not come back"
+    assert set(latest.others(COMPONENTS)) == {"com.other"}, "what was removed must not come back"
 
 
 # A name that changes exactly when something has to be done
@@ -294,7 +294,7 @@ def test_what_a_killed_update_of_this_stack_made_late_is_no_reason_to_stop(
 def change(**versions: str) -> dict[str, Any]:
     """Our components with some in other versions, "" for one that is left out."""
     named = {f"com.ml.{name}": version for name, version in versions.items()}
-    return {name: spec(one) for name in RECIPES if (one := named.get(name, "1.2.3"))}
+    return {name: spec(one) for name in COMPONENTS if (one := named.get(name, "1.2.3"))}
 
 
 def taken_over(clients: Clients) -> tuple[str, ...]:
@@ -307,7 +307,7 @@ def taken_over(clients: Clients) -> tuple[str, ...]:
     [
         (change(check="9.9.9"), ("com.ml.check 1.2.3 became 9.9.9",)),
         (change(consumer=""), ("removes com.ml.consumer 1.2.3",)),
-        ({}, tuple(f"removes {name} 1.2.3" for name in RECIPES)),
+        ({}, tuple(f"removes {name} 1.2.3" for name in COMPONENTS)),
         (change(), ()),
         (change() | {"com.other": spec("1.0.0")}, ()),
     ],
