@@ -14,7 +14,7 @@ DEVICE :=
 NAME :=
 YES :=
 
-.PHONY: help setup up down start plan status console logs rollback new-device abandon-device lint env preview deploy drift images lock ci-roles ci-stacks ci-comment check test test-quick test-whole test-crashes test-sabotage bench train clean
+.PHONY: help setup up down start plan status console logs rollback new-device abandon-device lint env preview deploy drift images lock ci-roles ci-stacks ci-comment check test test-quick test-matrices bench train clean
 
 help:  ## print this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {gsub(/\$$\$$/, "$$", $$2); printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -94,20 +94,14 @@ check: $(STAMP)  ## ruff, mypy --strict, actionlint, zizmor, and whether the loc
 
 TESTS = $(BIN)/python -m greenhouse.toolchain && $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
-test: $(STAMP)  ## every test but the live ones: pure, greenhouse, and the whole way
-	@$(TESTS)
+test: $(STAMP)  ## the tests: pure, greenhouse, the whole way, one row of each kind of sabotage and crash
+	@$(TESTS) -m "not live and not matrix"
 
 test-quick: $(STAMP)  ## the tests that need neither a Docker engine nor the Pulumi CLI
-	@$(BIN)/python -m pytest -m "not live and not docker and not whole"
+	@$(BIN)/python -m pytest -n 2 --dist loadfile -m "not live and not docker and not whole"
 
-test-whole: $(STAMP)  ## the tests that test-quick leaves out
-	@$(TESTS) -m "docker or whole"
-
-test-crashes: $(STAMP)  ## of these: whatever is killed, and wherever, the next up converges
-	@$(TESTS) tests/whole/test_crashes*.py
-
-test-sabotage: $(STAMP)  ## of these: whatever is broken on purpose, up is red with its reason
-	@$(TESTS) tests/whole/test_sabotage.py tests/whole/test_lite_goes_back.py
+test-matrices: $(STAMP)  ## every other row: whatever is broken or killed, up fails with its reason and the next one converges
+	@$(TESTS) -m matrix
 
 bench: $(STAMP)  ## the figures of docs/benchmarks.md: make bench [ARGS="--only NAME"]
 	@$(BIN)/python -m tests.bench $(ARGS)

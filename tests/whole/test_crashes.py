@@ -60,6 +60,7 @@ def test_a_first_up_killed_while_it_waits_leaves_a_destroy_that_clears_the_devic
     assert Inventory.of(place) == before
 
 
+@pytest.mark.matrix
 def test_a_first_up_killed_at_each_change_of_the_account_is_green_in_the_end(
     place: Place, calls: Calls, before: Inventory
 ) -> None:
@@ -87,6 +88,7 @@ def test_one_up_outlives_a_device_that_is_killed_at_each_step(place: Place) -> N
     assert_it_is_there_once(place)
 
 
+@pytest.mark.matrix
 def test_an_update_killed_at_each_change_of_the_account_is_green_in_the_end(
     place: Place, calls: Calls
 ) -> None:
@@ -144,6 +146,7 @@ def files(place: Place) -> Counter[str]:
     return Counter(Path(key).name for key in keys if not key.startswith("releases/"))
 
 
+@pytest.mark.matrix
 def test_a_destroy_killed_at_each_change_leaves_everything_as_it_was(
     place: Place, calls: Calls, before: Inventory
 ) -> None:
