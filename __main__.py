@@ -4,9 +4,9 @@ import pulumi
 
 from infra.account.clients import Clients
 from infra.account.target import Target
+from infra.dynamic import OldReleases
 from infra.preflight import preflight
 from infra.publish import records
-from infra.publish.old_releases import OldReleases
 from infra.publish.release import Release
 from infra.rollout.rollout import Rollout
 from infra.settings import Place, Settings

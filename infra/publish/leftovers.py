@@ -69,6 +69,18 @@ def clear_component_version(clients: Clients, arn: str, tags: Mapping[str, str])
     return False
 
 
+def sweep(
+    clients: Clients,
+    component: str,
+    tags: Mapping[str, str],
+    say: Callable[[str], None] = print,
+) -> None:
+    """Delete every version of a component (its ARN without one) that carries these tags."""
+    for arn in all_versions(clients, component):
+        if clear_component_version(clients, arn, tags):
+            say(f"removed {arn}")
+
+
 def clear_image(clients: Clients, repository: str, tag: str) -> None:
     """Free the tag in this stack's repository: an immutable one is pushed once.
 

@@ -12,19 +12,13 @@ from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any, TypeVar
+from typing import TypeVar
 
-import pulumi
-from botocore.exceptions import BotoCoreError, ClientError
-from pulumi import dynamic
-
-from infra.account.clients import Clients, clients_of
+from infra.account.clients import Clients
 from infra.account.in_use import Version, in_use
 from infra.names import COMPONENTS
 from infra.publish import leftovers
 from infra.publish.records import PREFIX, Record, kept
-from infra.settings import Place, Settings
-from infra.teardown.stack_ends import Remembered
 
 _T = TypeVar("_T", bound=Hashable)
 
@@ -184,60 +178,3 @@ def _objects(clients: Clients, bucket: str) -> frozenset[str]:
     pages = clients.s3.get_paginator("list_objects_v2").paginate(Bucket=bucket)
     keys = [one["Key"] for page in pages for one in page.get("Contents", [])]
     return frozenset(key for key in keys if not key.startswith(PREFIX))
-
-
-class _OldReleasesProvider(Remembered):
-    def create(self, props: dict[str, Any]) -> dynamic.CreateResult:
-        _prune(props)
-        return super().create(props)
-
-    def update(self, id_: str, olds: dict[str, Any], news: dict[str, Any]) -> dynamic.UpdateResult:
-        _prune(news)
-        return super().update(id_, olds, news)
-
-
-def _prune(props: Mapping[str, Any]) -> None:
-    try:
-        prune(
-            clients_of(props),
-            keep=int(props["keep"]),
-            **{name: props[name] for name in _PASSED},
-        )
-    except (BotoCoreError, ClientError) as error:
-        print(f"old releases stay, as AWS doesn't let them be found or removed: {error}")
-
-
-_PASSED = ("project", "bucket", "repository", "arns", "tags", "own")
-
-
-class OldReleases(dynamic.Resource, module="edge", name="OldReleases"):
-    """Old releases that nobody needs are gone, each time after `own` or `after` has changed.
-
-    `own` is the record of what the tree has published, which stays: the state holds its parts.
-    """
-
-    def __init__(
-        self,
-        name: str,
-        *,
-        own: pulumi.Input[str],
-        after: pulumi.Input[str],
-        settings: Settings,
-        place: Place,
-    ) -> None:
-        super().__init__(
-            _OldReleasesProvider(),
-            name,
-            {
-                "own": own,
-                "after": after,
-                "region": place.region,
-                "profile": place.profile,
-                "project": settings.project,
-                "bucket": settings.bucket(place),
-                "repository": settings.repository,
-                "arns": f"arn:{place.partition}:greengrass:{place.region}:{place.account}",
-                "tags": settings.tags,
-                "keep": settings.keep_releases,
-            },
-        )

@@ -16,17 +16,16 @@ from pathlib import Path
 from typing import Any
 
 import pulumi
-from pulumi import dynamic
 from pulumi_aws_native import greengrassv2
 
-from infra.account.clients import Clients, clients_of
+from infra.account.clients import Clients
+from infra.dynamic import KeptVersions
 from infra.names import CHECK, COMPONENTS
 from infra.publish import leftovers, recipe, records, versions
 from infra.publish.artifacts import Artifacts, File
 from infra.publish.golden import check_memory, golden
 from infra.publish.registry import Registry
 from infra.settings import Place, Settings
-from infra.teardown.stack_ends import Remembered
 
 CONSUMER_PROGRAM = Path("edge/consumer/consumer.py")
 
@@ -222,34 +221,3 @@ def _arn(place: Place, component: str, version: str) -> str:
         f"arn:{place.partition}:greengrass:{place.region}:{place.account}"
         f":components:{component}:versions:{version}"
     )
-
-
-class _KeptVersionsProvider(Remembered):
-    """The delete removes what `retain_on_delete` left."""
-
-    def delete(self, _id: str, props: dict[str, Any]) -> None:
-        clients = clients_of(props)
-        prefix = f"arn:{props['partition']}:greengrass:{props['region']}:{props['account']}"
-        for component in COMPONENTS:
-            sweep(clients, f"{prefix}:components:{component}", props["tags"])
-
-
-class KeptVersions(dynamic.Resource, module="edge", name="KeptVersions"):
-    """The component versions that outlive their resources, until the stack goes."""
-
-    def __init__(
-        self, name: str, props: dict[str, Any], *, opts: pulumi.ResourceOptions | None = None
-    ) -> None:
-        super().__init__(_KeptVersionsProvider(), name, props, opts)
-
-
-def sweep(
-    clients: Clients,
-    component: str,
-    tags: Mapping[str, str],
-    say: Callable[[str], None] = print,
-) -> None:
-    """Delete every version of a component (its ARN without one) that carries these tags."""
-    for arn in leftovers.all_versions(clients, component):
-        if leftovers.clear_component_version(clients, arn, tags):
-            say(f"removed {arn}")

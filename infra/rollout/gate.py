@@ -13,65 +13,22 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import pulumi
 from botocore.exceptions import BotoCoreError, ClientError
-from pulumi import dynamic
 
-from infra.account.clients import Clients, clients_of
+from infra.account.clients import Clients
 from infra.account.logs import last_words
 from infra.account.target import FAILED, deployments, versions_of
-from infra.rollout.clock import Clock, RolloutFailed, plain_failure
+from infra.rollout.clock import Clock, RolloutFailed
 from infra.rollout.device_status import Seen, Words, look, reasons
 from infra.rollout.restore import Rights, put_back
-from infra.teardown.stack_ends import Remembered
 
 if TYPE_CHECKING:
     from mypy_boto3_greengrassv2 import GreengrassV2Client
     from mypy_boto3_greengrassv2.type_defs import GetDeploymentResponseTypeDef
 
 _STEADY_SECONDS = 5.0  # what crashes a second after its start is BROKEN by then: three starts
-
-
-class _AnsweringProvider(Remembered):
-    """Thin: the work is in `arrive`."""
-
-    def create(self, props: dict[str, Any]) -> dynamic.CreateResult:
-        with plain_failure():
-            _wait(props, before={})
-        return super().create(props)
-
-    def update(self, id_: str, olds: dict[str, Any], news: dict[str, Any]) -> dynamic.UpdateResult:
-        here = olds.get("target") == news["target"]
-        with plain_failure():
-            _wait(news, before=olds["components"] if here else {})
-        return super().update(id_, olds, news)
-
-
-class Answering(dynamic.Resource, module="edge", name="Answering"):
-    """The devices of a target, answering."""
-
-    deployment: pulumi.Output[str]
-
-    def __init__(
-        self, name: str, props: dict[str, Any], *, opts: pulumi.ResourceOptions | None = None
-    ) -> None:
-        super().__init__(_AnsweringProvider(), name, props, opts)
-
-
-def _wait(props: Mapping[str, Any], *, before: Mapping[str, str]) -> None:
-    arrive(
-        clients_of(props),
-        deployment=props["deployment"],
-        components=props["components"],
-        before=before,
-        devices=props["devices"],
-        quorum=props["quorum"],
-        name=props["name"],
-        rights=Rights(role=props["role"], policy=props["policy"]),
-        clock=lambda: Clock(seconds=props["timeout"]),
-    )
 
 
 _ANSWERED_BEFORE = (

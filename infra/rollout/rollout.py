@@ -13,11 +13,10 @@ from pulumi_aws_native import greengrassv2
 from infra import policies
 from infra.account.clients import Clients
 from infra.account.target import Target
+from infra.dynamic import Answering, CleanDevices
 from infra.publish import leftovers
 from infra.publish.release import Release
-from infra.rollout.gate import Answering
 from infra.settings import Place, Settings
-from infra.teardown.uninstall import CleanDevices
 
 
 class Rollout(pulumi.ComponentResource):

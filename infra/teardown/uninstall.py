@@ -10,12 +10,9 @@ from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import pulumi
-from pulumi import dynamic
-
-from infra.account.clients import Clients, clients_of
+from infra.account.clients import Clients
 from infra.account.followers import also_deployed
 from infra.account.logs import last_words
 from infra.account.target import (
@@ -32,38 +29,13 @@ from infra.account.target import (
 )
 from infra.names import PROJECT_TAG, STACK_TAG
 from infra.publish.leftovers import unless_gone
-from infra.rollout.clock import Clock, RolloutFailed, plain_failure
+from infra.rollout.clock import Clock, RolloutFailed
 from infra.rollout.device_status import Seen, look, reasons
-from infra.teardown.stack_ends import Remembered
 
 if TYPE_CHECKING:
     from mypy_boto3_greengrassv2 import GreengrassV2Client
 
 _UNDER_WAY = frozenset({"QUEUED", "IN_PROGRESS"})
-
-
-class _CleanDevicesProvider(Remembered):
-    def delete(self, _id: str, props: dict[str, Any]) -> None:
-        with plain_failure():
-            uninstall(
-                clients_of(props),
-                target=props["target"],
-                devices=props["devices"],
-                components=props["components"].keys(),
-                name=props["name"],
-                clock=Clock(seconds=props["timeout"]),
-            )
-
-
-class CleanDevices(dynamic.Resource, module="edge", name="CleanDevices"):
-    """Once it is destroyed, a target's devices and deployments are without our components.
-
-    Named for its target, not replaced with it: whoever goes back to a target after a red move meets
-    the same resource. A replaced one would still be destroyed, under the devices that answer again.
-    """
-
-    def __init__(self, props: dict[str, Any], opts: pulumi.ResourceOptions) -> None:
-        super().__init__(_CleanDevicesProvider(), props["target"], props, opts)
 
 
 def uninstall(

@@ -15,12 +15,13 @@ import pytest
 
 from infra.account.clients import Clients
 from infra.account.target import FAILED
+from infra.dynamic import Answering
+from infra.dynamic import AnsweringProvider as Provider
 from infra.names import CHECK, CONSUMER, SERVICE
 from infra.policies import read_release
 from infra.rollout import gate as answering
 from infra.rollout.clock import Clock, RolloutFailed
-from infra.rollout.gate import Answering, StaysBroken, wait
-from infra.rollout.gate import _AnsweringProvider as Provider
+from infra.rollout.gate import StaysBroken, wait
 from infra.rollout.restore import Rights, put_back
 from tests.infra.fakes import (
     DEVICE_ROLE,

@@ -17,8 +17,8 @@ from infra.publish.leftovers import (
     clear_component_version,
     clear_image,
     clear_repository,
+    sweep,
 )
-from infra.publish.release import sweep
 from tests.infra.engine import DIGEST, Engine
 from tests.infra.fakes import ACCOUNT, Account, Refused, component_arn
 

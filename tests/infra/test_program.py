@@ -6,6 +6,7 @@ import base64
 import bz2
 import hashlib
 import json
+import pickletools
 import runpy
 from collections.abc import Iterator
 from pathlib import Path
@@ -600,22 +601,26 @@ def test_no_credential_is_stored(deployed: Engine) -> None:
 
 def test_a_destroy_finds_the_code_that_an_older_up_has_named_in_the_state(deployed: Engine) -> None:
     homes = {
-        **{
-            "edge:Answering": b"infra.rollout.gate",
-            "edge:CleanDevices": b"infra.teardown.uninstall",
-        },
-        "edge:KeptVersions": b"infra.publish.release",
-        **{
-            "edge:Residue": b"infra.teardown.stack_ends",
-            "edge:NobodyFollows": b"infra.teardown.stack_ends",
-        },
+        "Answering": "AnsweringProvider",
+        "CleanDevices": "CleanDevicesProvider",
+        "KeptVersions": "KeptVersionsProvider",
+        "NobodyFollows": "NobodyFollowsProvider",
+        "OldReleases": "OldReleasesProvider",
+        "Residue": "ResidueProvider",
     }
-    for kind, home in homes.items():
-        stored = base64.b64decode(deployed.one(kind).inputs["__provider"])
-        assert home in stored, (
-            "a destroy imports the class by the name in the state; moved, it would not be found"
-        )
-        assert len(stored) < 100, "a reference: pickled by value, every edit would be a change"
+    stored = {
+        one.type.rpartition(":")[2]: base64.b64decode(one.inputs["__provider"])
+        for one in deployed.registered
+        if "__provider" in one.inputs
+    }
+    assert {
+        kind: [word for _, word, _ in pickletools.genops(code) if isinstance(word, str)]
+        for kind, code in stored.items()
+    } == {kind: ["infra.dynamic", name] for kind, name in homes.items()}, (
+        "a destroy imports the class by the names in the state; moved, it would not be found"
+    )
+    for kind, code in stored.items():
+        assert len(code) < 100, f"{kind}: pickled by value, every edit would be a change"
 
 
 # Engines

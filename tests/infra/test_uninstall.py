@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from infra.account.clients import Clients
+from infra.dynamic import CleanDevices
+from infra.dynamic import CleanDevicesProvider as Provider
 from infra.rollout.clock import Clock, RolloutFailed
-from infra.teardown.uninstall import CleanDevices, uninstall
-from infra.teardown.uninstall import _CleanDevicesProvider as Provider
+from infra.teardown.uninstall import uninstall
 from tests.infra.fakes import (
     ACCOUNT,
     GOOD,

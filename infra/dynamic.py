@@ -1,0 +1,234 @@
+"""The resources that Pulumi's own Python process makes and deletes, each with its provider.
+
+They are all in this one module because Pulumi's state stores a provider by its module and class: a
+destroy imports that path, perhaps years after the `up` that stored it. A provider that is moved or
+renamed breaks the destroy of every stack that exists. A test pins each path.
+
+The work is in the rooms; a provider only takes it its arguments from the state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any
+
+import pulumi
+from botocore.exceptions import BotoCoreError, ClientError
+from pulumi import dynamic
+
+from infra.account import followers
+from infra.account.clients import clients_of
+from infra.names import COMPONENTS
+from infra.publish import leftovers, old_releases
+from infra.rollout import gate
+from infra.rollout.clock import Clock, RolloutFailed, plain_failure
+from infra.rollout.restore import Rights
+from infra.settings import Place, Settings
+from infra.teardown import residue, uninstall
+
+
+class Remembered(dynamic.ResourceProvider):
+    """Makes nothing: it keeps in the state what the delete needs to know."""
+
+    serialize_as_secret_always = False
+
+    def create(self, props: dict[str, Any]) -> dynamic.CreateResult:
+        return dynamic.CreateResult(id_="kept", outs=props)
+
+    def diff(self, _id: str, olds: dict[str, Any], news: dict[str, Any]) -> dynamic.DiffResult:
+        # without __provider: how a class is stored says nothing about what it stands for
+        same = all(olds.get(key) == news[key] for key in news if key != "__provider")
+        return dynamic.DiffResult(changes=not same)
+
+    def update(self, _id: str, _olds: dict[str, Any], news: dict[str, Any]) -> dynamic.UpdateResult:
+        return dynamic.UpdateResult(outs=news)
+
+
+class ResidueProvider(Remembered):
+    """Its delete says what the destroyed stack has left."""
+
+    def delete(self, _id: str, props: dict[str, Any]) -> None:
+        stack = residue.Stack(**{field.name: props[field.name] for field in fields(residue.Stack)})
+        left = residue.residue(clients_of(props), stack)
+        print(f"left of stack {props['name']}:{'' if left else ' nothing'}")
+        for line in left:
+            print(f"  {line}")
+
+
+class Residue(dynamic.Resource, module="edge", name="Residue"):
+    """What is left once everything that was made after this resource has been destroyed."""
+
+    def __init__(self, props: dict[str, Any]) -> None:
+        super().__init__(ResidueProvider(), "residue", props)
+
+
+class NobodyFollowsProvider(Remembered):
+    """Its delete refuses while others deploy what this stack has published."""
+
+    def delete(self, _id: str, props: dict[str, Any]) -> None:
+        with plain_failure():
+            found = followers.followers(
+                clients_of(props),
+                name=props["name"],
+                tags=props["tags"],
+                target=props["target"],
+                arns=props["arns"],
+            )
+            if lines := [one.line for one in found]:
+                raise RolloutFailed(
+                    "\n".join(
+                        ["nothing was destroyed: others deploy what this stack published:", *lines]
+                    )
+                )
+
+
+class NobodyFollows(dynamic.Resource, module="edge", name="NobodyFollows"):
+    """No other deployment needs what this stack has published, or a destroy is refused."""
+
+    def __init__(self, props: dict[str, Any], opts: pulumi.ResourceOptions) -> None:
+        super().__init__(NobodyFollowsProvider(), "nobody-follows", props, opts)
+
+
+class KeptVersionsProvider(Remembered):
+    """Its delete removes what `retain_on_delete` left."""
+
+    def delete(self, _id: str, props: dict[str, Any]) -> None:
+        clients = clients_of(props)
+        prefix = f"arn:{props['partition']}:greengrass:{props['region']}:{props['account']}"
+        for component in COMPONENTS:
+            leftovers.sweep(clients, f"{prefix}:components:{component}", props["tags"])
+
+
+class KeptVersions(dynamic.Resource, module="edge", name="KeptVersions"):
+    """The component versions that outlive their resources, until the stack goes."""
+
+    def __init__(
+        self, name: str, props: dict[str, Any], *, opts: pulumi.ResourceOptions | None = None
+    ) -> None:
+        super().__init__(KeptVersionsProvider(), name, props, opts)
+
+
+class CleanDevicesProvider(Remembered):
+    """Its delete takes our components off the target's devices."""
+
+    def delete(self, _id: str, props: dict[str, Any]) -> None:
+        with plain_failure():
+            uninstall.uninstall(
+                clients_of(props),
+                target=props["target"],
+                devices=props["devices"],
+                components=props["components"].keys(),
+                name=props["name"],
+                clock=Clock(seconds=props["timeout"]),
+            )
+
+
+class CleanDevices(dynamic.Resource, module="edge", name="CleanDevices"):
+    """Once it is destroyed, a target's devices and deployments are without our components.
+
+    Named for its target, not replaced with it: whoever goes back to a target after a red move meets
+    the same resource. A replaced one would still be destroyed, under the devices that answer again.
+    """
+
+    def __init__(self, props: dict[str, Any], opts: pulumi.ResourceOptions) -> None:
+        super().__init__(CleanDevicesProvider(), props["target"], props, opts)
+
+
+class AnsweringProvider(Remembered):
+    """Its create and update wait until the devices answer."""
+
+    def create(self, props: dict[str, Any]) -> dynamic.CreateResult:
+        with plain_failure():
+            _wait(props, before={})
+        return super().create(props)
+
+    def update(self, id_: str, olds: dict[str, Any], news: dict[str, Any]) -> dynamic.UpdateResult:
+        here = olds.get("target") == news["target"]
+        with plain_failure():
+            _wait(news, before=olds["components"] if here else {})
+        return super().update(id_, olds, news)
+
+
+class Answering(dynamic.Resource, module="edge", name="Answering"):
+    """The devices of a target, answering."""
+
+    deployment: pulumi.Output[str]
+
+    def __init__(
+        self, name: str, props: dict[str, Any], *, opts: pulumi.ResourceOptions | None = None
+    ) -> None:
+        super().__init__(AnsweringProvider(), name, props, opts)
+
+
+def _wait(props: Mapping[str, Any], *, before: Mapping[str, str]) -> None:
+    gate.arrive(
+        clients_of(props),
+        deployment=props["deployment"],
+        components=props["components"],
+        before=before,
+        devices=props["devices"],
+        quorum=props["quorum"],
+        name=props["name"],
+        rights=Rights(role=props["role"], policy=props["policy"]),
+        clock=lambda: Clock(seconds=props["timeout"]),
+    )
+
+
+class OldReleasesProvider(Remembered):
+    """Its create and update remove old releases that nobody needs."""
+
+    def create(self, props: dict[str, Any]) -> dynamic.CreateResult:
+        _prune(props)
+        return super().create(props)
+
+    def update(self, id_: str, olds: dict[str, Any], news: dict[str, Any]) -> dynamic.UpdateResult:
+        _prune(news)
+        return super().update(id_, olds, news)
+
+
+def _prune(props: Mapping[str, Any]) -> None:
+    try:
+        old_releases.prune(
+            clients_of(props),
+            keep=int(props["keep"]),
+            **{name: props[name] for name in _PASSED},
+        )
+    except (BotoCoreError, ClientError) as error:
+        print(f"old releases stay, as AWS doesn't let them be found or removed: {error}")
+
+
+_PASSED = ("project", "bucket", "repository", "arns", "tags", "own")
+
+
+class OldReleases(dynamic.Resource, module="edge", name="OldReleases"):
+    """Old releases that nobody needs are gone, each time after `own` or `after` has changed.
+
+    `own` is the record of what the tree has published, which stays: the state holds its parts.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        own: pulumi.Input[str],
+        after: pulumi.Input[str],
+        settings: Settings,
+        place: Place,
+    ) -> None:
+        super().__init__(
+            OldReleasesProvider(),
+            name,
+            {
+                "own": own,
+                "after": after,
+                "region": place.region,
+                "profile": place.profile,
+                "project": settings.project,
+                "bucket": settings.bucket(place),
+                "repository": settings.repository,
+                "arns": f"arn:{place.partition}:greengrass:{place.region}:{place.account}",
+                "tags": settings.tags,
+                "keep": settings.keep_releases,
+            },
+        )
