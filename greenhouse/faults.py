@@ -74,6 +74,10 @@ DEVICE = {
 }
 CLOUD = {
     "expired-credentials": Fault("greengrassv2 answers ExpiredTokenException to people"),
+    "component-fails": Fault("every component version is FAILED instead of DEPLOYABLE"),
+    "error": Fault(
+        "greengrassv2 or Cloud Control answers it once, for each", "OPERATION=EXCEPTION,…"
+    ),
     "crash-before": Fault("the cloud kills itself when it is asked, once for each", "OPERATION,…"),
     "crash-after": Fault("the cloud kills itself before it answers, once for each", "OPERATION,…"),
 }
@@ -117,14 +121,28 @@ class Faults:
 
     def crash(self, name: str, where: str) -> None:
         """Kill this process if the fault says so here; once, so that its successor lives."""
-        left = (self.detail(name) or "").split(",")
-        if where in left:
-            left.remove(where)
-            self.clear(name)
-            if left:
-                self.set(f"{name}:{','.join(left)}")
+        if self._take(name, where):
             log.critical("fault %s:%s", name, where)
             os.kill(os.getpid(), signal.SIGKILL)
+
+    def error(self, operation: str) -> str | None:
+        """The exception that this call of the operation is to be answered with."""
+        for one in (self.detail("error") or "").split(","):
+            asked, _, exception = one.partition("=")
+            if asked == operation and self._take("error", one):
+                return exception
+        return None
+
+    def _take(self, name: str, one: str) -> bool:
+        """Whether a fault's list has `one`; it is taken out."""
+        left = (self.detail(name) or "").split(",")
+        if one not in left:
+            return False
+        left.remove(one)
+        self.clear(name)
+        if left:
+            self.set(f"{name}:{','.join(left)}")
+        return True
 
     def _write(self, faults: dict[str, str]) -> None:
         if not faults:

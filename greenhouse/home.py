@@ -114,6 +114,7 @@ def aws_environment(ports: Ports) -> dict[str, str]:
         "AWS_EC2_METADATA_DISABLED": "true",
         "AWS_ENDPOINT_URL": f"http://127.0.0.1:{ports.ministack}",
         "AWS_ENDPOINT_URL_GREENGRASSV2": f"http://127.0.0.1:{ports.cloud}",
+        "AWS_ENDPOINT_URL_CLOUDCONTROL": f"http://127.0.0.1:{ports.cloud}",
     }
 
 

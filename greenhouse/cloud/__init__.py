@@ -2,7 +2,8 @@
 
 It stands beside MiniStack, which has S3, ECR, IAM, STS and AWS IoT but no Greengrass. botocore's
 own service model judges shapes (`model`); what the operations mean is in `components`,
-`deployments` and `devices`, each behaviour with where it is known from.
+`deployments` and `devices`, each behaviour with where it is known from. `cloudcontrol` serves the
+Cloud Control API for the two Greengrass types, with CloudFormation's `handlers` behind it.
 
     python -m greenhouse.cloud --port 4600 --store cloud.sqlite
 
@@ -19,6 +20,6 @@ What differs from AWS, on purpose:
   they do.
 * Lambda functions, subdeployments, client devices, connectivity information, the service role and
   greengrass: artifacts are refused with an error that names them.
-* There are no quotas and no throttling. Where AWS' own text of an error isn't known, ours says
-  what was found.
+* There are no quotas, and throttling is a fault that a test asks for. Where AWS' own text of an
+  error isn't known, ours says what was found.
 """

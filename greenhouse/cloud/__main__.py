@@ -15,6 +15,7 @@ import uvicorn
 
 from greenhouse.cloud.account import Account
 from greenhouse.cloud.api import Api
+from greenhouse.cloud.cloudcontrol import CloudControl
 from greenhouse.cloud.model import ServiceShapes
 from greenhouse.cloud.server import Cloud
 from greenhouse.cloud.store import Store, StoreUnusable
@@ -50,7 +51,7 @@ def serve(
     port: Annotated[int, typer.Option(help="Port on 127.0.0.1.")],
     store: Annotated[Path, typer.Option(help="SQLite file; made when it isn't there.")],
 ) -> None:
-    """greengrassv2 for boto3, beside MiniStack (AWS_ENDPOINT_URL)."""
+    """greengrassv2 and cloudcontrol for boto3, beside MiniStack (AWS_ENDPOINT_URL)."""
     logging.basicConfig(level=logging.WARNING, stream=sys.stdout, format="%(asctime)s %(message)s")
     logging.getLogger("greenhouse").setLevel(logging.INFO)
     try:
@@ -59,8 +60,10 @@ def serve(
         sys.stderr.write(f"{error}\n")
         raise typer.Exit(1) from error
     shapes = ServiceShapes()
-    api = Api(opened, Account(), shapes)
-    cloud = Cloud(api, shapes, faults=Faults(store.parent), closing=lambda: server.should_exit)
+    faults = Faults(store.parent)
+    api = Api(opened, Account(), shapes, faults)
+    control = CloudControl(opened, shapes, api.call)
+    cloud = Cloud(api, shapes, control, faults=faults, closing=lambda: server.should_exit)
     config = uvicorn.Config(
         cloud.app(), log_config=None, access_log=False, lifespan="off", server_header=False
     )

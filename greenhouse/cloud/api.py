@@ -12,9 +12,15 @@ from greenhouse.cloud.calls import Answer, ClientTokens, Request, drop_tags, put
 from greenhouse.cloud.components import Components
 from greenhouse.cloud.deployments import Deployments, deployment_arn
 from greenhouse.cloud.devices import Devices, device_arn
-from greenhouse.cloud.errors import ApiError, ResourceNotFoundException, not_modelled
+from greenhouse.cloud.errors import (
+    ApiError,
+    ResourceNotFoundException,
+    injected,
+    not_modelled,
+)
 from greenhouse.cloud.model import ServiceShapes
 from greenhouse.cloud.store import Store
+from greenhouse.faults import Faults
 
 log = logging.getLogger(__name__)
 
@@ -30,10 +36,12 @@ UNION ALL SELECT 1 FROM device WHERE :devices || thing = :arn
 class Api:
     """The operations of greengrassv2 that greenhouse models."""
 
-    def __init__(self, store: Store, account: Account, shapes: ServiceShapes) -> None:
-        self._store = store
+    def __init__(
+        self, store: Store, account: Account, shapes: ServiceShapes, faults: Faults
+    ) -> None:
+        self._store, self._shapes, self._faults = store, shapes, faults
         tokens = ClientTokens(store)
-        components = Components(store, account, tokens)
+        components = Components(store, account, tokens, faults)
         deployments = Deployments(store, account, tokens)
         self.devices = Devices(store, account, shapes, deployments)
         self._operations: Mapping[str, Callable[[Request], Answer]] = {
@@ -63,6 +71,20 @@ class Api:
         """Do it, and write one line for the operator where something may have changed."""
         if operation not in self._operations:
             raise not_modelled(operation)
+        self._faults.crash("crash-before", operation)
+        if error := self._faults.error(operation):
+            raise injected(error)
+        answer = self._do(operation, request)
+        self._faults.crash("crash-after", operation)
+        return answer
+
+    def call(self, operation: str, request: Request) -> Answer:
+        """Do it for Cloud Control: the request is judged as if it had come by HTTP."""
+        shape = self._shapes.operation(operation).input_shape
+        checked = self._shapes.check(shape.name, request) if shape else {}
+        return self.answer(operation, checked)
+
+    def _do(self, operation: str, request: Request) -> Answer:
         if operation.startswith(_READS):
             return self._operations[operation](request)
         try:

@@ -25,6 +25,7 @@ from greenhouse.cloud.public import PUBLIC_COMPONENTS, PUBLISHED
 from greenhouse.cloud.recipe import DIGEST_ALGORITHM, Recipe, fits, read_recipe, written
 from greenhouse.cloud.store import Store, dump
 from greenhouse.cloud.versions import BadVersion, Range, parse_range, parse_version
+from greenhouse.faults import Faults
 from greenhouse.home import ACCOUNT, REGION
 
 _STATUS = {"message": "NONE", "errors": {}}  # as in the AWS CLI's examples
@@ -85,8 +86,11 @@ _PUBLIC = {
 class Components:
     """The operations on components."""
 
-    def __init__(self, store: Store, account: Account, tokens: ClientTokens) -> None:
+    def __init__(
+        self, store: Store, account: Account, tokens: ClientTokens, faults: Faults
+    ) -> None:
         self._store, self._account, self._tokens = store, account, tokens
+        self._faults = faults
 
     def create_version(self, request: Request) -> Answer:
         """CreateComponentVersion: read the recipe, hash the artifacts, store both.
@@ -151,12 +155,13 @@ class Components:
             }
 
     def describe(self, request: Request) -> Answer:
+        failed = self._faults.detail("component-fails") is not None
         with self._store.transaction() as db:
             found = find_version(db, request["arn"])
             return {
                 **found.summary(),
                 "componentName": found.name,
-                "status": {"componentState": "DEPLOYABLE", **_STATUS},
+                "status": {"componentState": "FAILED" if failed else "DEPLOYABLE", **_STATUS},
                 "tags": tags_of(db, found.arn),
             }
 

@@ -48,6 +48,10 @@ class AccessDeniedException(ApiError):
     """Nobody in this account may do that."""
 
 
+class ThrottlingException(ApiError):
+    """Too many requests."""
+
+
 class RequestAlreadyInProgressException(ApiError):
     """The same client token is being worked on."""
 
@@ -61,3 +65,24 @@ def not_modelled(what: str) -> ValidationException:
     return ValidationException(
         f"greenhouse does not model {what}; a real AWS account does", reason="UNKNOWN_OPERATION"
     )
+
+
+INJECTED: dict[str, type[ApiError]] = {
+    kind.__name__: kind
+    for kind in (
+        AccessDeniedException,
+        ConflictException,
+        InternalServerException,
+        ResourceNotFoundException,
+        ThrottlingException,
+        ValidationException,
+    )
+}
+
+
+def injected(name: str) -> ApiError:
+    """The error of that name, as a test's fault asks for it."""
+    told = f"{name} by a fault of greenhouse: python -m greenhouse fault list"
+    if name in ("ConflictException", "ResourceNotFoundException"):
+        return INJECTED[name](told, resource_id="-", resource_type="-")
+    return INJECTED[name](told)

@@ -1,4 +1,4 @@
-"""HTTP in, Python values out, and back, by botocore's own model of greengrassv2 (2020-11-30).
+"""HTTP in, Python values out, and back, by botocore's own model of a service.
 
 The model is the judge of shapes: routes, where a member travels, what is required, limits and
 patterns, status codes. Nothing here knows what an operation does.
@@ -53,12 +53,18 @@ class _Findings:
 
 
 class ServiceShapes:
-    """The operations and shapes of greengrassv2."""
+    """The operations and shapes of a service."""
 
-    def __init__(self) -> None:
-        described = Loader().load_service_model("greengrassv2", "service-2")
-        self._service = ServiceModel(described, "greengrassv2")
+    def __init__(self, service: str = "greengrassv2") -> None:
+        described = Loader().load_service_model(service, "service-2")
+        self._service = ServiceModel(described, service)
         self._routes = [_route(self.operation(name)) for name in self._service.operation_names]
+
+    def has(self, operation: str) -> bool:
+        return operation in self._service.operation_names
+
+    def shape(self, name: str) -> Shape:
+        return self._service.shape_for(name)
 
     def operation(self, name: str) -> OperationModel:
         return self._service.operation_model(name)

@@ -1,6 +1,7 @@
-"""The HTTP side: greengrassv2 as boto3 speaks it, and the two calls of our own devices.
+"""The HTTP side: greengrassv2 and Cloud Control as boto3 speaks them, and our devices' two calls.
 
     GET  /health
+    POST /                                              Cloud Control
     GET  /device/{thing}/deployments?seen=N&wait=SECONDS
     POST /device/{thing}/report
 
@@ -27,6 +28,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from greenhouse.cloud.api import Api
+from greenhouse.cloud.cloudcontrol import TARGET, CloudControl, ControlError
 from greenhouse.cloud.errors import ApiError, InternalServerException, ValidationException
 from greenhouse.cloud.model import ServiceShapes
 from greenhouse.faults import Faults
@@ -60,9 +62,17 @@ class Cloud:
     """The endpoints; `closing` says that the server wants its connections back."""
 
     def __init__(
-        self, api: Api, shapes: ServiceShapes, *, faults: Faults, closing: Callable[[], bool]
+        self,
+        api: Api,
+        shapes: ServiceShapes,
+        control: CloudControl,
+        *,
+        faults: Faults,
+        closing: Callable[[], bool],
     ) -> None:
         self._api, self._shapes, self._faults, self._closing = api, shapes, faults, closing
+        self._control, self._control_shapes = control, ServiceShapes("cloudcontrol")
+        self._working: set[asyncio.Task[None]] = set()
         self._changes = Changes()
 
     def app(self) -> Starlette:
@@ -72,6 +82,7 @@ class Cloud:
                 Route("/health", self._health),
                 Route("/device/{thing}/deployments", self._guarded(self._deployments)),
                 Route("/device/{thing}/report", self._guarded(self._report), methods=["POST"]),
+                Route("/", self._control_operation, methods=["POST"]),
                 Route("/{path:path}", self._guarded(self._operation), methods=methods),
             ]
         )
@@ -117,7 +128,6 @@ class Cloud:
                 status_code=403,
                 headers={"x-amzn-errortype": "ExpiredTokenException"},
             )
-        self._faults.crash("crash-before", operation)
         given = self._shapes.read(
             operation,
             labels=labels,
@@ -125,7 +135,6 @@ class Cloud:
             body=await request.body(),
         )
         result = await run_in_threadpool(self._api.answer, operation, given)
-        self._faults.crash("crash-after", operation)
         if request.method != "GET":
             self._changes.announce()
         status, body = self._shapes.write(operation, result)
@@ -135,6 +144,51 @@ class Cloud:
             media_type="application/json",
             headers={"x-amzn-requestid": str(uuid.uuid4())},
         )
+
+    async def _control_operation(self, request: Request) -> Response:
+        """Cloud Control's protocol, AWS JSON 1.0: the operation is in a header."""
+        operation = request.headers.get("x-amz-target", "").removeprefix(TARGET)
+        try:
+            status, body = await self._controlled(operation, await request.body())
+        except (ApiError, ControlError) as error:
+            status, body = _control_refusal(error)
+        except Exception:  # our own mistake: the caller gets an answer, the log the reason
+            log.exception("cloudcontrol %s", operation)
+            told = "greenhouse's cloud made a mistake: see its log"
+            status, body = _control_refusal(ControlError("ServiceInternalErrorException", told))
+        return Response(
+            body,
+            status_code=status,
+            media_type="application/x-amz-json-1.0",
+            headers={"x-amzn-requestid": str(uuid.uuid4())},
+        )
+
+    async def _controlled(self, operation: str, body: bytes) -> tuple[int, bytes]:
+        if self._faults.detail("expired-credentials") is not None:
+            raise ControlError(
+                "ExpiredTokenException", "The security token included in the request is expired"
+            )
+        if not self._control_shapes.has(operation):
+            raise ControlError("UnknownOperationException", f"there is no '{operation}'")
+        self._faults.crash("crash-before", operation)
+        if error := self._faults.error(operation):
+            raise ControlError(error, "by a fault of greenhouse: python -m greenhouse fault list")
+        given = self._control_shapes.read(operation, labels={}, query={}, body=body)
+        result = await run_in_threadpool(self._control.answer, operation, given)
+        self._go_on(await run_in_threadpool(self._control.unfinished))
+        self._faults.crash("crash-after", operation)
+        return self._control_shapes.write(operation, result)
+
+    def _go_on(self, tokens: list[str]) -> None:
+        """Have handlers work on these requests, behind the answer."""
+        for token in tokens:
+            task = asyncio.create_task(self._work(token), name=f"cloudcontrol {token}")
+            self._working.add(task)
+            task.add_done_callback(self._working.discard)
+
+    async def _work(self, token: str) -> None:
+        await run_in_threadpool(self._control.work, token)
+        self._changes.announce()
 
     async def _deployments(self, request: Request) -> Response:
         thing = request.path_params["thing"]
@@ -162,6 +216,12 @@ class Cloud:
         await run_in_threadpool(devices.report, thing, body)
         self._changes.announce()
         return JSONResponse({})
+
+
+def _control_refusal(error: ApiError | ControlError) -> tuple[int, bytes]:
+    name = error.name if isinstance(error, ControlError) else type(error).__name__
+    body = {"__type": f"com.amazon.cloudapiservice#{name}", "Message": str(error)}
+    return 500 if name == "ServiceInternalErrorException" else 400, json.dumps(body).encode()
 
 
 def _number(request: Request, name: str, most: float) -> float:

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 _SCHEMA = """
 CREATE TABLE component (
@@ -46,6 +46,11 @@ CREATE TABLE tag (
 CREATE TABLE answer (
     operation TEXT NOT NULL, token TEXT NOT NULL, response TEXT NOT NULL, created REAL NOT NULL,
     PRIMARY KEY (operation, token)
+) STRICT;
+CREATE TABLE request (
+    token TEXT PRIMARY KEY, client_token TEXT UNIQUE, asked TEXT NOT NULL, type TEXT NOT NULL,
+    operation TEXT NOT NULL, identifier TEXT, status TEXT NOT NULL, error TEXT, message TEXT,
+    changed REAL NOT NULL
 ) STRICT;
 """
 

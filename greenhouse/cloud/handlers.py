@@ -1,0 +1,239 @@
+"""What CloudFormation's handlers do with greengrassv2 for the two resource types.
+
+By their source (aws-cloudformation/aws-cloudformation-resource-providers-greengrassv2) and by what
+was recorded of Cloud Control's clients (tests/greenhouse/providers/conformance). Kept, though they
+surprise:
+
+* A component version that doesn't become DEPLOYABLE is NotStabilized, and its ARN isn't told.
+* A deployment is cancelled before it is deleted, and any conflict in this is the caller's.
+* A deployment is SUCCESS when it is made. Nobody waits for devices.
+"""
+
+from __future__ import annotations
+
+import base64
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
+
+from greenhouse.cloud.deployments import deployment_arn
+from greenhouse.cloud.errors import (
+    AccessDeniedException,
+    ApiError,
+    ConflictException,
+    InternalServerException,
+    ResourceNotFoundException,
+    ThrottlingException,
+    ValidationException,
+)
+from greenhouse.cloud.model import ServiceShapes
+from greenhouse.cloud.resource_types import ResourceType
+
+Properties = Mapping[str, Any]
+Call = Callable[[str, Mapping[str, Any]], Mapping[str, Any]]
+"""An operation of greengrassv2 with its request; raises ApiError."""
+
+STABLE_SECONDS = 20 * 60  # how long the handlers wait for a component version
+_POLL_SECONDS = 0.5  # theirs is 5 s; here it is one machine
+
+
+class HandlerFailed(Exception):
+    """How a handler ends, by the code that CloudFormation has for it."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class Cancelled(Exception):
+    """The request was cancelled while its handler waited."""
+
+
+class Handler(ABC):
+    """One resource type, done by greengrassv2."""
+
+    type: ResourceType
+    throttled: ClassVar[str] = "Throttling"
+
+    def __init__(self, call: Call) -> None:
+        self._call = call
+
+    @abstractmethod
+    def create(self, properties: Properties, token: str, cancelled: threading.Event) -> str:
+        """Make it, once for each token; its identifier. Raises HandlerFailed or Cancelled."""
+
+    @abstractmethod
+    def read(self, identifier: str) -> dict[str, Any]:
+        """Its properties; raises HandlerFailed."""
+
+    @abstractmethod
+    def delete(self, identifier: str) -> None:
+        """Remove it; raises HandlerFailed."""
+
+    @abstractmethod
+    def list(self, model: Properties, page: Mapping[str, Any]) -> tuple[list[Properties], Any]:
+        """The identifying properties of those there are, and greengrassv2's next token."""
+
+    @abstractmethod
+    def arn(self, identifier: str) -> str:
+        """What tags are put on."""
+
+    def update(self, identifier: str, before: Properties, after: Properties) -> None:
+        """Change its tags, which is all that can be changed; raises HandlerFailed."""
+        old, new = before.get("Tags") or {}, after.get("Tags") or {}
+        arn = self.arn(identifier)
+        if added := dict(new.items() - old.items()):
+            self.ask("TagResource", identifier, resourceArn=arn, tags=added)
+        if dropped := sorted(old.keys() - new.keys()):
+            self.ask("UntagResource", identifier, resourceArn=arn, tagKeys=dropped)
+
+    def ask(self, operation: str, identifier: str | None, **request: Any) -> Mapping[str, Any]:
+        """greengrassv2's answer; its errors in the handlers' own words."""
+        try:
+            return self._call(operation, request)
+        except ResourceNotFoundException as error:
+            kind, name = (self.type.name, identifier) if identifier else (operation, str(error))
+            raise HandlerFailed("NotFound", not_found(kind, name)) from error
+        except ConflictException as error:
+            if operation == "CreateComponentVersion":
+                raise HandlerFailed("AlreadyExists", str(error)) from error
+            raise HandlerFailed(
+                "ResourceConflict",
+                f"Resource of type '{self.type.name}' with identifier '{operation}' has a conflict."
+                f" Reason: {error}.",
+            ) from error
+        except ValidationException as error:
+            raise HandlerFailed(
+                "InvalidRequest",
+                f"Invalid request provided: {error} (Service: GreengrassV2, Status Code: 400)",
+            ) from error
+        except AccessDeniedException as error:
+            raise HandlerFailed(
+                "AccessDenied", f"Access denied for operation '{error}'."
+            ) from error
+        except ThrottlingException as error:
+            raise HandlerFailed(self.throttled, str(error)) from error
+        except InternalServerException as error:
+            raise HandlerFailed(
+                "ServiceInternalError",
+                f"Internal error reported from downstream service during operation '{operation}'.",
+            ) from error
+        except ApiError as error:
+            raise HandlerFailed("GeneralServiceException", str(error)) from error
+
+
+def not_found(kind: str, name: str | None) -> str:
+    return f"Resource of type '{kind}' with identifier '{name}' was not found."
+
+
+class ComponentVersionHandler(Handler):
+    """AWS::GreengrassV2::ComponentVersion."""
+
+    def __init__(self, call: Call, shapes: ServiceShapes) -> None:
+        super().__init__(call)
+        self.type = ResourceType(
+            "AWS::GreengrassV2::ComponentVersion",
+            shapes,
+            "CreateComponentVersionRequest",
+            identifier="Arn",
+            read_only=frozenset({"Arn", "ComponentName", "ComponentVersion"}),
+            write_only=frozenset({"InlineRecipe", "LambdaFunction"}),
+        )
+
+    def create(self, properties: Properties, token: str, cancelled: threading.Event) -> str:
+        for name in sorted(self.type.read_only & properties.keys()):
+            raise HandlerFailed("InvalidRequest", f"{name} is a read-only property.")
+        if {"InlineRecipe", "LambdaFunction"} <= properties.keys():
+            raise HandlerFailed(
+                "InvalidRequest", "LambdaFunction and InlineRecipe should not be both provided."
+            )
+        request = self.type.to_service(properties)
+        if "inlineRecipe" in request:
+            request["inlineRecipe"] = base64.b64encode(request["inlineRecipe"].encode()).decode()
+        made = self.ask("CreateComponentVersion", None, **request, clientToken=token)
+        self._stabilize(str(made["arn"]), cancelled)
+        return str(made["arn"])
+
+    def _stabilize(self, arn: str, cancelled: threading.Event) -> None:
+        for _ in range(int(STABLE_SECONDS / _POLL_SECONDS)):
+            state = self.ask("DescribeComponent", arn, arn=arn)["status"]["componentState"]
+            if state == "DEPLOYABLE":
+                return
+            if state not in ("INITIATED", "REQUESTED"):
+                break
+            if cancelled.wait(_POLL_SECONDS):
+                raise Cancelled
+        raise HandlerFailed(
+            "NotStabilized",
+            f"Resource of type '{self.type.name}' with identifier '{arn}' did not stabilize.",
+        )
+
+    def read(self, identifier: str) -> dict[str, Any]:
+        found = self.ask("DescribeComponent", identifier, arn=identifier)
+        tags = self.ask("ListTagsForResource", identifier, resourceArn=identifier)["tags"]
+        return {
+            "Arn": identifier,
+            "ComponentName": found["componentName"],
+            "ComponentVersion": found["componentVersion"],
+            **({"Tags": tags} if tags else {}),
+        }
+
+    def delete(self, identifier: str) -> None:
+        self.ask("DeleteComponent", identifier, arn=identifier)
+
+    def list(self, model: Properties, page: Mapping[str, Any]) -> tuple[list[Properties], Any]:
+        if "Arn" not in model:
+            raise HandlerFailed(
+                "InvalidRequest", "Missing or invalid ResourceModel property. Required: [Arn]"
+            )
+        found = self.ask("ListComponentVersions", model["Arn"], arn=model["Arn"], **page)
+        names = [{"Arn": one["arn"]} for one in found["componentVersions"]]
+        return list(names), found.get("nextToken")
+
+    def arn(self, identifier: str) -> str:
+        return identifier
+
+
+class DeploymentHandler(Handler):
+    """AWS::GreengrassV2::Deployment."""
+
+    throttled = "ServiceLimitExceeded"
+
+    def __init__(self, call: Call, shapes: ServiceShapes) -> None:
+        super().__init__(call)
+        self.type = ResourceType(
+            "AWS::GreengrassV2::Deployment",
+            shapes,
+            "CreateDeploymentRequest",
+            identifier="DeploymentId",
+            read_only=frozenset({"DeploymentId"}),
+        )
+
+    def create(self, properties: Properties, token: str, cancelled: threading.Event) -> str:
+        del cancelled  # there is nothing to wait for
+        if "DeploymentId" in properties:
+            raise HandlerFailed("InvalidRequest", "DeploymentId is a read-only property.")
+        request = self.type.to_service(properties)
+        made = self.ask("CreateDeployment", None, **request, clientToken=token)
+        return str(made["deploymentId"])
+
+    def read(self, identifier: str) -> dict[str, Any]:
+        found = self.ask("GetDeployment", identifier, deploymentId=identifier)
+        shown = {name: one for name, one in found.items() if one is not None}
+        if not shown.get("iotJobConfiguration"):  # nothing was asked of the job
+            shown.pop("iotJobConfiguration", None)
+        return {"DeploymentId": identifier, **self.type.from_service(shown)}
+
+    def delete(self, identifier: str) -> None:
+        self.ask("CancelDeployment", identifier, deploymentId=identifier)
+        self.ask("DeleteDeployment", identifier, deploymentId=identifier)
+
+    def list(self, model: Properties, page: Mapping[str, Any]) -> tuple[list[Properties], Any]:
+        del model  # the handler's list takes no filter
+        found = self.ask("ListDeployments", None, **page)
+        names = [{"DeploymentId": one["deploymentId"]} for one in found["deployments"]]
+        return list(names), found.get("nextToken")
+
+    def arn(self, identifier: str) -> str:
+        return deployment_arn(identifier)
