@@ -58,6 +58,7 @@ def test_every_error_has_the_status_that_the_model_gives_it() -> None:
         "ConflictException": 409,
         "AccessDeniedException": 403,
         "RequestAlreadyInProgressException": 400,
+        "ThrottlingException": 429,
         "InternalServerException": 500,
     }
 
