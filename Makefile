@@ -14,7 +14,7 @@ DEVICE :=
 NAME :=
 YES :=
 
-.PHONY: help setup up down start plan status console logs rollback new-device abandon-device lint env preview deploy drift images lock ci-roles ci-stacks ci-comment check test test-quick test-matrices bench train clean
+.PHONY: help setup up down start plan status console logs rollback new-device abandon-device lint env preview deploy drift images lock ci-roles ci-stacks ci-comment check test test-quick test-matrices bench pictures train clean
 
 help:  ## print this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {gsub(/\$$\$$/, "$$", $$2); printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -105,6 +105,9 @@ test-matrices: $(STAMP)  ## every other row: whatever is broken or killed, up fa
 
 bench: $(STAMP)  ## the figures of docs/benchmarks.md: make bench [ARGS="--only NAME"]
 	@$(BIN)/python -m tests.bench $(ARGS)
+
+pictures: $(STAMP)  ## record the pictures of README from a run of greenhouse
+	@$(BIN)/python -m tests.docs.pictures
 
 train: $(STAMP)  ## train the model again from the wine tables: make train DATA=folder
 	@$(BIN)/python -m edge.training $(if $(DATA),--data $(DATA))
