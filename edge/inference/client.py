@@ -39,7 +39,7 @@ class Refused(Exception):
 
 
 class Client:
-    """Asks over `send`; whatever comes back is handed to `received`."""
+    """Asks over `send`; listens to whatever comes back."""
 
     def __init__(self, *, name: str, send: Send) -> None:
         self._loop = asyncio.get_running_loop()
@@ -70,6 +70,9 @@ class Client:
             with suppress(RuntimeError):  # the loop has ended, and with it whoever asked
                 self._loop.call_soon_threadsafe(self._answered, reply)
 
+    def too_long(self, _size: int) -> None:
+        """No answer to anybody: the service sends none of that length."""
+
     def _answered(self, reply: Answer | Refusal) -> None:
         if (asked := self._asked.get(reply.id)) and not asked.done():
             asked.set_result(reply)
@@ -86,19 +89,15 @@ async def asking(
     `opened` is what the log says of it once there is a connection. Raises Unreachable.
     """
 
+    line = Line(nucleus, topic=ANSWER_TOPIC)
+
     async def send(payload: bytes) -> None:
-        await confirmed(lambda sent: line.post(REQUEST_TOPIC, payload, sent))
+        await confirmed(partial(line.post, REQUEST_TOPIC, payload))
 
     client = Client(name=f"{name}-{nucleus.thing}", send=send)
-    line = Line(
-        nucleus,
-        topic=ANSWER_TOPIC,
-        received=client.received,
-        too_long=lambda _: None,  # no answer to anybody
-        opened=lambda: log.event("asking", **opened),
-    )
     tasks = [asyncio.create_task(work) for work in works(client, line)]
-    tasks.append(asyncio.create_task(asyncio.to_thread(line.run)))
+    listening = asyncio.to_thread(line.run, client, partial(log.event, "asking", **opened))
+    tasks.append(asyncio.create_task(listening))
     try:
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         return next(task for task in tasks if task.done()).result()

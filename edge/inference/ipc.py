@@ -28,7 +28,7 @@ from concurrent.futures import Future
 from contextlib import suppress
 from functools import cache, partial
 from queue import Empty, SimpleQueue
-from typing import Any
+from typing import Any, Protocol
 
 # the package's own __init__ imports MQTT, which nobody here speaks: a tenth of the start
 if "awsiot" not in sys.modules and (_spec := importlib.util.find_spec("awsiot")):
@@ -67,8 +67,15 @@ _MODEL_HEADER = "service-model-type"
 _SDK_ERRORS = (RuntimeError, AwsCrtError, OSError, TimeoutError)
 
 Received = Callable[[bytes], None]
-TooLong = Callable[[int], None]  # about how many bytes a message has that nobody has read
 Sent = Callable[[ConnectionError | None], None]  # what became of a message
+
+
+class Listener(Protocol):
+    """Who hears what is said on a line's topic, on the SDK's thread."""
+
+    def received(self, payload: bytes, /) -> None: ...
+    def too_long(self, size: int, /) -> None:
+        """A message has about so many bytes, and nobody has read it."""
 
 
 class _Stopped(Exception):
@@ -104,26 +111,11 @@ class _Patience:
 
 
 class Line:
-    """One subscription that outlives connections, and publishing beside it.
+    """One subscription that outlives connections, and publishing beside it."""
 
-    Each message is told to `received` or to `too_long`, on the SDK's thread, and so is what `post`
-    is given.
-    """
-
-    def __init__(
-        self,
-        nucleus: Nucleus,
-        *,
-        topic: str,
-        received: Received,
-        too_long: TooLong,
-        opened: Callable[[], None],
-    ) -> None:
+    def __init__(self, nucleus: Nucleus, *, topic: str) -> None:
         self._nucleus = nucleus
         self._topic = topic
-        self._received = received
-        self._too_long = too_long
-        self._opened = opened
         self._patience = _Patience()
         self._lock = threading.RLock()  # of what follows; a post that fails may lead to the next
         self._connection: _Connection | None = None
@@ -131,19 +123,23 @@ class Line:
         group = EventLoopGroup(num_threads=1)
         self._bootstrap = ClientBootstrap(group, DefaultHostResolver(group))
 
-    def run(self) -> None:
-        """Keep the line open until `stop`, and leave it so; raises Unreachable when it is lost."""
+    def run(self, listener: Listener, opened: Callable[[], None]) -> None:
+        """Listen until `stop`, and leave the line open then; raises Unreachable when it is lost.
+
+        `opened` is called after each subscription.
+        """
+        heard = partial(_heard, listener)
         failures = 0
         with suppress(_Stopped):
             while True:
                 connection = _Connection(self._nucleus, self._bootstrap, self._patience)
                 try:
-                    connection.open(self._topic, self._heard)
-                    opened = time.monotonic()
+                    connection.open(self._topic, heard)
+                    since = time.monotonic()
                     self._use(connection)
-                    self._opened()
+                    opened()
                     reason = connection.over()
-                    if connection.was_of_use or time.monotonic() - opened >= STEADY_SECONDS:
+                    if connection.was_of_use or time.monotonic() - since >= STEADY_SECONDS:
                         failures = 0
                 except ConnectionError as exc:
                     reason = str(exc)
@@ -195,12 +191,6 @@ class Line:
         connection = self._connection
         if connection is None or not connection.update_state(state, sent):
             sent(ConnectionError("there is no connection to the nucleus"))
-
-    def _heard(self, event: bytes) -> None:
-        if len(event) > MAX_EVENT:
-            self._too_long(len(event) * 3 // 4)  # nearly all of it is base64
-        else:
-            self._received(_message(json.loads(event)))
 
     def _use(self, connection: _Connection | None) -> None:
         with self._lock:
@@ -397,6 +387,13 @@ def _headers(operation: str) -> list[Header]:
         Header.from_string(":content-type", "application/json"),
         Header.from_string(_MODEL_HEADER, f"{_SERVICE_MODEL}{operation}Request"),
     ]
+
+
+def _heard(listener: Listener, event: bytes) -> None:
+    if len(event) > MAX_EVENT:
+        listener.too_long(len(event) * 3 // 4)  # nearly all of it is base64
+    else:
+        listener.received(_message(json.loads(event)))
 
 
 def _message(event: Any) -> bytes:

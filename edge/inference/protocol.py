@@ -20,7 +20,7 @@ import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
+from enum import Enum, StrEnum, auto
 from typing import Any
 
 from .forest import FLOAT32_MAX
@@ -61,7 +61,7 @@ class Code(StrEnum):
 
 
 class BadRequest(Exception):
-    """The peer's fault, told to the peer; `id` is the request's, as soon as it is known."""
+    """The peer's fault, told to the peer."""
 
     def __init__(
         self, code: Code, message: str, *, row: int | None = None, field: str | None = None
@@ -71,22 +71,22 @@ class BadRequest(Exception):
         self.message = message
         self.row = row
         self.field = field
-        self.id: str | None = None
+
+
+class Wanted(Enum):
+    """What a request asks for."""
+
+    PREDICTIONS = auto()
+    STATS = auto()
 
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """Rows of values in the model's order; NaN where a value is missing and may be."""
+    """A request whose rows nobody has looked at; `id` is where its answer goes."""
 
     id: str | None
-    rows: list[list[float]]
-
-
-@dataclass(frozen=True, kw_only=True)
-class StatsRequest:
-    """Asks how the service is doing."""
-
-    id: str | None
+    wanted: Wanted
+    envelope: Mapping[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,19 +109,18 @@ class Refusal:
     field: str | None
 
 
-def decode(
-    payload: bytes, features: Sequence[str], *, missing_allowed: bool
-) -> Request | StatsRequest:
-    """A request of at most MAX_REQUEST, for a model with these features; raises BadRequest."""
+def decode(payload: bytes) -> Request:
+    """A request of at most MAX_REQUEST bytes; raises BadRequest, which then has no id to go to."""
     envelope = _envelope(payload)
-    identity = _identity(envelope)
+    wanted = Wanted.PREDICTIONS
     if "body" not in envelope and envelope.get("stats") is True:
-        return StatsRequest(id=identity)
-    try:
-        return Request(id=identity, rows=_rows(_records(envelope), features, missing_allowed))
-    except BadRequest as bad:
-        bad.id = identity
-        raise
+        wanted = Wanted.STATS
+    return Request(id=_identity(envelope), wanted=wanted, envelope=envelope)
+
+
+def rows(request: Request, features: Sequence[str], *, missing_allowed: bool) -> list[list[float]]:
+    """Values in the features' order, NaN where one is missing and may be; raises BadRequest."""
+    return _rows(_records(request.envelope), features, missing_allowed)
 
 
 def identity(payload: bytes) -> str | None:
@@ -148,31 +147,27 @@ def encode_answer(request_id: str | None, predictions: list[float], model: str) 
         encoded = json.dumps(answer, allow_nan=False).encode()
     except ValueError as exc:
         row = next(row for row, value in enumerate(predictions) if not math.isfinite(value))
-        bad = BadRequest(
+        raise BadRequest(
             Code.NOT_FINITE,
             f"row {row}: the model answers {predictions[row]}, for which JSON has no number; ask"
             " with values nearer to those that it was trained with",
             row=row,
-        )
-        bad.id = request_id
-        raise bad from exc
+        ) from exc
     if len(encoded) > MAX_MESSAGE:
         without = len(encoded) - len(json.dumps(predictions))
         fitting = _fitting(predictions, MAX_MESSAGE - without)
-        bad = BadRequest(
+        raise BadRequest(
             Code.TOO_LARGE,
             f"the answer to {len(predictions)} rows has {len(encoded)} bytes, a message carries"
             f" {MAX_MESSAGE}: the first {fitting} rows fit, ask for the others separately",
             row=fitting,
         )
-        bad.id = request_id
-        raise bad
     return encoded
 
 
-def encode_refusal(bad: BadRequest) -> bytes:
+def encode_refusal(request_id: str | None, bad: BadRequest) -> bytes:
     error = {"code": bad.code, "message": bad.message, "row": bad.row, "field": bad.field}
-    addressed = {} if bad.id is None else {"id": bad.id}
+    addressed = {} if request_id is None else {"id": request_id}
     return json.dumps({**addressed, "error": error}).encode()
 
 
@@ -246,7 +241,7 @@ def _identity(envelope: dict[str, Any]) -> str | None:
     )
 
 
-def _records(envelope: dict[str, Any]) -> list[Any]:
+def _records(envelope: Mapping[str, Any]) -> list[Any]:
     body, encoded = envelope.get("body"), envelope.get("isBase64Encoded", False)
     if not isinstance(body, str):
         found = _shown(body) if "body" in envelope else "none"

@@ -36,19 +36,13 @@ def serve(options: Serve, nucleus: Nucleus) -> Exit:
             missing_allowed=model.missing_allowed,
         )
 
-    line = Line(
-        nucleus,
-        topic=REQUEST_TOPIC,
-        received=lambda payload: service.received(payload),
-        too_long=lambda size: service.too_long(size),
-        opened=ready,
-    )
+    line = Line(nucleus, topic=REQUEST_TOPIC)
     signal.signal(signal.SIGTERM, lambda *_: line.stop())
     service = Service(evaluator, partial(line.post, ANSWER_TOPIC))
     threading.Thread(target=_summaries, args=(service,), daemon=True).start()
     gc.freeze()  # all of this stays
     gc.enable()
-    line.run()
+    line.run(service, ready)
     deadline = time.monotonic() + LAST_ANSWERS_SECONDS
     try:
         line.unsubscribe(LAST_ANSWERS_SECONDS)

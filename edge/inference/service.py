@@ -35,12 +35,13 @@ from .protocol import (
     MAX_REQUEST,
     BadRequest,
     Code,
-    StatsRequest,
+    Wanted,
     decode,
     encode_answer,
     encode_refusal,
     encode_stats,
     identity,
+    rows,
     too_large,
 )
 from .stats import Stats
@@ -100,20 +101,20 @@ class Service:
                 self._waiting.append(_Waiting(payload, False, perf_counter()))
         if not room:
             busy = BadRequest(Code.BUSY, f"{waiting} requests are waiting; ask again later")
-            busy.id = identity(payload)
-            self._refuse_in_turn(busy)
+            self._refuse_in_turn(identity(payload), busy)
         self._work()
 
     def too_long(self, size: int) -> None:
         """Take a request that has so many bytes that nobody has read it; as `received`."""
         bad = too_large(size)
         _log(bad)
-        self._refuse_in_turn(bad)
+        self._refuse_in_turn(None, bad)
         self._work()
 
     def finish(self) -> Future[None]:
         """Done once all that has been taken is answered; nothing may be received any more."""
-        self._stopping = True
+        with self._lock:
+            self._stopping = True
         self._work()
         return self._finished
 
@@ -128,6 +129,10 @@ class Service:
             if self._working:
                 return
             self._working = True
+        self._go_on()
+
+    def _go_on(self) -> None:
+        """Work, on the one thread that may."""
         while (waiting := self._next()) is not None:
             if self._pace * (OVERHEAD_BYTES + len(waiting.payload)) > HOLD_SECONDS:
                 threading.Thread(target=self._long, args=(waiting,), daemon=True).start()
@@ -135,10 +140,9 @@ class Service:
             self._answer_one(waiting)
 
     def _long(self, waiting: _Waiting) -> None:
-        """Go on where _work left."""
+        """Go on where another thread left this."""
         self._answer_one(waiting)
-        self._working = False
-        self._work()
+        self._go_on()
 
     def _next(self) -> _Waiting | None:
         with self._lock:
@@ -179,37 +183,38 @@ class Service:
         self._work()
 
     def _answer(self, payload: bytes) -> bytes:
+        model = self._model
+        asker = None
         try:
-            request = decode(
-                payload, self._model.feature_names, missing_allowed=self._model.missing_allowed
-            )
-            if isinstance(request, StatsRequest):
-                return encode_stats(request.id, self.summary())
-            answer = encode_answer(
-                request.id, self._evaluator.predict(request.rows), self._model.id
-            )
+            request = decode(payload)
+            asker = request.id
+            if request.wanted is Wanted.STATS:
+                return encode_stats(asker, self.summary())
+            values = rows(request, model.feature_names, missing_allowed=model.missing_allowed)
+            answer = encode_answer(asker, self._evaluator.predict(values), model.id)
         except BadRequest as bad:
-            return self._refuse(bad)
+            return self._refuse(asker, bad)
         except Exception:  # ours, not the peer's: it gets its one answer all the same
             log.event("internal-error", traceback=traceback.format_exc())
             ours = BadRequest(Code.INTERNAL, "the service failed on this request; see its log")
-            ours.id = identity(payload)
-            return self._refuse(ours)
+            return self._refuse(asker, ours)
         self.stats.answered += 1
         return answer
 
     def summary(self) -> dict[str, Any]:
         """The stats, of which model, and how many requests wait at this moment."""
-        return {"model": self._model.id, **self.stats.summary(), "waiting": self._requests}
+        with self._lock:
+            waiting = self._requests
+        return {"model": self._model.id, **self.stats.summary(), "waiting": waiting}
 
-    def _refuse(self, bad: BadRequest) -> bytes:
+    def _refuse(self, asker: str | None, bad: BadRequest) -> bytes:
         with self._lock:
             self.stats.refused[bad.code] += 1
         _log(bad)
-        return encode_refusal(bad)
+        return encode_refusal(asker, bad)
 
-    def _refuse_in_turn(self, bad: BadRequest) -> None:
-        refusal = encode_refusal(bad)
+    def _refuse_in_turn(self, asker: str | None, bad: BadRequest) -> None:
+        refusal = encode_refusal(asker, bad)
         with self._lock:
             if self._refusal_bytes + len(refusal) <= REFUSAL_BYTES:
                 self.stats.refused[bad.code] += 1

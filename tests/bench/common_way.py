@@ -9,7 +9,8 @@ from collections.abc import Iterator
 import pandas as pd
 import xgboost
 
-from edge.inference.protocol import Request, decode, encode_answer, encode_request
+from edge.inference.protocol import decode, encode_answer, encode_request
+from edge.inference.protocol import rows as values_of
 from tests.bench import model
 from tests.bench.interleave import interleaved
 from tests.bench.table import Row, microseconds
@@ -27,11 +28,9 @@ def rows() -> Iterator[Row]:
     regressor.load_model(model.MODEL)
 
     def ours(number: int) -> bytes:
-        request = decode(
-            requests[number % 256], forest.feature_names, missing_allowed=forest.missing_allowed
-        )
-        assert isinstance(request, Request)
-        return encode_answer(request.id, evaluator.predict(request.rows), forest.id)
+        request = decode(requests[number % 256])
+        values = values_of(request, columns, missing_allowed=forest.missing_allowed)
+        return encode_answer(request.id, evaluator.predict(values), forest.id)
 
     def common(number: int) -> bytes:
         event = json.loads(requests[number % 256])

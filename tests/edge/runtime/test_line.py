@@ -33,7 +33,7 @@ class Heard:
         self._loop = asyncio.get_running_loop()
         self._news = asyncio.Event()
 
-    def message(self, payload: bytes) -> None:
+    def received(self, payload: bytes) -> None:
         self.payloads.append(payload)
         self._loop.call_soon_threadsafe(self._news.set)  # the SDK calls on a thread of its own
 
@@ -59,14 +59,8 @@ def on_the_line(
 
     async def both() -> None:
         heard = Heard()
-        line = Line(
-            Nucleus.from_environment(environment),
-            topic="local/result",
-            received=heard.message,
-            too_long=heard.too_long,
-            opened=heard.open,
-        )
-        running = asyncio.create_task(asyncio.to_thread(line.run))
+        line = Line(Nucleus.from_environment(environment), topic="local/result")
+        running = asyncio.create_task(asyncio.to_thread(line.run, heard, heard.open))
         telling = asyncio.ensure_future(story(line, heard))
         try:
             await asyncio.wait((running, telling), return_when=asyncio.FIRST_COMPLETED)
@@ -152,13 +146,8 @@ def test_what_is_said_while_the_line_is_down_is_said_once_it_is_up(nucleus: Any)
 def test_what_never_found_a_connection_is_told_to_be_lost_when_the_line_is_closed(
     nucleus: Any,
 ) -> None:
-    line = Line(
-        Nucleus.from_environment(nucleus.environment("com.ml.test")),
-        topic="local/result",
-        received=lambda _: None,
-        too_long=lambda _: None,
-        opened=lambda: None,
-    )
+    environment = nucleus.environment("com.ml.test")
+    line = Line(Nucleus.from_environment(environment), topic="local/result")
     lost: list[ConnectionError | None] = []
     line.post("local/result", b"unheard", lost.append)
     assert lost == []

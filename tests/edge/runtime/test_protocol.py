@@ -6,6 +6,7 @@ import base64
 import json
 import math
 import struct
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -19,8 +20,7 @@ from edge.inference.protocol import (
     BadRequest,
     Code,
     Refusal,
-    Request,
-    StatsRequest,
+    Wanted,
     batches,
     decode,
     decode_reply,
@@ -29,6 +29,7 @@ from edge.inference.protocol import (
     encode_request,
     identity,
 )
+from edge.inference.protocol import rows as values_of
 
 FEATURES = ("pH", "alcohol")
 ROW = {"pH": 3.2, "alcohol": 11}
@@ -38,30 +39,29 @@ def asking(body: Any, **envelope: Any) -> bytes:
     return json.dumps({"body": json.dumps(body), **envelope}).encode()
 
 
-def refused(payload: bytes, *, missing_allowed: bool = False) -> BadRequest:
+def refused(
+    payload: bytes, features: Sequence[str] = FEATURES, *, missing_allowed: bool = False
+) -> BadRequest:
     with pytest.raises(BadRequest) as caught:
-        decode(payload, FEATURES, missing_allowed=missing_allowed)
-    assert len(encode_refusal(caught.value)) <= MAX_MESSAGE, "a refusal has to arrive, too"
+        values_of(decode(payload), features, missing_allowed=missing_allowed)
+    refusal = encode_refusal(identity(payload), caught.value)
+    assert len(refusal) <= MAX_MESSAGE, "a refusal has to arrive, too"
     return caught.value
 
 
 def rows(payload: bytes, *, missing_allowed: bool = False) -> list[list[float]]:
-    read = decode(payload, FEATURES, missing_allowed=missing_allowed)
-    assert isinstance(read, Request)
-    return read.rows
+    return values_of(decode(payload), FEATURES, missing_allowed=missing_allowed)
 
 
 def test_a_row_is_read_in_the_models_order_whatever_the_records_order() -> None:
-    read = decode(asking([{"alcohol": 11, "pH": 3.2}]), FEATURES, missing_allowed=False)
-    assert read == Request(id=None, rows=[[3.2, 11]])
+    assert rows(asking([{"alcohol": 11, "pH": 3.2}])) == [[3.2, 11]]
 
 
 def test_a_base64_body_says_the_same_as_a_plain_one() -> None:
     body = base64.b64encode(json.dumps([ROW]).encode()).decode()
     payload = json.dumps({"body": body, "isBase64Encoded": True, "id": "a"}).encode()
-    assert decode(payload, FEATURES, missing_allowed=False) == decode(
-        asking([ROW], id="a"), FEATURES, missing_allowed=False
-    )
+    assert rows(payload) == rows(asking([ROW], id="a"))
+    assert decode(payload).id == "a"
 
 
 def test_what_a_gateway_adds_to_the_envelope_is_not_ours_to_refuse() -> None:
@@ -139,7 +139,7 @@ def test_a_refusal_says_what_was_found_and_what_was_expected(
 
 def test_a_refusal_carries_the_id_so_that_its_asker_stops_waiting() -> None:
     bad = refused(asking([{}], id="a-1"))
-    assert json.loads(encode_refusal(bad)) == {
+    assert json.loads(encode_refusal("a-1", bad)) == {
         "id": "a-1",
         "error": {
             "code": "missing-feature",
@@ -148,15 +148,15 @@ def test_a_refusal_carries_the_id_so_that_its_asker_stops_waiting() -> None:
             "field": "pH",
         },
     }
-    assert set(json.loads(encode_refusal(refused(asking([{}]))))) == {"error"}
+    assert set(json.loads(encode_refusal(None, bad))) == {"error"}
 
 
 def test_a_request_without_a_body_may_ask_for_the_stats() -> None:
     for payload, request_id in ((b'{"stats": true}', None), (b'{"id": "a", "stats": true}', "a")):
-        read = decode(payload, FEATURES, missing_allowed=False)
-        assert read == StatsRequest(id=request_id)
-    both = decode(asking([ROW], stats=True), FEATURES, missing_allowed=False)
-    assert isinstance(both, Request), "a request that the old system answered means what it did"
+        read = decode(payload)
+        assert (read.id, read.wanted) == (request_id, Wanted.STATS)
+    both = decode(asking([ROW], stats=True))
+    assert both.wanted is Wanted.PREDICTIONS, "what the old system answered means what it did"
     for said in (b'{"stats": 1}', b'{"stats": "yes"}', b'{"stats": false}'):
         assert refused(said).code is Code.NOT_A_REQUEST
 
@@ -175,9 +175,8 @@ def test_the_refusal_of_the_longest_names_still_fits_into_a_message() -> None:
     long = "\U0001f377" * 5_000
     bad = refused(asking([{**ROW, long: 1}], id="\U0001f377" * 128))
     assert bad.code is Code.UNKNOWN_FEATURE
-    with pytest.raises(BadRequest) as caught:
-        decode(asking([{}], id="\U0001f377" * 128), (long,), missing_allowed=False)
-    assert len(encode_refusal(caught.value)) <= MAX_MESSAGE
+    bad = refused(asking([{}], id="\U0001f377" * 128), (long,))
+    assert bad.code is Code.MISSING_FEATURE
 
 
 JSON = st.recursive(
@@ -207,16 +206,16 @@ ENVELOPES = st.fixed_dictionaries(
 def test_any_bytes_are_either_a_request_or_one_refusal_that_fits(
     payload: bytes, missing_allowed: bool
 ) -> None:
-    seen: Request | StatsRequest | BadRequest
+    asker, values, refusal = None, list[list[float]](), b""
     try:
-        seen = decode(payload, FEATURES, missing_allowed=missing_allowed)
+        request = decode(payload)
+        asker = request.id
+        values = values_of(request, FEATURES, missing_allowed=missing_allowed)
     except BadRequest as bad:
-        seen = bad
-    assert seen.id == identity(payload)
-    if isinstance(seen, Request):
-        assert all(len(row) == len(FEATURES) for row in seen.rows)
-    elif isinstance(seen, BadRequest):
-        assert len(encode_refusal(seen)) <= MAX_MESSAGE
+        refusal = encode_refusal(asker, bad)
+    assert all(len(row) == len(FEATURES) for row in values)
+    assert len(refusal) <= MAX_MESSAGE
+    assert asker == identity(payload)
 
 
 FLOAT32 = st.floats(width=32, allow_nan=False, allow_infinity=False)
@@ -242,8 +241,9 @@ def test_a_number_that_json_has_no_word_for_is_never_sent() -> None:
     for number in (math.inf, -math.inf, math.nan):
         with pytest.raises(BadRequest, match=f"row 1: the model answers {number}") as caught:
             encode_answer("a", [1.0, number], "m")
-        bad = caught.value
-        assert (bad.id, bad.code, bad.row) == ("a", Code.NOT_FINITE, 1), "its asker's, not ours"
+        assert (caught.value.code, caught.value.row) == (Code.NOT_FINITE, 1), (
+            "its asker's, not ours"
+        )
 
 
 @given(prediction=FLOAT32, request_id=st.none() | st.text(min_size=1, max_size=128))
@@ -253,7 +253,6 @@ def test_an_answer_too_large_names_how_many_rows_fit(
     with pytest.raises(BadRequest) as caught:
         encode_answer(request_id, [prediction] * (MAX_MESSAGE // 3), "0123456789ab")
     fitting = caught.value.row
-    assert caught.value.id == request_id
     assert fitting
     assert f"the first {fitting} rows fit" in caught.value.message
     encode_answer(request_id, [prediction] * fitting, "0123456789ab")
@@ -295,6 +294,6 @@ def test_what_others_say_on_the_answers_topic_is_not_taken_for_a_reply(said: byt
 
 def test_a_refusal_reads_back_as_what_was_refused() -> None:
     bad = refused(asking([{**ROW, "pH": "x"}], id="a"))
-    assert decode_reply(encode_refusal(bad)) == Refusal(
+    assert decode_reply(encode_refusal("a", bad)) == Refusal(
         id="a", code="not-a-number", message=bad.message, row=0, field="pH"
     )
