@@ -12,7 +12,8 @@ from rich.console import Console
 from fleet.observe import members
 from fleet.stacks import NoStack, Stack, project
 from infra.account.clients import Clients
-from infra.account.target import installed, is_own
+from infra.account.deployment_names import DeploymentName
+from infra.account.greengrass import deployments, effective_deployments, installed
 
 CONSEQUENCES = """\
 Its record is deleted: no up and no destroy waits for it from then on. Its thing, certificate and
@@ -36,7 +37,7 @@ def abandon(stack: Stack, device: str, console: Console, *, sure: bool) -> None:
             f"AWS knows no core device {device} in {clients.region}, so nothing waits for it:"
             " pulumi destroy (make status lists the devices there are)"
         ) from error
-    if not _concerns(clients, f"{project()}/{stack.name}", device):
+    if not _concerns(clients, DeploymentName(project=project(), stack=stack.name), device):
         raise NoStack(
             f"{device} is no device of stack {stack.name}: no deployment of it went there or will,"
             " so neither its up nor its destroy waits for it (make status lists whose it is). To"
@@ -58,23 +59,17 @@ def abandon(stack: Stack, device: str, console: Console, *, sure: bool) -> None:
     console.print(f"{device} is abandoned. Next: pulumi destroy, or pulumi up", markup=False)
 
 
-def _concerns(clients: Clients, name: str, device: str) -> bool:
-    """Whether a deployment of the stack (project/stack) went to the device, or is on its way.
+def _concerns(clients: Clients, name: DeploymentName, device: str) -> bool:
+    """Whether a deployment of the stack went to the device, or is on its way.
 
     One that has left the stack's thing group is still waited for: a destroy remembers it.
     """
     greengrass = clients.greengrass
-    sent = greengrass.get_paginator("list_effective_deployments").paginate(
-        coreDeviceThingName=device
-    )
-    if any(
-        is_own(name, one["deploymentName"]) for page in sent for one in page["effectiveDeployments"]
-    ):
+    sent = effective_deployments(greengrass, device)
+    if any(name.is_own(one["deploymentName"]) for one in sent):
         return True
-    made = greengrass.get_paginator("list_deployments").paginate(historyFilter="LATEST_ONLY")
     return any(
         device in (members(clients, one["targetArn"]) or ())
-        for page in made
-        for one in page["deployments"]
-        if is_own(name, one.get("deploymentName", ""))
+        for one in deployments(greengrass, latest=True)
+        if name.is_own(one.get("deploymentName", ""))
     )

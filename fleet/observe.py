@@ -15,7 +15,14 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from infra.account.clients import Clients
-from infra.account.target import SUCCEEDED, stack_of, things_of
+from infra.account.deployment_names import stack_of
+from infra.account.greengrass import (
+    SUCCEEDED,
+    deployments,
+    effective_deployments,
+    installed_components,
+)
+from infra.account.target import things_of
 from infra.names import COMPONENTS
 from infra.publish import versions
 
@@ -145,11 +152,7 @@ class Fleet:
 def observe(clients: Clients, project: str, stack: str | None = None) -> Fleet:
     """Look at every target of the project's stacks, or of one; botocore's errors pass through."""
     greengrass = clients.greengrass
-    listed = [
-        one
-        for page in greengrass.get_paginator("list_deployments").paginate(historyFilter="ALL")
-        for one in page["deployments"]
-    ]
+    listed = deployments(greengrass)
     latest = {one["targetArn"]: one for one in listed if one["isLatestForTarget"]}
     ours = {
         (found, one["targetArn"])
@@ -172,8 +175,8 @@ def observe_target(
     clients: Clients, project: str, stack: str, arn: str, *, deployed: bool
 ) -> Target:
     """Look at one target, whatever is there; no drift where the stack hasn't `deployed` before."""
-    listed = clients.greengrass.list_deployments(targetArn=arn, historyFilter="LATEST_ONLY")
-    target = _target(clients, project, stack, arn, next(iter(listed["deployments"]), None))
+    listed = deployments(clients.greengrass, arn, latest=True)
+    target = _target(clients, project, stack, arn, next(iter(listed), None))
     return target if deployed else replace(target, drift=())
 
 
@@ -246,20 +249,8 @@ def _device(
         core = greengrass.get_core_device(coreDeviceThingName=thing)
     except greengrass.exceptions.ResourceNotFoundException:
         return None
-    installed = [
-        one
-        for page in greengrass.get_paginator("list_installed_components").paginate(
-            coreDeviceThingName=thing
-        )
-        for one in page["installedComponents"]
-    ]
-    sent = [
-        one
-        for page in greengrass.get_paginator("list_effective_deployments").paginate(
-            coreDeviceThingName=thing
-        )
-        for one in page["effectiveDeployments"]
-    ]
+    installed = installed_components(greengrass, thing)
+    sent = effective_deployments(greengrass, thing)
     wanted = latest.components if latest else {}
     components = tuple(
         sorted((_component(one, wanted) for one in installed), key=lambda one: one.name)

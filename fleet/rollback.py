@@ -17,7 +17,7 @@ from rich.table import Table
 from fleet import engine
 from fleet.observe import observe
 from fleet.stacks import NoStack, Stack, project
-from infra.publish.records import Record, kept
+from infra.publish.records import Record, stored_releases
 
 NEWEST, PREVIOUS = "newest", "previous"
 _KEY = "release"
@@ -136,7 +136,7 @@ def _find(release: str, records: Iterable[Record], stack: Stack) -> Record:
 
 
 def _kept(stack: Stack, outputs: dict[str, Any]) -> Sequence[Record]:
-    return kept(stack.clients(), outputs["bucket"])
+    return stored_releases(stack.clients(), outputs["bucket"])
 
 
 def _outputs(stack: Stack) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from fleet.logs import UNANSWERED, Answer, answered
 from fleet.observe import Device, Fleet, Target, observe
 from fleet.stacks import Places, project
 from infra.account.clients import Clients
-from infra.account.target import FAILED, SUCCEEDED
+from infra.account.greengrass import FAILED, SUCCEEDED
 
 GOOD = {"HEALTHY", "RUNNING", "FINISHED", "ACTIVE", *SUCCEEDED}
 _EACH_LISTED = 8  # devices of a target

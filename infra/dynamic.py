@@ -10,7 +10,6 @@ The work is in the rooms; a provider only takes it its arguments from the state.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields
 from typing import Any
 
 import pulumi
@@ -18,13 +17,12 @@ from botocore.exceptions import BotoCoreError, ClientError
 from pulumi import dynamic
 
 from infra.account import followers
-from infra.account.clients import clients_of
+from infra.context import Context
 from infra.names import COMPONENTS
 from infra.publish import leftovers, old_releases
 from infra.rollout import gate
 from infra.rollout.clock import Clock, RolloutFailed, plain_failure
-from infra.rollout.restore import Rights
-from infra.settings import Place, Settings
+from infra.settings import Settings
 from infra.teardown import residue, uninstall
 
 
@@ -49,9 +47,10 @@ class ResidueProvider(Remembered):
     """Its delete says what the destroyed stack has left."""
 
     def delete(self, _id: str, props: dict[str, Any]) -> None:
-        stack = residue.Stack(**{field.name: props[field.name] for field in fields(residue.Stack)})
-        left = residue.residue(clients_of(props), stack)
-        print(f"left of stack {props['name']}:{'' if left else ' nothing'}")
+        context = Context.remembered(props)
+        stack = residue.Stack(context=context, target=props["target"], role=props["role"])
+        left = residue.residue(stack)
+        print(f"left of stack {context.deployment_name}:{'' if left else ' nothing'}")
         for line in left:
             print(f"  {line}")
 
@@ -68,13 +67,7 @@ class NobodyFollowsProvider(Remembered):
 
     def delete(self, _id: str, props: dict[str, Any]) -> None:
         with plain_failure():
-            found = followers.followers(
-                clients_of(props),
-                name=props["name"],
-                tags=props["tags"],
-                target=props["target"],
-                arns=props["arns"],
-            )
+            found = followers.followers(Context.remembered(props), props["target"])
             if lines := [one.line for one in found]:
                 raise RolloutFailed(
                     "\n".join(
@@ -94,10 +87,9 @@ class KeptVersionsProvider(Remembered):
     """Its delete removes what `retain_on_delete` left."""
 
     def delete(self, _id: str, props: dict[str, Any]) -> None:
-        clients = clients_of(props)
-        prefix = f"arn:{props['partition']}:greengrass:{props['region']}:{props['account']}"
+        context = Context.remembered(props)
         for component in COMPONENTS:
-            leftovers.sweep(clients, f"{prefix}:components:{component}", props["tags"])
+            leftovers.sweep(context.clients, context.component_arn(component), context.tags)
 
 
 class KeptVersions(dynamic.Resource, module="edge", name="KeptVersions"):
@@ -115,11 +107,10 @@ class CleanDevicesProvider(Remembered):
     def delete(self, _id: str, props: dict[str, Any]) -> None:
         with plain_failure():
             uninstall.uninstall(
-                clients_of(props),
+                Context.remembered(props),
                 target=props["target"],
                 devices=props["devices"],
                 components=props["components"].keys(),
-                name=props["name"],
                 clock=Clock(seconds=props["timeout"]),
             )
 
@@ -140,13 +131,13 @@ class AnsweringProvider(Remembered):
 
     def create(self, props: dict[str, Any]) -> dynamic.CreateResult:
         with plain_failure():
-            _wait(props, before={})
+            _await_release(props, before={})
         return super().create(props)
 
     def update(self, id_: str, olds: dict[str, Any], news: dict[str, Any]) -> dynamic.UpdateResult:
         here = olds.get("target") == news["target"]
         with plain_failure():
-            _wait(news, before=olds["components"] if here else {})
+            _await_release(news, before=olds["components"] if here else {})
         return super().update(id_, olds, news)
 
 
@@ -161,16 +152,15 @@ class Answering(dynamic.Resource, module="edge", name="Answering"):
         super().__init__(AnsweringProvider(), name, props, opts)
 
 
-def _wait(props: Mapping[str, Any], *, before: Mapping[str, str]) -> None:
-    gate.arrive(
-        clients_of(props),
+def _await_release(props: Mapping[str, Any], *, before: Mapping[str, str]) -> None:
+    gate.await_release(
+        Context.remembered(props),
         deployment=props["deployment"],
         components=props["components"],
         before=before,
         devices=props["devices"],
         quorum=props["quorum"],
-        name=props["name"],
-        rights=Rights(role=props["role"], policy=props["policy"]),
+        role=props["role"],
         clock=lambda: Clock(seconds=props["timeout"]),
     )
 
@@ -189,16 +179,9 @@ class OldReleasesProvider(Remembered):
 
 def _prune(props: Mapping[str, Any]) -> None:
     try:
-        old_releases.prune(
-            clients_of(props),
-            keep=int(props["keep"]),
-            **{name: props[name] for name in _PASSED},
-        )
+        old_releases.prune(Context.remembered(props), own=props["own"], keep=int(props["keep"]))
     except (BotoCoreError, ClientError) as error:
         print(f"old releases stay, as AWS doesn't let them be found or removed: {error}")
-
-
-_PASSED = ("project", "bucket", "repository", "arns", "tags", "own")
 
 
 class OldReleases(dynamic.Resource, module="edge", name="OldReleases"):
@@ -214,21 +197,10 @@ class OldReleases(dynamic.Resource, module="edge", name="OldReleases"):
         own: pulumi.Input[str],
         after: pulumi.Input[str],
         settings: Settings,
-        place: Place,
+        context: Context,
     ) -> None:
         super().__init__(
             OldReleasesProvider(),
             name,
-            {
-                "own": own,
-                "after": after,
-                "region": place.region,
-                "profile": place.profile,
-                "project": settings.project,
-                "bucket": settings.bucket(place),
-                "repository": settings.repository,
-                "arns": f"arn:{place.partition}:greengrass:{place.region}:{place.account}",
-                "tags": settings.tags,
-                "keep": settings.keep_releases,
-            },
+            context.props | {"own": own, "after": after, "keep": settings.keep_releases},
         )

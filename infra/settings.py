@@ -1,8 +1,4 @@
-"""The one reader of `pulumi.Config`: everything is checked here, before the first resource exists.
-
-Names of cloud resources are decided here too, since they follow from stack and account alone and a
-preview has to know them.
-"""
+"""The one reader of `pulumi.Config`: all of it is checked before the first resource exists."""
 
 from __future__ import annotations
 
@@ -13,9 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pulumi
-import pulumi_aws as aws
 
-from infra.names import ARCHITECTURES, ENGINES, PROJECT_TAG, STACK_TAG
+from infra.names import ARCHITECTURES, ENGINES
 
 MIN_MEMORY_MIB = 6  # https://docs.docker.com/engine/containers/resource_constraints/: docker's own
 
@@ -53,30 +48,9 @@ class Misconfigured(pulumi.RunError):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Place:
-    """Where this program deploys to, and as whom it asks there."""
-
-    account: str
-    region: str
-    partition: str
-    profile: str | None
-
-    @classmethod
-    def find(cls) -> Place:
-        return cls(
-            account=aws.get_caller_identity().account_id,
-            region=aws.get_region().region,
-            partition=aws.get_partition().partition,
-            profile=pulumi.Config("aws").get("profile"),
-        )
-
-
-@dataclass(frozen=True, kw_only=True)
 class Settings:
     """What a stack decides; see Pulumi.yaml for each key."""
 
-    project: str
-    stack: str
     thing: str
     thing_group: str
     release_from: str
@@ -105,10 +79,16 @@ class Settings:
     def load(cls, config: pulumi.Config) -> Settings:
         """Read and check the stack's config; raises Misconfigured."""
         _refuse_unknown_keys(config.name)
+        stack = pulumi.get_stack()
+        if not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,19}", stack):
+            raise Misconfigured(
+                f"stack '{stack}' can't name a bucket, which takes at most 20 lower-case"
+                " letters, digits and hyphens from it: pulumi stack init NAME"
+            )
         read = _Reader(config)
+        if read.text("release-from") == stack:
+            raise Misconfigured("release-from names this very stack: pulumi config rm release-from")
         return cls(
-            project=pulumi.get_project(),
-            stack=pulumi.get_stack(),
             thing=read.text("thing"),
             thing_group=read.text("thing-group"),
             release_from=read.text("release-from"),
@@ -135,11 +115,6 @@ class Settings:
         )
 
     def __post_init__(self) -> None:
-        if not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,19}", self.stack):
-            raise Misconfigured(
-                f"stack '{self.stack}' can't name a bucket, which takes at most 20 lower-case"
-                " letters, digits and hyphens from it: pulumi stack init NAME"
-            )
         if self.thing and self.thing_group:
             raise Misconfigured(
                 f"both thing ('{self.thing}') and thing-group ('{self.thing_group}') are set, but a"
@@ -179,8 +154,6 @@ class Settings:
                         f" pulumi config set {key} PATH, or pulumi config rm {key} for the"
                         " shipped one"
                     )
-        elif self.release_from == self.stack:
-            raise Misconfigured("release-from names this very stack: pulumi config rm release-from")
 
     def _check_architectures(self) -> None:
         if strange := sorted(set(self.architectures) - set(ARCHITECTURES)):
@@ -214,31 +187,6 @@ class Settings:
                 f"{key} is {value}, but this stack deploys to a single thing, where it has no"
                 f" effect: pulumi config rm {key}, or deploy to a thing-group"
             )
-
-    @property
-    def tags(self) -> dict[str, str]:
-        """Marks what is ours in the account; leftovers are recognised by it."""
-        return {PROJECT_TAG: self.project, STACK_TAG: self.stack}
-
-    @property
-    def repository(self) -> str:
-        return f"{self.project}/{self.stack}"
-
-    @property
-    def policy(self) -> str:
-        """The inline policy of the device's role; a stack has one."""
-        return f"{self.project}-{self.stack}"
-
-    def bucket(self, place: Place) -> str:
-        return self._bucket_of(self.stack, place)
-
-    def release_bucket(self, place: Place) -> str:
-        """Where the releases are kept that this stack can deploy: its own, or those it follows."""
-        return self._bucket_of(self.release_from or self.stack, place)
-
-    def _bucket_of(self, stack: str, place: Place) -> str:
-        """At most 63 characters: S3's limit, which the stack's length is checked against."""
-        return f"{self.project}-{stack}-{place.account}-{place.region}"[:63].rstrip("-")
 
 
 class _Reader:

@@ -17,9 +17,8 @@ from botocore.exceptions import ClientError
 
 from fleet.observe import Target, observe, observe_target
 from fleet.plan.preview import MASKED, UNKNOWN, Preview
-from infra.account.clients import Clients
+from infra.account.clients import Clients, unless_gone
 from infra.account.followers import deployed_by
-from infra.publish.leftovers import unless_gone
 
 Version = tuple[str, str]  # component and version
 _MANIFESTS = (

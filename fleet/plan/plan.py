@@ -22,7 +22,7 @@ from fleet.plan import rights
 from fleet.plan.holdings import Holdings, artifacts, every_artifact, object_key, planned_recipes
 from fleet.plan.preview import UNKNOWN, Preview, Resource
 from fleet.plan.rights import Right
-from infra.account.target import SUCCEEDED
+from infra.account.greengrass import SUCCEEDED
 from infra.names import COMPONENTS, SERVICE
 from infra.publish.recipe import FILES, MODEL
 

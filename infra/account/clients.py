@@ -6,13 +6,15 @@ Credentials come from where the Pulumi providers take them: the environment, or 
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache, cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import boto3
 from botocore.config import Config
+from botocore.exceptions import ClientError
 
 if TYPE_CHECKING:
     from mypy_boto3_ecr import ECRClient
@@ -24,6 +26,16 @@ if TYPE_CHECKING:
     from mypy_boto3_sts import STSClient
 
 _PATIENT = Config(retries={"mode": "adaptive", "max_attempts": 8})  # waits out throttling
+
+_GONE = frozenset(
+    {
+        "ResourceNotFoundException",
+        "RepositoryNotFoundException",
+        "NoSuchBucket",
+        "NoSuchTagSet",
+        "404",
+    }
+)
 
 # of what only tells more: a network without a way to CloudWatch must not hold up a red update
 _BRIEF = Config(connect_timeout=3, read_timeout=10, retries={"total_max_attempts": 2})
@@ -78,12 +90,25 @@ class Clients:
             return self._session.client("s3", config=_PATIENT)
 
 
-def clients_of(props: Mapping[str, Any]) -> Clients:
-    """The clients of a dynamic resource, which shares them with all others in its process."""
-    return shared(props["region"], props.get("profile"))
-
-
 @cache
 def shared(region: str, profile: str | None) -> Clients:
     """The same for the same, as long as the process lives."""
     return Clients(region=region, profile=profile)
+
+
+@contextmanager
+def unless_gone() -> Iterator[None]:
+    """Leave the block where AWS says that what was asked for isn't there.
+
+    So it says of a removal, too, when an answer was lost and botocore has asked again.
+    """
+    try:
+        yield
+    except ClientError as error:
+        if error_code(error) not in _GONE:
+            raise
+
+
+def error_code(error: ClientError) -> str:
+    """AWS' own name for what went wrong."""
+    return str(error.response.get("Error", {}).get("Code", ""))

@@ -7,7 +7,7 @@ made by hand count as well.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
@@ -15,13 +15,15 @@ from typing import TYPE_CHECKING
 from botocore.exceptions import ClientError
 
 from infra.account.clients import Clients
-from infra.account.target import (
-    another_stack,
+from infra.account.greengrass import (
+    deployments,
+    effective_deployments,
+    has_tags,
     is_core_device,
-    is_own,
-    latest_deployment,
     versions_of,
 )
+from infra.account.target import latest_deployment
+from infra.context import Context
 
 if TYPE_CHECKING:
     from mypy_boto3_greengrassv2 import GreengrassV2Client
@@ -56,32 +58,28 @@ class Follower:
         )
 
 
-def followers(
-    clients: Clients, *, name: str, tags: Mapping[str, str], target: str, arns: str
-) -> Iterator[Follower]:
+def followers(context: Context, target: str) -> Iterator[Follower]:
     """The deployments of others that name component versions with this stack's tags.
 
-    `name` is project/stack, `target` the stack's own (its ARN, or ""), `arns` what every ARN of
-    Greengrass in this account and region begins with. A deployment by hand on the stack's own
-    target carries our components on, and goes with them. One that is cancelled reaches no device
-    any more, nor does one whose target is gone.
+    `target` is the stack's own (its ARN, or ""). A deployment by hand there carries our components
+    on, and goes with them. One that is cancelled reaches no device any more, nor does one whose
+    target is gone.
     """
-    client = clients.greengrass
-    published = cache(lambda arn: _carries(client, arn, tags))
-    pages = client.get_paginator("list_deployments").paginate(historyFilter="LATEST_ONLY")
-    for one in [one for page in pages for one in page["deployments"]]:
+    client, own = context.clients.greengrass, context.deployment_name
+    published = cache(lambda arn: has_tags(client, arn, context.tags))
+    for one in deployments(client, latest=True):
         called, where = one.get("deploymentName", ""), one["targetArn"]
-        stack = another_stack(name, called)
+        stack = own.another_stack(called)
         carried_on = where == target and not stack
-        if is_own(name, called) or carried_on or one["deploymentStatus"] in _OVER:
+        if own.is_own(called) or carried_on or one["deploymentStatus"] in _OVER:
             continue
         found = client.get_deployment(deploymentId=one["deploymentId"])
         components = tuple(
             f"{component} {version}"
             for component, version in versions_of(found.get("components", {})).items()
-            if published(f"{arns}:components:{component}:versions:{version}")
+            if published(context.component_arn(component, version))
         )
-        if components and is_there(clients, where):
+        if components and is_there(context.clients, where):
             yield Follower(
                 deployment=one["deploymentId"],
                 name=called,
@@ -91,17 +89,9 @@ def followers(
             )
 
 
-def _carries(client: GreengrassV2Client, arn: str, tags: Mapping[str, str]) -> bool:
-    try:
-        return tags.items() <= client.get_component(arn=arn).get("tags", {}).items()
-    except client.exceptions.ResourceNotFoundException:
-        return False
-
-
 def other_targets(client: GreengrassV2Client, device: str, target: str) -> set[str]:
     """The ARNs of what else has had a deployment that reached the device."""
-    pages = client.get_paginator("list_effective_deployments").paginate(coreDeviceThingName=device)
-    return {one["targetArn"] for page in pages for one in page["effectiveDeployments"]} - {target}
+    return {one["targetArn"] for one in effective_deployments(client, device)} - {target}
 
 
 def also_deployed(client: GreengrassV2Client, device: str, target: str) -> dict[str, str]:

@@ -13,16 +13,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from infra.account.clients import Clients
+from infra.account.deployment_names import stack_of
 from infra.account.followers import is_there
-from infra.account.target import (
+from infra.account.greengrass import (
+    core_devices,
+    deployments,
+    execution_states,
     installed,
     is_core_device,
-    stack_of,
-    things_of,
     versions_of,
     was_good,
-    went,
 )
+from infra.account.target import things_of
 
 if TYPE_CHECKING:
     from mypy_boto3_greengrassv2 import GreengrassV2Client
@@ -59,14 +61,11 @@ def in_use(clients: Clients, project: str) -> frozenset[Version]:
 
     Raises ClientError where AWS doesn't tell.
     """
-    pages = clients.greengrass.get_paginator("list_deployments").paginate(historyFilter="ALL")
     targets: defaultdict[str, list[DeploymentTypeDef]] = defaultdict(list)
-    for page in pages:
-        for one in page["deployments"]:
-            targets[one["targetArn"]].append(one)
+    for one in deployments(clients.greengrass):
+        targets[one["targetArn"]].append(one)
     found: frozenset[Version] = frozenset()
-    for target, listed in targets.items():
-        history = sorted(listed, key=lambda one: one["creationTimestamp"], reverse=True)
+    for target, history in targets.items():
         if _concerns_us(clients.greengrass, history, project) and is_there(clients, target):
             found |= _of_target(clients, target, history)
     return found
@@ -84,20 +83,20 @@ def _of_target(
     clients: Clients, target: str, history: Sequence[DeploymentTypeDef]
 ) -> frozenset[Version]:
     client = clients.greengrass
-    devices = _devices(clients, target)
+    devices = _core_devices_of(clients, target)
     runs = frozenset(
         (name, version)
         for device in devices
         for name, (version, _) in installed(client, device).items()
     )
-    states = went(client, devices)
+    states = execution_states(client, devices)
     return runs | reachable(
         Past(components=_ours(client, one), good=was_good(states[one["deploymentId"]]))
         for one in history
     )
 
 
-def _devices(clients: Clients, target: str) -> set[str]:
+def _core_devices_of(clients: Clients, target: str) -> set[str]:
     """A target's core devices; of a group also those that left it, and go on with what it gave.
 
     For a group ListCoreDevices lists who has "successfully deployed a deployment that targets the
@@ -106,8 +105,8 @@ def _devices(clients: Clients, target: str) -> set[str]:
     things = things_of(clients, target)
     devices = {thing for thing in things if is_core_device(clients.greengrass, thing)}
     if ":thinggroup/" in target:
-        pages = clients.greengrass.get_paginator("list_core_devices").paginate(thingGroupArn=target)
-        devices |= {one["coreDeviceThingName"] for page in pages for one in page["coreDevices"]}
+        reached = core_devices(clients.greengrass, target)
+        devices |= {one["coreDeviceThingName"] for one in reached}
     return devices
 
 

@@ -6,10 +6,7 @@ doesn't name. So what others put there is carried on, as the target's latest dep
 
 from __future__ import annotations
 
-import re
-from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from collections.abc import Set as AbstractSet
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -17,20 +14,23 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from infra.account.clients import Clients
+from infra.account.deployment_names import DeploymentName, stack_of
+from infra.account.greengrass import (
+    FAILED,
+    SUCCEEDED,
+    deployments,
+    execution,
+    installed,
+    is_core_device,
+    versions_of,
+)
+from infra.context import Context
 from infra.names import COMPONENTS, STACK_TAG
-from infra.rollout.clock import RolloutFailed
 from infra.settings import Misconfigured, Settings
 
 if TYPE_CHECKING:
     from mypy_boto3_greengrassv2 import GreengrassV2Client
-    from mypy_boto3_greengrassv2.type_defs import (
-        DeploymentTypeDef,
-        EffectiveDeploymentTypeDef,
-        GetDeploymentResponseTypeDef,
-    )
-
-SUCCEEDED = frozenset({"SUCCEEDED", "COMPLETED"})  # a group's word and a thing's
-FAILED = frozenset({"FAILED", "REJECTED", "TIMED_OUT", "CANCELED"})
+    from mypy_boto3_greengrassv2.type_defs import GetDeploymentResponseTypeDef
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,16 +42,16 @@ class Deployed:
     created: datetime
     tags: Mapping[str, str]
     components: Mapping[str, Any]  # in the API's shapes
-    trouble: tuple[str, ...]  # why it has to be deployed again, empty where it hasn't
+    failures: tuple[str, ...]  # why it has to be deployed again, empty where it hasn't
 
     @property
     def failed(self) -> bool:
-        return bool(self.trouble)
+        return bool(self.failures)
 
-    def by_stack(self, settings: Settings) -> bool:
+    def by_stack(self, context: Context) -> bool:
         """Whether this very stack made it; who revises one by hand may well keep its name."""
-        name = f"{settings.project}/{settings.stack}"
-        return is_own(name, self.name) and settings.tags.items() <= self.tags.items()
+        named = context.deployment_name.is_own(self.name)
+        return named and context.tags.items() <= self.tags.items()
 
     @property
     def maker(self) -> str:
@@ -95,10 +95,11 @@ class Target:
     takeover: Takeover | None
 
     @classmethod
-    def find(cls, settings: Settings, clients: Clients) -> Target | None:
+    def find(cls, settings: Settings, context: Context) -> Target | None:
         """Look it up, None for a stack that only publishes; Misconfigured where it is unfit."""
         if not (settings.thing or settings.thing_group):
             return None
+        clients = context.clients
         try:
             if settings.thing:
                 arn, things = _thing(clients, settings.thing)
@@ -106,7 +107,7 @@ class Target:
                 arn, things = _group(clients, settings.thing_group)
             devices = tuple(thing for thing in things if is_core_device(clients.greengrass, thing))
             latest = latest_deployment(clients.greengrass, arn, devices)
-            takeover = _takeover(clients.greengrass, arn, latest, settings) if latest else None
+            takeover = _find_takeover(context, arn, latest) if latest else None
         except ClientError as error:
             raise Misconfigured(
                 f"AWS doesn't say what runs on {settings.thing or settings.thing_group}: {error}."
@@ -122,64 +123,21 @@ class Target:
             )
         return cls(arn=arn, devices=devices, latest=latest, takeover=takeover)
 
-    def kept(self, settings: Settings) -> dict[str, Any]:
+    def carried_on(self, settings: Settings) -> dict[str, Any]:
         """What others deployed here and a new deployment carries on, in the API's shapes."""
         return self.latest.others(COMPONENTS) if self.latest and settings.keep_components else {}
 
-    def check_unchanged(self, settings: Settings, client: GreengrassV2Client) -> None:
-        """Raises RolloutFailed where somebody has deployed here since `find` looked.
-
-        A release may be built for minutes in between; what came then would be lost without a word.
-        What this stack made is nobody's: a killed update's request may have come late.
-        """
-        now = latest_deployment(client, self.arn, ())
-        known = self.latest.id if self.latest else ""
-        if now and now.id != known and not now.by_stack(settings):
-            raise RolloutFailed(
-                f"nothing was deployed: since this update looked, {self.arn} has deployment"
-                f" {now.maker}, which it would overwrite unseen. pulumi up again: it carries on"
-                " what others have there, or says what they changed of ours"
-            )
-
-    def deployment_name(self, wanted: str) -> str:
+    def deployment_name(self, own: DeploymentName) -> str:
         """A name that stays while nothing has to be done, and changes when something has.
 
         Everything about a deployment is create-only, so a changed name is what makes Pulumi deploy
         again: after a red one, and after somebody else's.
         """
         if self.latest is None:
-            return wanted
-        project, _, stack = wanted.partition("/")
-        if stack_of(project, self.latest.name) == stack and not self.latest.failed:
+            return str(own)
+        if stack_of(own.project, self.latest.name) == own.stack and not self.latest.failed:
             return self.latest.name
-        return f"{wanted} (after {self.latest.id[:8]})"
-
-
-def without(wanted: str) -> str:
-    """What the deployment is called by which an uninstall takes our components off."""
-    return f"without {wanted}"
-
-
-def stack_of(project: str, deployment: str) -> str:
-    """Which stack names its deployments so (see `deployment_name`), empty where none does."""
-    named = re.fullmatch(rf"{re.escape(project)}/([a-z0-9-]+)( \(after [^)]*\))?", deployment)
-    return named[1] if named else ""
-
-
-def is_own(name: str, deployment: str) -> bool:
-    """Whether the stack `name` (project/stack) calls one so; that of `p/dev2` is none of `p/dev`.
-
-    What it deployed, or what its uninstall did.
-    """
-    project, _, stack = name.partition("/")
-    return stack_of(project, deployment) == stack or deployment == without(name)
-
-
-def another_stack(name: str, deployment: str) -> str:
-    """The other stack of the same project that calls its deployments so, else empty."""
-    project, _, stack = name.partition("/")
-    found = stack_of(project, deployment)
-    return found if found != stack else ""
+        return str(own.after(self.latest.id))
 
 
 def _thing(clients: Clients, name: str) -> tuple[str, list[str]]:
@@ -214,15 +172,6 @@ def things_of(clients: Clients, target: str) -> list[str]:
     return sorted(thing for page in pages for thing in page["things"])
 
 
-def is_core_device(client: GreengrassV2Client, thing: str) -> bool:
-    """Whether a Greengrass nucleus has ever reported under that thing's name."""
-    try:
-        client.get_core_device(coreDeviceThingName=thing)
-    except client.exceptions.ResourceNotFoundException:
-        return False
-    return True
-
-
 def latest_deployment(
     client: GreengrassV2Client, target: str, devices: Sequence[str]
 ) -> Deployed | None:
@@ -230,10 +179,7 @@ def latest_deployment(
 
     A group's own status stays ACTIVE whatever its devices do.
     """
-    pages = client.get_paginator("list_deployments").paginate(
-        targetArn=target, historyFilter="LATEST_ONLY"
-    )
-    listed = [one for page in pages for one in page["deployments"]]
+    listed = deployments(client, target, latest=True)
     if not listed:
         return None
     found = client.get_deployment(deploymentId=listed[0]["deploymentId"])
@@ -243,11 +189,11 @@ def latest_deployment(
         created=found["creationTimestamp"],
         tags=found.get("tags", {}),
         components=found.get("components", {}),
-        trouble=tuple(_trouble(client, found, devices)),
+        failures=tuple(_failures(client, found, devices)),
     )
 
 
-def _trouble(
+def _failures(
     client: GreengrassV2Client, deployment: GetDeploymentResponseTypeDef, devices: Sequence[str]
 ) -> Iterator[str]:
     """What has to be mended by deploying again.
@@ -273,23 +219,15 @@ def _trouble(
                     yield f"{device} has {name} BROKEN"
 
 
-def deployments(client: GreengrassV2Client, target: str) -> list[DeploymentTypeDef]:
-    """All of a target's, the newest first."""
-    pages = client.get_paginator("list_deployments").paginate(targetArn=target, historyFilter="ALL")
-    listed = [one for page in pages for one in page["deployments"]]
-    return sorted(listed, key=lambda one: one["creationTimestamp"], reverse=True)
-
-
-def _takeover(
-    client: GreengrassV2Client, target: str, latest: Deployed, settings: Settings
-) -> Takeover | None:
+def _find_takeover(context: Context, target: str, latest: Deployed) -> Takeover | None:
     """What somebody else did to our components since this stack's last deployment here."""
-    if latest.by_stack(settings):
+    if latest.by_stack(context):
         return None
-    name = f"{settings.project}/{settings.stack}"
+    client = context.clients.greengrass
     had: dict[str, str] = {}
     for one in deployments(client, target):
-        if one["deploymentId"] != latest.id and is_own(name, one.get("deploymentName", "")):
+        own = context.deployment_name.is_own(one.get("deploymentName", ""))
+        if own and one["deploymentId"] != latest.id:
             found = client.get_deployment(deploymentId=one["deploymentId"])
             had = versions_of(found.get("components", {}))
             break
@@ -302,61 +240,7 @@ def _takeover(
     return Takeover(deployment=latest, changes=changes) if changes else None
 
 
-def versions_of(components: Mapping[str, Any]) -> dict[str, str]:
-    """Our components among a deployment's: version by name."""
-    return {
-        name: spec["componentVersion"] for name, spec in components.items() if name in COMPONENTS
-    }
-
-
 def _change(component: str, had: str, has: str) -> str:
     if not had:
         return f"deploys {component} {has}"
     return f"{component} {had} became {has}" if has else f"removes {component} {had}"
-
-
-def went(client: GreengrassV2Client, devices: Iterable[str]) -> defaultdict[str, set[str]]:
-    """The states of each deployment on these devices, each of which is asked once."""
-    states: defaultdict[str, set[str]] = defaultdict(set)
-    for device in devices:
-        for one in _effective(client, device):
-            states[one["deploymentId"]].add(one["coreDeviceExecutionStatus"])
-    return states
-
-
-def was_good(states: AbstractSet[str]) -> bool:
-    """Whether a deployment succeeded on a device and failed on none.
-
-    CANCELED is no failure of its own: a device that was off has it once the next one came.
-    """
-    return bool(states & SUCCEEDED) and states.isdisjoint(FAILED - {"CANCELED"})
-
-
-def execution(
-    client: GreengrassV2Client, device: str, deployment: str
-) -> tuple[str, str, tuple[str, ...]]:
-    """How a deployment goes on one device: status, reason, and the stack of error names."""
-    for one in _effective(client, device):
-        if one["deploymentId"] == deployment:
-            errors = one.get("statusDetails", {}).get("errorStack", [])
-            return one["coreDeviceExecutionStatus"], one.get("reason", ""), tuple(errors)
-    return "QUEUED", "", ()  # the device hasn't heard of it yet
-
-
-def _effective(client: GreengrassV2Client, device: str) -> Iterator[EffectiveDeploymentTypeDef]:
-    pages = client.get_paginator("list_effective_deployments").paginate(coreDeviceThingName=device)
-    for page in pages:
-        yield from page["effectiveDeployments"]
-
-
-def installed(client: GreengrassV2Client, device: str) -> dict[str, tuple[str, str]]:
-    """The device's root components: version and state by name."""
-    pages = client.get_paginator("list_installed_components").paginate(coreDeviceThingName=device)
-    return {
-        component["componentName"]: (
-            component["componentVersion"],
-            component.get("lifecycleState", ""),
-        )
-        for page in pages
-        for component in page["installedComponents"]
-    }

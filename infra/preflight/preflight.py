@@ -16,20 +16,21 @@ import json
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import pulumi
 from botocore.exceptions import BotoCoreError, ClientError
 
 from infra import policies
-from infra.account.clients import Clients
 from infra.account.followers import other_targets
+from infra.account.greengrass import core_devices
 from infra.account.target import Target, latest_deployment
+from infra.context import Context
 from infra.publish import recipe
 from infra.publish.records import Record
 from infra.publish.release import content
-from infra.settings import Misconfigured, Place, Settings
+from infra.settings import Misconfigured, Settings
 from recipes import rules as portable
 from recipes.findings import Bites, Finding, Rule, Severity
 
@@ -154,11 +155,11 @@ class Wanted:
     recipes: tuple[Mapping[str, Any], ...]  # none where another stack has published them
 
     @classmethod
-    def of(cls, settings: Settings, place: Place, pinned: Record | None = None) -> Wanted:
+    def of(cls, settings: Settings, context: Context, pinned: Record | None = None) -> Wanted:
         """This stack's release to come, or that of the stack it follows; Misconfigured without."""
         if pinned:
             return _published(pinned.outputs)
-        return _upstream(settings) if settings.release_from else _own(settings, place)
+        return _upstream(settings, context) if settings.release_from else _own(settings, context)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,18 +172,18 @@ class CoreDevice:
     version: str
 
 
-def check_account(place: Place, clients: Clients) -> None:
+def check_account(context: Context) -> None:
     """Misconfigured where boto3 would ask another account than Pulumi's providers work in.
 
     A provider may take a role by its own config, of which boto3 doesn't know.
     """
     try:
-        account = clients.sts.get_caller_identity()["Account"]
+        account = context.clients.sts.get_caller_identity()["Account"]
     except (BotoCoreError, ClientError) as error:
-        raise Misconfigured(f"AWS doesn't tell who asks it in {place.region}: {error}") from error
-    if account != place.account:
+        raise Misconfigured(f"AWS doesn't tell who asks it in {context.region}: {error}") from error
+    if account != context.account:
         raise Misconfigured(
-            f"Pulumi's providers work in account {place.account}, but what asks the devices has"
+            f"Pulumi's providers work in account {context.account}, but what asks the devices has"
             f" credentials of account {account}. A role in the providers' config (aws:assumeRoles)"
             " is known to them alone: name it in a profile (role_arn, source_profile), then pulumi"
             " config set aws:profile NAME; pulumi config set aws-native:profile NAME"
@@ -191,13 +192,12 @@ def check_account(place: Place, clients: Clients) -> None:
 
 def check(
     settings: Settings,
-    place: Place,
-    clients: Clients,
+    context: Context,
     target: Target | None,
     pinned: Record | None = None,
 ) -> None:
     """Warn of what may go wrong; Misconfigured, with every error at once, for what will."""
-    found = findings(settings, place, clients, target, pinned)
+    found = findings(settings, context, target, pinned)
     for one in found:
         if one.rule.severity is Severity.WARNING:
             pulumi.log.warn(one.line)
@@ -207,54 +207,50 @@ def check(
 
 def findings(
     settings: Settings,
-    place: Place,
-    clients: Clients,
+    context: Context,
     target: Target | None,
     pinned: Record | None = None,
 ) -> list[Finding]:
     """Everything that can be known before anything is made; reads only."""
-    wanted = Wanted.of(settings, place, pinned)
+    wanted, clients = Wanted.of(settings, context, pinned), context.clients
     found = [
         Finding(rule=one.rule, where=f"{given['ComponentName']}: {one.where}", fix=one.fix)
         for given in wanted.recipes
         for one in portable.findings(given)
     ]
     if target:
-        found += _takeover(settings, target)
-        found += _kept(settings, place, clients.greengrass, target)
+        found += _taken_over(settings, target)
+        found += _carried_on(settings, context, target)
         found += _shared(clients.greengrass, target)
         found += _pace(settings, target)
         found += _patience(settings, wanted)
-        found += _devices(settings, clients.greengrass, target, wanted)
-        found += _role(settings, clients.iam, wanted)
+        found += _unfit_devices(settings, clients.greengrass, target, wanted)
+        found += _role(settings, context, wanted)
     return found
 
 
-def _own(settings: Settings, place: Place) -> Wanted:
+def _own(settings: Settings, context: Context) -> Wanted:
     """The release to come: with a hash of zeros for each that isn't known yet, as long as it."""
-    bucket, zeros = settings.bucket(place), "0" * 64
-    registry = f"{place.account}.dkr.ecr.{place.region}.amazonaws.com"
+    bucket, zeros = context.bucket, "0" * 64
+    registry = f"{context.account}.dkr.ecr.{context.region}.amazonaws.com"
     files = {name: f"{bucket}/{zeros}/{name}" for one in recipe.FILES.values() for name in one}
     planned = content(
         settings,
-        dict.fromkeys(settings.architectures, f"{registry}/{settings.repository}@sha256:{zeros}"),
+        dict.fromkeys(settings.architectures, f"{registry}/{context.repository}@sha256:{zeros}"),
         {name: f"s3://{path}" for name, path in files.items()},
     )
     version = f"{settings.major}.999999.999999"
     return Wanted(
         architectures=settings.architectures,
-        objects=tuple(f"arn:{place.partition}:s3:::{path}" for path in files.values()),
-        repository=(
-            f"arn:{place.partition}:ecr:{place.region}:{place.account}"
-            f":repository/{settings.repository}"
-        ),
+        objects=tuple(context.arn("s3", path) for path in files.values()),
+        repository=context.arn("ecr", f"repository/{context.repository}"),
         recipes=tuple(write(version, planned) for write in recipe.RECIPES.values()),
     )
 
 
-def _upstream(settings: Settings) -> Wanted:
+def _upstream(settings: Settings, context: Context) -> Wanted:
     """What the followed stack has published; asked for at once, as a StackReference isn't."""
-    stack = f"{pulumi.get_organization()}/{settings.project}/{settings.release_from}"
+    stack = f"{pulumi.get_organization()}/{context.project}/{settings.release_from}"
     try:
         read = pulumi.runtime.invoke("pulumi:pulumi:readStackOutputs", {"name": stack}).value
         return _published(read["outputs"])
@@ -274,7 +270,7 @@ def _published(outputs: Mapping[str, Any]) -> Wanted:
     )
 
 
-def _takeover(settings: Settings, target: Target) -> Iterator[Finding]:
+def _taken_over(settings: Settings, target: Target) -> Iterator[Finding]:
     if target.takeover and target.takeover.deployment.id != settings.override:
         yield Finding(
             rule=TAKEN_OVER,
@@ -285,36 +281,33 @@ def _takeover(settings: Settings, target: Target) -> Iterator[Finding]:
         )
 
 
-def _kept(
-    settings: Settings, place: Place, client: GreengrassV2Client, target: Target
-) -> Iterator[Finding]:
+def _carried_on(settings: Settings, context: Context, target: Target) -> Iterator[Finding]:
     """The components of others that the new deployment would name, and the cloud wouldn't find."""
-    for name, spec in target.kept(settings).items():
+    for name, spec in target.carried_on(settings).items():
         version = spec["componentVersion"]
         try:
-            trouble = _trouble(client, place, name, version)
+            why = _undeployable(context, name, version)
         except ClientError as error:
             yield _withheld(f"{name} {version}", error)
             continue
-        if trouble:
+        if why:
             yield Finding(
                 rule=KEPT_GONE,
-                where=f"{name} {version} on {target.arn.rpartition(':')[2]}: {trouble}",
+                where=f"{name} {version} on {target.arn.rpartition(':')[2]}: {why}",
                 fix="publish it again, or deploy what is to stay without it: aws greengrassv2"
                 f" create-deployment --target-arn {target.arn} --components …; or take all"
                 " components of others off: pulumi config set keep-components false",
             )
 
 
-def _trouble(client: GreengrassV2Client, place: Place, name: str, version: str) -> str:
+def _undeployable(context: Context, name: str, version: str) -> str:
     """Why a component version can't be deployed, empty where it can."""
-    owners = ("aws", place.account) if name.startswith("aws.") else (place.account,)
+    client = context.clients.greengrass
+    owners = ("aws", context.account) if name.startswith("aws.") else (context.account,)
     for owner in owners:
-        where = f"arn:{place.partition}:greengrass:{place.region}:{owner}"
+        arn = replace(context, account=owner).component_arn(name, version)
         try:
-            status = client.describe_component(arn=f"{where}:components:{name}:versions:{version}")[
-                "status"
-            ]
+            status = client.describe_component(arn=arn)["status"]
         except client.exceptions.ResourceNotFoundException:
             continue
         failed = status.get("componentState") == "FAILED"
@@ -372,7 +365,7 @@ def _patience(settings: Settings, wanted: Wanted) -> Iterator[Finding]:
         )
 
 
-def _devices(
+def _unfit_devices(
     settings: Settings, client: GreengrassV2Client, target: Target, wanted: Wanted
 ) -> Iterator[Finding]:
     try:
@@ -424,14 +417,8 @@ def _core_devices(client: GreengrassV2Client, things: Sequence[str]) -> list[Cor
     if len(things) <= _ASKED_SINGLY:
         said: list[Any] = [client.get_core_device(coreDeviceThingName=thing) for thing in things]
     else:
-        pages = client.get_paginator("list_core_devices").paginate()
         wanted = frozenset(things)
-        said = [
-            one
-            for page in pages
-            for one in page["coreDevices"]
-            if one["coreDeviceThingName"] in wanted
-        ]
+        said = [one for one in core_devices(client) if one["coreDeviceThingName"] in wanted]
     return [
         CoreDevice(
             thing=one["coreDeviceThingName"],
@@ -443,8 +430,8 @@ def _core_devices(client: GreengrassV2Client, things: Sequence[str]) -> list[Cor
     ]
 
 
-def _role(settings: Settings, client: IAMClient, wanted: Wanted) -> Iterator[Finding]:
-    name = settings.device_role
+def _role(settings: Settings, context: Context, wanted: Wanted) -> Iterator[Finding]:
+    name, client = settings.device_role, context.clients.iam
     ours = policies.read_release(objects=wanted.objects, repository=wanted.repository)
     try:
         role = client.get_role(RoleName=name)["Role"]
@@ -468,7 +455,7 @@ def _role(settings: Settings, client: IAMClient, wanted: Wanted) -> Iterator[Fin
     except ClientError as error:
         yield _withheld(f"the rights of role {name}", error)
     try:
-        yield from _room(name, client, settings.policy, ours)
+        yield from _room(name, client, context.policy, ours)
     except ClientError as error:
         yield _withheld(f"the inline policies of role {name}", error)
 

@@ -20,9 +20,8 @@ import pulumi
 import pulumi_aws as aws
 
 from infra import policies
-from infra.account.clients import Clients
+from infra.context import Context
 from infra.publish import leftovers
-from infra.settings import Place, Settings
 
 BUILD = Path(".build")  # ignored by git; relative: the state is the same in every checkout
 
@@ -72,13 +71,11 @@ class Artifacts(pulumi.ComponentResource):
         name: str,
         *,
         files: Mapping[str, File],
-        settings: Settings,
-        place: Place,
-        clients: Clients,
+        context: Context,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         super().__init__("edge:artifacts:Artifacts", name, None, opts)
-        tags, bucket_name = settings.tags, settings.bucket(place)
+        tags, bucket_name = context.tags, context.bucket
         child = pulumi.ResourceOptions(parent=self)
         bucket = aws.s3.Bucket(
             f"{name}-bucket",
@@ -89,7 +86,9 @@ class Artifacts(pulumi.ComponentResource):
                 parent=self,
                 hooks=leftovers.before_create(
                     "clear-bucket",
-                    partial(leftovers.clear_bucket, clients, bucket_name, place.account, tags),
+                    partial(
+                        leftovers.clear_bucket, context.clients, bucket_name, context.account, tags
+                    ),
                 ),
             ),
         )
@@ -117,7 +116,7 @@ class Artifacts(pulumi.ComponentResource):
         aws.s3.BucketPolicy(
             f"{name}-tls-only",
             bucket=bucket.bucket,
-            policy=json.dumps(policies.tls_only(f"arn:{place.partition}:s3:::{bucket_name}")),
+            policy=json.dumps(policies.tls_only(context.arn("s3", bucket_name))),
             # S3 answers one of two concurrent policy changes with 409
             opts=pulumi.ResourceOptions(parent=self, depends_on=[private]),
         )
@@ -133,7 +132,7 @@ class Artifacts(pulumi.ComponentResource):
                     parent=self, retain_on_delete=True, delete_before_replace=False
                 ),
             )
-            self.objects[file] = f"arn:{place.partition}:s3:::{bucket_name}/{key}"
+            self.objects[file] = context.arn("s3", f"{bucket_name}/{key}")
             self.uris[file] = pulumi.Output.concat("s3://", stored.bucket, "/", stored.key)
             self.planned[file] = f"s3://{bucket_name}/{key}"
         self.register_outputs({})

@@ -9,22 +9,16 @@ about to be made and carries this stack's tags; anything else is left for the pr
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 
 import pulumi
 from botocore.exceptions import ClientError
 
-from infra.account.clients import Clients
+from infra.account.clients import Clients, error_code, unless_gone
+from infra.account.greengrass import component_versions, has_tags
 
 WAS = "was-"  # what begins the tag of an image that made way
-_GONE = {
-    "ResourceNotFoundException",
-    "RepositoryNotFoundException",
-    "NoSuchBucket",
-    "NoSuchTagSet",
-    "404",
-}
 
 
 def before_create(name: str, clear: Callable[[], object]) -> pulumi.ResourceHookBinding:
@@ -45,24 +39,9 @@ def _hook(name: str, clear: Callable[[], object]) -> pulumi.ResourceHook:
     return pulumi.ResourceHook(name, run)
 
 
-def all_versions(clients: Clients, component: str) -> list[str]:
-    """The ARNs of every version of a component (its ARN without one), ours or not."""
-    pages = clients.greengrass.get_paginator("list_component_versions").paginate(arn=component)
-    with unless_gone():
-        return [version["arn"] for page in pages for version in page["componentVersions"]]
-    return []
-
-
-def has_tags(clients: Clients, arn: str, tags: Mapping[str, str]) -> bool:
-    """Whether there is a component version of that ARN with these tags: this stack's own."""
-    with unless_gone():
-        return _ours(clients.greengrass.get_component(arn=arn).get("tags", {}), tags)
-    return False
-
-
 def clear_component_version(clients: Clients, arn: str, tags: Mapping[str, str]) -> bool:
     """Delete the component version of that ARN if it is this stack's; whether it was."""
-    if has_tags(clients, arn, tags):
+    if has_tags(clients.greengrass, arn, tags):
         with unless_gone():
             clients.greengrass.delete_component(arn=arn)
             return True
@@ -76,7 +55,7 @@ def sweep(
     say: Callable[[str], None] = print,
 ) -> None:
     """Delete every version of a component (its ARN without one) that carries these tags."""
-    for arn in all_versions(clients, component):
+    for arn in component_versions(clients.greengrass, component):
         if clear_component_version(clients, arn, tags):
             say(f"removed {arn}")
 
@@ -122,7 +101,7 @@ def clear_bucket(clients: Clients, name: str, account: str, tags: Mapping[str, s
     try:
         client.head_bucket(Bucket=name, ExpectedBucketOwner=account)
     except ClientError as error:
-        if _code(error) in _GONE | {"403"}:  # 403: somebody else's, which the provider will refuse
+        if error_code(error) in ("404", "403"):  # 403: another's, which the provider will refuse
             return
         raise
     listed = []
@@ -139,22 +118,5 @@ def clear_bucket(clients: Clients, name: str, account: str, tags: Mapping[str, s
         client.delete_bucket(Bucket=name)
 
 
-@contextmanager
-def unless_gone() -> Iterator[None]:
-    """Leave the block where AWS says that what was asked for isn't there.
-
-    So it says of a removal, too, when an answer was lost and botocore has asked again.
-    """
-    try:
-        yield
-    except ClientError as error:
-        if _code(error) not in _GONE:
-            raise
-
-
 def _ours(found: Mapping[str, str], tags: Mapping[str, str]) -> bool:
     return all(found.get(key) == value for key, value in tags.items())
-
-
-def _code(error: ClientError) -> str:
-    return str(error.response.get("Error", {}).get("Code", ""))

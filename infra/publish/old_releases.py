@@ -8,17 +8,19 @@ what it couldn't tidy up.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from itertools import chain
 from typing import TypeVar
 
 from infra.account.clients import Clients
+from infra.account.greengrass import component_versions, has_tags
 from infra.account.in_use import Version, in_use
+from infra.context import Context
 from infra.names import COMPONENTS
 from infra.publish import leftovers
-from infra.publish.records import PREFIX, Record, kept
+from infra.publish.records import PREFIX, Record, stored_releases
 
 _T = TypeVar("_T", bound=Hashable)
 
@@ -98,36 +100,33 @@ def _union(sets: Iterable[frozenset[_T]]) -> frozenset[_T]:
 
 
 def prune(
-    clients: Clients,
+    context: Context,
     *,
-    project: str,
-    bucket: str,
-    repository: str,
-    arns: str,
-    tags: Mapping[str, str],
     own: str,
     keep: int,
     say: Callable[[str], None] = print,
 ) -> None:
     """Remove what is superfluous of a publisher's releases; raises ClientError where AWS refuses.
 
-    `arns` is what every ARN of Greengrass in this account and region begins with. A record goes
-    last: what is interrupted goes on after the next update.
+    A record goes last: what is interrupted goes on after the next update.
     """
-    records = kept(clients, bucket)
+    clients, bucket, repository = context.clients, context.bucket, context.repository
+    records = stored_releases(clients, bucket)
     strays = Parts()
     if own in {record.key for record in records}:
         known = Parts.of(records)
         strays = Parts(
-            components=_stray_versions(clients, arns, tags, known.components),
+            components=_stray_versions(context, known.components),
             images=_tagged_images(clients, repository) - known.images,
             objects=_objects(clients, bucket) - known.objects,
         )
     if len(records) <= keep and strays == Parts():
         return
-    old = superfluous(records, strays, in_use(clients, project), own=own, keep=keep)
+    old = superfluous(records, strays, in_use(clients, context.project), own=own, keep=keep)
     for component, version in sorted(old.parts.components):
-        leftovers.clear_component_version(clients, _arn(arns, component, version), tags)
+        leftovers.clear_component_version(
+            clients, context.component_arn(component, version), context.tags
+        )
     for digest in sorted(old.parts.images):
         clients.ecr.batch_delete_image(
             repositoryName=repository, imageIds=[{"imageDigest": digest}]
@@ -145,22 +144,17 @@ def prune(
         say(f"removed {what}: an update that was cut short had made it, for no release")
 
 
-def _stray_versions(
-    clients: Clients, arns: str, tags: Mapping[str, str], known: AbstractSet[Version]
-) -> frozenset[Version]:
+def _stray_versions(context: Context, known: AbstractSet[Version]) -> frozenset[Version]:
     """This stack's, other than those known; one call for each other version in the account."""
+    client = context.clients.greengrass
     listed = {
         (component, arn.rpartition(":")[2])
         for component in COMPONENTS
-        for arn in leftovers.all_versions(clients, f"{arns}:components:{component}")
+        for arn in component_versions(client, context.component_arn(component))
     }
     return frozenset(
-        one for one in listed - known if leftovers.has_tags(clients, _arn(arns, *one), tags)
+        one for one in listed - known if has_tags(client, context.component_arn(*one), context.tags)
     )
-
-
-def _arn(arns: str, component: str, version: str) -> str:
-    return f"{arns}:components:{component}:versions:{version}"
 
 
 def _tagged_images(clients: Clients, repository: str) -> frozenset[str]:

@@ -17,10 +17,10 @@ import pulumi
 import pulumi_aws as aws
 from botocore.exceptions import ClientError
 
-from infra.account.clients import Clients
+from infra.account.clients import Clients, unless_gone
+from infra.context import Context
 from infra.publish import versions
-from infra.publish.leftovers import unless_gone
-from infra.settings import Misconfigured, Place, Settings
+from infra.settings import Misconfigured, Settings
 
 PREFIX = "releases/"
 _NAMED = 10  # in a message: who looks for an older one types make rollback
@@ -59,7 +59,7 @@ class Record:
         return frozenset(image.rpartition("@")[2] for image in self.outputs["image"].values())
 
 
-def keep(
+def store(
     outputs: Mapping[str, Any], *, once: Mapping[str, pulumi.Output[str]], parent: pulumi.Resource
 ) -> aws.s3.BucketObjectv2:
     """Store the record of a release, given what its stack puts out, once the versions are there."""
@@ -77,13 +77,13 @@ def keep(
     )
 
 
-def pinned(settings: Settings, place: Place, clients: Clients) -> Record | None:
+def pinned(settings: Settings, context: Context) -> Record | None:
     """The older release that the stack names, if it names one; Misconfigured if it isn't kept."""
     if not settings.release:
         return None
-    bucket = settings.release_bucket(place)
+    bucket = context.bucket_of(settings.release_from or context.stack)
     try:
-        found = kept(clients, bucket)
+        found = stored_releases(context.clients, bucket)
     except ClientError as error:
         raise Misconfigured(
             f"release is '{settings.release}', but AWS doesn't say which ones are kept in bucket"
@@ -101,7 +101,7 @@ def pinned(settings: Settings, place: Place, clients: Clients) -> Record | None:
     )
 
 
-def kept(clients: Clients, bucket: str) -> list[Record]:
+def stored_releases(clients: Clients, bucket: str) -> list[Record]:
     """Every release that can be deployed by its name, the newest first; one call for each."""
     client = clients.s3
     pages = client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=PREFIX)

@@ -18,7 +18,7 @@ import pulumi_aws as aws
 import pulumi_docker as docker
 
 from infra import policies
-from infra.account.clients import Clients
+from infra.context import Context
 from infra.names import ENGINES
 from infra.publish import leftovers, versions
 from infra.publish.artifacts import BUILD
@@ -39,14 +39,14 @@ class Registry(pulumi.ComponentResource):
         name: str,
         *,
         settings: Settings,
-        clients: Clients,
+        context: Context,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         super().__init__("edge:registry:Registry", name, None, opts)
-        tags = settings.tags
+        tags, clients = context.tags, context.clients
         repository = aws.ecr.Repository(
             f"{name}-repository",
-            name=settings.repository,
+            name=context.repository,
             image_tag_mutability="IMMUTABLE",
             image_scanning_configuration={"scan_on_push": True},
             force_delete=True,  # a destroy takes the images along
@@ -55,7 +55,7 @@ class Registry(pulumi.ComponentResource):
                 parent=self,
                 hooks=leftovers.before_create(
                     "clear-repository",
-                    partial(leftovers.clear_repository, clients, settings.repository, tags),
+                    partial(leftovers.clear_repository, clients, context.repository, tags),
                 ),
             ),
         )
@@ -73,7 +73,7 @@ class Registry(pulumi.ComponentResource):
         target = settings.engine if settings.engine != ENGINES[0] else None
         made_with = arguments | ({"target": target} if target else {})
         content = versions.build_tag(_build_files(), EDGE, made_with)
-        context = _staged(content)
+        staged = _staged(content)
         token = aws.ecr.get_authorization_token_output()
         self.images, self.tags = {}, {}
         for architecture in settings.architectures:
@@ -82,8 +82,8 @@ class Registry(pulumi.ComponentResource):
                 f"{name}-image-{architecture}",
                 image_name=pulumi.Output.concat(repository.repository_url, ":", tag),
                 build=docker.DockerBuildArgs(
-                    context=str(context),
-                    dockerfile=str(context / "Dockerfile"),
+                    context=str(staged),
+                    dockerfile=str(staged / "Dockerfile"),
                     platform=_PLATFORMS[architecture],
                     args=arguments,
                     target=target,
@@ -97,12 +97,12 @@ class Registry(pulumi.ComponentResource):
                     parent=self,
                     hooks=leftovers.before_build(
                         f"clear-image-{architecture}",
-                        partial(leftovers.clear_image, clients, settings.repository, tag),
+                        partial(leftovers.clear_image, clients, context.repository, tag),
                     ),
                 ),
             )
             self.images[architecture] = built.repo_digest
-            self.tags[architecture] = f"{settings.repository}:{tag}"
+            self.tags[architecture] = f"{context.repository}:{tag}"
         self.register_outputs({})
 
 

@@ -18,14 +18,14 @@ from typing import Any
 import pulumi
 from pulumi_aws_native import greengrassv2
 
-from infra.account.clients import Clients
+from infra.context import Context
 from infra.dynamic import KeptVersions
 from infra.names import CHECK, COMPONENTS
 from infra.publish import leftovers, recipe, records, versions
 from infra.publish.artifacts import Artifacts, File
 from infra.publish.golden import check_memory, golden
 from infra.publish.registry import Registry
-from infra.settings import Place, Settings
+from infra.settings import Settings
 
 CONSUMER_PROGRAM = Path("edge/consumer/consumer.py")
 
@@ -48,17 +48,15 @@ class Release:
     record: pulumi.Input[str] | None = None  # key of what the tree itself has published, once there
 
     @classmethod
-    def of(
-        cls, settings: Settings, place: Place, clients: Clients, pinned: records.Record | None
-    ) -> Release:
+    def of(cls, settings: Settings, context: Context, pinned: records.Record | None) -> Release:
         """This stack's own, that of the stack it follows, or an older one of either.
 
         A publisher that names an older one publishes its tree all the same: nothing that is there
         goes, and whoever takes the name out again finds the newest as it was.
         """
         if settings.release_from:
-            return _recorded(pinned) if pinned else _followed(settings)
-        own = _published(settings, place, clients)
+            return _recorded(pinned) if pinned else _followed(settings, context)
+        own = _published(settings, context)
         return replace(_recorded(pinned), record=own.record) if pinned else own
 
     def outputs(self) -> dict[str, Any]:
@@ -69,8 +67,8 @@ class Release:
 _OUTPUTS = [field.name for field in fields(Release) if field.name not in ("registered", "record")]
 
 
-def _followed(settings: Settings) -> Release:
-    stack = f"{pulumi.get_organization()}/{settings.project}/{settings.release_from}"
+def _followed(settings: Settings, context: Context) -> Release:
+    stack = f"{pulumi.get_organization()}/{context.project}/{settings.release_from}"
     upstream = pulumi.StackReference(stack)
     published = upstream.require_output("components")
     return Release(
@@ -87,10 +85,10 @@ def _recorded(record: records.Record) -> Release:
     )
 
 
-def _published(settings: Settings, place: Place, clients: Clients) -> Release:
+def _published(settings: Settings, context: Context) -> Release:
     check_memory(settings.model, settings.memory, settings.engine)
     answers = golden(settings.model, settings.samples, settings.engine)
-    registry = Registry("registry", settings=settings, clients=clients)
+    registry = Registry("registry", settings=settings, context=context)
     artifacts = Artifacts(
         "artifacts",
         files={
@@ -99,17 +97,14 @@ def _published(settings: Settings, place: Place, clients: Clients) -> Release:
             "golden.json": File.text(versions.canonical(answers.document()).decode()),
             "consumer.py": File.plain(CONSUMER_PROGRAM),
         },
-        settings=settings,
-        place=place,
-        clients=clients,
+        context=context,
     )
     components = Components(
         "components",
         registry=registry,
         artifacts=artifacts,
         settings=settings,
-        place=place,
-        clients=clients,
+        context=context,
     )
     release = Release(
         release=components.release,
@@ -117,18 +112,15 @@ def _published(settings: Settings, place: Place, clients: Clients) -> Release:
         registered=components.versions,
         components=components.planned,
         objects=list(artifacts.objects.values()),
-        repository_arn=(
-            f"arn:{place.partition}:ecr:{place.region}:{place.account}"
-            f":repository/{settings.repository}"
-        ),
-        repository=settings.repository,
+        repository_arn=context.arn("ecr", f"repository/{context.repository}"),
+        repository=context.repository,
         bucket=artifacts.bucket,
         image=pulumi.Output.all(**registry.images),
         samples=artifacts.uris["samples.json"],
         golden=artifacts.uris["golden.json"],
     )
-    kept = records.keep(release.outputs(), once=release.registered, parent=components)
-    return replace(release, record=kept.key)
+    record = records.store(release.outputs(), once=release.registered, parent=components)
+    return replace(release, record=record.key)
 
 
 class Components(pulumi.ComponentResource):
@@ -145,16 +137,14 @@ class Components(pulumi.ComponentResource):
         registry: Registry,
         artifacts: Artifacts,
         settings: Settings,
-        place: Place,
-        clients: Clients,
+        context: Context,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         super().__init__("edge:release:Components", name, None, opts)
         # made first, so destroyed last: after the rollout has taken the components off the devices
         kept = KeptVersions(
             f"{name}-kept",
-            {"region": place.region, "profile": place.profile, "account": place.account}
-            | {"partition": place.partition, "tags": settings.tags},
+            context.props,
             opts=pulumi.ResourceOptions(parent=self),
         )
         planned = content(settings, registry.tags, artifacts.planned)
@@ -172,7 +162,7 @@ class Components(pulumi.ComponentResource):
             registered = greengrassv2.ComponentVersion(
                 component,
                 inline_recipe=real.apply(partial(_recipe, settings, write, version)),
-                tags=settings.tags,
+                tags=context.tags,
                 opts=pulumi.ResourceOptions(
                     parent=self,
                     depends_on=[kept],
@@ -182,9 +172,9 @@ class Components(pulumi.ComponentResource):
                         f"clear-{component}",
                         partial(
                             leftovers.clear_component_version,
-                            clients,
-                            _arn(place, component, version),
-                            settings.tags,
+                            context.clients,
+                            context.component_arn(component, version),
+                            context.tags,
                         ),
                     ),
                 ),
@@ -213,11 +203,4 @@ def content(
         memory=settings.memory,
         check_timeout=settings.check_timeout,
         consumer_interval=settings.consumer_interval,
-    )
-
-
-def _arn(place: Place, component: str, version: str) -> str:
-    return (
-        f"arn:{place.partition}:greengrass:{place.region}:{place.account}"
-        f":components:{component}:versions:{version}"
     )

@@ -9,12 +9,11 @@ from datetime import datetime
 from itertools import chain
 from typing import TYPE_CHECKING
 
-from infra.account.target import FAILED, SUCCEEDED, execution
+from infra.account.greengrass import FAILED, SUCCEEDED, execution, installed_components
 from infra.rollout.clock import RolloutFailed
 
 if TYPE_CHECKING:
     from mypy_boto3_greengrassv2 import GreengrassV2Client
-    from mypy_boto3_greengrassv2.type_defs import InstalledComponentTypeDef
 
 UP = frozenset({"RUNNING", "FINISHED"})
 _MOVING = frozenset({"STARTING", "STOPPING", "ERRORED"})
@@ -23,7 +22,7 @@ _TOLD_IN_FULL = 5  # devices; of the others a red update says the names
 
 
 @dataclass(frozen=True, kw_only=True)
-class Seen:
+class DeviceStatus:
     """One device, as the API shows it now."""
 
     device: str
@@ -75,11 +74,11 @@ class Seen:
         named = (name for name in self.wanted if name in self.reason)
         return next(chain(named, self._down), "")
 
-    def explain(self, client: GreengrassV2Client, name: str, words: Words) -> str:
+    def explain(self, client: GreengrassV2Client, stack: str, words: Words) -> str:
         """Why this device doesn't answer, what it runs now, where its own words are."""
         with _recorded(client, self.device):
             core = client.get_core_device(coreDeviceThingName=self.device)
-            there = _components(client, self.device)
+            there = installed_components(client, self.device)
         why = [self.reason, *(f"{one} is {self._states[one]}" for one in self._down)]
         runs = sorted(
             f"{one['componentName']} {one['componentVersion']} {one.get('lifecycleState', '')}"
@@ -100,7 +99,7 @@ class Seen:
                 f"  runs now: {', '.join(runs) or 'nothing'};"
                 f" {core.get('status', 'of unknown health')}, last heard of"
                 f" {core.get('lastStatusUpdateTimestamp')}",
-                f"  its own words: {self._log(core.get('runtime', ''), name.partition('/')[2])}",
+                f"  its own words: {self._log(core.get('runtime', ''), stack)}",
             ]
         )
 
@@ -121,12 +120,12 @@ class Seen:
 
 def look(
     client: GreengrassV2Client, device: str, deployment: str, wanted: Mapping[str, str]
-) -> Seen:
+) -> DeviceStatus:
     """How far a device is with a deployment; of one that hasn't heard of it, nothing else."""
     with _recorded(client, device):
         status, reason, errors = execution(client, device, deployment)
-        there = [] if status == "QUEUED" else _components(client, device)
-    return Seen(
+        there = [] if status == "QUEUED" else installed_components(client, device)
+    return DeviceStatus(
         device=device,
         status=status,
         reason=reason,
@@ -144,11 +143,6 @@ def look(
     )
 
 
-def _components(client: GreengrassV2Client, device: str) -> list[InstalledComponentTypeDef]:
-    pages = client.get_paginator("list_installed_components").paginate(coreDeviceThingName=device)
-    return [one for page in pages for one in page["installedComponents"]]
-
-
 @contextmanager
 def _recorded(client: GreengrassV2Client, device: str) -> Iterator[None]:
     """Raises RolloutFailed where AWS has no record of the device any more."""
@@ -163,10 +157,12 @@ def _recorded(client: GreengrassV2Client, device: str) -> Iterator[None]:
         ) from None
 
 
-def reasons(client: GreengrassV2Client, devices: Sequence[Seen], name: str, words: Words) -> str:
+def reasons(
+    client: GreengrassV2Client, devices: Sequence[DeviceStatus], stack: str, words: Words
+) -> str:
     """Of each device why; of many, those first that failed, and of the rest the names."""
     ordered = sorted(devices, key=lambda one: (not one.broken, one.status != "FAILED"))
-    told = [one.explain(client, name, words) for one in ordered[:_TOLD_IN_FULL]]
+    told = [one.explain(client, stack, words) for one in ordered[:_TOLD_IN_FULL]]
     if rest := ordered[_TOLD_IN_FULL:]:
         told.append(
             f"and {len(rest)} more: {', '.join(f'{one.device} {one.status}' for one in rest)}"

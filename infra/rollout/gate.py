@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from infra.account.clients import Clients
+from infra.account.greengrass import FAILED, deployments, versions_of
 from infra.account.logs import last_words
-from infra.account.target import FAILED, deployments, versions_of
+from infra.context import Context
 from infra.rollout.clock import Clock, RolloutFailed
-from infra.rollout.device_status import Seen, Words, look, reasons
-from infra.rollout.restore import Rights, put_back
+from infra.rollout.device_status import DeviceStatus, Words, look, reasons
+from infra.rollout.restore import restore_previous
 
 if TYPE_CHECKING:
     from mypy_boto3_greengrassv2 import GreengrassV2Client
@@ -44,48 +44,48 @@ class StaysBroken(RolloutFailed):
     """The release failed, and a device still has what failed."""
 
 
-def arrive(
-    clients: Clients,
+def await_release(
+    context: Context,
     *,
     deployment: str,
     components: Mapping[str, str],
     before: Mapping[str, str],
     devices: Sequence[str],
     quorum: int,
-    name: str,
-    rights: Rights,
+    role: str,
     clock: Callable[[], Clock],
     say: Callable[[str], None] = print,
 ) -> None:
-    """Wait for a release; where it stays broken, put back what was there, and wait for that.
+    """Wait for a release; where it stays broken, restore what was there, and wait for that.
 
     `before` is the release that the last green update left on this target, empty where there was
-    none. If it is the same one, the release is good and the device isn't: nothing is put back.
+    none. If it is the same one, the release is good and the device isn't: nothing is restored.
+    `role` is the devices' own.
 
     Raises RolloutFailed in either case, with what failed and what the devices run now.
     """
-    wait_for = partial(
-        wait,
-        clients.greengrass,
+    client = context.clients.greengrass
+    await_versions = partial(
+        await_devices,
+        client,
         devices=devices,
         quorum=quorum,
-        name=name,
-        words=partial(last_words, clients),
+        stack=context.stack,
+        words=partial(last_words, context.clients),
         say=say,
     )
     try:
-        wait_for(deployment=deployment, components=components, clock=clock())
+        await_versions(deployment=deployment, components=components, clock=clock())
     except StaysBroken as red:
         if before == components:
             raise RolloutFailed(f"{red}\n{_ANSWERED_BEFORE}") from None
         try:
-            back = put_back(
-                clients,
-                red=_latest(clients.greengrass, deployment),
+            back = restore_previous(
+                context,
+                red=_latest(client, deployment),
                 before=before,
                 devices=devices,
-                name=name,
-                rights=rights,
+                role=role,
                 say=say,
             )
         except _NO_WAY as error:
@@ -94,7 +94,7 @@ def arrive(
             ) from None
         versions = versions_of(back.get("components", {}))
         try:
-            wait_for(deployment=back["deploymentId"], components=versions, clock=clock())
+            await_versions(deployment=back["deploymentId"], components=versions, clock=clock())
         except _NO_WAY as still:
             raise RolloutFailed(
                 f"{red}\nand what was there before, put back, doesn't answer:\n{still}"
@@ -109,14 +109,14 @@ def arrive(
         ) from None
 
 
-def wait(
+def await_devices(
     client: GreengrassV2Client,
     *,
     deployment: str,
     components: Mapping[str, str],
     devices: Sequence[str],
     quorum: int,
-    name: str,
+    stack: str,
     clock: Clock,
     words: Words = lambda _device, _component: (),
     say: Callable[[str], None] = print,
@@ -140,9 +140,9 @@ def wait(
         if watch.silent and all(one.status == "CANCELED" for one in failed):
             _check_in_force(client, deployment)
         if any(one.broken for one in failed):
-            raise StaysBroken(reasons(client, failed, name, words))
+            raise StaysBroken(reasons(client, failed, stack, words))
         if failed:
-            told = reasons(client, failed, name, words)
+            told = reasons(client, failed, stack, words)
             raise RolloutFailed(f"{told}\nmend it, then pulumi up again, which deploys it anew")
         if watch.silent and clock.tick():
             continue
@@ -153,14 +153,14 @@ def wait(
     late = [watch.seen[device] for device in watch.waiting]
     enough = len(devices) - len(late) >= math.ceil(len(devices) * quorum / 100)
     if not enough or any(one.status in FAILED for one in late):
-        told = reasons(client, late, name, words)
+        told = reasons(client, late, stack, words)
         raise RolloutFailed(
             f"{told}\nnot within {clock.seconds:.0f} s. The deployment goes on waiting for a"
             " device that is off: start it, then pulumi up again; for more patience: pulumi config"
             " set rollout-timeout SECONDS"
         )
     if late:
-        say(_short_of(late, devices, quorum, name))
+        say(_short_of(late, devices, quorum, stack))
 
 
 @dataclass
@@ -173,7 +173,7 @@ class _Watch:
     clock: Clock
     say: Callable[[str], None]
     waiting: list[str]
-    seen: dict[str, Seen] = field(default_factory=dict)
+    seen: dict[str, DeviceStatus] = field(default_factory=dict)
     once: dict[str, float] = field(default_factory=dict)  # when that was, by the clock
 
     def look_around(self) -> None:
@@ -201,11 +201,11 @@ class _Watch:
         return max(max(map(self._due, self.once)) - self.clock.now(), 0)
 
     @property
-    def silent(self) -> list[Seen]:
+    def silent(self) -> list[DeviceStatus]:
         return [self.seen[device] for device in self.waiting if device not in self.once]
 
     @property
-    def failed(self) -> list[Seen]:
+    def failed(self) -> list[DeviceStatus]:
         return [one for one in self.silent if one.failed]
 
 
@@ -238,10 +238,10 @@ def _check_in_force(client: GreengrassV2Client, deployment: str) -> None:
         )
 
 
-def _short_of(late: Sequence[Seen], devices: Sequence[str], quorum: int, name: str) -> str:
+def _short_of(late: Sequence[DeviceStatus], devices: Sequence[str], quorum: int, stack: str) -> str:
     listed = ", ".join(f"{one.device} ({one.summary})" for one in late)
     return (
         f"warning: {len(devices) - len(late)} of {len(devices)} devices answer, which is the quorum"
         f" of {quorum} %. Not yet: {listed}. They get this release when they are back; nothing"
-        f" waits for that: make status STACK={name.partition('/')[2]}"
+        f" waits for that: make status STACK={stack}"
     )

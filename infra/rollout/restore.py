@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
 from infra import policies
-from infra.account.clients import Clients
-from infra.account.target import deployments, versions_of, was_good, went, without
+from infra.account.greengrass import deployments, execution_states, versions_of, was_good
+from infra.context import Context
 from infra.names import COMPONENTS
 
 if TYPE_CHECKING:
@@ -24,22 +23,13 @@ if TYPE_CHECKING:
     from mypy_boto3_greengrassv2.type_defs import GetDeploymentResponseTypeDef
 
 
-@dataclass(frozen=True, kw_only=True)
-class Rights:
-    """Where it stands what the devices may read: an inline policy of their role."""
-
-    role: str
-    policy: str
-
-
-def put_back(
-    clients: Clients,
+def restore_previous(
+    context: Context,
     *,
     red: GetDeploymentResponseTypeDef,
     before: Mapping[str, str],
     devices: Sequence[str],
-    name: str,
-    rights: Rights,
+    role: str,
     say: Callable[[str], None] = print,
 ) -> GetDeploymentResponseTypeDef:
     """Deploy to the red deployment's target what was there before; what isn't ours stays.
@@ -50,11 +40,11 @@ def put_back(
     knows it as its own and, as the name is another one, deploys again. It goes to all devices at
     once: those that never had the red one have nothing to do.
     """
-    client = clients.greengrass
+    client, name = context.clients.greengrass, context.deployment_name
     if good := before or _last_good(client, red, devices):
         listed = ", ".join(f"{component} {version}" for component, version in good.items())
         say(f"puts back what was good here before: {listed}")
-        _may_read(clients, rights, red["targetArn"], good, say)
+        _may_read(context, role, good, say)
     else:
         say("takes our components off again: no release of before was good")
     components: Any = {
@@ -64,7 +54,7 @@ def put_back(
     }
     made = client.create_deployment(
         targetArn=red["targetArn"],
-        deploymentName=f"{name} (after {red['deploymentId'][:8]})" if good else without(name),
+        deploymentName=str(name.after(red["deploymentId"]) if good else name.without),
         components=components,
         tags=red.get("tags", {}),
     )
@@ -79,7 +69,7 @@ def _last_good(
     Lite has called that a success, too, if it was tried before. Nobody goes back past a deployment
     without ours.
     """
-    states = went(client, devices)
+    states = execution_states(client, devices)
     for older in deployments(client, red["targetArn"]):
         if older["creationTimestamp"] >= red["creationTimestamp"]:
             continue
@@ -94,9 +84,8 @@ def _last_good(
 
 
 def _may_read(
-    clients: Clients,
-    rights: Rights,
-    target: str,
+    context: Context,
+    role: str,
     versions: Mapping[str, str],
     say: Callable[[str], None],
 ) -> None:
@@ -105,18 +94,12 @@ def _may_read(
     The update has limited that to the red release, and a device that called it a success has tidied
     away what it ran before. The next release's update limits it again.
     """
-    _, partition, _, region, account, _ = target.split(":", 5)
+    clients = context.clients
     try:
         files = [
-            file
-            for name, version in versions.items()
-            for file in _files(
-                clients.greengrass,
-                f"arn:{partition}:greengrass:{region}:{account}"
-                f":components:{name}:versions:{version}",
-            )
+            file for name, version in versions.items() for file in _files(context, name, version)
         ]
-        named = {"RoleName": rights.role, "PolicyName": rights.policy}
+        named = {"RoleName": role, "PolicyName": context.policy}
         readable: Any = clients.iam.get_role_policy(**named)["PolicyDocument"]
         allowed = policies.with_objects(readable, files)
         clients.iam.put_role_policy(**named, PolicyDocument=json.dumps(allowed))
@@ -124,12 +107,12 @@ def _may_read(
         say(f"warning: the devices' role is not given what was there before to read: {error}")
 
 
-def _files(client: GreengrassV2Client, component: str) -> Iterator[str]:
+def _files(context: Context, component: str, version: str) -> Iterator[str]:
     """The ARNs of the objects that a component version's recipe names."""
-    partition = component.split(":")[1]
-    recipe = json.loads(client.get_component(arn=component)["recipe"])
+    arn = context.component_arn(component, version)
+    recipe = json.loads(context.clients.greengrass.get_component(arn=arn)["recipe"])
     for manifest in recipe["Manifests"]:
         for artifact in manifest.get("Artifacts", []):
             kind, _, path = artifact["Uri"].partition("://")
             if kind == "s3":
-                yield f"arn:{partition}:s3:::{path}"
+                yield context.arn("s3", path)

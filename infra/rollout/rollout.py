@@ -11,12 +11,13 @@ import pulumi_aws as aws
 from pulumi_aws_native import greengrassv2
 
 from infra import policies
-from infra.account.clients import Clients
-from infra.account.target import Target
+from infra.account.target import Target, latest_deployment
+from infra.context import Context
 from infra.dynamic import Answering, CleanDevices
 from infra.publish import leftovers
 from infra.publish.release import Release
-from infra.settings import Place, Settings
+from infra.rollout.clock import RolloutFailed
+from infra.settings import Settings
 
 
 class Rollout(pulumi.ComponentResource):
@@ -31,14 +32,13 @@ class Rollout(pulumi.ComponentResource):
         release: Release,
         target: Target,
         settings: Settings,
-        place: Place,
-        clients: Clients,
+        context: Context,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         super().__init__("edge:rollout:Rollout", name, None, opts)
         rights = aws.iam.RolePolicy(
             f"{name}-rights",
-            name=settings.policy,
+            name=context.policy,
             role=settings.device_role,
             policy=pulumi.Output.json_dumps(
                 pulumi.Output.all(objects=release.objects, repository=release.repository_arn).apply(
@@ -47,18 +47,15 @@ class Rollout(pulumi.ComponentResource):
             ),
             opts=pulumi.ResourceOptions(parent=self),
         )
-        others = target.kept(settings)
+        others = target.carried_on(settings)
         for component, spec in sorted(others.items()):
             pulumi.log.info(f"keeps {component} {spec['componentVersion']} on {target.arn}")
-        if target.latest and (trouble := target.latest.trouble):
-            more = f" (and {len(trouble) - 1} more)" if len(trouble) > 1 else ""
-            pulumi.log.info(f"deploys again, as {trouble[0]}{more}")
-        where = {
-            "region": place.region,
-            "profile": place.profile,
+        if target.latest and (failures := target.latest.failures):
+            more = f" (and {len(failures) - 1} more)" if len(failures) > 1 else ""
+            pulumi.log.info(f"deploys again, as {failures[0]}{more}")
+        where = context.props | {
             "target": target.arn,
             "devices": list(target.devices),
-            "name": f"{settings.project}/{settings.stack}",
             "timeout": settings.rollout_timeout,
         }
         clean = CleanDevices(
@@ -69,7 +66,7 @@ class Rollout(pulumi.ComponentResource):
         deployment = greengrassv2.Deployment(
             f"{name}-deployment",
             target_arn=target.arn,
-            deployment_name=target.deployment_name(f"{settings.project}/{settings.stack}"),
+            deployment_name=target.deployment_name(context.deployment_name),
             components={
                 **{component: _spec(known) for component, known in others.items()},
                 **{
@@ -86,7 +83,7 @@ class Rollout(pulumi.ComponentResource):
                 },
             },
             iot_job_configuration=_job(settings),
-            tags=settings.tags,
+            tags=context.tags,
             opts=pulumi.ResourceOptions(
                 parent=self,
                 delete_before_replace=False,  # or the device would be without a deployment
@@ -95,7 +92,7 @@ class Rollout(pulumi.ComponentResource):
                 deleted_with=clean,  # which learns from it what of others stays, so deletes it last
                 hooks=leftovers.before_create(
                     f"{name}-unchanged-target",
-                    partial(target.check_unchanged, settings, clients.greengrass),
+                    partial(check_unchanged, target, context),
                 ),
             ),
         )
@@ -106,13 +103,28 @@ class Rollout(pulumi.ComponentResource):
                 "deployment": deployment.deployment_id,
                 "components": release.components,  # known at preview, as the registered ones aren't
                 "role": settings.device_role,
-                "policy": settings.policy,
                 "quorum": settings.quorum,
             },
             opts=pulumi.ResourceOptions(parent=self),
         )
         self.deployment_id = answering.deployment
         self.register_outputs({})
+
+
+def check_unchanged(target: Target, context: Context) -> None:
+    """Raises RolloutFailed where somebody has deployed to the target since it was looked up.
+
+    A release may be built for minutes in between; what came then would be lost without a word.
+    What this stack made is nobody's: a killed update's request may have come late.
+    """
+    now = latest_deployment(context.clients.greengrass, target.arn, ())
+    known = target.latest.id if target.latest else ""
+    if now and now.id != known and not now.by_stack(context):
+        raise RolloutFailed(
+            f"nothing was deployed: since this update looked, {target.arn} has deployment"
+            f" {now.maker}, which it would overwrite unseen. pulumi up again: it carries on"
+            " what others have there, or says what they changed of ours"
+        )
 
 
 def _job(settings: Settings) -> greengrassv2.DeploymentIoTJobConfigurationArgs | None:

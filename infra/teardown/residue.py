@@ -13,18 +13,18 @@ from dataclasses import dataclass
 
 from botocore.exceptions import ClientError
 
-from infra.account.clients import Clients
+from infra.account.clients import unless_gone
 from infra.account.followers import also_deployed
-from infra.account.target import (
-    another_stack,
+from infra.account.greengrass import (
+    component_versions,
     deployments,
+    has_tags,
     installed,
-    is_own,
-    things_of,
     versions_of,
 )
+from infra.account.target import things_of
+from infra.context import Context
 from infra.names import COMPONENTS
-from infra.publish.leftovers import all_versions, has_tags, unless_gone
 
 # S3 and IAM may show for a moment what was deleted a moment ago:
 # https://docs.aws.amazon.com/AmazonS3/latest/userguide/Welcome.html#ConsistencyModel
@@ -34,25 +34,17 @@ _LATER = 5.0  # seconds until a second look
 
 @dataclass(frozen=True, kw_only=True)
 class Stack:
-    """What a stack's things are called; all of it follows from its settings."""
+    """A destroyed stack: where its things were."""
 
-    name: str  # project/stack
-    tags: Mapping[str, str]
+    context: Context
     target: str  # ARN, empty for a stack that only publishes
-    role: str
-    policy: str
-    bucket: str
-    account: str
-    repository: str
-    arns: str  # what every ARN of Greengrass in this account and region begins with
+    role: str  # the devices'
 
 
-_Look = Callable[[Clients, Stack], Iterable[str]]
+_Look = Callable[[Stack], Iterable[str]]
 
 
-def residue(
-    clients: Clients, stack: Stack, pause: Callable[[float], None] = time.sleep
-) -> list[str]:
+def residue(stack: Stack, pause: Callable[[float], None] = time.sleep) -> list[str]:
     """A line for each thing that is left, with why or what to type; empty where nothing is."""
     gone: dict[str, _Look] = {
         "component versions": _versions,
@@ -60,61 +52,64 @@ def residue(
         "the repository": _repository,
         "the devices' rights": _policy,
     }
-    may_stay: dict[str, _Look] = {"deployments": _deployments, "devices": _devices}
-    found = list(_told(clients, stack, gone))
+    may_stay: dict[str, _Look] = {"deployments": _deployments, "devices": _on_devices}
+    found = list(_told(stack, gone))
     if found:
         pause(_LATER)
-        found = list(_told(clients, stack, gone))
-    return found + list(_told(clients, stack, may_stay))
+        found = list(_told(stack, gone))
+    return found + list(_told(stack, may_stay))
 
 
-def _told(clients: Clients, stack: Stack, looks: Mapping[str, _Look]) -> Iterator[str]:
+def _told(stack: Stack, looks: Mapping[str, _Look]) -> Iterator[str]:
     for what, look in looks.items():
         try:
-            yield from look(clients, stack)
+            yield from look(stack)
         except ClientError as error:
             yield f"{what}: AWS doesn't tell ({error})"
 
 
-def _versions(clients: Clients, stack: Stack) -> Iterator[str]:
+def _versions(stack: Stack) -> Iterator[str]:
+    client, context = stack.context.clients.greengrass, stack.context
     for component in COMPONENTS:
-        for arn in all_versions(clients, f"{stack.arns}:components:{component}"):
-            if has_tags(clients, arn, stack.tags):
+        for arn in component_versions(client, context.component_arn(component)):
+            if has_tags(client, arn, context.tags):
                 yield f"{arn} → aws greengrassv2 delete-component --arn {arn}"
 
 
-def _bucket(clients: Clients, stack: Stack) -> Iterator[str]:
+def _bucket(stack: Stack) -> Iterator[str]:
+    context, bucket = stack.context, stack.context.bucket
     with unless_gone():
-        clients.s3.head_bucket(Bucket=stack.bucket, ExpectedBucketOwner=stack.account)
-        yield f"bucket {stack.bucket} with its objects → aws s3 rb --force s3://{stack.bucket}"
+        context.clients.s3.head_bucket(Bucket=bucket, ExpectedBucketOwner=context.account)
+        yield f"bucket {bucket} with its objects → aws s3 rb --force s3://{bucket}"
 
 
-def _repository(clients: Clients, stack: Stack) -> Iterator[str]:
+def _repository(stack: Stack) -> Iterator[str]:
+    repository = stack.context.repository
     with unless_gone():
-        clients.ecr.describe_repositories(repositoryNames=[stack.repository])
+        stack.context.clients.ecr.describe_repositories(repositoryNames=[repository])
         yield (
-            f"repository {stack.repository} with its images → aws ecr delete-repository --force"
-            f" --repository-name {stack.repository}"
+            f"repository {repository} with its images → aws ecr delete-repository --force"
+            f" --repository-name {repository}"
         )
 
 
-def _policy(clients: Clients, stack: Stack) -> Iterator[str]:
-    client = clients.iam
+def _policy(stack: Stack) -> Iterator[str]:
+    client, policy = stack.context.clients.iam, stack.context.policy
     try:
-        client.get_role_policy(RoleName=stack.role, PolicyName=stack.policy)
+        client.get_role_policy(RoleName=stack.role, PolicyName=policy)
     except client.exceptions.NoSuchEntityException:
         return
     yield (
-        f"policy {stack.policy} of role {stack.role} → aws iam delete-role-policy"
-        f" --role-name {stack.role} --policy-name {stack.policy}"
+        f"policy {policy} of role {stack.role} → aws iam delete-role-policy"
+        f" --role-name {stack.role} --policy-name {policy}"
     )
 
 
-def _deployments(clients: Clients, stack: Stack) -> Iterator[str]:
-    client = clients.greengrass
+def _deployments(stack: Stack) -> Iterator[str]:
+    client, own = stack.context.clients.greengrass, stack.context.deployment_name
     for one in deployments(client, stack.target) if stack.target else []:
         found, called = one["deploymentId"], one.get("deploymentName", "")
-        if not is_own(stack.name, called):
+        if not own.is_own(called):
             continue
         components = client.get_deployment(deploymentId=found).get("components", {})
         others = sorted(components.keys() - versions_of(components).keys())
@@ -126,15 +121,15 @@ def _deployments(clients: Clients, stack: Stack) -> Iterator[str]:
         )
 
 
-def _devices(clients: Clients, stack: Stack) -> Iterator[str]:
+def _on_devices(stack: Stack) -> Iterator[str]:
     if not stack.target:
         return
-    client = clients.greengrass
+    client, own = stack.context.clients.greengrass, stack.context.deployment_name
     latest = next(iter(deployments(client, stack.target)), None)
-    other = another_stack(stack.name, latest.get("deploymentName", "")) if latest else ""
+    other = own.another_stack(latest.get("deploymentName", "")) if latest else ""
     things: list[str] = []
     with unless_gone():  # who was in a group that was deleted, nobody knows any more
-        things = things_of(clients, stack.target)
+        things = things_of(stack.context.clients, stack.target)
     for device in things:
         try:
             there = installed(client, device)

@@ -11,23 +11,17 @@ from __future__ import annotations
 import pulumi
 
 from infra.account.target import Target
+from infra.context import Context
 from infra.dynamic import NobodyFollows, Residue
-from infra.settings import Place, Settings
+from infra.settings import Settings
 
 
 class Ends:
     """The two ends of a stack: whatever it makes from now on, it makes between them."""
 
-    def __init__(self, settings: Settings, place: Place, target: Target | None) -> None:
-        self._settings, self._place = settings, place
-        self._stack = {
-            "region": place.region,
-            "profile": place.profile,
-            "arns": f"arn:{place.partition}:greengrass:{place.region}:{place.account}",
-            "name": f"{settings.project}/{settings.stack}",
-            "tags": settings.tags,
-            "target": target.arn if target else "",
-        }
+    def __init__(self, settings: Settings, context: Context, target: Target | None) -> None:
+        self._settings = settings
+        self._stack = context.props | {"target": target.arn if target else ""}
         self._between: list[pulumi.Resource] = []
         self._residue: Residue | None = None
         pulumi.runtime.register_stack_transformation(self._put_between)
@@ -44,16 +38,7 @@ class Ends:
         if not made or isinstance(args.resource, Residue | pulumi.StackReference):
             return None
         if self._residue is None:  # now, and no earlier: an `up` may be refused until here
-            self._residue = Residue(
-                {
-                    **self._stack,
-                    "role": self._settings.device_role,
-                    "policy": self._settings.policy,
-                    "bucket": self._settings.bucket(self._place),
-                    "account": self._place.account,
-                    "repository": self._settings.repository,
-                }
-            )
+            self._residue = Residue(self._stack | {"role": self._settings.device_role})
         self._between.append(args.resource)
         after = pulumi.ResourceOptions(depends_on=[self._residue])
         return pulumi.ResourceTransformationResult(

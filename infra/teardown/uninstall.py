@@ -12,25 +12,20 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
-from infra.account.clients import Clients
+from infra.account.clients import Clients, unless_gone
 from infra.account.followers import also_deployed
-from infra.account.logs import last_words
-from infra.account.target import (
+from infra.account.greengrass import (
     FAILED,
-    another_stack,
     deployments,
     execution,
     installed,
     is_core_device,
-    is_own,
-    latest_deployment,
-    things_of,
-    without,
 )
-from infra.names import PROJECT_TAG, STACK_TAG
-from infra.publish.leftovers import unless_gone
+from infra.account.logs import last_words
+from infra.account.target import latest_deployment, things_of
+from infra.context import Context
 from infra.rollout.clock import Clock, RolloutFailed
-from infra.rollout.device_status import Seen, look, reasons
+from infra.rollout.device_status import DeviceStatus, look, reasons
 
 if TYPE_CHECKING:
     from mypy_boto3_greengrassv2 import GreengrassV2Client
@@ -39,12 +34,11 @@ _UNDER_WAY = frozenset({"QUEUED", "IN_PROGRESS"})
 
 
 def uninstall(
-    clients: Clients,
+    context: Context,
     *,
     target: str,
     devices: Sequence[str],
     components: AbstractSet[str],
-    name: str,
     clock: Clock,
     say: Callable[[str], None] = print,
 ) -> None:
@@ -58,21 +52,22 @@ def uninstall(
     are that stack's, and stay; so do those that another target deploys to the same device, which
     runs what all of its targets name.
     """
+    clients, name = context.clients, context.deployment_name
     client = clients.greengrass
     is_there = _is_there(clients, target)
     members = frozenset(things_of(clients, target) if is_there else ())
     devices = [one for one in sorted({*devices, *members}) if is_core_device(client, one)]
     latest = latest_deployment(client, target, ())
-    ours = frozenset() if latest and another_stack(name, latest.name) else components
+    ours = frozenset() if latest and name.another_stack(latest.name) else components
     others = latest.others(ours) if latest else {}
     ours_there = latest is not None and len(others) < len(latest.components)
-    leaving = latest.id if latest and is_own(name, latest.name) else ""
+    leaving = latest.id if latest and name.is_own(latest.name) else ""
     if is_there and (ours_there or any(ours & installed(client, one).keys() for one in devices)):
         leaving = client.create_deployment(
             targetArn=target,
-            deploymentName=without(name),
+            deploymentName=str(name.without),
             components=others,
-            tags=dict(zip((PROJECT_TAG, STACK_TAG), name.split("/"), strict=True)),
+            tags=context.tags,
         )["deploymentId"]
     said: dict[str, str] = {}
     while devices:
@@ -92,10 +87,10 @@ def uninstall(
             kept = {component: spec["componentVersion"] for component, spec in others.items()}
             seen = [look(client, one, leaving, kept) for one in devices if one in members]
             lost = [one for one in devices if one not in members]
-            raise RolloutFailed(_stuck(clients, seen, lost, target, name, clock.seconds))
+            raise RolloutFailed(_stuck(context, seen, lost, target, clock.seconds))
     for deployment in deployments(client, target):
         id_, called = deployment["deploymentId"], deployment.get("deploymentName", "")
-        if is_own(name, called) and not (id_ == leaving and others and is_there):
+        if name.is_own(called) and not (id_ == leaving and others and is_there):
             with unless_gone():
                 with suppress(client.exceptions.ConflictException):  # it was over before
                     client.cancel_deployment(deploymentId=id_)
@@ -142,11 +137,10 @@ def _look(
 
 
 def _stuck(
-    clients: Clients,
-    seen: Sequence[Seen],
+    context: Context,
+    seen: Sequence[DeviceStatus],
     lost: Sequence[str],
     target: str,
-    name: str,
     seconds: float,
 ) -> str:
     """Why these devices aren't clean, and what to type; `lost` are those that none reaches."""
@@ -155,7 +149,8 @@ def _stuck(
     where = target.rpartition(":")[2]
     lines = []
     if failed:
-        told = reasons(clients.greengrass, failed, name, partial(last_words, clients))
+        words = partial(last_words, context.clients)
+        told = reasons(context.clients.greengrass, failed, context.stack, words)
         lines.append(
             f"the deployment to {where} that takes ours off has failed:\n{told}\nMend what it"
             " names, then pulumi destroy again, which deploys it anew."
@@ -173,6 +168,6 @@ def _stuck(
         )
     lines.append(
         "If a device is gone for good: make abandon-device DEVICE=NAME"
-        f" STACK={name.partition('/')[2]}, then pulumi destroy again"
+        f" STACK={context.stack}, then pulumi destroy again"
     )
     return "\n".join(lines)

@@ -28,7 +28,7 @@ from greenhouse.home import PROJECT_DIR, Home, aws_environment, shell_environmen
 from greenhouse.machine import start_greenhouse, stop_greenhouse
 from greenhouse.processes import Processes
 from infra.rollout.clock import Clock
-from infra.rollout.gate import wait
+from infra.rollout.gate import await_devices
 
 SIZES = (1, 10, 50)
 ROUNDS = 3
@@ -84,13 +84,13 @@ class Fleet:
             targetArn=self._target, components={COMPONENT: {"componentVersion": version}}
         )["deploymentId"]
         self._calls.clear()
-        wait(
+        await_devices(
             self.greengrass,
             deployment=made,
             components={COMPONENT: version},
             devices=self.devices,
             quorum=100,
-            name="edge-inference/bench",
+            stack="bench",
             clock=Clock(seconds=PATIENCE),
             say=lambda _line: None,
         )

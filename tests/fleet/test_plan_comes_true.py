@@ -26,7 +26,7 @@ from fleet.stacks import Stack
 from greenhouse import account
 from greenhouse.device.folders import Folders
 from infra.account.clients import Clients
-from infra.account.target import SUCCEEDED, execution
+from infra.account.greengrass import SUCCEEDED, execution
 from infra.names import CHECK, COMPONENTS, CONSUMER, SERVICE
 from tests.whole.place import STACK, Place, wait_until
 

@@ -25,11 +25,20 @@ from botocore.loaders import Loader
 
 from infra.account import clients
 from infra.account.clients import Clients
+from infra.context import Context
 from infra.names import CHECK, CONSUMER, PROJECT_TAG, SERVICE, STACK_TAG
 
 ACCOUNT, REGION = "123456789012", "eu-west-1"
 THING_ARN = f"arn:aws:iot:{REGION}:{ACCOUNT}:thing/press-1"
 NAME = "edge-inference/dev"
+CONTEXT = Context(
+    account=ACCOUNT,
+    region=REGION,
+    partition="aws",
+    profile=None,
+    project="edge-inference",
+    stack="dev",
+)
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)  # when the first deployment of a test is made
 WANTED = {SERVICE: "1.2.3", CONSUMER: "1.3.4", CHECK: "1.4.5"}
 GOOD = {SERVICE: ("1.2.3", "RUNNING"), CONSUMER: ("1.3.4", "RUNNING"), CHECK: ("1.4.5", "RUNNING")}

@@ -14,16 +14,17 @@ from typing import Any
 import pytest
 
 from infra.account.clients import Clients
-from infra.account.target import FAILED
+from infra.account.greengrass import FAILED
 from infra.dynamic import Answering
 from infra.dynamic import AnsweringProvider as Provider
 from infra.names import CHECK, CONSUMER, SERVICE
 from infra.policies import read_release
-from infra.rollout import gate as answering
+from infra.rollout import gate
 from infra.rollout.clock import Clock, RolloutFailed
-from infra.rollout.gate import StaysBroken, wait
-from infra.rollout.restore import Rights, put_back
+from infra.rollout.gate import StaysBroken, await_devices
+from infra.rollout.restore import restore_previous
 from tests.infra.fakes import (
+    CONTEXT,
     DEVICE_ROLE,
     GOOD,
     NAME,
@@ -38,6 +39,8 @@ from tests.infra.fakes import (
     component_arn,
     spec,
 )
+
+pytestmark = pytest.mark.usefixtures("account")
 
 OLD = {SERVICE: ("1.1.1", "RUNNING"), CHECK: ("1.1.1", "FINISHED")}
 
@@ -58,13 +61,13 @@ class Waiting:
 
     def until(self, *events: Callable[[], object], seconds: float = 5) -> None:
         self.time = Time(*events)
-        wait(
+        await_devices(
             self._clients.greengrass,
             deployment=self._deployment,
             components=WANTED,
             devices=self._devices,
             quorum=self.quorum,
-            name=NAME,
+            stack=CONTEXT.stack,
             clock=Clock(seconds=seconds, now=self.time.now, pause=self.time.pause),
             say=self.said.append,
         )
@@ -240,12 +243,10 @@ def test_what_never_stays_up_is_red_when_the_time_is_over(
 
 
 BEFORE = dict.fromkeys(WANTED, "1.0.0")
-RIGHTS = Rights(role=DEVICE_ROLE, policy="edge-inference-dev")
 
 
 def arriving(
     account: Account,
-    clients: Clients,
     *events: Callable[[], object],
     red: dict[str, Any] | None = None,
     devices: Sequence[str] = ("press-1",),
@@ -259,24 +260,21 @@ def arriving(
     account.devices["press-1"].installed = GOOD | {CONSUMER: (WANTED[CONSUMER], "BROKEN")}
     time = Time(*events)
     with pytest.raises(RolloutFailed) as failed:
-        answering.arrive(
-            clients,
+        gate.await_release(
+            CONTEXT,
             deployment=deployment,
             components=WANTED,
             before=before or {},
             devices=devices,
             quorum=100,
-            name=NAME,
-            rights=RIGHTS,
+            role=DEVICE_ROLE,
             clock=lambda: Clock(seconds=20, now=time.now, pause=time.pause),
             say=say,
         )
     return str(failed.value), account.deployments[-1]["deploymentName"]
 
 
-def test_what_stays_broken_makes_room_for_the_last_release_that_was_good(
-    account: Account, clients: Clients
-) -> None:
+def test_what_stays_broken_makes_room_for_the_last_release_that_was_good(account: Account) -> None:
     press = account.devices["press-1"]
     others = {"com.other": spec("1.0.0")}
     good = {name: spec(one) for name, one in BEFORE.items()} | others
@@ -289,22 +287,20 @@ def test_what_stays_broken_makes_room_for_the_last_release_that_was_good(
         press.installed = {name: (version, "RUNNING") for name, version in BEFORE.items()}
 
     red = {name: spec(one) for name, one in WANTED.items()} | others
-    said, latest = arriving(account, clients, back, red=red)
+    said, latest = arriving(account, back, red=red)
     assert f"{CONSUMER} 1.3.4 BROKEN" in said
     assert f"put back and answers again: {SERVICE} 1.0.0" in said
     assert account.deployments[-1]["components"] == good, "others' stay as they were"
     assert latest.startswith(f"{NAME} (after "), "this stack's own, and none that is made again"
 
 
-def test_a_release_that_a_device_was_off_for_was_good_on_the_others(
-    account: Account, clients: Clients
-) -> None:
+def test_a_release_that_a_device_was_off_for_was_good_on_the_others(account: Account) -> None:
     """It is CANCELED there as soon as the next one comes."""
     good = account.deploy(THING_ARN, NAME, {name: spec(one) for name, one in BEFORE.items()})
     account.devices["press-1"].deploys(good, "COMPLETED")
     account.devices["press-2"] = Device()
     account.devices["press-2"].deploys(good, "CANCELED")
-    arriving(account, clients, devices=["press-1", "press-2"])
+    arriving(account, devices=["press-1", "press-2"])
     assert account.deployments[-1]["components"] == account.deployments[0]["components"]
 
 
@@ -316,23 +312,22 @@ def test_however_long_the_history_each_device_is_asked_once_for_it(
         red = account.deploy(THING_ARN, NAME, {SERVICE: spec(f"0.0.{number}")})
         press.deploys(red, "FAILED")
     deployment = account.deploy(THING_ARN, NAME, {name: spec(one) for name, one in WANTED.items()})
-    put_back(
-        clients,
+    restore_previous(
+        CONTEXT,
         red=clients.greengrass.get_deployment(deploymentId=deployment),
         before={},
         devices=["press-1"],
-        name=NAME,
-        rights=RIGHTS,
+        role=DEVICE_ROLE,
     )
     asked = [name for name, _ in account.asked].count("ListEffectiveDeployments")
     assert asked == len(press.executions), "each page once, and not once for each deployment"
 
 
 def test_the_release_of_the_last_green_update_is_the_way_back_whatever_else_is_on_record(
-    account: Account, clients: Clients
+    account: Account,
 ) -> None:
     """Pulumi has deleted its deployment, say; and Lite has called others a success too easily."""
-    said, latest = arriving(account, clients, before=BEFORE)
+    said, latest = arriving(account, before=BEFORE)
     assert account.deployments[-1]["components"] == {
         name: spec(one) for name, one in BEFORE.items()
     }
@@ -340,29 +335,25 @@ def test_the_release_of_the_last_green_update_is_the_way_back_whatever_else_is_o
     assert "taken off" not in said
 
 
-def test_a_red_release_that_was_tried_before_is_no_way_back_from_itself(
-    account: Account, clients: Clients
-) -> None:
+def test_a_red_release_that_was_tried_before_is_no_way_back_from_itself(account: Account) -> None:
     old = {name: spec(one) for name, one in BEFORE.items()}
     account.devices["press-1"].deploys(account.deploy(THING_ARN, NAME, old), "SUCCEEDED")
     red = {name: spec(one) for name, one in WANTED.items()}
     account.devices["press-1"].deploys(account.deploy(THING_ARN, NAME, red), "SUCCEEDED")
-    arriving(account, clients)
+    arriving(account)
     assert account.deployments[-1]["components"] == old, "Lite calls a success what doesn't run"
 
 
-def test_nobody_goes_back_past_what_took_ours_off(account: Account, clients: Clients) -> None:
+def test_nobody_goes_back_past_what_took_ours_off(account: Account) -> None:
     """The first release was red on Lite, so it was taken off again; and so is the second."""
     first = {name: spec(one) for name, one in BEFORE.items()}
     account.devices["press-1"].deploys(account.deploy(THING_ARN, NAME, first), "SUCCEEDED")
     account.deploy(THING_ARN, f"without {NAME}", {})
-    _, latest = arriving(account, clients)
+    _, latest = arriving(account)
     assert latest == f"without {NAME}"
 
 
-def test_what_is_put_back_may_be_read_again_file_by_file(
-    account: Account, clients: Clients
-) -> None:
+def test_what_is_put_back_may_be_read_again_file_by_file(account: Account) -> None:
     """Who joined the group with the red release has never had them."""
     good = account.deploy(THING_ARN, NAME, {name: spec(one) for name, one in BEFORE.items()})
     account.devices["press-1"].deploys(good, "COMPLETED")
@@ -372,50 +363,48 @@ def test_what_is_put_back_may_be_read_again_file_by_file(
         account.components[arn] = {}
         account.recipes[arn] = {"Manifests": [{"Artifacts": [{"Uri": uri} for uri in uris]}]}
     red = read_release(objects=["arn:aws:s3:::bucket/red"], repository="arn:repository")
-    account.policies[RIGHTS.role, RIGHTS.policy] = red
-    arriving(account, clients)
+    account.policies[DEVICE_ROLE, CONTEXT.policy] = red
+    arriving(account)
     back = {f"arn:aws:s3:::bucket/{name}/model.bz2" for name in BEFORE}
-    assert account.policies[RIGHTS.role, RIGHTS.policy] == read_release(
+    assert account.policies[DEVICE_ROLE, CONTEXT.policy] == read_release(
         objects=["arn:aws:s3:::bucket/red", *back], repository="arn:repository"
     )
     assert account.changes.index("PutRolePolicy") < account.changes.index("CreateDeployment")
 
 
 def test_who_may_not_change_the_rights_still_puts_back_what_the_devices_have(
-    account: Account, clients: Clients
+    account: Account,
 ) -> None:
     good = account.deploy(THING_ARN, NAME, {name: spec(one) for name, one in BEFORE.items()})
     account.devices["press-1"].deploys(good, "COMPLETED")
     account.denied.add("GetComponent")
-    arriving(account, clients)
+    arriving(account)
     assert account.deployments[-1]["components"] == {
         name: spec(one) for name, one in BEFORE.items()
     }
 
 
-def test_what_somebody_has_deployed_meanwhile_is_never_overwritten(
-    account: Account, clients: Clients
-) -> None:
+def test_what_somebody_has_deployed_meanwhile_is_never_overwritten(account: Account) -> None:
     mended = {name: spec("2.0.0") for name in WANTED} | {"com.theirs": spec("1.0.0")}
 
     def by_hand(line: str) -> None:
         if "BROKEN" in line:
             account.deploy(THING_ARN, "by hand", mended)
 
-    said, latest = arriving(account, clients, before=BEFORE, say=by_hand)
+    said, latest = arriving(account, before=BEFORE, say=by_hand)
     assert latest == "by hand"
     assert f"{CONSUMER} is BROKEN" in said
     assert "replaced by another one on the same target while we waited: 'by hand'" in said
 
 
 def test_a_deployment_that_aws_has_cancelled_as_too_many_failed_is_followed_by_what_was_before(
-    account: Account, clients: Clients
+    account: Account,
 ) -> None:
     def cancel(_line: str) -> None:
         for one in account.deployments:
             one["deploymentStatus"] = "CANCELED"
 
-    arriving(account, clients, before=BEFORE, say=cancel)
+    arriving(account, before=BEFORE, say=cancel)
     assert account.deployments[-1]["components"] == {
         name: spec(one) for name, one in BEFORE.items()
     }
@@ -423,28 +412,24 @@ def test_a_deployment_that_aws_has_cancelled_as_too_many_failed_is_followed_by_w
 
 @pytest.mark.parametrize("denied", ["CreateDeployment", "GetDeployment"])
 def test_the_reason_is_told_also_where_nothing_can_be_put_back(
-    account: Account, clients: Clients, denied: str
+    account: Account, denied: str
 ) -> None:
     account.denied.add(denied)
-    said, _ = arriving(account, clients, before=BEFORE)
+    said, _ = arriving(account, before=BEFORE)
     reason, _, why = said.partition("it stays so, as nothing can be put back:")
     assert f"{CONSUMER} is BROKEN" in reason
     assert f"when calling the {denied} operation" in why
 
 
-def test_the_reason_is_told_also_where_aws_can_be_asked_no_more(
-    account: Account, clients: Clients
-) -> None:
+def test_the_reason_is_told_also_where_aws_can_be_asked_no_more(account: Account) -> None:
     said, _ = arriving(
-        account, clients, lambda: account.denied.add("ListEffectiveDeployments"), before=BEFORE
+        account, lambda: account.denied.add("ListEffectiveDeployments"), before=BEFORE
     )
     assert f"{CONSUMER} is BROKEN" in said
     assert "AccessDenied" in said
 
 
-def test_where_no_release_was_good_before_ours_is_taken_off_again(
-    account: Account, clients: Clients
-) -> None:
+def test_where_no_release_was_good_before_ours_is_taken_off_again(account: Account) -> None:
     """Lite runs nothing of a version that it has: left there, it would be broken for ever."""
     others = {"com.other": spec("1.0.0")}
     account.deploy(THING_ARN, "by hand", others)
@@ -454,31 +439,29 @@ def test_where_no_release_was_good_before_ours_is_taken_off_again(
         account.devices["press-1"].installed = dict(OTHER)
 
     red = {name: spec(one) for name, one in WANTED.items()} | others
-    said, latest = arriving(account, clients, gone, red=red)
+    said, latest = arriving(account, gone, red=red)
     assert "no release of before" in said
     assert "taken off again" in said
     assert latest == f"without {NAME}", "this stack's own, and none that is made again"
     assert account.deployments[-1]["components"] == others
 
 
-def test_others_stay_as_they_are_now_and_not_as_they_were_then(
-    account: Account, clients: Clients
-) -> None:
+def test_others_stay_as_they_are_now_and_not_as_they_were_then(account: Account) -> None:
     press = account.devices["press-1"]
     old = {name: spec(one) for name, one in BEFORE.items()}
     good = account.deploy(THING_ARN, NAME, old | {"com.other": spec("1.0.0")})
     press.deploys(good, "COMPLETED")
     red = {name: spec(one) for name, one in WANTED.items()} | {"com.other": spec("2.0.0")}
-    arriving(account, clients, red=red)
+    arriving(account, red=red)
     assert account.deployments[-1]["components"] == old | {"com.other": spec("2.0.0")}
 
 
 def test_a_release_of_before_that_does_not_answer_either_is_said_with_both_reasons(
-    account: Account, clients: Clients
+    account: Account,
 ) -> None:
     good = account.deploy(THING_ARN, NAME, {name: spec(one) for name, one in BEFORE.items()})
     account.devices["press-1"].deploys(good, "COMPLETED")
-    said, _ = arriving(account, clients)
+    said, _ = arriving(account)
     assert f"{CONSUMER} 1.3.4 BROKEN" in said
     assert "put back, doesn't answer" in said
     assert "not within 20 s" in said
@@ -565,24 +548,22 @@ def test_a_red_device_is_told_with_the_components_own_reason_and_where_lite_logs
 
 @pytest.mark.parametrize("days", [0, 1])
 def test_a_red_device_is_told_with_its_last_words_where_it_uploads_them(
-    account: Account, clients: Clients, days: int
+    account: Account, days: int
 ) -> None:
     day = datetime.now(UTC) - timedelta(days=days)
     group = f"/aws/greengrass/UserComponent/{REGION}/{CONSUMER}"
     lines = ["starting", "asking", "no answer", "giving up: the socket is gone"]
     account.logs[group, f"/{day:%Y/%m/%d}/thing/press-1"] = lines
-    said, _ = arriving(account, clients, before=WANTED)
+    said, _ = arriving(account, before=WANTED)
     assert "\n  | asking\n  | no answer\n  | giving up: the socket is gone\n" in said
     assert "starting" not in said
     assert f"{CONSUMER} is BROKEN" in "\n".join(said.splitlines()[-10:]), "without scrolling"
 
 
 @pytest.mark.parametrize("denied", ["", "GetLogEvents"])
-def test_where_no_log_can_be_read_the_rest_is_told(
-    account: Account, clients: Clients, denied: str
-) -> None:
+def test_where_no_log_can_be_read_the_rest_is_told(account: Account, denied: str) -> None:
     account.denied.add(denied)
-    said, _ = arriving(account, clients, before=WANTED)
+    said, _ = arriving(account, before=WANTED)
     assert f"{CONSUMER} is BROKEN" in said
     assert "  | " not in said
 
@@ -705,15 +686,12 @@ def test_of_a_large_fleet_the_first_failures_are_told_in_full_and_the_rest_by_na
 
 
 PROPS: dict[str, Any] = {
-    "region": "eu-west-1",
-    "profile": None,
+    **CONTEXT.props,
     "target": THING_ARN,
     "devices": ["press-1"],
     "components": WANTED,
     "quorum": 100,
-    "name": NAME,
-    "role": RIGHTS.role,
-    "policy": RIGHTS.policy,
+    "role": DEVICE_ROLE,
     "timeout": 0,
 }
 
@@ -722,7 +700,7 @@ def test_a_red_rollout_stores_nothing_so_the_next_up_waits_again(
     account: Account, deployment: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "tracebacklimit", 7, raising=False)
-    monkeypatch.setattr(answering, "_STEADY_SECONDS", 0)
+    monkeypatch.setattr(gate, "_STEADY_SECONDS", 0)
     props = PROPS | {"deployment": deployment}
     with pytest.raises(RolloutFailed, match="not within 0 s"):
         Provider().create(props)

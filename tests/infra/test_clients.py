@@ -9,14 +9,19 @@ from typing import Any
 
 import pytest
 
-from infra.account.clients import Clients, clients_of
+from infra.account.clients import Clients
+from infra.context import Context
+from tests.infra.fakes import CONTEXT
 
 
 def test_the_dynamic_resources_of_one_region_and_profile_share_their_clients() -> None:
-    one = clients_of({"region": "eu-west-1", "profile": None, "name": "rollout"})
-    assert clients_of({"region": "eu-west-1", "name": "residue"}) is one
-    assert clients_of({"region": "eu-west-1", "profile": "plant"}) is not one
-    assert clients_of({"region": "us-east-1"}).region == "us-east-1"
+    known = CONTEXT.props
+    one = Context.remembered(known | {"target": "somewhere"}).clients
+    assert Context.remembered({**known, "stack": "press-2"}).clients is one
+    assert Context.remembered({**known, "profile": "plant"}).clients is not one
+    assert Context.remembered({**known, "region": "us-east-1"}).clients.region == "us-east-1"
+    del known["profile"]  # as the engine keeps a None
+    assert Context.remembered(known) == CONTEXT
 
 
 def test_threads_that_ask_at_once_make_their_clients_one_after_the_other(

@@ -6,10 +6,21 @@ from typing import Any
 
 import pytest
 
-from infra.account.clients import Clients
 from infra.account.followers import Follower, followers
 from infra.names import COMPONENTS, PROJECT_TAG, STACK_TAG
-from tests.infra.fakes import ACCOUNT, NAME, REGION, THING_ARN, Account, Device, component_arn, spec
+from tests.infra.fakes import (
+    ACCOUNT,
+    CONTEXT,
+    NAME,
+    REGION,
+    THING_ARN,
+    Account,
+    Device,
+    component_arn,
+    spec,
+)
+
+pytestmark = pytest.mark.usefixtures("account")
 
 TAGS = {PROJECT_TAG: "edge-inference", STACK_TAG: "dev"}
 PRESS_2 = THING_ARN.replace("press-1", "press-2")
@@ -25,24 +36,21 @@ def _published(account: Account) -> None:
     account.deploy(THING_ARN, NAME, RELEASE)
 
 
-def found(clients: Clients) -> list[Follower]:
-    arns = f"arn:aws:greengrass:{REGION}:{ACCOUNT}"
-    return list(followers(clients, name=NAME, tags=TAGS, target=THING_ARN, arns=arns))
+def found() -> list[Follower]:
+    return list(followers(CONTEXT, THING_ARN))
 
 
-def test_without_a_follower_only_the_deployments_are_listed(
-    account: Account, clients: Clients
-) -> None:
-    assert found(clients) == []
+def test_without_a_follower_only_the_deployments_are_listed(account: Account) -> None:
+    assert found() == []
     assert {operation for operation, _ in account.asked} == {"ListDeployments"}
 
 
 @pytest.mark.parametrize("target", [PRESS_2, GROUP])
 def test_a_stack_that_follows_is_named_with_its_target_and_the_way_out(
-    account: Account, clients: Clients, target: str
+    account: Account, target: str
 ) -> None:
     deployment = account.deploy(target, "edge-inference/press-2 (after 1234)", RELEASE)
-    [follower] = found(clients)
+    [follower] = found()
     assert follower.stack == "press-2"
     assert follower.target == target.rpartition(":")[2]
     assert deployment in follower.line
@@ -51,19 +59,17 @@ def test_a_stack_that_follows_is_named_with_its_target_and_the_way_out(
     assert "release-from" in follower.line
 
 
-def test_a_deployment_by_hand_follows_as_well(account: Account, clients: Clients) -> None:
+def test_a_deployment_by_hand_follows_as_well(account: Account) -> None:
     deployment = account.deploy(PRESS_2, "a trial", {"com.ml.xgboost": spec("1.2.3")})
-    [follower] = found(clients)
+    [follower] = found()
     assert follower.stack == ""
     assert follower.components == ("com.ml.xgboost 1.2.3",)
     assert f"cancel-deployment --deployment-id {deployment}" in follower.line
 
 
-def test_a_stack_that_took_the_publisher_s_own_target_over_follows(
-    account: Account, clients: Clients
-) -> None:
+def test_a_stack_that_took_the_publisher_s_own_target_over_follows(account: Account) -> None:
     account.deploy(THING_ARN, "edge-inference/press-2", RELEASE)
-    assert [one.stack for one in found(clients)] == ["press-2"]
+    assert [one.stack for one in found()] == ["press-2"]
 
 
 def cancelled(account: Account) -> None:
@@ -88,37 +94,31 @@ def pruned(account: Account) -> None:
 
 
 @pytest.mark.parametrize("end", [cancelled, replaced, abandoned, another_s, pruned])
-def test_what_follows_no_more_is_no_follower(account: Account, clients: Clients, end: Any) -> None:
+def test_what_follows_no_more_is_no_follower(account: Account, end: Any) -> None:
     account.deploy(PRESS_2, "edge-inference/press-2", RELEASE)
-    assert found(clients)
+    assert found()
     end(account)
-    assert found(clients) == []
+    assert found() == []
 
 
-def test_a_group_that_is_gone_is_no_follower(account: Account, clients: Clients) -> None:
+def test_a_group_that_is_gone_is_no_follower(account: Account) -> None:
     account.deploy(GROUP, "edge-inference/presses", RELEASE)
     account.groups.clear()
-    assert found(clients) == []
+    assert found() == []
 
 
 @pytest.mark.parametrize("name", [NAME, f"{NAME} (after 1234)", f"without {NAME}"])
-def test_what_the_stack_left_on_another_target_is_its_own(
-    account: Account, clients: Clients, name: str
-) -> None:
+def test_what_the_stack_left_on_another_target_is_its_own(account: Account, name: str) -> None:
     account.deploy(PRESS_2, name, RELEASE)
-    assert found(clients) == []
+    assert found() == []
 
 
-def test_a_deployment_by_hand_on_the_own_target_goes_with_the_stack(
-    account: Account, clients: Clients
-) -> None:
+def test_a_deployment_by_hand_on_the_own_target_goes_with_the_stack(account: Account) -> None:
     account.deploy(THING_ARN, "by hand", RELEASE | {"com.other": spec("1.0.0")})
-    assert found(clients) == []
+    assert found() == []
 
 
-def test_a_target_that_may_not_be_looked_at_is_taken_for_there(
-    account: Account, clients: Clients
-) -> None:
+def test_a_target_that_may_not_be_looked_at_is_taken_for_there(account: Account) -> None:
     account.deploy(PRESS_2, "edge-inference/press-2", RELEASE)
     account.denied = {"GetCoreDevice"}
-    assert found(clients), "the workflows' role may look at its own stacks' devices only"
+    assert found(), "the workflows' role may look at its own stacks' devices only"

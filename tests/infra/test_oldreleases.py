@@ -17,6 +17,7 @@ from infra.publish.old_releases import Parts, prune, superfluous
 from infra.publish.records import Record
 from tests.infra.fakes import (
     ACCOUNT,
+    CONTEXT,
     NAME,
     NOON,
     REGION,
@@ -27,8 +28,10 @@ from tests.infra.fakes import (
     spec,
 )
 
+pytestmark = pytest.mark.usefixtures("account")
+
 TAGS = {"edge-inference:project": "edge-inference", "edge-inference:stack": "dev"}
-BUCKET, REPOSITORY = "edge-inference-dev", "edge-inference/dev"
+BUCKET, REPOSITORY = CONTEXT.bucket, CONTEXT.repository
 GROUP = f"arn:aws:iot:{REGION}:{ACCOUNT}:thinggroup/presses"
 DEVICES = 2  # of each target
 
@@ -236,15 +239,10 @@ class Published:
     def kept(self) -> list[str]:
         return [key for key in self.account.objects[BUCKET] if key.startswith("releases/")]
 
-    def prune(self, clients: Clients, keep: int = 1, own: Content | None = None) -> list[str]:
+    def prune(self, keep: int = 1, own: Content | None = None) -> list[str]:
         said: list[str] = []
         prune(
-            clients,
-            project="edge-inference",
-            bucket=BUCKET,
-            repository=REPOSITORY,
-            arns=f"arn:aws:greengrass:{REGION}:{ACCOUNT}",
-            tags=TAGS,
+            CONTEXT,
             own=record(own or NEW).key,
             keep=keep,
             say=said.append,
@@ -264,9 +262,9 @@ def published(account: Account) -> Published:
 
 
 def test_what_is_older_and_unused_goes_with_all_that_is_only_its_own(
-    published: Published, account: Account, clients: Clients
+    published: Published, account: Account
 ) -> None:
-    said = published.prune(clients)
+    said = published.prune()
     assert said == [
         f"removed release {one.outputs['release']} of {NOON:%Y-%m-%d}: older, and unused"
         for one in (MIDDLE, OLD)
@@ -282,16 +280,14 @@ def test_what_is_older_and_unused_goes_with_all_that_is_only_its_own(
 
 
 def test_while_there_are_few_nobody_is_asked_who_uses_them(
-    published: Published, account: Account, clients: Clients
+    published: Published, account: Account
 ) -> None:
-    assert published.prune(clients, keep=3) == []
+    assert published.prune(keep=3) == []
     asked = {operation for operation, _ in account.asked}
     assert asked == {"ListObjectsV2", "GetObject", "ListComponentVersions", "ListImages"}
 
 
-def test_what_runs_on_a_device_of_any_target_stays(
-    published: Published, account: Account, clients: Clients
-) -> None:
+def test_what_runs_on_a_device_of_any_target_stays(published: Published, account: Account) -> None:
     """A device that was off for long still has what a deployment before the last two gave it."""
     account.groups = {"presses": ["press-1", "press-9"]}
     account.devices["press-9"] = Device(
@@ -302,12 +298,12 @@ def test_what_runs_on_a_device_of_any_target_stays(
     for content in (MIDDLE, NEW):
         found = published.deploy(content, GROUP, "edge-inference/follower")
         account.devices["press-1"].deploys(found, "SUCCEEDED")
-    published.prune(clients)
+    published.prune()
     assert len(published.kept) == 3, "OLD runs on press-9, MIDDLE is the way back"
 
 
 def test_what_runs_on_a_device_that_left_its_group_stays(
-    published: Published, account: Account, clients: Clients
+    published: Published, account: Account
 ) -> None:
     account.groups = {"presses": ["press-1"]}
     account.devices["gone"] = Device(
@@ -318,19 +314,17 @@ def test_what_runs_on_a_device_that_left_its_group_stays(
     account.devices["gone"].deploys(published.deploy(OLD, GROUP), "SUCCEEDED")
     for content in (MIDDLE, NEW):
         account.devices["press-1"].deploys(published.deploy(content, GROUP), "SUCCEEDED")
-    published.prune(clients)
+    published.prune()
     assert len(published.kept) == 3, "it would lose what it needs to install its release again"
 
 
-def test_what_the_tree_has_published_stays_however_old_it_is(
-    published: Published, clients: Clients
-) -> None:
-    published.prune(clients, own=OLD)
+def test_what_the_tree_has_published_stays_however_old_it_is(published: Published) -> None:
+    published.prune(own=OLD)
     assert published.kept == [f"releases/{one.outputs['release']}.json" for one in (OLD, NEW)]
 
 
 def test_a_release_that_a_device_was_off_for_is_a_way_back_all_the_same(
-    published: Published, account: Account, clients: Clients
+    published: Published, account: Account
 ) -> None:
     """It is CANCELED there as soon as the next one comes, and was good on the others."""
     account.groups = {"presses": ["press-1", "press-2"]}
@@ -339,12 +333,12 @@ def test_a_release_that_a_device_was_off_for_is_a_way_back_all_the_same(
         found = published.deploy(content, GROUP)
         account.devices["press-1"].deploys(found, "SUCCEEDED")
         account.devices["press-2"].deploys(found, "CANCELED")
-    published.prune(clients)
+    published.prune()
     assert len(published.kept) == 2, "MIDDLE is the way back, and nobody goes on to OLD"
 
 
 def test_of_releases_with_a_version_that_was_deployed_by_hand_the_newest_stays(
-    account: Account, clients: Clients
+    account: Account,
 ) -> None:
     published = Published(account)
     older = Content(OLD.model, OLD.consumer + 1, OLD.code)
@@ -353,14 +347,14 @@ def test_of_releases_with_a_version_that_was_deployed_by_hand_the_newest_stays(
     shared = OLD.outputs["components"][SERVICE]
     assert shared == older.outputs["components"][SERVICE]
     account.deploy(THING_ARN, "by hand", {SERVICE: spec(shared)})
-    published.prune(clients)
+    published.prune()
     assert published.kept == [f"releases/{one.outputs['release']}.json" for one in (OLD, NEW)]
 
 
-def test_a_target_that_is_gone_needs_nothing(published: Published, clients: Clients) -> None:
+def test_a_target_that_is_gone_needs_nothing(published: Published) -> None:
     published.deploy(OLD, GROUP)
     published.deploy(MIDDLE, THING_ARN.replace("press-1", "press-8"))
-    published.prune(clients)
+    published.prune()
     assert len(published.kept) == 1
 
 
@@ -378,21 +372,21 @@ def test_deployments_of_others_are_looked_at_no_closer_than_needed(
     ["ListDeployments", "ListInstalledComponents", "GetObject", "ListComponentVersions"],
 )
 def test_what_aws_does_not_tell_is_not_guessed(
-    published: Published, account: Account, clients: Clients, withheld: str
+    published: Published, account: Account, withheld: str
 ) -> None:
     published.deploy(NEW)
     account.denied = {withheld}
     with pytest.raises(Exception, match="AccessDenied"):
-        published.prune(clients)
+        published.prune()
     assert account.changes == []
 
 
 def test_versions_of_another_stack_stay_under_any_name(
-    published: Published, account: Account, clients: Clients
+    published: Published, account: Account
 ) -> None:
     theirs = component_arn(SERVICE, OLD.outputs["components"][SERVICE])
     account.components[theirs] = TAGS | {"edge-inference:stack": "press-2"}
-    published.prune(clients)
+    published.prune()
     assert theirs in account.components
 
 
@@ -418,11 +412,9 @@ def of_stray(account: Account) -> set[str]:
     return there | set(account.objects[BUCKET]) & {"model-7", "golden-7", "consumer-7"}
 
 
-def test_it_goes_though_no_release_is_old(
-    cut_short: Published, account: Account, clients: Clients
-) -> None:
+def test_it_goes_though_no_release_is_old(cut_short: Published, account: Account) -> None:
     assert len(of_stray(account)) == 7
-    said = cut_short.prune(clients, keep=3)
+    said = cut_short.prune(keep=3)
     assert of_stray(account) == set()
     assert len(cut_short.kept) == 3
     assert len(said) == 7
@@ -432,34 +424,30 @@ def test_it_goes_though_no_release_is_old(
 
 
 def test_it_stays_whole_where_somebody_deployed_it_by_hand(
-    cut_short: Published, account: Account, clients: Clients
+    cut_short: Published, account: Account
 ) -> None:
     version = STRAY.outputs["components"][SERVICE]
     account.deploy(THING_ARN, "by hand", {SERVICE: spec(version)})
-    assert cut_short.prune(clients, keep=3) == []
+    assert cut_short.prune(keep=3) == []
     assert len(of_stray(account)) == 7
 
 
-def test_the_version_of_another_stack_is_none_of_it(
-    cut_short: Published, account: Account, clients: Clients
-) -> None:
+def test_the_version_of_another_stack_is_none_of_it(cut_short: Published, account: Account) -> None:
     theirs = component_arn(SERVICE, STRAY.outputs["components"][SERVICE])
     account.components[theirs] = TAGS | {"edge-inference:stack": "press-2"}
-    cut_short.prune(clients, keep=3)
+    cut_short.prune(keep=3)
     assert of_stray(account) == {theirs}
 
 
-def test_an_image_that_made_way_is_none_of_it(
-    cut_short: Published, account: Account, clients: Clients
-) -> None:
+def test_an_image_that_made_way_is_none_of_it(cut_short: Published, account: Account) -> None:
     """A device may run it under the version that has another image now (decision 12)."""
     account.images[REPOSITORY, "was-amd64-7-777777777777"] = "sha256:7"
-    cut_short.prune(clients, keep=3)
+    cut_short.prune(keep=3)
     assert of_stray(account) == {"sha256:7"}
 
 
 def test_without_a_record_of_the_tree_s_own_release_nothing_is_known_to_be_cut_short(
-    cut_short: Published, account: Account, clients: Clients
+    cut_short: Published, account: Account
 ) -> None:
-    cut_short.prune(clients, keep=4, own=STRAY)
+    cut_short.prune(keep=4, own=STRAY)
     assert len(of_stray(account)) == 7

@@ -16,11 +16,12 @@ import pulumi
 import pytest
 
 from infra import policies
+from infra.context import Context
 from infra.names import CHECK, COMPONENTS, CONSUMER, SERVICE
 from infra.preflight import preflight
-from infra.settings import Misconfigured, Place
+from infra.settings import Misconfigured
 from tests.infra.engine import AS_REGISTERED, DIGEST, Engine, Registered
-from tests.infra.fakes import ACCOUNT, REGION, THING_ARN, Account, Device, spec
+from tests.infra.fakes import ACCOUNT, CONTEXT, REGION, THING_ARN, Account, Device, spec
 from tests.infra.pulumi_yaml import ROOT, config_of, load
 
 BOTH = ["amd64", "aarch64"]
@@ -263,7 +264,8 @@ def test_a_destroy_removes_the_kept_versions_only_after_the_devices_were_cleared
     clean, kept = deployed.one("edge:CleanDevices"), deployed.one("edge:KeptVersions")
     assert waits_for(deployed, clean, kept), "what is made first is destroyed last"
     tags = deployed.one("s3/bucket:Bucket").inputs["tags"]
-    assert kept.inputs["tags"] == tags, "or it would sweep nothing, or too much"
+    sweeps = Context.remembered(kept.inputs).tags
+    assert sweeps == tags, "or it would sweep nothing, or too much"
 
 
 def test_whatever_becomes_of_an_up_a_destroy_clears_the_devices(deployed: Engine) -> None:
@@ -428,8 +430,7 @@ def test_no_right_outlives_the_release_it_was_for(deployed: Engine) -> None:
 
 
 def test_the_preflight_measures_the_policy_that_is_written(deployed: Engine) -> None:
-    place = Place(account=ACCOUNT, region=REGION, partition="aws", profile=None)
-    wanted = preflight.Wanted.of(load(config_of(None, thing="press-1")), place)
+    wanted = preflight.Wanted.of(load(config_of(None, thing="press-1")), CONTEXT)
     ours = policies.read_release(objects=wanted.objects, repository=wanted.repository)
     assert len(json.dumps(ours)) == len(deployed.one("RolePolicy").inputs["policy"]), (
         "a role would be full in the middle of the update"

@@ -6,11 +6,11 @@ from collections.abc import Callable
 
 import pytest
 
-from infra.account.clients import Clients
 from infra.names import COMPONENTS, PROJECT_TAG, STACK_TAG
 from infra.teardown.residue import Stack, residue
 from tests.infra.fakes import (
     ACCOUNT,
+    CONTEXT,
     DEVICE_ROLE,
     GOOD,
     NAME,
@@ -24,32 +24,24 @@ from tests.infra.fakes import (
     spec,
 )
 
+pytestmark = pytest.mark.usefixtures("account")
+
 TAGS = {PROJECT_TAG: "edge-inference", STACK_TAG: "dev"}
 GROUP = f"arn:aws:iot:{REGION}:{ACCOUNT}:thinggroup/presses"
 
 
-def left(clients: Clients, *meanwhile: Callable[[], object], target: str = THING_ARN) -> list[str]:
-    stack = Stack(
-        name=NAME,
-        tags=TAGS,
-        target=target,
-        role=DEVICE_ROLE,
-        policy="edge-inference-dev",
-        bucket="edge-inference-dev",
-        account=ACCOUNT,
-        repository=NAME,
-        arns=f"arn:aws:greengrass:{REGION}:{ACCOUNT}",
-    )
-    return residue(clients, stack, Time(*meanwhile).pause)
+def left(*meanwhile: Callable[[], object], target: str = THING_ARN) -> list[str]:
+    stack = Stack(context=CONTEXT, target=target, role=DEVICE_ROLE)
+    return residue(stack, Time(*meanwhile).pause)
 
 
-def test_of_a_stack_that_is_gone_nothing_is_left(account: Account, clients: Clients) -> None:
+def test_of_a_stack_that_is_gone_nothing_is_left(account: Account) -> None:
     account.deploy(THING_ARN, "by hand", {"com.other": spec("1.0.0")})
     account.devices["press-1"].installed = dict(OTHER)
     account.components[component_arn("com.ml.check", "1.0.0")] = TAGS | {STACK_TAG: "press-2"}
     account.buckets["somebody-else-s"] = {}
     account.repositories["edge-inference/press-2"] = {}
-    assert left(clients) == []
+    assert left() == []
     assert account.changes == [], "it only looks"
 
 
@@ -58,7 +50,7 @@ def a_version(account: Account) -> None:
 
 
 def a_bucket(account: Account) -> None:
-    account.buckets["edge-inference-dev"] = TAGS
+    account.buckets[CONTEXT.bucket] = TAGS
 
 
 def a_repository(account: Account) -> None:
@@ -77,23 +69,23 @@ def a_deployment(account: Account) -> None:
     ("leave", "says"),
     [
         (a_version, f"delete-component --arn {component_arn('com.ml.check', '1.2.3')}"),
-        (a_bucket, "aws s3 rb --force s3://edge-inference-dev"),
+        (a_bucket, f"aws s3 rb --force s3://{CONTEXT.bucket}"),
         (a_repository, f"delete-repository --force --repository-name {NAME}"),
         (a_policy, f"--role-name {DEVICE_ROLE} --policy-name edge-inference-dev"),
         (a_deployment, f"deployment '{NAME}' (00000001-of-edge-inference-dev)"),
     ],
 )
 def test_each_thing_that_is_left_is_named_with_what_to_type(
-    account: Account, clients: Clients, leave: Callable[[Account], None], says: str
+    account: Account, leave: Callable[[Account], None], says: str
 ) -> None:
     leave(account)
-    [line] = left(clients)
+    [line] = left()
     assert says in line
 
 
 @pytest.mark.parametrize("leave", [a_version, a_bucket, a_repository, a_policy])
 def test_what_aws_shows_for_a_moment_after_its_deletion_is_not_left(
-    account: Account, clients: Clients, leave: Callable[[Account], None]
+    account: Account, leave: Callable[[Account], None]
 ) -> None:
     leave(account)
 
@@ -101,60 +93,50 @@ def test_what_aws_shows_for_a_moment_after_its_deletion_is_not_left(
         for kind in (account.components, account.buckets, account.repositories, account.policies):
             kind.clear()
 
-    assert left(clients, settle) == []
+    assert left(settle) == []
 
 
-def test_a_deployment_that_stays_for_others_says_for_whom(
-    account: Account, clients: Clients
-) -> None:
+def test_a_deployment_that_stays_for_others_says_for_whom(account: Account) -> None:
     account.deploy(THING_ARN, f"without {NAME}", {"com.other": spec("1.0.0")})
-    [line] = left(clients)
+    [line] = left()
     assert "it keeps com.other on the target" in line
 
 
-def test_a_component_on_a_device_is_named_with_its_device(
-    account: Account, clients: Clients
-) -> None:
+def test_a_component_on_a_device_is_named_with_its_device(account: Account) -> None:
     account.groups = {"presses": ["press-2", "a-sensor"]}
     account.devices["press-2"] = Device(installed={**OTHER, **GOOD})
-    lines = left(clients, target=GROUP)
+    lines = left(target=GROUP)
     assert len(lines) == 3, "a thing without Greengrass has nothing of ours"
     assert all("on press-2 (RUNNING): pulumi up, then pulumi destroy" in line for line in lines)
 
 
-def test_what_another_stack_runs_on_the_device_by_now_is_that_stack_s(
-    account: Account, clients: Clients
-) -> None:
+def test_what_another_stack_runs_on_the_device_by_now_is_that_stack_s(account: Account) -> None:
     account.deploy(THING_ARN, "edge-inference/press-2", {})
     account.devices["press-1"].installed = dict(GOOD)
-    assert all("it is stack press-2's by now" in line for line in left(clients))
+    assert all("it is stack press-2's by now" in line for line in left())
 
 
-def test_what_another_target_deploys_to_the_device_is_that_target_s(
-    account: Account, clients: Clients
-) -> None:
+def test_what_another_target_deploys_to_the_device_is_that_target_s(account: Account) -> None:
     account.groups = {"presses": ["press-1"]}
     group = account.deploy(GROUP, NAME, {"com.ml.check": spec("1.2.3")})
     account.devices["press-1"].installed = dict(GOOD)
     account.devices["press-1"].deploys(group, "SUCCEEDED")
-    [line] = [one for one in left(clients) if "com.ml.check" in one]
+    [line] = [one for one in left() if "com.ml.check" in one]
     assert line.endswith("thinggroup/presses deploys it too"), "to destroy again would be in vain"
 
 
-def test_of_a_group_that_is_gone_there_is_nobody_to_ask(clients: Clients) -> None:
-    assert left(clients, target=GROUP) == []
+def test_of_a_group_that_is_gone_there_is_nobody_to_ask() -> None:
+    assert left(target=GROUP) == []
 
 
-def test_of_a_device_that_was_abandoned_it_says_that_nobody_knows(
-    account: Account, clients: Clients
-) -> None:
+def test_of_a_device_that_was_abandoned_it_says_that_nobody_knows(account: Account) -> None:
     account.devices.clear()
-    [line] = left(clients)
+    [line] = left()
     assert "press-1: AWS has no record of it" in line
 
 
-def test_a_publisher_has_no_devices_to_ask(account: Account, clients: Clients) -> None:
-    assert left(clients, target="") == []
+def test_a_publisher_has_no_devices_to_ask(account: Account) -> None:
+    assert left(target="") == []
     assert not {"ListDeployments", "ListInstalledComponents"} & {one for one, _ in account.asked}
 
 
@@ -169,9 +151,9 @@ def test_a_publisher_has_no_devices_to_ask(account: Account, clients: Clients) -
     ],
 )
 def test_what_may_not_be_looked_at_is_said_and_is_no_failure(
-    account: Account, clients: Clients, operation: str, what: str
+    account: Account, operation: str, what: str
 ) -> None:
     account.denied = {operation}
-    [line] = left(clients)
+    [line] = left()
     assert line.startswith(f"{what}: AWS doesn't tell (")
     assert "AccessDenied" in line

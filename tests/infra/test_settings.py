@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from infra.settings import KEYS, Misconfigured, Place
+from infra.settings import KEYS, Misconfigured
 from tests.infra.engine import PROJECT
 from tests.infra.pulumi_yaml import ROOT, config_of, declared, load
 
@@ -129,20 +129,3 @@ def test_other_programs_keys_are_none_of_ours() -> None:
 def test_a_follower_needs_no_model_of_its_own() -> None:
     settings = load(config_of(release_from="dev", model="not-here.json"), stack="press-2")
     assert settings.release_from == "dev"
-
-
-def test_two_stacks_never_share_a_bucket_or_a_repository() -> None:
-    regions = ("eu-west-1", "ap-southeast-1", "us-gov-east-1")
-    stacks = ("dev", "dev-2", "a" * 20, "a" * 19)
-    places = [
-        Place(account="123456789012", region=region, partition="aws", profile=None)
-        for region in regions
-    ]
-    loaded = [load(config_of(), stack=stack) for stack in stacks]
-    buckets = [settings.bucket(place) for settings in loaded for place in places]
-    assert len(set(buckets)) == len(buckets), "cut to S3's length they would be one"
-    assert all(re.fullmatch(r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]", bucket) for bucket in buckets)
-    assert len({settings.repository for settings in loaded}) == len(stacks)
-    assert len({frozenset(settings.tags.items()) for settings in loaded}) == len(stacks), (
-        "one stack would clear the other's leftovers"
-    )

@@ -7,51 +7,53 @@ from typing import Any
 import pytest
 
 from infra.account.clients import Clients
-from infra.account.target import FAILED, Target
+from infra.account.greengrass import FAILED
+from infra.account.target import Target
 from infra.names import CHECK, COMPONENTS
 from infra.rollout.clock import RolloutFailed
+from infra.rollout.rollout import check_unchanged
 from infra.settings import Misconfigured
-from tests.infra.fakes import ACCOUNT, REGION, THING_ARN, Account, Device, spec
+from tests.infra.fakes import ACCOUNT, CONTEXT, REGION, THING_ARN, Account, Device, spec
 from tests.infra.pulumi_yaml import config_of, load
+
+pytestmark = pytest.mark.usefixtures("account")
 
 WANTED = "edge-inference/dev"
 GROUP_ARN = f"arn:aws:iot:{REGION}:{ACCOUNT}:thinggroup/presses"
 OURS = {name: spec("1.2.3") for name in COMPONENTS}
 
 
-def find(clients: Clients, **values: str) -> Target | None:
-    return Target.find(load(config_of(None, **values)), clients)
+def find(**values: str) -> Target | None:
+    return Target.find(load(config_of(None, **values)), CONTEXT)
 
 
-def found(clients: Clients, **values: str) -> Target:
-    target = find(clients, **values)
+def found(**values: str) -> Target:
+    target = find(**values)
     assert target
     return target
 
 
-def refusal(clients: Clients, **values: str) -> str:
+def refusal(**values: str) -> str:
     with pytest.raises(Misconfigured) as refused:
-        find(clients, **values)
+        find(**values)
     return str(refused.value)
 
 
-def test_a_stack_that_only_publishes_asks_for_no_device(account: Account, clients: Clients) -> None:
-    assert find(clients) is None
+def test_a_stack_that_only_publishes_asks_for_no_device(account: Account) -> None:
+    assert find() is None
     assert account.asked == [], "a publisher may have no right to ask"
 
 
-def test_a_new_device_has_nothing_that_would_be_replaced(clients: Clients) -> None:
-    target = found(clients, thing="press-1")
+def test_a_new_device_has_nothing_that_would_be_replaced() -> None:
+    target = found(thing="press-1")
     assert (target.arn, target.devices, target.latest) == (THING_ARN, ("press-1",), None)
-    assert target.deployment_name(WANTED) == WANTED
+    assert target.deployment_name(CONTEXT.deployment_name) == WANTED
 
 
-def test_a_group_is_every_core_device_in_it_and_in_its_groups(
-    account: Account, clients: Clients
-) -> None:
+def test_a_group_is_every_core_device_in_it_and_in_its_groups(account: Account) -> None:
     account.groups = {"presses": ["press-3", "a-sensor", "press-2"]}
     account.devices |= {"press-2": Device(), "press-3": Device()}
-    target = found(clients, thing_group="presses")
+    target = found(thing_group="presses")
     assert target.arn == GROUP_ARN
     assert target.devices == ("press-2", "press-3"), (
         "a thing without Greengrass would be waited for until the time is over"
@@ -63,22 +65,18 @@ def test_all_of_a_group_is_asked_for_by_one_client(clients: Clients) -> None:
 
 
 @pytest.mark.parametrize("key", ["thing", "thing_group"])
-def test_a_name_that_is_not_there_is_refused_with_a_way_to_find_one(
-    clients: Clients, key: str
-) -> None:
-    said = refusal(clients, **{key: "pres-1"})
+def test_a_name_that_is_not_there_is_refused_with_a_way_to_find_one(key: str) -> None:
+    said = refusal(**{key: "pres-1"})
     assert "'pres-1' does not exist in eu-west-1" in said
     assert f"pulumi config set {key.replace('_', '-')} NAME" in said
     assert "(aws " in said, "the command that lists the right names"
 
 
 @pytest.mark.parametrize("key", ["thing", "thing_group"])
-def test_things_without_greengrass_are_no_target(
-    account: Account, clients: Clients, key: str
-) -> None:
+def test_things_without_greengrass_are_no_target(account: Account, key: str) -> None:
     account.things = {"lamp": "arn:aws:iot:eu-west-1:123456789012:thing/lamp"}
     account.groups = {"lamp": ["lamp-1", "lamp-2"]}
-    said = refusal(clients, **{key: "lamp"})
+    said = refusal(**{key: "lamp"})
     assert "has no Greengrass core device" in said
     assert "lamp" in said
     assert f"pulumi config set {key.replace('_', '-')} NAME" in said
@@ -88,43 +86,39 @@ def test_things_without_greengrass_are_no_target(
     "operation", ["DescribeThing", "GetCoreDevice", "ListDeployments", "GetDeployment"]
 )
 def test_a_withheld_answer_is_not_taken_for_an_empty_device(
-    account: Account, clients: Clients, operation: str
+    account: Account, operation: str
 ) -> None:
     account.deploy(THING_ARN, "by hand", {"com.other": spec("1.0.0")})
     account.denied = {operation}
-    said = refusal(clients, thing="press-1")
+    said = refusal(thing="press-1")
     assert "AccessDenied" in said
     assert "could remove what others deployed" in said
 
 
-def test_without_a_network_the_refusal_names_the_region(account: Account, clients: Clients) -> None:
+def test_without_a_network_the_refusal_names_the_region(account: Account) -> None:
     account.reachable = False
-    assert "AWS can't be reached in eu-west-1" in refusal(clients, thing="press-1")
+    assert "AWS can't be reached in eu-west-1" in refusal(thing="press-1")
 
 
 # What others run there
 
 
-def test_what_others_deployed_is_theirs_with_its_configuration(
-    account: Account, clients: Clients
-) -> None:
+def test_what_others_deployed_is_theirs_with_its_configuration(account: Account) -> None:
     theirs: dict[str, Any] = {
         "aws.greengrass.Nucleus": spec("2.18.0", configurationUpdate={"merge": '{"a":1}'}),
         "com.other": spec("1.0.0", runWith={"posixUser": "someone"}),
     }
     account.deploy(THING_ARN, WANTED, {**OURS, **theirs})
-    latest = found(clients, thing="press-1").latest
+    latest = found(thing="press-1").latest
     assert latest
     assert latest.others(COMPONENTS) == theirs, "a device uninstalls what a deployment doesn't name"
 
 
-def test_only_the_latest_deployment_of_this_very_target_counts(
-    account: Account, clients: Clients
-) -> None:
+def test_only_the_latest_deployment_of_this_very_target_counts(account: Account) -> None:
     account.deploy(THING_ARN, "first", {"com.gone": spec("1.0.0")})
     second = account.deploy(THING_ARN, "second", {"com.other": spec("1.0.0")})
     account.deploy(GROUP_ARN, "the group's", {"com.elsewhere": spec("1.0.0")})
-    latest = found(clients, thing="press-1").latest
+    latest = found(thing="press-1").latest
     assert latest
     assert latest.id == second
     assert set(latest.others(COMPONENTS)) == {"com.other"}, "what was removed must not come back"
@@ -141,56 +135,50 @@ def deployed(account: Account, name: str, status: str = "COMPLETED") -> str:
     return deployment
 
 
-def name_of(clients: Clients) -> str:
-    return found(clients, thing="press-1").deployment_name(WANTED)
+def name_of() -> str:
+    return found(thing="press-1").deployment_name(CONTEXT.deployment_name)
 
 
-def test_a_good_deployment_of_ours_keeps_its_name(account: Account, clients: Clients) -> None:
+def test_a_good_deployment_of_ours_keeps_its_name(account: Account) -> None:
     deployed(account, WANTED)
-    assert name_of(clients) == WANTED, "an `up` of an unchanged tree would deploy again"
+    assert name_of() == WANTED, "an `up` of an unchanged tree would deploy again"
 
 
 @pytest.mark.parametrize("status", sorted(FAILED & {"FAILED", "CANCELED"}))
-def test_after_a_red_one_the_same_release_is_deployed_again(
-    account: Account, clients: Clients, status: str
-) -> None:
+def test_after_a_red_one_the_same_release_is_deployed_again(account: Account, status: str) -> None:
     red = deployed(account, WANTED, status)
-    assert name_of(clients) == f"{WANTED} (after {red[:8]})", (
+    assert name_of() == f"{WANTED} (after {red[:8]})", (
         "all of a deployment is create-only: with the same name Pulumi would see no change"
     )
 
 
-def test_after_somebody_else_s_the_release_comes_back(account: Account, clients: Clients) -> None:
+def test_after_somebody_else_s_the_release_comes_back(account: Account) -> None:
     deployed(account, WANTED)
     by_hand = deployed(account, "by hand")
-    assert name_of(clients) == f"{WANTED} (after {by_hand[:8]})"
+    assert name_of() == f"{WANTED} (after {by_hand[:8]})"
 
 
-def test_a_stack_whose_name_begins_like_ours_is_somebody_else(
-    account: Account, clients: Clients
-) -> None:
+def test_a_stack_whose_name_begins_like_ours_is_somebody_else(account: Account) -> None:
     theirs = deployed(account, f"{WANTED}2")
-    assert name_of(clients) == f"{WANTED} (after {theirs[:8]})"
+    assert name_of() == f"{WANTED} (after {theirs[:8]})"
 
 
-def test_after_our_own_uninstall_the_release_comes_back(account: Account, clients: Clients) -> None:
+def test_after_our_own_uninstall_the_release_comes_back(account: Account) -> None:
     leaving = deployed(account, f"without {WANTED}")
-    assert name_of(clients) == f"{WANTED} (after {leaving[:8]})"
+    assert name_of() == f"{WANTED} (after {leaving[:8]})"
 
 
-def test_a_name_from_after_a_red_one_stays_as_long_as_it_is_good(
-    account: Account, clients: Clients
-) -> None:
+def test_a_name_from_after_a_red_one_stays_as_long_as_it_is_good(account: Account) -> None:
     deployed(account, WANTED, "FAILED")
-    second = name_of(clients)
+    second = name_of()
     deployed(account, second)
-    assert name_of(clients) == second, "or every `up` from then on would deploy again"
+    assert name_of() == second, "or every `up` from then on would deploy again"
 
 
-def test_names_do_not_grow_with_every_red_one(account: Account, clients: Clients) -> None:
+def test_names_do_not_grow_with_every_red_one(account: Account) -> None:
     for _ in range(12):
-        deployed(account, name_of(clients), "FAILED")
-    assert len(name_of(clients)) < 256, "Greengrass takes no longer name"
+        deployed(account, name_of(), "FAILED")
+    assert len(name_of()) < 256, "Greengrass takes no longer name"
     assert len({one["deploymentName"] for one in account.deployments}) == 12
 
 
@@ -204,32 +192,30 @@ def test_names_do_not_grow_with_every_red_one(account: Account, clients: Clients
     ids=["broken since", "replaced by hand", "another device under the old name"],
 )
 def test_a_device_that_has_lost_its_release_gets_it_again(
-    account: Account, clients: Clients, now: tuple[str, str] | None, why: str
+    account: Account, now: tuple[str, str] | None, why: str
 ) -> None:
     lost = deployed(account, WANTED)
     del account.devices["press-1"].installed[CHECK]
     if now:
         account.devices["press-1"].installed[CHECK] = now
-    target = found(clients, thing="press-1")
-    assert target.deployment_name(WANTED) == f"{WANTED} (after {lost[:8]})"
+    target = found(thing="press-1")
+    assert target.deployment_name(CONTEXT.deployment_name) == f"{WANTED} (after {lost[:8]})"
     assert target.latest
-    assert target.latest.trouble == (why,)
+    assert target.latest.failures == (why,)
 
 
 @pytest.mark.parametrize("state", ["FINISHED", "ERRORED", "STARTING", "STOPPING", ""])
 def test_a_state_that_may_be_over_is_no_reason_to_deploy_again(
-    account: Account, clients: Clients, state: str
+    account: Account, state: str
 ) -> None:
     """Of a recovery the Java nucleus tells AWS in its daily report only."""
     deployed(account, WANTED)
     account.devices["press-1"].installed[CHECK] = ("1.2.3", state)
-    assert name_of(clients) == WANTED
+    assert name_of() == WANTED
 
 
 @pytest.mark.parametrize("status", sorted(FAILED))
-def test_a_group_s_deployment_is_red_when_one_device_says_so(
-    account: Account, clients: Clients, status: str
-) -> None:
+def test_a_group_s_deployment_is_red_when_one_device_says_so(account: Account, status: str) -> None:
     account.groups = {"presses": ["press-1", "press-2"]}
     account.devices["press-2"] = Device()
     deployment = account.deploy(GROUP_ARN, WANTED, OURS)
@@ -237,55 +223,51 @@ def test_a_group_s_deployment_is_red_when_one_device_says_so(
     account.devices["press-1"].installed = dict.fromkeys(OURS, ("1.2.3", "RUNNING"))
     account.devices["press-2"].deploys("an-older-one", "SUCCEEDED")
     account.devices["press-2"].deploys(deployment, status)
-    target = found(clients, thing_group="presses")
-    assert target.deployment_name(WANTED) != WANTED, (
+    target = found(thing_group="presses")
+    assert target.deployment_name(CONTEXT.deployment_name) != WANTED, (
         "the group's own status stays ACTIVE whatever its devices do"
     )
 
 
-def test_a_device_s_older_failure_is_not_this_deployment_s(
-    account: Account, clients: Clients
-) -> None:
+def test_a_device_s_older_failure_is_not_this_deployment_s(account: Account) -> None:
     account.devices["press-1"].deploys("an-older-one", "FAILED")
     deployed(account, WANTED)
-    assert name_of(clients) == WANTED
+    assert name_of() == WANTED
 
 
-def test_a_device_that_has_not_heard_of_it_yet_is_no_failure(
-    account: Account, clients: Clients
-) -> None:
+def test_a_device_that_has_not_heard_of_it_yet_is_no_failure(account: Account) -> None:
     account.deploy(THING_ARN, WANTED, OURS)
-    assert name_of(clients) == WANTED, "a device that is off keeps its deployment waiting"
+    assert name_of() == WANTED, "a device that is off keeps its deployment waiting"
 
 
 # What happens while a release is built
 
 
 def test_what_somebody_deploys_while_a_release_is_built_is_not_overwritten(
-    account: Account, clients: Clients
+    account: Account,
 ) -> None:
     deployed(account, WANTED)
-    target, settings = found(clients, thing="press-1"), load(config_of(None, thing="press-1"))
-    target.check_unchanged(settings, clients.greengrass)
+    target = found(thing="press-1")
+    check_unchanged(target, CONTEXT)
     account.deploy(GROUP_ARN, "another target's", {})
-    target.check_unchanged(settings, clients.greengrass)
+    check_unchanged(target, CONTEXT)
     account.deploy(THING_ARN, "by hand", {**OURS, "com.other": spec("1.0.0")})
     with pytest.raises(RolloutFailed) as refused:
-        target.check_unchanged(settings, clients.greengrass)
+        check_unchanged(target, CONTEXT)
     assert f"{THING_ARN} has deployment 'by hand' (00000003-of-by-hand, " in str(refused.value)
     assert "pulumi up again" in str(refused.value)
-    found(clients, thing="press-1").check_unchanged(settings, clients.greengrass)
+    check_unchanged(found(thing="press-1"), CONTEXT)
 
 
 def test_what_a_killed_update_of_this_stack_made_late_is_no_reason_to_stop(
-    account: Account, clients: Clients
+    account: Account,
 ) -> None:
-    target, settings = found(clients, thing="press-1"), load(config_of(None, thing="press-1"))
+    target = found(thing="press-1")
     account.deploy(THING_ARN, WANTED, OURS)
-    target.check_unchanged(settings, clients.greengrass)
+    check_unchanged(target, CONTEXT)
     account.deploy(THING_ARN, WANTED, OURS, tags={})
     with pytest.raises(RolloutFailed, match="by no stack of this program"):
-        target.check_unchanged(settings, clients.greengrass)
+        check_unchanged(target, CONTEXT)
 
 
 # Somebody else's deployment since ours
@@ -297,8 +279,8 @@ def change(**versions: str) -> dict[str, Any]:
     return {name: spec(one) for name in COMPONENTS if (one := named.get(name, "1.2.3"))}
 
 
-def taken_over(clients: Clients) -> tuple[str, ...]:
-    takeover = found(clients, thing="press-1").takeover
+def taken_over() -> tuple[str, ...]:
+    takeover = found(thing="press-1").takeover
     return takeover.changes if takeover else ()
 
 
@@ -314,23 +296,21 @@ def taken_over(clients: Clients) -> tuple[str, ...]:
     ids=["another version", "one dropped", "all dropped", "as it was", "one more of their own"],
 )
 def test_a_later_deployment_takes_over_where_it_changes_what_is_ours(
-    account: Account, clients: Clients, theirs: dict[str, Any], said: tuple[str, ...]
+    account: Account, theirs: dict[str, Any], said: tuple[str, ...]
 ) -> None:
     deployed(account, WANTED)
     account.deploy(THING_ARN, "by hand", theirs)
-    assert taken_over(clients) == said
+    assert taken_over() == said
 
 
-def test_what_others_had_before_us_is_theirs_and_no_takeover(
-    account: Account, clients: Clients
-) -> None:
+def test_what_others_had_before_us_is_theirs_and_no_takeover(account: Account) -> None:
     account.deploy(THING_ARN, "by hand", {"com.other": spec("1.0.0")})
-    assert taken_over(clients) == ()
+    assert taken_over() == ()
 
 
-def test_the_first_of_two_stacks_on_one_target_has_it(account: Account, clients: Clients) -> None:
+def test_the_first_of_two_stacks_on_one_target_has_it(account: Account) -> None:
     account.deploy(THING_ARN, "edge-inference/press-2", OURS)
-    takeover = found(clients, thing="press-1").takeover
+    takeover = found(thing="press-1").takeover
     assert takeover
     assert "'edge-inference/press-2'" in takeover.summary
     assert "2026-11-23 12:00 UTC" in takeover.summary
@@ -340,11 +320,11 @@ def test_the_first_of_two_stacks_on_one_target_has_it(account: Account, clients:
 
 @pytest.mark.parametrize("name", [WANTED, f"{WANTED} (after 1234)"])
 def test_a_deployment_of_ours_revised_by_hand_is_not_ours_although_it_has_our_name(
-    account: Account, clients: Clients, name: str
+    account: Account, name: str
 ) -> None:
     deployed(account, name)
     account.deploy(THING_ARN, name, change(xgboost="9.9.9"), tags={})
-    takeover = found(clients, thing="press-1").takeover
+    takeover = found(thing="press-1").takeover
     assert takeover
     assert "by no stack of this program" in takeover.summary
 
@@ -352,16 +332,16 @@ def test_a_deployment_of_ours_revised_by_hand_is_not_ours_although_it_has_our_na
 @pytest.mark.parametrize("name", [WANTED, f"{WANTED} (after 1234)", f"without {WANTED}"])
 @pytest.mark.parametrize("status", ["COMPLETED", "FAILED"])
 def test_what_this_stack_left_is_ours_whatever_became_of_it(
-    account: Account, clients: Clients, name: str, status: str
+    account: Account, name: str, status: str
 ) -> None:
     deployed(account, WANTED)
     account.deploy(THING_ARN, name, change(xgboost="9.9.9", check=""))
     account.deployments[-1]["deploymentStatus"] = status
-    assert taken_over(clients) == ()
+    assert taken_over() == ()
 
 
-def test_after_our_uninstall_the_target_is_everybody_s(account: Account, clients: Clients) -> None:
+def test_after_our_uninstall_the_target_is_everybody_s(account: Account) -> None:
     deployed(account, WANTED)
     account.deploy(THING_ARN, f"without {WANTED}", {"com.other": spec("1.0.0")})
     account.deploy(THING_ARN, "by hand", {"com.another": spec("1.0.0")})
-    assert taken_over(clients) == ()
+    assert taken_over() == ()

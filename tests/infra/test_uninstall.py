@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from infra.account.clients import Clients
 from infra.dynamic import CleanDevices
 from infra.dynamic import CleanDevicesProvider as Provider
 from infra.rollout.clock import Clock, RolloutFailed
 from infra.teardown.uninstall import uninstall
 from tests.infra.fakes import (
     ACCOUNT,
+    CONTEXT,
     GOOD,
     NAME,
     OTHER,
@@ -28,15 +28,15 @@ from tests.infra.fakes import (
     spec,
 )
 
+pytestmark = pytest.mark.usefixtures("account")
+
 OTHERS = {"com.other": spec("1.0.0", configurationUpdate={"merge": '{"a":1}'})}
 
 PROPS: dict[str, Any] = {
-    "region": REGION,
-    "profile": None,
+    **CONTEXT.props,
     "target": THING_ARN,
     "devices": ["press-1"],
     "components": WANTED,
-    "name": NAME,
     "timeout": 0,
 }
 
@@ -70,8 +70,8 @@ def left(account: Account) -> dict[str, set[str]]:
 class Destroy:
     """An uninstall on devices that obey after a moment."""
 
-    def __init__(self, account: Account, clients: Clients) -> None:
-        self._account, self._clients = account, clients
+    def __init__(self, account: Account) -> None:
+        self._account = account
         self.target, self.devices = THING_ARN, ["press-1"]
         self.said: list[str] = []
         self.events: list[Callable[[], object]] = []  # before they obey
@@ -83,19 +83,18 @@ class Destroy:
         killed = None if killed_after is None else len(self._account.asked) + killed_after
         self._account.killed_at = killed
         uninstall(
-            self._clients,
+            CONTEXT,
             target=self.target,
             devices=self.devices,
             components=WANTED.keys(),
-            name=NAME,
             clock=Clock(seconds=60, now=self.time.now, pause=self.time.pause),
             say=self.said.append,
         )
 
 
 @pytest.fixture
-def destroy(account: Account, clients: Clients) -> Destroy:
-    return Destroy(account, clients)
+def destroy(account: Account) -> Destroy:
+    return Destroy(account)
 
 
 def released(account: Account, others: dict[str, Any]) -> None:
@@ -421,7 +420,7 @@ def test_a_destroy_ends_at_the_devices(account: Account) -> None:
     assert left(account) == {"by hand": set()}
 
 
-@pytest.mark.parametrize("key", ["components", "devices", "timeout", "name"])
+@pytest.mark.parametrize("key", ["components", "devices", "timeout", "stack"])
 def test_what_changes_is_only_remembered(key: str) -> None:
     diff = Provider().diff("id", PROPS, PROPS | {key: "another"})
     assert diff.changes

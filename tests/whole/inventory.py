@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from greenhouse import account, report
-from infra.account.target import without
+from infra.account.deployment_names import DeploymentName
 from tests.whole.place import OURS, STACK, Place
 
 
@@ -22,8 +22,9 @@ class Inventory:
     def of(cls, place: Place) -> Self:
         found = report.residue(place.home).found
         root = place.home.device(place.thing)
+        own = DeploymentName(project="edge-inference", stack=STACK)
         # after a destroy one that carries the others on has replaced theirs
-        for theirs in (account.TENANT_DEPLOYMENT, without(f"edge-inference/{STACK}")):
+        for theirs in (account.TENANT_DEPLOYMENT, str(own.without)):
             if theirs in found["deployments"]:
                 found["deployments"].remove(theirs)
         return cls(

@@ -7,6 +7,7 @@ import importlib.resources
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ import pytest
 from botocore import xform_name
 
 from fleet.ci import roles as ci
-from infra.settings import Place
+from tests.infra.fakes import CONTEXT
 
 ROOT = Path(__file__).parents[2]
 ACCOUNT, REGION = "123456789012", "eu-west-1"
@@ -162,9 +163,8 @@ def test_the_role_that_deploys_reaches_our_names_and_no_others(
 
 
 def test_a_bucket_has_the_name_that_the_program_gives_it() -> None:
-    place = Place(account=ACCOUNT, region=REGION, partition="aws", profile=None)
-    name = f"edge-inference-{'s' * 20}-{place.account}-{place.region}"
-    assert len(name) <= 63, "cut at S3's limit, it would not be among the role's"
+    name = replace(CONTEXT, stack="s" * 20).bucket
+    assert name == f"edge-inference-{'s' * 20}-{ACCOUNT}-{REGION}"
     assert may("deploy", "s3:CreateBucket", f"arn:aws:s3:::{name}")
 
 

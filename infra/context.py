@@ -1,0 +1,97 @@
+"""Which account and region this program works in, as whom, and what a stack's things are called.
+
+Names of cloud resources follow from stack and account alone, since a preview has to know them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+import pulumi
+import pulumi_aws as aws
+
+from infra.account.clients import Clients, shared
+from infra.account.deployment_names import DeploymentName
+from infra.names import PROJECT_TAG, STACK_TAG
+
+_OWNED_BY_PATH = ("s3",)  # services whose ARNs have neither region nor account
+
+
+@dataclass(frozen=True, kw_only=True)
+class Context:
+    """A stack of a project, in a region of an account."""
+
+    account: str
+    region: str
+    partition: str
+    profile: str | None
+    project: str
+    stack: str
+
+    @classmethod
+    def find(cls) -> Context:
+        """Ask Pulumi's provider where it works."""
+        return cls(
+            account=aws.get_caller_identity().account_id,
+            region=aws.get_region().region,
+            partition=aws.get_partition().partition,
+            profile=pulumi.Config("aws").get("profile"),
+            project=pulumi.get_project(),
+            stack=pulumi.get_stack(),
+        )
+
+    @classmethod
+    def remembered(cls, props: Mapping[str, Any]) -> Context:
+        """The context of a dynamic resource, from what the state keeps of it."""
+        known: dict[str, Any] = {field.name: props.get(field.name) for field in fields(cls)}
+        return cls(**known)
+
+    @property
+    def props(self) -> dict[str, Any]:
+        """What the state of a dynamic resource keeps."""
+        return asdict(self)
+
+    @property
+    def clients(self) -> Clients:
+        """boto3's clients, which everybody in this process shares."""
+        return shared(self.region, self.profile)
+
+    def arn(self, service: str, resource: str) -> str:
+        where = ":" if service in _OWNED_BY_PATH else f"{self.region}:{self.account}"
+        return f"arn:{self.partition}:{service}:{where}:{resource}"
+
+    def component_arn(self, component: str, version: str = "") -> str:
+        """A component's ARN, or that of one version of it."""
+        at = f":versions:{version}" if version else ""
+        return self.arn("greengrass", f"components:{component}{at}")
+
+    @property
+    def deployment_name(self) -> DeploymentName:
+        return DeploymentName(project=self.project, stack=self.stack)
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """Marks what is ours in the account; leftovers are recognised by it."""
+        return {PROJECT_TAG: self.project, STACK_TAG: self.stack}
+
+    @property
+    def repository(self) -> str:
+        return f"{self.project}/{self.stack}"
+
+    @property
+    def policy(self) -> str:
+        """The inline policy of the device's role; a stack has one."""
+        return f"{self.project}-{self.stack}"
+
+    @property
+    def bucket(self) -> str:
+        return self.bucket_of(self.stack)
+
+    def bucket_of(self, stack: str) -> str:
+        """The bucket of a stack of this project, here.
+
+        At most 63 characters: S3's limit, which the stack's length is checked against.
+        """
+        return f"{self.project}-{stack}-{self.account}-{self.region}"[:63].rstrip("-")
