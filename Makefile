@@ -5,14 +5,21 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-# Stack local is greenhouse's; any other is in the account that the shell points at.
-THERE = $(if $(filter local,$(or $(STACK),local)),env="$$($(BIN)/python -m greenhouse env)" && eval "$$env" &&)
-
 # Given with the command or not at all: an exported RELEASE would make a list a deployment.
 RELEASE :=
 DEVICE :=
 NAME :=
 YES :=
+
+# What is given reaches a recipe by environment alone, as it is: make expands nothing in it, and the
+# shell sees it in quotes. So no name is ever code.
+GIVEN := STACK DEVICE COMPONENT RELEASE NAME FROM GROUP ARCH REGION DESTROY PREVIEW FAIL_ON WATCH JSON FAIL PORT YES \
+  RECIPE SINCE REPOSITORY ACCOUNT STATE_BUCKET STATE_KEY BUILD_IMAGE RUNTIME_IMAGE ARGS DATA
+$(foreach name,$(GIVEN),$(if $(filter-out undefined,$(origin $(name))),\
+  $(eval override $(name) := $$(value $(name)))$(eval export $(name))))
+
+# Stack local is greenhouse's; any other is in the account that the shell points at.
+THERE = case "$${STACK:-local}" in local) there="$$($(BIN)/python -m greenhouse env)" && eval "$$there";; esac &&
 
 .PHONY: help setup up down start plan status console logs rollback new-device abandon-device lint env preview deploy drift images lock ci-roles ci-stacks ci-comment check test test-quick test-matrices bench pictures train clean
 
@@ -31,28 +38,28 @@ start: $(STAMP)  ## start greenhouse (cloud, providers, device) without deployin
 	@$(BIN)/python -m greenhouse start
 
 plan: $(STAMP)  ## what an update does to each device: make plan [STACK=dev] [DESTROY=1] [PREVIEW=file] [FAIL_ON=removed,rights]
-	@$(THERE) $(BIN)/python -m fleet plan --stack $(or $(STACK),local) $(if $(DESTROY),--destroy) $(if $(PREVIEW),--preview $(PREVIEW)) $(if $(FAIL_ON),--fail-on $(FAIL_ON))
+	@$(THERE) $(BIN)/python -m fleet plan --stack="$${STACK:-local}" $${DESTROY:+--destroy} $${PREVIEW:+--preview="$$PREVIEW"} $${FAIL_ON:+--fail-on="$$FAIL_ON"}
 
 status: $(STAMP)  ## devices, health, releases, last answers, drift: make status [STACK=dev] [WATCH=1] [JSON=1] [FAIL=1]
-	@$(THERE) $(BIN)/python -m fleet status $(if $(STACK),--stack $(STACK)) $(if $(WATCH),--watch) $(if $(JSON),--json) $(if $(FAIL),--fail)
+	@$(THERE) $(BIN)/python -m fleet status $${STACK:+--stack="$$STACK"} $${WATCH:+--watch} $${JSON:+--json} $${FAIL:+--fail}
 
 console: $(STAMP)  ## the same in a browser, live: make console [STACK=dev] [PORT=8321]
-	@$(THERE) $(BIN)/python -m fleet console $(if $(STACK),--stack $(STACK)) $(if $(PORT),--port $(PORT))
+	@$(THERE) $(BIN)/python -m fleet console $${STACK:+--stack="$$STACK"} $${PORT:+--port="$$PORT"}
 
 logs: $(STAMP)  ## a component's log on a device: make logs [STACK=dev] [DEVICE=press-1] [COMPONENT=com.ml.consumer]
-	@$(THERE) $(BIN)/python -m fleet logs $(DEVICE) $(if $(STACK),--stack $(STACK)) $(if $(COMPONENT),--component $(COMPONENT))
+	@$(THERE) $(BIN)/python -m fleet logs $${STACK:+--stack="$$STACK"} $${COMPONENT:+--component="$$COMPONENT"} -- $${DEVICE:+"$$DEVICE"}
 
 rollback: $(STAMP)  ## list the kept releases, or deploy one: make rollback [STACK=dev] [RELEASE=r1234abcd|previous|newest]
-	@$(THERE) $(BIN)/python -m fleet rollback --stack $(or $(STACK),local) $(if $(RELEASE),--release $(RELEASE))
+	@$(THERE) $(BIN)/python -m fleet rollback --stack="$${STACK:-local}" $${RELEASE:+--release="$$RELEASE"}
 
 new-device: $(STAMP)  ## write one more stack file: make new-device NAME=press-3 [FROM=dev] [GROUP=] [ARCH=] [REGION=]
-	@$(BIN)/python -m fleet new-device $(NAME) $(if $(FROM),--from $(FROM)) $(if $(GROUP),--group $(GROUP)) $(if $(ARCH),--arch $(ARCH)) $(if $(REGION),--region $(REGION))
+	@$(BIN)/python -m fleet new-device $${FROM:+--from="$$FROM"} $${GROUP:+--group="$$GROUP"} $${ARCH:+--arch="$$ARCH"} $${REGION:+--region="$$REGION"} -- $${NAME:+"$$NAME"}
 
 abandon-device: $(STAMP)  ## wait no more for a device that is gone for good: make abandon-device DEVICE=press-1 [STACK=dev] [YES=1]
-	@$(THERE) $(BIN)/python -m fleet abandon-device $(DEVICE) --stack $(or $(STACK),local) $(if $(YES),--yes)
+	@$(THERE) $(BIN)/python -m fleet abandon-device --stack="$${STACK:-local}" $${YES:+--yes} -- $${DEVICE:+"$$DEVICE"}
 
 lint: $(STAMP)  ## check recipes for both runtimes, or list the rules: make lint [RECIPE="recipe.yaml components/"]
-	@$(BIN)/python -m fleet lint $(or $(RECIPE),--rules)
+	@$(BIN)/python -m fleet lint $${RECIPE:---rules}
 
 env: $(STAMP)  ## print what points a shell at greenhouse: eval "$$(make -s env)"
 	@$(BIN)/python -m greenhouse env
@@ -61,28 +68,29 @@ preview: $(STAMP)  ## pulumi preview on stack local
 	@eval "$$($(BIN)/python -m greenhouse env)" && pulumi preview --stack local --non-interactive
 
 deploy: $(STAMP)  ## pulumi up without questions: make deploy STACK=dev
-	@$(THERE) pulumi up --stack $(or $(STACK),local) --yes --non-interactive --suppress-outputs
+	@$(THERE) pulumi up --stack="$${STACK:-local}" --yes --non-interactive --suppress-outputs
 
 drift: $(STAMP)  ## fail where the account isn't what the tree says: make drift [STACK=dev]
-	@$(THERE) pulumi preview --stack $(or $(STACK),local) --non-interactive --refresh --expect-no-changes
+	@$(THERE) pulumi preview --stack="$${STACK:-local}" --non-interactive --refresh --expect-no-changes
 
 images: $(STAMP)  ## build the device's images, for each engine and architecture: make images [BUILD_IMAGE=] [RUNTIME_IMAGE=]
 	@for build in "linux/amd64 evaluator" "linux/arm64 evaluator" "linux/amd64 xgboost" "linux/arm64 xgboost"; do \
-	  set -- $$build; $(BIN)/python -m greenhouse.toolchain.build --platform $$1 --target $$2 --quiet $(foreach base,BUILD_IMAGE RUNTIME_IMAGE,$(if $($(base)),--build-arg $(base)=$($(base)))) edge || exit 1; done
+	  set -- $$build; $(BIN)/python -m greenhouse.toolchain.build --platform $$1 --target $$2 --quiet $${BUILD_IMAGE:+--build-arg="BUILD_IMAGE=$$BUILD_IMAGE"} $${RUNTIME_IMAGE:+--build-arg="RUNTIME_IMAGE=$$RUNTIME_IMAGE"} edge || exit 1; done
 
-ci-roles: $(STAMP)  ## the workflows' roles as a template: make ci-roles REPOSITORY=owner/name ACCOUNT= STATE_BUCKET= STATE_KEY=
-	@$(BIN)/python -m fleet ci roles --repository $(REPOSITORY) --account $(ACCOUNT) --state-bucket $(STATE_BUCKET) --state-key $(STATE_KEY)
+ci-roles: $(STAMP)  ## a template of the workflows' two roles: make ci-roles REPOSITORY=owner/name ACCOUNT= STATE_BUCKET= STATE_KEY=
+	@$(BIN)/python -m fleet ci roles --repository="$$REPOSITORY" --account="$$ACCOUNT" --state-bucket="$$STATE_BUCKET" --state-key="$$STATE_KEY"
 
 ci-stacks: $(STAMP)  ## which stacks a change touches, as a workflow reads it: make ci-stacks [SINCE=commit]
-	@$(BIN)/python -m fleet ci stacks $(if $(SINCE),--since $(SINCE))
+	@$(BIN)/python -m fleet ci stacks $${SINCE:+--since="$$SINCE"}
 
-ci-comment:  ## write the plans of a pull request into its comment (by a workflow's environment)
-	@$(PYTHON) -m fleet.ci.comment
+ci-comment:  ## write the plans of a pull request into its comment, by gh (a workflow's environment)
+	@text="$$(env -u GH_TOKEN $(PYTHON) -m fleet.ci.comment)" && \
+	  printf '%s\n' "$$text" | gh pr comment "$$PULL_REQUEST" --edit-last --create-if-none --body-file -
 
 LOCK = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --custom-compile-command "make lock" pyproject.toml
 
 lock: $(STAMP)  ## write requirements*.txt anew from pyproject.toml: make lock [ARGS=--upgrade]
-	@$(LOCK) $(ARGS) --group dev --output-file requirements-dev.txt
+	@$(LOCK) $$ARGS --group dev --output-file requirements-dev.txt
 	@$(LOCK) --constraint requirements-dev.txt --output-file requirements.txt
 	@$(LOCK) --constraint requirements-dev.txt --group dev --group bench --output-file requirements-bench.txt
 
@@ -104,13 +112,13 @@ test-matrices: $(STAMP)  ## every other row: whatever is broken or killed, up fa
 	@$(TESTS) -m matrix
 
 bench: $(STAMP)  ## the figures of docs/benchmarks.md: make bench [ARGS="--only NAME"]
-	@$(BIN)/python -m tests.bench $(ARGS)
+	@$(BIN)/python -m tests.bench $$ARGS
 
 pictures: $(STAMP)  ## record the pictures of README from a run of greenhouse
 	@$(BIN)/python -m tests.docs.pictures
 
 train: $(STAMP)  ## train the model again from the wine tables: make train DATA=folder
-	@$(BIN)/python -m edge.training $(if $(DATA),--data $(DATA))
+	@$(BIN)/python -m edge.training $${DATA:+--data="$$DATA"}
 
 clean:  ## throw away what a broken greenhouse left here (make down is the clean way)
 	@if [ -x $(BIN)/python ]; then $(BIN)/python -m greenhouse stop; fi

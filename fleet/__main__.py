@@ -18,12 +18,12 @@ from typing import Annotated, Any, Never
 
 import typer
 from botocore.exceptions import BotoCoreError, ClientError
-from rich.console import Console, RenderableType
+from rich.console import RenderableType
 from rich.live import Live
 
-from fleet import engine, stackfile
+from fleet import engine, stackfile, terminal
 from fleet.abandon import abandon
-from fleet.ci import stacks_touched as ci
+from fleet.ci.commands import commands as ci
 from fleet.console import console as serve
 from fleet.lint import lint
 from fleet.logs import Answer, NoLog, tail
@@ -35,6 +35,7 @@ from fleet.rollback import NEWEST, PREVIOUS, listing, roll_back
 from fleet.stacks import ROOT, NoStack, Places, Stack, places, project
 from fleet.status import look, show
 from infra.account.clients import Clients
+from infra.printable import printable, printable_lines
 from infra.settings import Misconfigured
 
 GATE_CLOSED = 3  # beside 1, it could not be told, and Typer's 2, wrong usage
@@ -43,9 +44,7 @@ _LOOK_AGAIN_SECONDS = 2.0
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__.splitlines()[0])
 
-console = Console()
-if not console.is_terminal:
-    console.width = 160  # piped: a log has no 80 columns
+console = terminal.console()
 
 StackName = Annotated[str, typer.Option("--stack", help="The stack: its file is Pulumi.NAME.yaml.")]
 
@@ -80,7 +79,7 @@ def plan(
         sys.stdout.write(page.refusal(stack, str(error)))
         raise
     targets, held = holdings.look(clients, seen, ROOT)
-    made = plan_of(seen, targets, held, region=clients.region)
+    made = plan_of(seen, targets, held)
     sys.stdout.write(page.render(made, gates))
     if any(made.caught(gate) for gate in gates):
         raise typer.Exit(GATE_CLOSED)
@@ -134,7 +133,7 @@ def _watch(there: Places, put: Callable[[RenderableType], object]) -> Never:
 def _say(lines: Iterable[str]) -> None:
     """Beside what a command prints for programs."""
     for line in lines:
-        Console(stderr=True).print(line, markup=False, soft_wrap=True)
+        terminal.console(stderr=True).print(terminal.words(line), soft_wrap=True)
 
 
 def _plain(answer: Answer | str) -> dict[str, Any]:
@@ -154,7 +153,7 @@ def logs(
     """A component's log: from CloudWatch, or as FLEET_LOGS says; else where it lies."""
     clients, found = _find_device(device, stack)
     for line in tail(clients, found, component):
-        sys.stdout.write(f"{line}\n")
+        sys.stdout.write(f"{printable(line)}\n")
 
 
 def _find_device(name: str | None, stack: str | None) -> tuple[Clients, Device]:
@@ -191,14 +190,14 @@ def new_device(
 ) -> None:
     """Write the stack file of one more device, and say what to type next."""
     path = stackfile.write(name, group=group, follows=from_, architecture=arch, region=region)
-    console.print(path.read_text(), markup=False, highlight=False, end="")
-    console.print(f"\n{path.name} is written. Next:", markup=False)
+    console.print(path.read_text(), end="")
+    console.print(f"\n{path.name} is written. Next:")
     for command in (
         f"pulumi stack init {name}",
         f"make plan STACK={name}",
         f"pulumi up --stack {name}",
     ):
-        console.print(f"    {command}", markup=False, highlight=False)
+        console.print(f"    {command}")
 
 
 @app.command()
@@ -224,7 +223,7 @@ def rollback(
     """Deploy an older release, which is still there as it was; or go forward again."""
     if not release:
         console.print(listing(Stack.read(stack)))
-        console.print(f"\nmake rollback STACK={stack} RELEASE=…", markup=False)
+        console.print(f"\nmake rollback STACK={stack} RELEASE=…")
     elif code := roll_back(Stack.read(stack), release, console):
         raise typer.Exit(code)
 
@@ -237,7 +236,7 @@ def schema() -> None:
 
 app.command()(lint)
 app.command("console")(serve)
-app.add_typer(ci.commands, name="ci")
+app.add_typer(ci, name="ci")
 
 
 def main() -> int:
@@ -245,9 +244,10 @@ def main() -> int:
     try:
         app()
     except (NoStack, NoLog, Misconfigured, preview.NoPreview, engine.NoPulumi) as error:
-        Console(stderr=True).print(str(error), markup=False, soft_wrap=True)
+        said = str(error)
     except (ClientError, BotoCoreError) as error:
-        Console(stderr=True).print(f"AWS: {error}", markup=False, soft_wrap=True)
+        said = f"AWS: {error}"
+    terminal.console(stderr=True).print(printable_lines(said), soft_wrap=True)
     return 1
 
 

@@ -14,6 +14,7 @@ from fleet.stacks import NoStack, Stack, project
 from infra.account.clients import Clients
 from infra.account.deployment_names import DeploymentName
 from infra.account.greengrass import deployments, effective_deployments, installed
+from infra.printable import printable_lines
 
 CONSEQUENCES = """\
 Its record is deleted: no up and no destroy waits for it from then on. Its thing, certificate and
@@ -52,11 +53,11 @@ def abandon(stack: Stack, device: str, console: Console, *, sure: bool) -> None:
         f" {core.get('lastStatusUpdateTimestamp')}, runs {runs or 'nothing'}",
         CONSEQUENCES,
     ):
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+        console.print(printable_lines(line), soft_wrap=True)
     if not sure and typer.prompt(f"Type {device} to abandon it", default="") != device:
         raise typer.Abort
     greengrass.delete_core_device(coreDeviceThingName=device)
-    console.print(f"{device} is abandoned. Next: pulumi destroy, or pulumi up", markup=False)
+    console.print(f"{device} is abandoned. Next: pulumi destroy, or pulumi up")
 
 
 def _concerns(clients: Clients, name: DeploymentName, device: str) -> bool:

@@ -13,6 +13,8 @@ import yaml
 from botocore.exceptions import BotoCoreError, ClientError
 
 from infra.account.clients import Clients
+from infra.name_patterns import stack_trouble
+from infra.printable import printable
 
 ROOT = Path(__file__).resolve().parent.parent
 _T = TypeVar("_T")
@@ -31,16 +33,16 @@ class Stack:
 
     @classmethod
     def read(cls, name: str, root: Path = ROOT) -> Stack:
-        """Raises NoStack, with the names that there are."""
+        """Raises NoStack: no stack's name, no such file (with those there are), or a broken one."""
+        if trouble := stack_trouble(name):
+            raise NoStack(f"{trouble}: rename Pulumi.{printable(name)}.yaml, or remove it")
         path = root / f"Pulumi.{name}.yaml"
         if not path.is_file():
-            there = ", ".join(stack.name for stack in stacks(root)) or "none"
             raise NoStack(
-                f"there is no stack file {path.name}; stacks here: {there}."
+                f"there is no stack file {path.name}; stacks here: {', '.join(names(root))}."
                 f" A new one: make new-device NAME={name}"
             )
-        document = yaml.safe_load(path.read_text()) or {}
-        return cls(name=name, config=document.get("config") or {})
+        return cls(name=name, config=_config(path))
 
     def clients(self) -> Clients:
         """AWS as this stack's provider sees it: its region and profile, else the environment's.
@@ -88,23 +90,40 @@ class Places:
         return answers, tuple(skipped)
 
 
+def names(root: Path = ROOT) -> tuple[str, ...]:
+    """What the stack files here are called, whether or not a stack can have that name."""
+    files = (path.name for path in root.glob("Pulumi.*.yaml"))
+    return tuple(sorted(file.removeprefix("Pulumi.").removesuffix(".yaml") for file in files))
+
+
 def stacks(root: Path = ROOT) -> tuple[Stack, ...]:
-    """All of them, by name."""
-    names = sorted(path.name.split(".")[1] for path in root.glob("Pulumi.*.yaml"))
-    return tuple(Stack.read(name, root) for name in names)
+    """All of them, by name; raises NoStack where one can't be read."""
+    return tuple(Stack.read(name, root) for name in names(root))
+
+
+def _config(path: Path) -> Mapping[str, Any]:
+    try:
+        document = yaml.safe_load(path.read_text())
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        why = printable(" ".join(str(error).split()))
+        raise NoStack(f"{path.name} can't be read: {why}") from error
+    config = document.get("config") if isinstance(document, dict) else document
+    if not isinstance(config or {}, dict):
+        raise NoStack(f"{path.name} holds no `config:` with keys and values: see Pulumi.dev.yaml")
+    return config or {}
 
 
 def places(stack: str | None = None, root: Path = ROOT) -> Places:
     """Those of one stack, or of all; raises NoStack where there is none to ask."""
     found: dict[Clients, tuple[str, ...]] = {}
     skipped = []
-    for one in (Stack.read(stack, root),) if stack else stacks(root):
+    for name in (stack,) if stack else names(root):
         try:
-            clients = one.clients()
+            clients = Stack.read(name, root).clients()
         except NoStack as error:
             skipped.append(str(error))
         else:
-            found[clients] = (*found.get(clients, ()), one.name)
+            found[clients] = (*found.get(clients, ()), name)
     if not found:
         raise NoStack("\n".join(skipped) or "no stack here: make new-device NAME=press-1")
     by_place = {clients: found[clients] for clients in sorted(found, key=str)}

@@ -15,6 +15,7 @@ from rich.text import Text
 from fleet.logs import UNANSWERED, Answer, answered
 from fleet.observe import Device, Fleet, Target, observe
 from fleet.stacks import Places, project
+from fleet.terminal import words
 from infra.account.clients import Clients
 from infra.account.greengrass import FAILED, SUCCEEDED
 
@@ -82,13 +83,13 @@ def well(device: Device, answer: Answer | str, now: datetime) -> bool:
 
 def show(seen: Seen) -> RenderableType:
     """Everything, a table for each target."""
-    skipped = (Text(f"! {line}", style="yellow") for line in seen.skipped)
+    skipped = (words(f"! {line}", "yellow") for line in seen.skipped)
     return Group(*skipped, *(_fleet(fleet, answers) for fleet, answers in seen.fleets))
 
 
 def _fleet(fleet: Fleet, answers: Mapping[str, Answer | str]) -> RenderableType:
     if not fleet.targets:
-        return Text(f"{fleet.region}: no stack of {fleet.project} has deployed anything here")
+        return words(f"{fleet.region}: no stack of {fleet.project} has deployed anything here")
     parts: list[RenderableType] = []
     for target in fleet.targets:
         parts += [_heading(target), *_failures(target), *_drift(target)]
@@ -105,9 +106,9 @@ def _fleet(fleet: Fleet, answers: Mapping[str, Answer | str]) -> RenderableType:
 
 def _heading(target: Target) -> Text:
     kind = "thing group" if target.is_group else "thing"
-    text = Text.assemble((target.stack, "bold"), f" → {kind} {target.name}")
+    text = words(target.stack, "bold") + words(f" → {kind} {target.name}")
     if target.latest:
-        text.append(f", release {target.latest.release or 'of others'}, deployment ")
+        text.append_text(words(f", release {target.latest.release or 'of others'}, deployment "))
         text.append_text(_state(target.latest.status))
         text.append(f" of {target.latest.created:%Y-%m-%d %H:%M} UTC")
     return text
@@ -116,10 +117,10 @@ def _heading(target: Target) -> Text:
 def _failures(target: Target) -> list[RenderableType]:
     """Where the latest deployment went wrong, why, and what the device has instead."""
     return [
-        Text(
+        words(
             f"  ! {device.name}: {one.status}{f', {one.reason}' if one.reason else ''};"
             f" it runs {f'release {device.release}' if device.release else 'no whole release'}",
-            style="red",
+            "red",
         )
         for device in target.devices
         for one in device.timeline
@@ -130,7 +131,7 @@ def _failures(target: Target) -> list[RenderableType]:
 def _drift(target: Target) -> list[RenderableType]:
     lines = [*target.drift, *(f"{d.name}: {line}" for d in target.devices for line in d.drift)]
     lines += [f"{thing} has never reported as a core device" for thing in target.strangers]
-    return [Text(f"  ! {line}", style="yellow") for line in lines]
+    return [words(f"  ! {line}", "yellow") for line in lines]
 
 
 def _listed(target: Target, answers: Mapping[str, Answer | str], now: datetime) -> Sequence[Device]:
@@ -151,14 +152,17 @@ def _table(devices: Sequence[Device], now: datetime) -> Table:
         table.add_column(column, overflow="fold")
     for device in devices:
         first: tuple[str | Text, ...] = (
-            device.name,
+            words(device.name),
             _health(device, now),
             f"{_ago(device.heard, now)} ago",
-            f"{device.runtime.removeprefix('aws_nucleus_')} {device.nucleus} {device.architecture}",
+            words(
+                f"{device.runtime.removeprefix('aws_nucleus_')} {device.nucleus}"
+                f" {device.architecture}"
+            ),
         )
         for one in device.components:
-            version = Text(one.version, style="yellow" if one.differs else "")
-            name = Text(one.name, style="" if one.ours else "dim")
+            version = words(one.version, "yellow" if one.differs else "")
+            name = words(one.name, "" if one.ours else "dim")
             table.add_row(*first, name, version, _state(one.state, one.reason))
             first = ("", "", "", "")
     return table
@@ -168,23 +172,23 @@ def _answer(device: str, answers: Mapping[str, Answer | str], now: datetime) -> 
     found = answers[device]
     style = "red" if unheard(found, now) else "dim" if isinstance(found, str) else ""
     if isinstance(found, str):
-        return Text(f"{device}'s last answer: {found}", style=style)
-    return Text(
+        return words(f"{device}'s last answer: {found}", style)
+    return words(
         f"{device} answered {_ago(found.at, now)} ago: {found.rows} rows in"
         f" {found.milliseconds:.1f} ms, model {found.model}",
-        style=style,
+        style,
     )
 
 
 def _health(device: Device, now: datetime) -> Text:
     if silent := silence(device, now):
-        return Text(f"{silent}, {device.health} before", style="red")
+        return words(f"{silent}, {device.health} before", "red")
     return _state(device.health)
 
 
 def _state(word: str, reason: str = "") -> Text:
     style = "green" if word in GOOD else "red" if word in BAD else ""
-    return Text(f"{word} ({reason})" if reason else word, style=style)
+    return words(f"{word} ({reason})" if reason else word, style)
 
 
 def _ago(then: datetime, now: datetime) -> str:

@@ -33,7 +33,7 @@ STACK = "local"
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__.splitlines()[0])
 app.add_typer(faults.commands, name="fault")
-console = Console()
+console = Console(markup=False)  # what is printed names paths, devices and resources
 if not console.is_terminal:
     console.width = 160  # piped: a log has no 80 columns
 
@@ -67,7 +67,7 @@ class Steps:
 
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
-        console.print(f"[bold]{name}[/] …")
+        console.print(f"{name} …", style="bold")
         began = time.monotonic()
         yield
         self._taken.append((name, time.monotonic() - began))

@@ -17,9 +17,11 @@ from typing import Any, TypeVar
 import boto3
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from greenhouse import account, engine
 from greenhouse.home import DEVICE_ROLE, Home, Ports, aws_environment
+from infra.printable import printable
 
 RUNNING = "RUNNING"
 _UP = (RUNNING, "FINISHED")
@@ -124,9 +126,8 @@ def _show_device(
         name = component["componentName"]
         if not name.startswith("aws."):
             mine = "" if name in wanted else "  (there before us, kept)"
-            facts.add_row(
-                name, f"{component['componentVersion']}  {component['lifecycleState']}{mine}"
-            )
+            state = f"{component['componentVersion']}  {component['lifecycleState']}{mine}"
+            facts.add_row(Text(printable(name)), Text(printable(state)))
     console.print(facts)
     log = home.device(device) / "logs" / "com.ml.consumer.log"
     answers = _awaited(lambda: answers_to(log, golden, since=since), until=bool)
@@ -134,7 +135,7 @@ def _show_device(
     if not answers:
         findings.append(f"no answer of this release in {log} within {_PATIENCE_SECONDS:.0f} s")
     for finding in findings:
-        console.print(f"  {finding}", soft_wrap=True)
+        console.print(Text(printable(f"  {finding}")), soft_wrap=True)
     right = bool(answers) and _show_answers(console, answers[-1], golden["predictions"], samples)
     return right and not findings
 
@@ -147,13 +148,13 @@ def _show_answers(
 ) -> bool:
     table = Table(title=f"asked over IPC, answered in {answer['ms']} ms", title_justify="left")
     for feature in _SHOWN_FEATURES:
-        table.add_column(feature, justify="right")
+        table.add_column(Text(printable(feature)), justify="right")
     table.add_column("device says", justify="right")
     table.add_column("XGBoost says", justify="right")
     table.add_column("")
     got = answer["predictions"]
     for record, one, other in zip(samples, got, wanted, strict=True):
-        cells = [str(record.get(feature, "")) for feature in _SHOWN_FEATURES]
+        cells = [Text(printable(str(record.get(feature, "")))) for feature in _SHOWN_FEATURES]
         table.add_row(*cells, repr(one), repr(other), "equal" if one == other else "DIFFERENT")
     console.print(table)
     return list(got) == list(wanted)
@@ -224,5 +225,5 @@ def residue(home: Home) -> Residue:
 def show_residue(console: Console, left: Residue) -> None:
     table = Table(title="what is left", title_justify="left", show_header=False, box=None)
     for kind, names in left.found.items():
-        table.add_row(kind, ", ".join(names) or "none")
+        table.add_row(kind, Text(printable(", ".join(names) or "none")))  # a name is no markup
     console.print(table)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import difflib
 import json
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
 import pulumi
 
+from infra.name_patterns import role_trouble, stack_trouble, target_trouble
 from infra.names import ARCHITECTURES, ENGINES
 
 MIN_MEMORY_MIB = 6  # https://docs.docker.com/engine/containers/resource_constraints/: docker's own
@@ -80,11 +80,8 @@ class Settings:
         """Read and check the stack's config; raises Misconfigured."""
         _refuse_unknown_keys(config.name)
         stack = pulumi.get_stack()
-        if not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,19}", stack):
-            raise Misconfigured(
-                f"stack '{stack}' can't name a bucket, which takes at most 20 lower-case"
-                " letters, digits and hyphens from it: pulumi stack init NAME"
-            )
+        if trouble := stack_trouble(stack):
+            raise Misconfigured(f"{trouble}: pulumi stack init NAME")
         read = _Reader(config)
         if read.text("release-from") == stack:
             raise Misconfigured("release-from names this very stack: pulumi config rm release-from")
@@ -120,11 +117,13 @@ class Settings:
                 f"both thing ('{self.thing}') and thing-group ('{self.thing_group}') are set, but a"
                 " stack has one target: pulumi config rm thing, or pulumi config rm thing-group"
             )
-        if ":" in self.thing:
-            raise Misconfigured(
-                f"thing '{self.thing}' has a colon, which the names of its containers can't carry;"
-                " deploy to a thing without one: pulumi config set thing NAME"
-            )
+        for key, name in (("thing", self.thing), ("thing-group", self.thing_group)):
+            if name and (trouble := target_trouble(name)):
+                raise Misconfigured(f"{key} {trouble}: pulumi config set {key} NAME")
+        if self.release_from and (trouble := stack_trouble(self.release_from)):
+            raise Misconfigured(f"release-from {trouble}: pulumi config set release-from STACK")
+        if trouble := role_trouble(self.device_role):
+            raise Misconfigured(f"device-role {trouble}: pulumi config set device-role NAME")
         if self.engine not in ENGINES:
             raise Misconfigured(
                 f"engine is '{self.engine}', neither {' nor '.join(ENGINES)}:"

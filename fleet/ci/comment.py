@@ -1,91 +1,93 @@
-"""One comment on a pull request, written again on every push: the plans of all changed stacks.
+"""The text of a pull request's comment: the plans of all changed stacks, checked and joined.
+
+`make ci-comment` hands it to gh, which writes over the comment of the push before. The pages and
+the stacks' names were made by the pull request's own code, so nothing of them is trusted: a name is
+a stack's or it is refused, and a page is a plain file of that name: no link is followed.
 
 Standard library alone: the job that may write to pull requests installs nothing and runs the base
-branch's copy of this file, never the pull request's. GITHUB_REPOSITORY, PULL_REQUEST, RUN_URL,
-STACKS (a JSON list), PLANS (a folder with a Markdown page for each stack) and GITHUB_TOKEN say what
-to write where; GITHUB_API_URL is GitHub's own variable.
+branch's copy of this file. RUN_URL, STACKS (a JSON list) and PLANS (a folder with a Markdown page
+for each stack) say what to read.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import stat
 import sys
-import urllib.request
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-MARK = "<!-- edge-inference: device plans -->"
+from infra.name_patterns import stack_trouble
+from infra.printable import printable
+
 MOST = 65_536  # characters that GitHub takes in a comment
-_PAGE = 100
-_SECONDS = 30.0
+_REST = 1000  # of them for what isn't a stack's page
+_LEAST = 400  # for one stack, enough to say why it has no page; what doesn't fit is counted
+
+
+class Hostile(Exception):
+    """What the job was handed is nothing that a plan of ours leaves; the message says what."""
+
+
+def named(text: str) -> list[str]:
+    """The stacks in a JSON list; raises Hostile where it is none, or a name is no stack's."""
+    try:
+        stacks = json.loads(text)
+    except ValueError as error:
+        raise Hostile(f"STACKS is no JSON: {error}") from error
+    if not isinstance(stacks, list) or not all(isinstance(one, str) for one in stacks):
+        raise Hostile("STACKS is no list of names")
+    for one in stacks:
+        if trouble := stack_trouble(one):
+            raise Hostile(trouble)
+    return stacks
 
 
 def body(stacks: Sequence[str], plans: Path, run: str) -> str:
-    """The comment: every stack by name, each cut to its share of the room with a link to all."""
+    """The comment, at most MOST characters: each stack by name, cut to its share of the room."""
     if not stacks:
-        return f"{MARK}\nThis pull request changes no stack.\n"
-    room = (MOST - 1000) // len(stacks)
-    pages = [_page(name, plans / f"{name}.md", run, room) for name in stacks]
-    return "\n".join([MARK, *pages, f"[How these plans were made]({run})", ""])
+        return "This pull request changes no stack.\n"
+    shown = stacks[: (MOST - _REST) // _LEAST]
+    room = (MOST - _REST) // len(shown)
+    pages = [_page(name, plans, run, room) for name in shown]
+    if left := len(stacks) - len(shown):
+        pages.append(f"And {left} more stacks, for which there is no room: [the run]({run}).\n")
+    return "\n".join([*pages, f"[How these plans were made]({run})", ""])
 
 
-def _page(name: str, plan: Path, run: str, room: int) -> str:
-    text = plan.read_text() if plan.is_file() else ""
+def _page(name: str, plans: Path, run: str, room: int) -> str:
+    try:
+        text = _read(plans / f"{name}.md", 4 * room)  # a character has at most four bytes
+    except OSError as error:
+        return f"## {name}\n\nNo plan ({error.strerror}): [the run]({run}) says why.\n"
     if not text:
         return f"## {name}\n\nNo plan: [the run]({run}) says why.\n"
-    if len(text) <= room:
+    if len(text) < room:
         return text
-    kept = text[: room - 200].rpartition("\n")[0]  # rights and findings: a page begins with them
+    kept = text[: room - 250].rpartition("\n")[0]  # rights and findings: a page begins with them
     return (
         f"{kept}\n\n… cut here: `make plan STACK={name}` prints all, [the run]({run}) keeps it.\n"
     )
 
 
-def put(api: str, token: str, repository: str, number: str, text: str) -> None:
-    """Write over the comment that carries the mark, else add one; urllib's errors pass through."""
-    issue = f"{api}/repos/{repository}/issues/{number}/comments"
-    for one in _comments(issue, token):
-        if str(one["body"]).startswith(MARK) and one["user"]["type"] == "Bot":
-            url = f"{api}/repos/{repository}/issues/comments/{one['id']}"
-            _ask("PATCH", url, token, {"body": text})
-            return
-    _ask("POST", issue, token, {"body": text})
-
-
-def _comments(issue: str, token: str) -> Iterator[Mapping[str, Any]]:
-    number = 1
-    while page := _ask("GET", f"{issue}?per_page={_PAGE}&page={number}", token):
-        yield from page
-        number += 1
-
-
-def _ask(method: str, url: str, token: str, content: Mapping[str, str] | None = None) -> Any:
-    request = urllib.request.Request(  # noqa: S310  # GitHub's API, as its runner names it
-        url,
-        method=method,
-        data=json.dumps(content).encode() if content else None,
-        headers={
-            "Accept": "application/vnd.github+json",
-            "Authorization": f"Bearer {token}",
-            "Content-Type": "application/json",
-        },
-    )
-    with urllib.request.urlopen(request, timeout=_SECONDS) as answer:  # noqa: S310
-        return json.load(answer)
+def _read(path: Path, most: int) -> str:
+    """The beginning of a plain file; OSError of a link, a pipe, a folder or none."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    with open(descriptor, "rb") as file:  # noqa: PTH123  # Path.open follows links
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(0, "it is no plain file")
+        text = file.read(most).decode(errors="replace")
+    return "\n".join(printable(line) for line in text.splitlines()) + ("\n" if text else "")
 
 
 def main() -> int:
     env = os.environ
-    stacks = json.loads(env["STACKS"])
-    put(
-        env.get("GITHUB_API_URL", "https://api.github.com"),
-        env["GITHUB_TOKEN"],
-        env["GITHUB_REPOSITORY"],
-        env["PULL_REQUEST"],
-        body(stacks, Path(env["PLANS"]), env["RUN_URL"]),
-    )
+    try:
+        sys.stdout.write(body(named(env["STACKS"]), Path(env["PLANS"]), env["RUN_URL"]))
+    except Hostile as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
     return 0
 
 

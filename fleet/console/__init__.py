@@ -22,6 +22,7 @@ from typing import Annotated
 import typer
 import uvicorn
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
 from starlette.applications import Starlette
 from starlette.datastructures import MutableHeaders
 from starlette.middleware import Middleware
@@ -36,6 +37,7 @@ from fleet.logs import Answer
 from fleet.observe import TOLD, Device, Fleet
 from fleet.stacks import NoStack, places
 from fleet.status import BAD, GOOD, Seen, look, silence, unheard, well
+from infra.printable import printable
 
 HERE = Path(__file__).parent
 HOST = "127.0.0.1"
@@ -52,9 +54,16 @@ _HEADERS = {
     "Cache-Control": "no-store",
 }
 
+
+def _shown(value: object) -> object:
+    """Every value on its way into the page, before it is escaped; finished HTML passes."""
+    return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
 _TEMPLATES = Environment(
     loader=FileSystemLoader(HERE),
     autoescape=True,
+    finalize=_shown,
     undefined=StrictUndefined,
     trim_blocks=True,
     lstrip_blocks=True,

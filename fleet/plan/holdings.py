@@ -36,8 +36,6 @@ class Holdings:
     objects: Mapping[str, int] = field(default_factory=dict)  # by key, which names the content
     images: Mapping[str, Mapping[str, int]] = field(default_factory=dict)  # reference → its blobs
     elsewhere: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # see _elsewhere
-    kept_objects: int = 0  # everything in the stack's bucket
-    kept_images: int = 0  # every layer in its repository, once
 
 
 def look(clients: Clients, preview: Preview, root: Path) -> tuple[tuple[Target, ...], Holdings]:
@@ -49,7 +47,6 @@ def look(clients: Clients, preview: Preview, root: Path) -> tuple[tuple[Target, 
     targets = _targets(clients, preview)
     recipes, published = _recipes(clients, targets, _wanted(preview))
     outputs = _outputs(preview)
-    own = not preview.config.get(f"{preview.project}:release-from")
     references = {
         *(
             uri
@@ -64,8 +61,6 @@ def look(clients: Clients, preview: Preview, root: Path) -> tuple[tuple[Target, 
         objects=_stored_objects(clients, recipes.values()) | _new_objects(preview, root),
         images=_images(clients, references, preview.project),
         elsewhere=_elsewhere(clients, targets),
-        kept_objects=_bucket_bytes(clients, outputs.get("bucket", "")) if own else 0,
-        kept_images=_repository_bytes(clients, outputs.get("repository", "")) if own else 0,
     )
 
 
@@ -215,28 +210,3 @@ def _manifests(
 def _blobs(manifest: Mapping[str, Any]) -> dict[str, int]:
     """What a pull of the image takes when nothing of it is there."""
     return {one["digest"]: one["size"] for one in (manifest["config"], *manifest["layers"])}
-
-
-def _repository_bytes(clients: Clients, repository: str) -> int:
-    if not repository:
-        return 0
-    layers: dict[str, int] = {}
-    pages = clients.ecr.get_paginator("list_images").paginate(
-        repositoryName=repository,
-        PaginationConfig={"PageSize": 100},  # what one batch takes
-    )
-    with unless_gone():
-        for page in pages:
-            if page["imageIds"]:
-                for manifest in _manifests(clients, repository, page["imageIds"]):
-                    layers |= _blobs(manifest)
-    return sum(layers.values())
-
-
-def _bucket_bytes(clients: Clients, bucket: str) -> int:
-    if not bucket:
-        return 0
-    pages = clients.s3.get_paginator("list_objects_v2").paginate(Bucket=bucket)
-    with unless_gone():
-        return sum(one["Size"] for page in pages for one in page.get("Contents", []))
-    return 0

@@ -2,7 +2,7 @@
 
 The order is fixed, so two pages of one plan are equal. Rights and findings come before the devices:
 a page of a large fleet is too long for a comment on GitHub, which has its beginning
-(fleet/ci/comment.py).
+(fleet/ci/comment.py). Whatever AWS, a device or the program named is in a code span.
 """
 
 from __future__ import annotations
@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 
-from fleet.costs import DATED, size
+from fleet.plan.markdown import code, row
 from fleet.plan.plan import Download, Gate, Group, Kind, Plan, TargetPlan
 from fleet.plan.preview import UNKNOWN
 from infra.names import SERVICE
+from infra.printable import printable
 
 _NAMES_SHOWN, _CAUGHT_SHOWN = 10, 3
 
@@ -21,7 +22,7 @@ _NAMES_SHOWN, _CAUGHT_SHOWN = 10, 3
 def render(plan: Plan, gates: Sequence[Gate] = ()) -> str:
     """The page, ending in a newline."""
     lines = [
-        f"## Device plan: {'destroy ' if plan.destroys else ''}stack `{plan.stack}`",
+        f"## Device plan: {'destroy ' if plan.destroys else ''}stack {code(plan.stack)}",
         "",
         *_summary(plan),
         "",
@@ -29,15 +30,16 @@ def render(plan: Plan, gates: Sequence[Gate] = ()) -> str:
         *_rights(plan),
         *_findings(plan),
         *(line for target in plan.targets for line in _target(target)),
-        *_costs(plan),
     ]
     return "\n".join(lines).rstrip() + "\n"
 
 
 def refusal(stack: str, said: str) -> str:
     """The page in place of a plan: why there is none, in the program's words, as plain text."""
-    words = "\n".join(f"    {line}".rstrip() for line in said.splitlines())
-    return f"## Device plan: stack `{stack}`\n\n**No plan: the preview is refused.**\n\n{words}\n"
+    words = "\n".join(f"    {printable(line)}".rstrip() for line in said.splitlines())
+    return (
+        f"## Device plan: stack {code(stack)}\n\n**No plan: the preview is refused.**\n\n{words}\n"
+    )
 
 
 def _summary(plan: Plan) -> Iterator[str]:
@@ -65,7 +67,7 @@ def _summary(plan: Plan) -> Iterator[str]:
         of = "" if count == devices else f"{count} of "
         yield f"**{of}{_count(devices, 'device')}: {', '.join(parts)}{load}.**"
     named = [
-        f"{what} `{now or then}`{f' → `{then}`' if then and now and now != then else ''}"
+        f"{what} {code(now or then)}{f' → {code(then)}' if then and now and now != then else ''}"
         for what, (now, then) in (("release", plan.releases), ("model", plan.models))
         if now or then
     ]
@@ -87,10 +89,10 @@ def _gates(plan: Plan, gates: Sequence[Gate]) -> Iterator[str]:
 
 def _target(one: TargetPlan) -> Iterator[str]:
     kind = "thing group" if one.target.is_group else "thing"
-    yield f"### {kind} `{one.target.name}`"
+    yield f"### {kind} {code(one.target.name)}"
     yield ""
     for line in one.target.drift:
-        yield f"⚠️ {line}"
+        yield f"⚠️ {code(line)}"
         yield ""
     if one.target.strangers:
         yield (
@@ -107,7 +109,7 @@ def _target(one: TargetPlan) -> Iterator[str]:
 
 def _group(group: Group, *, alone: bool) -> Iterator[str]:
     first = group.devices[0]
-    what = f"{first.architecture}, {first.runtime} {first.nucleus}".strip(", ")
+    what = code(f"{first.architecture}, {first.runtime} {first.nucleus}".strip(", "))
     names = "" if alone else f"**{_listed([device.name for device in group.devices])}** · "
     ill = [device.name for device in group.devices if device.health != "HEALTHY"]
     yield f"{names}{what}{f' · UNHEALTHY: {_listed(ill)}' if ill else ''}"
@@ -118,14 +120,14 @@ def _group(group: Group, *, alone: bool) -> Iterator[str]:
         label = f"**{one.kind}**" if one.kind is Kind.REMOVED else str(one.kind)
         then = "to be built" if one.then == UNKNOWN else one.then
         older = " (older)" if one.older else ""
-        cells = (label, one.name, one.now or "–", f"{then or '–'}{older}", ", ".join(one.why))
-        yield f"| {' | '.join(_cell(cell) for cell in cells)} |"
+        why = ", ".join(code(reason) for reason in one.why)
+        yield row((label, code(one.name), code(one.now) or "–", f"{code(then) or '–'}{older}", why))
     yield ""
     if any(change.moves for change in group.changes):
         yield f"- {_restarts(group)}"
         yield f"- {_download(group.download)}"
     drift = [f"{device.name}: {line}" for device in group.devices for line in device.drift]
-    yield from (f"- ⚠️ {line}" for line in drift[:_NAMES_SHOWN])
+    yield from (f"- ⚠️ {code(line)}" for line in drift[:_NAMES_SHOWN])
     if len(drift) > _NAMES_SHOWN:
         yield f"- ⚠️ and {len(drift) - _NAMES_SHOWN} more that differ from what was deployed"
     yield ""
@@ -180,10 +182,10 @@ def _rights(plan: Plan) -> Iterator[str]:
     yield "### Rights and exposure"
     yield ""
     for who, changed in groupby(plan.rights, key=lambda right: right.who):
-        yield f"- {who}"
+        yield f"- {code(who)}"
         for right in changed:
             sign = "+" if right.given else "−"
-            yield f"  - `{sign}` {right.what}{' — **anybody**' if right.public else ''}"
+            yield f"  - `{sign}` {code(right.what)}{' — **anybody**' if right.public else ''}"
     if not plan.rights:
         yield "No right changes, but for reading this release's own files."
     if plan.unread:
@@ -201,43 +203,22 @@ def _findings(plan: Plan) -> Iterator[str]:
         yield "### Findings"
         yield ""
         for finding in plan.findings:
-            yield f"- ⚠️ {' '.join(finding.split())}"
+            yield f"- ⚠️ {code(' '.join(finding.split()))}"
         yield ""
-
-
-def _costs(plan: Plan) -> Iterator[str]:
-    shown = [one for one in plan.costs if one.dollars]
-    if not shown:
-        return
-    month = sum(one.dollars for one in shown if not one.once)
-    yield "### Cost"
-    yield ""
-    yield "| | | USD |"
-    yield "|---|---:|---:|"
-    for one in shown:
-        dollars = f"{_dollars(one.dollars)}{' once' if one.once else ''}"
-        yield f"| {one.what} | {one.quantity} | {dollars} |"
-    yield f"| **a month** | | **{_dollars(month)}** |"
-    yield ""
-    yield (
-        f"An estimate by the list prices of {plan.prices.region} of {DATED}, without free tiers,"
-        " requests and taxes."
-    )
-    yield ""
-
-
-def _dollars(amount: float) -> str:
-    return f"{amount:.2f}" if amount >= 0.005 else "< 0.01"
 
 
 def _listed(names: Sequence[str], shown: int = _NAMES_SHOWN) -> str:
     left = len(names) - shown
-    return ", ".join(names[:shown]) + (f" and {left} more" if left > 0 else "")
+    return ", ".join(map(code, names[:shown])) + (f" and {left} more" if left > 0 else "")
 
 
 def _count(number: int, what: str) -> str:
     return f"{number} {what}{'' if number == 1 else 's'}"
 
 
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", " ")
+def size(count: int) -> str:
+    """Bytes as people read them, in powers of ten as docker and S3's console print them."""
+    for unit, factor in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
+        if count >= factor:
+            return f"{count / factor:.1f} {unit}"
+    return f"{count} bytes"

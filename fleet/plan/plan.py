@@ -15,8 +15,6 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from fleet import costs
-from fleet.costs import Line, Prices
 from fleet.observe import Device, Target, release_name
 from fleet.plan import rights
 from fleet.plan.holdings import Holdings, artifacts, every_artifact, object_key, planned_recipes
@@ -121,8 +119,6 @@ class Plan:
     rights: tuple[Right, ...]  # in the account, then on the device
     unread: tuple[str, ...]  # components whose recipe is known only once the image is built
     findings: tuple[str, ...]
-    costs: tuple[Line, ...]
-    prices: Prices
 
     def caught(self, gate: Gate) -> tuple[str, ...]:
         """What a check for this would refuse; empty: nothing."""
@@ -145,7 +141,7 @@ class Plan:
         return tuple(sorted(found))
 
 
-def plan(preview: Preview, targets: Sequence[Target], holdings: Holdings, *, region: str) -> Plan:
+def plan(preview: Preview, targets: Sequence[Target], holdings: Holdings) -> Plan:
     """What the previewed update does to these targets."""
     known = _Known(preview, holdings)
     planned = tuple(_target_plan(one, preview, known) for one in targets)
@@ -156,11 +152,6 @@ def plan(preview: Preview, targets: Sequence[Target], holdings: Holdings, *, reg
         for change in group.changes
         if change.moves
     }
-    listed = costs.prices(region)
-    devices = sum(len(one.devices) for one in targets)
-    download = sum(
-        group.download.most * len(group.devices) for one in planned for group in one.groups
-    )
     stack = preview.first("pulumi:pulumi:Stack")
     outputs = stack.stood if stack else {}
     return Plan(
@@ -183,14 +174,6 @@ def plan(preview: Preview, targets: Sequence[Target], holdings: Holdings, *, reg
             )
         ),
         findings=preview.findings,
-        costs=costs.estimate(
-            listed,
-            devices=devices,
-            objects=0 if preview.destroys else known.kept_objects(),
-            images=0 if preview.destroys else known.kept_images(),
-            download=download,
-        ),
-        prices=listed,
     )
 
 
@@ -204,12 +187,6 @@ class _Known:
         self._keys = {
             one.after["key"].rpartition("/")[2]: one.after["key"] for one in stored if one.after
         }
-        self._new = [one.after["key"] for one in stored if one.op in ("create", "replace")]
-        self._rebuilt = [
-            _architecture(one)
-            for one in preview.of_type(":Image")
-            if one.op in ("create", "update", "replace")
-        ]
         stack, answering = preview.first("pulumi:pulumi:Stack"), preview.first("edge:Answering")
         stands = answering.after if answering else stack.stood if stack else {}
         self._versions: Mapping[str, str] = stands.get("components", {})
@@ -282,13 +259,6 @@ class _Known:
         """Whether the device may have taken this version before: nucleus keeps one back."""
         date = self._holdings.published.get((name, version))
         return date is not None and any(one.created > date for one in device.timeline)
-
-    def kept_objects(self) -> int:
-        return self._holdings.kept_objects + sum(self.size(key) or 0 for key in set(self._new))
-
-    def kept_images(self) -> int:
-        today = (self.blobs(self.today(architecture)) or {} for architecture in self._rebuilt)
-        return self._holdings.kept_images + sum(sum(blobs.values()) for blobs in today)
 
 
 def _architecture(image: Resource) -> str:
@@ -439,7 +409,7 @@ def _words(before: Sequence[str], after: Sequence[str]) -> Iterator[str]:
         line = f"{option} {old or 'nothing'} → {new or 'nothing'}".strip()
         if line not in said:
             said.add(line)
-            yield f"`{line}`"
+            yield line
 
 
 def _download(device: Device, changes: Sequence[Change], known: _Known) -> Download:

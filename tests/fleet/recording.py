@@ -31,7 +31,6 @@ _NOISE = {"stackTrace", "sourcePosition", "created", "modified", "__provider"}
 class Recording:
     """What a plan is made from."""
 
-    region: str
     preview: str
     targets: tuple[Target, ...]
     holdings: Holdings
@@ -43,7 +42,7 @@ class Recording:
 
     def plan(self) -> Plan:
         seen = preview.read(self.preview)
-        return plan_of(seen, self.targets, self.holdings, region=self.region)
+        return plan_of(seen, self.targets, self.holdings)
 
     def page(self) -> str:
         return page.render(self.plan(), list(Gate))
@@ -96,7 +95,7 @@ def record(place: Any, name: str, stack: str, *command: str) -> None:
     text = json.dumps(_quiet(json.loads(done.stdout)))
     clients = Stack.read(stack, place.tree).clients()
     targets, held = holdings.look(clients, preview.read(text), place.tree)
-    Recording(region=clients.region, preview=text, targets=targets, holdings=held).write(name)
+    Recording(preview=text, targets=targets, holdings=held).write(name)
 
 
 def _quiet(value: Any) -> Any:

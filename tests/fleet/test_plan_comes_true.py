@@ -147,7 +147,7 @@ def planned(place: Place, clients: Clients, stack: str, *, destroy: bool = False
     command = ["destroy", "--preview-only"] if destroy else ["preview", "--show-sames"]
     seen = preview.read(pulumi_json(place, *command, "--stack", stack))
     targets, held = holdings.look(clients, seen, place.tree)
-    made = plan_of(seen, targets, held, region=clients.region)
+    made = plan_of(seen, targets, held)
     assert page.render(made, list(Gate)), "every plan can be shown"
     return made
 

@@ -55,7 +55,11 @@ def test_a_stack_that_follows_another_names_one_that_publishes(stack: Path) -> N
     ("values", "found", "typed"),
     [
         ({"thing": "a", "thing_group": "b"}, "'a'.*'b'", "pulumi config rm thing"),
-        ({"thing": "a:b"}, "'a:b' has a colon", "pulumi config set thing NAME"),
+        ({"thing": "a:b"}, "thing 'a:b' is no name that Greengrass", "config set thing NAME"),
+        ({"thing_group": "plant:line-1"}, "'plant:line-1' is no name", "set thing-group NAME"),
+        ({"thing": "press\n1"}, "no name that Greengrass", "pulumi config set thing NAME"),
+        ({"device_role": ""}, "no name of an IAM role", "pulumi config set device-role NAME"),
+        ({"device_role": "arn:aws:iam::1:role/R"}, "no name of an IAM role", "device-role NAME"),
         ({"architectures": []}, "empty", "'architectures[0]' amd64"),
         ({"architectures": ["arm64"]}, "arm64.*knows amd64 and aarch64", "'architectures[0]'"),
         (

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from fleet.ci.roles import BRANCH, ENVIRONMENT
-from fleet.ci.stacks_touched import changed, in_turn
+from fleet.ci.stacks import changed, in_turn
 from fleet.stacks import NoStack, Stack
 
 ROOT = Path(__file__).parents[2]

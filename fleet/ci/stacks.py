@@ -1,64 +1,38 @@
-"""What the workflows ask of the repository: which stacks to look at, and as which roles."""
+"""Which stacks a change touches, and in which order they deploy."""
 
 from __future__ import annotations
 
-import json
 import subprocess
-import sys
 from collections.abc import Iterable, Sequence
-from typing import Annotated
+from pathlib import Path
 
-import typer
-
-from fleet.ci import roles as ci
-from fleet.stacks import ROOT, NoStack, Stack, project, stacks
-
-commands = typer.Typer(no_args_is_help=True, help=__doc__)
+from fleet.stacks import ROOT, NoStack, Stack, names, project
+from infra.name_patterns import stack_trouble
+from infra.printable import printable
 
 # what a stack's program reads; a change elsewhere (tests, docs, greenhouse) changes no stack
 PROGRAM = ("__main__.py", "Pulumi.yaml", "requirements.txt", "infra/", "edge/")
 _LOCAL = "local"  # no stack of an account
 
 
-@commands.command("stacks")
-def list_stacks(
-    since: Annotated[
-        str, typer.Option(help="A commit: changed is what differs from it. Else all are.")
-    ] = "",
-) -> None:
-    """Print the stacks as lines of a step's output: changed, publishers, followers."""
-    there = [stack for stack in stacks() if stack.name != _LOCAL]
-    publishers, followers = in_turn(there)
-    found = {
-        "changed": changed(there, _paths(since)) if since else [one.name for one in there],
-        "publishers": publishers,
-        "followers": followers,
-    }
-    for name, values in found.items():
-        sys.stdout.write(f"{name}={json.dumps(values)}\n")
+def committed(root: Path = ROOT) -> tuple[list[Stack], list[str]]:
+    """The stacks of an account, and why the file of some can't be read.
 
-
-@commands.command()
-def roles(
-    repository: Annotated[str, typer.Option(help="owner/name on GitHub.")],
-    account: Annotated[str, typer.Option(help="The AWS account's twelve digits.")],
-    state_bucket: Annotated[str, typer.Option(help="Where PULUMI_BACKEND_URL keeps the state.")],
-    state_key: Annotated[str, typer.Option(help="ARN of the KMS key of the stacks' secrets.")],
-) -> None:
-    """Print a CloudFormation template with the two roles of the workflows."""
-    there = [stack for stack in stacks() if stack.name != _LOCAL]
-    scope = ci.Scope(
-        project=project(),
-        partition=state_key.split(":")[1],
-        account=account,
-        regions=tuple(sorted({stack.clients().region for stack in there})),
-        things=_values(there, "thing"),
-        groups=_values(there, "thing-group"),
-        device_roles=_values(there, "device-role", default="GreengrassV2TokenExchangeRole"),
-        state_bucket=state_bucket,
-        state_key=state_key,
-    )
-    sys.stdout.write(json.dumps(ci.template(scope, repository=repository), indent=2) + "\n")
+    Of a broken file the stack is known by its name alone. Raises NoStack for a file whose name no
+    stack can have: workflows would hand it on as a stack.
+    """
+    there, broken = [], []
+    for name in names(root):
+        if trouble := stack_trouble(name):
+            raise NoStack(f"{trouble}: rename Pulumi.{printable(name)}.yaml, or remove it")
+        if name == _LOCAL:
+            continue
+        try:
+            there.append(Stack.read(name, root))
+        except NoStack as error:
+            there.append(Stack(name=name, config={}))
+            broken.append(str(error))
+    return there, broken
 
 
 def changed(there: Sequence[Stack], paths: Iterable[str]) -> list[str]:
@@ -106,13 +80,15 @@ def _value(stack: Stack, key: str, default: str = "") -> str:
     return str(stack.config.get(f"{project()}:{key}", default))
 
 
-def _values(there: Iterable[Stack], key: str, default: str = "") -> tuple[str, ...]:
+def values(there: Iterable[Stack], key: str, default: str = "") -> tuple[str, ...]:
+    """What these stacks set, each once."""
     return tuple(sorted({_value(stack, key, default) for stack in there} - {""}))
 
 
-def _paths(since: str) -> list[str]:
+def differing(since: str) -> list[str]:
+    """Paths of the files that differ from a commit; raises NoStack where git can't tell."""
     done = subprocess.run(
-        ["git", "diff", "--name-only", f"{since}...HEAD", "--"],
+        ["git", "diff", "--name-only", "--end-of-options", f"{since}...HEAD", "--"],
         cwd=ROOT,
         capture_output=True,
         text=True,

@@ -1,0 +1,89 @@
+"""What the workflows ask of the repository: which stacks to look at, and as which roles."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Annotated
+
+import typer
+
+from fleet.ci import roles as documents
+from fleet.ci.stacks import changed, committed, differing, in_turn, values
+from fleet.stacks import NoStack, project
+from infra.name_patterns import role_trouble, target_trouble
+
+commands = typer.Typer(no_args_is_help=True, help=__doc__)
+
+
+@commands.command("stacks")
+def list_stacks(
+    since: Annotated[
+        str, typer.Option(help="A commit: changed is what differs from it. Else all are.")
+    ] = "",
+) -> None:
+    """Print the stacks as lines of a step's output: changed, publishers, followers.
+
+    A stack whose file can't be read is among them, so that its own job fails by its name.
+    """
+    there, broken = committed()
+    for line in broken:
+        sys.stderr.write(f"{line}\n")
+    publishers, followers = in_turn(there)
+    found = {
+        "changed": changed(there, differing(since)) if since else [one.name for one in there],
+        "publishers": publishers,
+        "followers": followers,
+    }
+    for name, stacks in found.items():
+        sys.stdout.write(f"{name}={json.dumps(stacks)}\n")
+
+
+@commands.command()
+def roles(
+    repository: Annotated[str, typer.Option(help="owner/name on GitHub.")] = "",
+    account: Annotated[str, typer.Option(help="The AWS account's twelve digits.")] = "",
+    state_bucket: Annotated[
+        str, typer.Option(help="Where PULUMI_BACKEND_URL keeps the state.")
+    ] = "",
+    state_key: Annotated[str, typer.Option(help="ARN of the KMS key of the stacks' secrets.")] = "",
+) -> None:
+    """Print a CloudFormation template with the two roles of the workflows."""
+    scope_of = {
+        "--repository": repository,
+        "--account": account,
+        "--state-bucket": state_bucket,
+        "--state-key": state_key,
+    }
+    if missing := [option for option, value in scope_of.items() if not value]:
+        raise typer.BadParameter(
+            f"missing: {', '.join(missing)}. make ci-roles REPOSITORY=owner/name"
+            " ACCOUNT=123456789012 STATE_BUCKET=NAME STATE_KEY=ARN"
+        )
+    if not state_key.startswith("arn:"):
+        raise typer.BadParameter(
+            f"--state-key is {state_key!r}, and no ARN: STATE_KEY=arn:aws:kms:…"
+        )
+    there, broken = committed()
+    if broken:
+        raise NoStack("\n".join(broken))
+    things, groups = values(there, "thing"), values(there, "thing-group")
+    device_roles = values(there, "device-role", default="GreengrassV2TokenExchangeRole")
+    # a * among them would be a right to everything
+    if trouble := next(
+        filter(None, (*map(target_trouble, (*things, *groups)), *map(role_trouble, device_roles))),
+        "",
+    ):
+        raise NoStack(f"{trouble}: correct the stack file that names it")
+    scope = documents.Scope(
+        project=project(),
+        partition=state_key.split(":")[1],
+        account=account,
+        regions=tuple(sorted({stack.clients().region for stack in there})),
+        things=things,
+        groups=groups,
+        device_roles=device_roles,
+        state_bucket=state_bucket,
+        state_key=state_key,
+    )
+    sys.stdout.write(json.dumps(documents.template(scope, repository=repository), indent=2) + "\n")

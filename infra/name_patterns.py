@@ -1,0 +1,42 @@
+"""Which names AWS, Docker and Pulumi take; each is checked once, where it comes in.
+
+Standard library alone: the job that comments on pull requests installs nothing.
+"""
+
+from __future__ import annotations
+
+import re
+
+# A stack names a repository, a bucket and a policy. ECR's pattern is the strictest of the three
+# (botocore's own for RepositoryName), and Pulumi's, [A-Za-z0-9_.-]{1,100}, takes all that it takes.
+_STACK = re.compile(r"(?=.{1,20}\Z)[a-z0-9]+(-+[a-z0-9]+)*")
+# Greengrass refuses a colon, which IoT allows; Docker would refuse it in a container's name.
+_TARGET = re.compile(r"[A-Za-z0-9_-]{1,128}")
+_ROLE = re.compile(r"[A-Za-z0-9_+=,.@-]{1,64}")  # IAM's pattern for RoleName
+
+
+def stack_trouble(name: str) -> str:
+    """Why no stack can have this name, as a sentence without an end; empty where one can."""
+    if _STACK.fullmatch(name):
+        return ""
+    return (
+        f"{name!r} can't name a stack, whose bucket and repository take at most 20 lower-case"
+        " letters, digits and hyphens between them"
+    )
+
+
+def target_trouble(name: str) -> str:
+    """The same of a thing or a thing group that Greengrass deploys to."""
+    if _TARGET.fullmatch(name):
+        return ""
+    return (
+        f"{name!r} is no name that Greengrass and Docker take: letters, digits, _ and -, at most"
+        " 128 (IoT alone takes a colon, too)"
+    )
+
+
+def role_trouble(name: str) -> str:
+    """The same of an IAM role: its name, without ARN and path."""
+    if _ROLE.fullmatch(name):
+        return ""
+    return f"{name!r} is no name of an IAM role: letters, digits and any of _+=,.@-, at most 64"
