@@ -71,8 +71,8 @@ def plan(
         gates = [Gate(name.strip()) for name in fail_on.split(",") if name.strip()]
     except ValueError as error:
         raise typer.BadParameter(f"{error}; there are: {', '.join(Gate)}") from error
-    text = saved.read_text() if saved else _previewed(stack, destroy=destroy)
     clients = Stack.read(stack).clients()
+    text = saved.read_text() if saved else _previewed(stack, destroy=destroy)
     try:
         seen = preview.read(text)
     except preview.Refused as error:

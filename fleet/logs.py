@@ -116,7 +116,12 @@ def _run(command: str, device: str, component: str) -> list[str]:
         ) from error
     try:
         done = subprocess.run(
-            words, capture_output=True, text=True, check=False, timeout=_PATIENCE_SECONDS
+            words,
+            capture_output=True,
+            text=True,
+            errors="replace",  # a log is what a component wrote
+            check=False,
+            timeout=_PATIENCE_SECONDS,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise NoLog(f"{shlex.join(words)}: {error} (from {COMMAND})") from error

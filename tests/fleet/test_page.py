@@ -72,8 +72,8 @@ def test_devices_that_fare_alike_share_a_table() -> None:
         for number in range(1500)
     )
     text = replace(recording, targets=(replace(target, devices=fleet),)).page()
-    assert text.count("| com.ml.check |") == 1
-    assert "press-0000, press-0001" in text
+    assert text.count("| `com.ml.check` |") == 1
+    assert "`press-0000`, `press-0001`" in text
     assert "and 1490 more" in text
 
 
@@ -90,7 +90,7 @@ def test_what_another_target_deploys_to_the_same_device_stays_there() -> None:
     )
     assert recording.plan().caught(Gate.REMOVED) == (TENANT,)
     assert not both.plan().caught(Gate.REMOVED)
-    kept = f"| kept | {TENANT} | 1.0.0 | 1.0.0 | thinggroup/presses deploys it, too |"
+    kept = f"| kept | `{TENANT}` | `1.0.0` | `1.0.0` | `thinggroup/presses deploys it, too` |"
     assert kept in both.page()
 
 
@@ -106,10 +106,10 @@ def test_devices_of_another_kind_have_a_table_of_their_own() -> None:
     )
     text = replace(recording, targets=(replace(target, devices=(first, *others)),)).page()
     for heading in (
-        "**press-1, press-5** · amd64, aws_nucleus_classic 2.18.0",
-        "**press-2** · aarch64, aws_nucleus_classic 2.18.0",
-        "**press-3** · amd64, aws_nucleus_lite 2.18.0",
-        "**press-4** · amd64, aws_nucleus_classic 2.9.0",
+        "**`press-1`, `press-5`** · `amd64, aws_nucleus_classic 2.18.0`",
+        "**`press-2`** · `aarch64, aws_nucleus_classic 2.18.0`",
+        "**`press-3`** · `amd64, aws_nucleus_lite 2.18.0`",
+        "**`press-4`** · `amd64, aws_nucleus_classic 2.9.0`",
     ):
         assert f"{heading}\n" in text, "a device is told to be what it isn't"
 

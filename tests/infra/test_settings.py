@@ -101,7 +101,7 @@ def test_what_is_refused_comes_with_what_was_found_and_what_to_type(
     assert typed in str(refused.value)
 
 
-@pytest.mark.parametrize("stack", ["Dev", "a_b", "-dev", "a" * 21, "dev.eu"])
+@pytest.mark.parametrize("stack", ["Dev", "a_b", "-dev", "dev-", "a" * 21, "dev.eu"])
 def test_a_stack_whose_name_no_bucket_can_carry_is_refused(stack: str) -> None:
     with pytest.raises(Misconfigured, match="pulumi stack init NAME") as refused:
         load(config_of(), stack=stack)

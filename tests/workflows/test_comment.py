@@ -1,97 +1,20 @@
-"""One comment a pull request, however many pushes; a real HTTP server stands for GitHub."""
+"""The comment on a pull request: what it says, and that what it is made of is not trusted."""
 
 from __future__ import annotations
 
 import json
-import threading
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+import os
+import subprocess
+import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from fleet.ci.comment import MARK, MOST, body, put
+from fleet.ci.comment import MOST, Hostile, body, named
+from tests.fleet.hostile import NAMES
 
+ROOT = Path(__file__).parents[2]
 RUN = "https://github.example/acme/line/actions/runs/7"
-
-
-class GitHub(ThreadingHTTPServer):
-    """The comments of pull request 12 of acme/line, which anybody may have written."""
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.comments: list[dict[str, Any]] = []
-        self.tokens: set[str] = set()
-
-    @property
-    def api(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}"
-
-    def add(self, text: str, kind: str) -> None:
-        number = len(self.comments) + 1
-        self.comments.append({"id": number, "body": text, "user": {"type": kind}})
-
-
-class _Handler(BaseHTTPRequestHandler):
-    server: GitHub
-
-    def do_GET(self) -> None:
-        path, _, query = self.path.partition("?")
-        assert path == "/repos/acme/line/issues/12/comments"
-        page = int(query.rpartition("=")[2]) - 1
-        self._answer(self.server.comments[page * 100 : page * 100 + 100])
-
-    def do_POST(self) -> None:
-        self.server.add(self._body(), "Bot")
-        self._answer(self.server.comments[-1])
-
-    def do_PATCH(self) -> None:
-        found = self.server.comments[int(self.path.rpartition("/")[2]) - 1]
-        found["body"] = self._body()
-        self._answer(found)
-
-    def _body(self) -> str:
-        text: str = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["body"]
-        return text
-
-    def _answer(self, content: Any) -> None:
-        self.server.tokens.add(self.headers["Authorization"])
-        self.send_response(200)
-        self.end_headers()
-        self.wfile.write(json.dumps(content).encode())
-
-    def log_message(self, *_: object) -> None:
-        """Silence: what was asked is in `comments`."""
-
-
-@pytest.fixture
-def github() -> Iterator[GitHub]:
-    with GitHub() as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        yield server
-        server.shutdown()
-        thread.join()
-
-
-def test_the_second_push_writes_over_the_first_one_s_comment(github: GitHub) -> None:
-    for text in ("first", "second"):
-        put(github.api, "t", "acme/line", "12", f"{MARK}\n{text}")
-    assert [one["body"] for one in github.comments] == [f"{MARK}\nsecond"]
-    assert github.tokens == {"Bearer t"}
-
-
-def test_a_long_discussion_and_somebody_s_quote_don_t_hide_it(github: GitHub) -> None:
-    github.add(f"{MARK}\nquoted by a person", "User")
-    for _ in range(120):
-        github.add("a remark", "User")
-    github.add(f"{MARK}\nours", "Bot")
-    put(github.api, "t", "acme/line", "12", f"{MARK}\nnew")
-    assert [one["body"] for one in github.comments if MARK in one["body"]] == [
-        f"{MARK}\nquoted by a person",
-        f"{MARK}\nnew",
-    ], "on the second page, and a person's words are a person's"
 
 
 def test_a_stack_without_a_plan_is_named(tmp_path: Path) -> None:
@@ -99,8 +22,8 @@ def test_a_stack_without_a_plan_is_named(tmp_path: Path) -> None:
     (tmp_path / "press-3.md").touch()  # the shell makes the file before the plan is made
     said = body(["dev", "press-2", "press-3"], tmp_path, RUN)
     assert "# Plan of dev" in said
-    for name in ("press-2", "press-3"):
-        assert f"## {name}\n\nNo plan: [the run]({RUN}) says why." in said
+    assert f"## press-2\n\nNo plan (No such file or directory): [the run]({RUN}) says why." in said
+    assert f"## press-3\n\nNo plan: [the run]({RUN}) says why." in said
 
 
 def test_long_plans_share_the_room_and_say_where_they_go_on(tmp_path: Path) -> None:
@@ -115,3 +38,112 @@ def test_long_plans_share_the_room_and_say_where_they_go_on(tmp_path: Path) -> N
 
 def test_no_stack_is_said_too(tmp_path: Path) -> None:
     assert "changes no stack" in body([], tmp_path, RUN), "or the plan of an earlier push stays"
+
+
+@pytest.mark.parametrize("count", [1, 3, 160, 3000])
+@pytest.mark.parametrize("text", ["", "# x\n" * 50_000, "x" * 200_000, "\U0001f600" * 70_000])
+def test_however_many_and_long_the_pages_are_github_takes_the_comment(
+    tmp_path: Path, count: int, text: str
+) -> None:
+    stacks = [f"press-{number}" for number in range(count)]
+    (tmp_path / "press-0.md").write_text(text)
+    (tmp_path / "press-2.md").write_text(text)
+    said = body(stacks, tmp_path, RUN)
+    assert len(said) <= MOST
+    assert "press-0" in said
+    if count == 3000:
+        assert said.count("\n## ") + said.startswith("## ") < count
+        assert "more stacks, for which there is no room" in said
+
+
+def test_a_link_in_the_artifact_is_not_followed(tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("token of the job")
+    plans = tmp_path / "plans"
+    plans.mkdir()
+    (plans / "dev.md").symlink_to(secret)
+    (plans / "press-2.md").symlink_to("/proc/self/environ")
+    os.mkfifo(plans / "press-3.md")  # it would be waited for
+    (plans / "press-4.md").mkdir()
+    said = body(["dev", "press-2", "press-3", "press-4"], plans, RUN)
+    assert "token" not in said
+    assert "PATH=" not in said
+    assert said.count("No plan (") == 4
+
+
+def test_what_is_no_text_is_shown_as_far_as_it_is_one(tmp_path: Path) -> None:
+    (tmp_path / "dev.md").write_bytes(b"# Plan\n\xff\xfe\x00\x1b[31m of dev\n")
+    assert "# Plan\n\ufffd\ufffd\\x00\\x1b[31m of dev\n" in body(["dev"], tmp_path, RUN)
+
+
+@pytest.mark.parametrize("name", [*NAMES, "", "Dev", "dev.eu", "a" * 21], ids=ascii)
+def test_a_name_that_is_no_stack_s_is_refused(name: str) -> None:
+    with pytest.raises(Hostile, match="can't name a stack"):
+        named(json.dumps(["dev", name]))
+
+
+@pytest.mark.parametrize("text", ["", "dev", '"dev"', "{}", "[1]", "null"])
+def test_a_list_that_is_none_is_refused(text: str) -> None:
+    with pytest.raises(Hostile):
+        named(text)
+
+
+GH = """#!/bin/sh
+printf '%s\\n' "$@" > "$ASKED"
+cat > "$ASKED.body"
+"""
+
+
+def comment(tmp_path: Path, stacks: str) -> subprocess.CompletedProcess[str]:
+    """`make ci-comment` as the workflow calls it, with a gh that remembers what it was asked."""
+    (tmp_path / "gh").write_text(GH)
+    (tmp_path / "gh").chmod(0o755)
+    return subprocess.run(
+        ["make", "--silent", "ci-comment", f"PYTHON={sys.executable}"],
+        cwd=ROOT,
+        env={
+            "PATH": f"{tmp_path}:{os.environ['PATH']}",
+            "ASKED": str(tmp_path / "asked"),
+            "GH_TOKEN": "token",
+            "PULL_REQUEST": "12",
+            "RUN_URL": RUN,
+            "STACKS": stacks,
+            "PLANS": str(tmp_path),
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_gh_writes_over_the_comment_of_the_push_before(tmp_path: Path) -> None:
+    (tmp_path / "dev.md").write_text("# Plan of $(dev) `x`\n")
+    done = comment(tmp_path, '["dev"]')
+    assert done.returncode == 0, done.stderr
+    asked = (tmp_path / "asked").read_text().split()
+    assert asked == ["pr", "comment", "12", "--edit-last", "--create-if-none", "--body-file", "-"]
+    assert (tmp_path / "asked.body").read_text() == body(["dev"], tmp_path, RUN)
+
+
+def test_a_hostile_list_leaves_the_comment_as_it_is(tmp_path: Path) -> None:
+    done = comment(tmp_path, '["../outside"]')
+    assert done.returncode
+    assert "can't name a stack" in done.stderr
+    assert not (tmp_path / "asked").exists()
+
+
+def test_the_text_is_made_by_the_standard_library_alone() -> None:
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-I",
+            "-S",
+            "-c",
+            "import sys; sys.path.insert(0, '.'); import fleet.ci.comment",
+        ],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, f"the job installs nothing: {done.stderr}"

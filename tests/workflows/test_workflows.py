@@ -119,15 +119,7 @@ def test_a_device_that_needs_a_look_is_red_and_hides_no_drift_of_the_account() -
     [status] = [one for one in steps if one.get("run") == "make status"]
     [drift] = [one for one in steps if one.get("run") == "make drift"]
     assert drift["if"] == "!cancelled()"
-    shown = subprocess.run(
-        ["make", "--dry-run", "status"],
-        cwd=ROOT,
-        env={**os.environ, **status["env"]},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert "fleet status --fail" in " ".join(shown.stdout.split())
+    assert status["env"] == {"FAIL": "1"}
 
 
 @every_workflow

@@ -1,0 +1,138 @@
+"""What is given to make reaches the commands as it is: no name is ever code."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.fleet.hostile import NAMES
+
+ROOT = Path(__file__).parents[2]
+REMEMBER = """#!/bin/sh
+for one in "$0" "$@"; do printf '%s\\0' "$one"; done >> "$ASKED"
+printf '\\036' >> "$ASKED"
+"""
+# target → what is given, and the words of the command that name it
+GIVEN = {
+    "plan": {"STACK": "--stack=", "PREVIEW": "--preview=", "FAIL_ON": "--fail-on="},
+    "status": {"STACK": "--stack="},
+    "console": {"STACK": "--stack=", "PORT": "--port="},
+    "logs": {"STACK": "--stack=", "DEVICE": "", "COMPONENT": "--component="},
+    "rollback": {"STACK": "--stack=", "RELEASE": "--release="},
+    "new-device": {
+        "NAME": "",
+        "FROM": "--from=",
+        "GROUP": "--group=",
+        "ARCH": "--arch=",
+        "REGION": "--region=",
+    },
+    "abandon-device": {"STACK": "--stack=", "DEVICE": ""},
+    "deploy": {"STACK": "--stack="},
+    "drift": {"STACK": "--stack="},
+    "images": {
+        "BUILD_IMAGE": "--build-arg=BUILD_IMAGE=",
+        "RUNTIME_IMAGE": "--build-arg=RUNTIME_IMAGE=",
+    },
+    "ci-roles": {
+        "REPOSITORY": "--repository=",
+        "ACCOUNT": "--account=",
+        "STATE_BUCKET": "--state-bucket=",
+        "STATE_KEY": "--state-key=",
+    },
+    "ci-stacks": {"SINCE": "--since="},
+    "train": {"DATA": "--data="},
+}
+ONLY_TYPED = {"RELEASE", "DEVICE", "NAME", "YES"}
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """The Makefile over commands that remember what they were asked."""
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    for name in ("requirements.txt", "requirements-dev.txt", "pyproject.toml"):
+        (tmp_path / name).touch()
+    for command in (".venv/bin/python", "bin/pulumi"):
+        (tmp_path / command).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / command).write_text(REMEMBER)
+        (tmp_path / command).chmod(0o755)
+    (tmp_path / ".venv/.installed").touch()
+    return tmp_path
+
+
+def make(tree: Path, target: str, *typed: str, **exported: str) -> list[list[str]]:
+    """The commands that one target ran, each with its words."""
+    asked = tree / "asked"
+    asked.unlink(missing_ok=True)
+    done = subprocess.run(
+        ["make", "--silent", target, *typed],
+        cwd=tree,
+        env={
+            "PATH": f"{tree / 'bin'}:{os.environ['PATH']}",
+            "ASKED": str(asked),
+            **exported,
+        },
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    commands = asked.read_bytes().decode(errors="surrogateescape").split("\x1e")
+    return [one.split("\0")[:-1] for one in commands if one]
+
+
+@pytest.mark.parametrize("target", GIVEN)
+def test_a_name_that_is_typed_or_exported_is_one_word_and_runs_nothing(
+    tree: Path, target: str
+) -> None:
+    for name in NAMES:
+        if "\0" in name:
+            continue  # no program can be given one
+        given = dict.fromkeys(GIVEN[target], name)
+        exported = {key: one for key, one in given.items() if key not in ONLY_TYPED}
+        for typed, env in (
+            ([f"{key}={one}" for key, one in given.items()], {}),
+            ([f"{key}={one}" for key, one in given.items() if key in ONLY_TYPED], exported),
+        ):
+            for command in make(tree, target, *typed, **env):
+                for word in GIVEN[target].values():
+                    assert f"{word}{name}" in command, f"{name!a} in {command!a}"
+        assert not [*tree.rglob("*PWNED*")], f"{name!a} was run"
+
+
+def test_an_exported_fail_makes_status_fail(tree: Path) -> None:
+    [command] = make(tree, "status", STACK="dev", FAIL="1")
+    assert command[-2:] == ["--stack=dev", "--fail"], "the drift workflow gives it so"
+
+
+@pytest.mark.parametrize("key", sorted(ONLY_TYPED))
+def test_what_changes_something_is_typed_and_never_left_over_in_a_shell(
+    tree: Path, key: str
+) -> None:
+    [target] = {"RELEASE": ["rollback"], "NAME": ["new-device"]}.get(key, ["abandon-device"])
+    [command] = make(tree, target, "STACK=dev", **{key: "left-over"})
+    assert not [word for word in command if "left-over" in word or word == "--yes"]
+
+
+def test_a_list_of_recipes_and_of_options_is_several_words(tree: Path) -> None:
+    assert make(tree, "lint", "RECIPE=a.yaml b/")[0][-2:] == ["a.yaml", "b/"]
+    assert make(tree, "bench", "ARGS=--only fleets")[0][-2:] == ["--only", "fleets"]
+    for name in NAMES:
+        if "\0" not in name:
+            make(tree, "lint", f"RECIPE={name}")
+            make(tree, "bench", f"ARGS={name}")
+    assert not [*tree.rglob("*PWNED*")]
+
+
+def test_no_recipe_lets_make_paste_what_was_given_into_the_shell() -> None:
+    text = (ROOT / "Makefile").read_text()
+    [given] = re.findall(r"^GIVEN := ((?:.*\\\n)*.*)$", text, re.MULTILINE)
+    names = set(given.replace("\\", "").split())
+    recipes = [line for line in text.splitlines() if line.startswith("\t")]
+    pasted = {name for line in recipes for name in re.findall(r"\$\((\w+)\)", line)}
+    assert not pasted & names
+    read = {name for line in recipes for name in re.findall(r"\$\$\{?([A-Z_]+)", line)}
+    assert read - names <= {"PULL_REQUEST"}, "it would be expanded by make where it is exported"
