@@ -10,12 +10,12 @@ from itertools import chain
 from typing import TYPE_CHECKING
 
 from infra.account.greengrass import FAILED, SUCCEEDED, execution, installed_components
+from infra.names import CHECK
 from infra.rollout.clock import RolloutFailed
 
 if TYPE_CHECKING:
     from mypy_boto3_greengrassv2 import GreengrassV2Client
 
-UP = frozenset({"RUNNING", "FINISHED"})
 _MOVING = frozenset({"STARTING", "STOPPING", "ERRORED"})
 Words = Callable[[str, str], Sequence[str]]  # of a device and component, the log's last lines
 _TOLD_IN_FULL = 5  # devices; of the others a red update says the names
@@ -56,7 +56,19 @@ class DeviceStatus:
     @property
     def answers(self) -> bool:
         states = self._states
-        return self.status in SUCCEEDED and all(states.get(name) in UP for name in self.wanted)
+        return self.status in SUCCEEDED and all(
+            _is_up(name, states.get(name, "")) for name in self.wanted
+        )
+
+    @property
+    def ended(self) -> bool:
+        """The deployment is a success, and a component that is to stay has come to an end.
+
+        Nothing starts it again: neither runtime counts an end with 0 as a failure.
+        """
+        return self.status in SUCCEEDED and any(
+            state == "FINISHED" and not _is_up(name, state) for name, state in self._states.items()
+        )
 
     @property
     def summary(self) -> str:
@@ -66,7 +78,7 @@ class DeviceStatus:
     @property
     def _down(self) -> list[str]:
         """Our components that are there and aren't up."""
-        return [name for name, state in self._states.items() if state not in UP]
+        return [name for name, state in self._states.items() if not _is_up(name, state)]
 
     @property
     def _culprit(self) -> str:
@@ -116,6 +128,11 @@ class DeviceStatus:
         )
         here = f"make logs STACK={stack} DEVICE={self.device} COMPONENT={named}"
         return f"{log} on the device, or {here}"
+
+
+def _is_up(component: str, state: str) -> bool:
+    """Service and consumer have to run; to have FINISHED is a good end for the check alone."""
+    return state == "RUNNING" or (component == CHECK and state == "FINISHED")
 
 
 def look(

@@ -125,9 +125,9 @@ def await_devices(
 
     A deployment is done as soon as all its components run, so what crashes soon after its start
     is up in some looks: two looks, seconds apart, must show all of them up, and none that went
-    down and came back in between. After these a device isn't looked at any more. One line for each
-    change on a device. Once the time is over, `quorum` percent of the devices are enough, and the
-    others are named.
+    down and came back in between. After these a device isn't looked at any more. A service or
+    consumer that is FINISHED in two looks is down for good. One line for each change on a device.
+    Once the time is over, `quorum` percent of the devices are enough, and the others are named.
 
     Raises RolloutFailed when a device failed, when another deployment took this one's place, and
     when the time is over; StaysBroken where a device keeps what failed.
@@ -139,7 +139,7 @@ def await_devices(
         failed = watch.failed
         if watch.silent and all(one.status == "CANCELED" for one in failed):
             _check_in_force(client, deployment)
-        if any(one.broken for one in failed):
+        if any(one.broken or one.ended for one in failed):
             raise StaysBroken(reasons(client, failed, stack, words))
         if failed:
             told = reasons(client, failed, stack, words)
@@ -175,6 +175,7 @@ class _Watch:
     waiting: list[str]
     seen: dict[str, DeviceStatus] = field(default_factory=dict)
     once: dict[str, float] = field(default_factory=dict)  # when that was, by the clock
+    ended: dict[str, float] = field(default_factory=dict)  # since when, by the clock
 
     def look_around(self) -> None:
         """Ask each device that is due, and say what has changed."""
@@ -187,6 +188,10 @@ class _Watch:
             twice = device in self.once and self.seen[device].since == now.since
             self.seen[device] = now
             self.once.pop(device, None)
+            if now.ended:
+                self.ended.setdefault(device, self.clock.now())
+            else:
+                self.ended.pop(device, None)
             if now.answers and twice:
                 self.waiting.remove(device)
             elif now.answers:
@@ -206,7 +211,12 @@ class _Watch:
 
     @property
     def failed(self) -> list[DeviceStatus]:
-        return [one for one in self.silent if one.failed]
+        return [one for one in self.silent if one.failed or self._has_ended(one.device)]
+
+    def _has_ended(self, device: str) -> bool:
+        """Whether it was so in two looks: a start may be under way in the first."""
+        since = self.ended.get(device)
+        return since is not None and self.clock.now() - since >= _STEADY_SECONDS
 
 
 def _latest(client: GreengrassV2Client, deployment: str) -> GetDeploymentResponseTypeDef:

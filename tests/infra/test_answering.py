@@ -99,12 +99,35 @@ def test_a_device_that_answers_is_green_when_it_goes_on_to(
         assert waiting.time.passed == 5, "nothing but that was left to wait for"
 
 
-def test_a_component_that_did_its_work_and_ended_is_as_good_as_one_that_runs(
+def test_a_check_that_did_its_work_and_ended_is_as_good_as_one_that_runs(
     account: Account, waiting: Waiting, deployment: str
 ) -> None:
     account.devices["press-1"].installed = GOOD | {CHECK: ("1.4.5", "FINISHED")}
     account.devices["press-1"].deploys(deployment, "SUCCEEDED")
     waiting.until()
+
+
+@pytest.mark.parametrize("name", [SERVICE, CONSUMER])
+def test_a_service_or_consumer_that_has_ended_makes_room_for_what_was_there_before(
+    account: Account, waiting: Waiting, deployment: str, name: str
+) -> None:
+    """Lite calls a deployment a success whose containers never ran (lite-ml-dam-run-ends)."""
+    press = account.devices["press-1"]
+    done(press, deployment, "SUCCEEDED")
+    press.installed[name] = (WANTED[name], "FINISHED")
+    with pytest.raises(StaysBroken, match=f"{name} is FINISHED"):
+        waiting.until(seconds=100)
+    assert 5 <= waiting.time.passed < 10, "two looks, and not the whole time"
+
+
+def test_a_component_that_starts_as_the_deployment_ends_may_be_finished_in_one_look(
+    account: Account, waiting: Waiting, deployment: str
+) -> None:
+    press = account.devices["press-1"]
+    done(press, deployment, "SUCCEEDED")
+    press.installed[SERVICE] = (WANTED[SERVICE], "FINISHED")
+    waiting.until(lambda: None, lambda: press.installed.update(GOOD), seconds=100)
+    assert waiting.time.passed == 7, "two moments, and the second look"
 
 
 @pytest.mark.parametrize(
