@@ -1,15 +1,15 @@
 """The three Greengrass recipes, as functions from values to dicts; no Pulumi here.
 
 Everything is literal: each change is a new version anyway, and a reader of the recipe sees what the
-device will run. The scripts are the part of shell that both runtimes agree on: no `{` but recipe
-variables, no `exit 0`, docker's options before the image.
+device will run. The scripts are in scripts.py.
 
     com.ml.xgboost   the service           run      answers local/inference on local/result
     com.ml.consumer  a client              run      asks at an interval, logs answers and silence
     com.ml.check     the gate of a rollout startup  succeeds only on this release's golden answers
 
 They don't depend on each other: on Nucleus Lite a HARD dependent stays down after a crash of what
-it depends on. Consumer and check tolerate a missing server.
+it depends on, and what AWS provides is a SOFT dependency. Consumer and check tolerate a missing
+server.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from infra.names import ANSWER_TOPIC, CHECK, CONSUMER, ENGINES, REQUEST_TOPIC, SERVICE
+from infra.publish import scripts
 from recipes import rules as portable
 from recipes.findings import Severity
 
@@ -30,8 +31,6 @@ FILES = {  # a component's artifacts beside the image, as a device names them
     CHECK: ("samples.json", "golden.json"),
 }
 
-_STOP_SECONDS = 5  # the service ends in under 2 s; Greengrass gives `shutdown` 15
-_CHECK_MARGIN = 30  # for docker to start and stop around the check's own time-out
 _SUBSCRIBE, _PUBLISH = "aws.greengrass#SubscribeToTopic", "aws.greengrass#PublishToTopic"
 
 
@@ -108,10 +107,10 @@ def check(version: str, content: Content) -> dict[str, Any]:
         speaks=REQUEST_TOPIC,
         lifecycle=lambda image: {
             "startup": {
-                # Lite appends its own line and loses the last exit code, hence the explicit exit
-                "Script": f"{_clear(CHECK)} {_docker_run(CHECK, content, image, command)}"
-                " || exit 1",
-                "Timeout": content.check_timeout + _CHECK_MARGIN,
+                "Script": scripts.succeeds_once(
+                    _container(CHECK), _docker_run(CHECK, content, image, command)
+                ),
+                "Timeout": scripts.startup_seconds(content.check_timeout),
             },
             **_leave(CHECK),
         },
@@ -168,10 +167,12 @@ def _recipe(
         "ComponentConfiguration": {
             "DefaultConfiguration": {"accessControl": {"aws.greengrass.ipc.pubsub": rights}}
         },
-        # the nucleus refuses docker artifacts without the first, private ECR's without the second
+        # The Java nucleus refuses docker artifacts without the first, private ECR's without the
+        # second. SOFT, as on Nucleus Lite a HARD dependent goes down with an end of either, for
+        # good (lite-ml-dam-run-ends, lite-ml-soft).
         "ComponentDependencies": {
-            "aws.greengrass.DockerApplicationManager": {"VersionRequirement": "^2.0.0"},
-            "aws.greengrass.TokenExchangeService": {"VersionRequirement": "^2.0.0"},
+            f"aws.greengrass.{one}": {"VersionRequirement": "^2.0.0", "DependencyType": "SOFT"}
+            for one in ("DockerApplicationManager", "TokenExchangeService")
         },
         "Manifests": [
             {
@@ -192,9 +193,9 @@ def _runs(
     command: str,
     entrypoint: str | None = None,
 ) -> dict[str, Any]:
-    """A long-running container: `exec`, so that a signal reaches the docker client itself."""
+    """A container that stays; SIGTERM is the only way to its end that both runtimes have."""
     run = _docker_run(name, content, image, command, entrypoint)
-    return {"run": {"Script": f"{_clear(name)} exec {run}"}, **_leave(name)}
+    return {"run": {"Script": scripts.stays(_container(name), run)}, **_leave(name)}
 
 
 def _container(name: str) -> str:
@@ -202,25 +203,9 @@ def _container(name: str) -> str:
     return f"{name}.$AWS_IOT_THING_NAME"
 
 
-def _clear(name: str) -> str:
-    """Remove what a killed nucleus left behind, so that the name is free."""
-    return f"docker rm -f {_container(name)} >/dev/null 2>&1 || true;"
-
-
 def _leave(name: str) -> dict[str, Any]:
-    """The way out; Lite has none of it: SIGTERM reaches the container through the docker client.
-
-    A client that is killed while it starts a container leaves that behind, created or running:
-    `uninstall` (Java nucleus 2.17) comes when the client is gone, and gives the engine a second to
-    finish what it was asked for.
-    """
-    container = _container(name)
-    return {
-        "shutdown": {
-            "Script": f"docker stop -t {_STOP_SECONDS} {container} >/dev/null 2>&1 || true"
-        },
-        "uninstall": {"Script": f"sleep 1; docker rm -f {container} >/dev/null 2>&1 || true"},
-    }
+    """Of Nucleus Lite, which has no `uninstall`, nothing survives a stop."""
+    return {"uninstall": {"Script": scripts.removes(_container(name))}}
 
 
 def _docker_run(
@@ -230,16 +215,19 @@ def _docker_run(
     command: str,
     entrypoint: str | None = None,
 ) -> str:
-    """No network, no rights, no writable file; `-e NAME` keeps the token out of argv."""
+    """No network, no rights, no writable file; `-e NAME` keeps the token out of argv.
+
+    The nucleus keeps what the container says, and rotates it; docker's own log would know no bound.
+    """
     socket = "$AWS_GG_NUCLEUS_DOMAIN_SOCKET_FILEPATH_FOR_COMPONENT"
-    mounts = [f"-v {{artifacts:path}}/{file}:/artifacts/{file}:ro" for file in FILES[name]]
+    mounts = [f'-v "{{artifacts:path}}/{file}:/artifacts/{file}:ro"' for file in FILES[name]]
     options = [
-        "--rm --init",
-        f"--name {_container(name)}",
+        "--rm --init --log-driver none",
+        '--name "$c"',
         "--network none --read-only --cap-drop ALL --security-opt no-new-privileges",
         "--user 65532:65532",
         f"--memory {content.memory}m --pids-limit 64",
-        f"-v {socket}:{socket}",
+        f'-v "{socket}:{socket}"',
         *mounts,
         "-e SVCUID -e AWS_GG_NUCLEUS_DOMAIN_SOCKET_FILEPATH_FOR_COMPONENT -e AWS_IOT_THING_NAME",
         *([f"--entrypoint {entrypoint}"] if entrypoint else []),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import bz2
 import json
 import os
+import re
 import shlex
 import string
 import subprocess
@@ -135,8 +136,8 @@ class Place:
             consumer_interval=5,
         )
         (manifest,) = recipe.service("1.0.0", content)["Manifests"]
-        _, _, run = manifest["Lifecycle"]["run"]["Script"].partition(" exec ")
-        variables = self.nucleus.environment(SERVICE)
+        [run] = re.findall(r"^(docker run .*) &", manifest["Lifecycle"]["run"]["Script"], re.M)
+        variables = {**self.nucleus.environment(SERVICE), "c": f"{SERVICE}.{THING}"}
         run = run.replace("{artifacts:path}", str(self._artifacts))
         return shlex.split(string.Template(run).substitute(variables))
 

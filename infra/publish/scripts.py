@@ -1,0 +1,99 @@
+"""What a device's shell runs: a container that comes back, whatever becomes of its engine.
+
+On a device these scripts are the only supervisor of a container. Greengrass starts a component
+again that ends with an error, three times within an hour, and never one that ends with 0. So what
+is no fault of the container must not reach Greengrass:
+
+    the engine is away, or not there yet     wait for it; Greengrass sees a component that runs
+    the container was stopped or killed      start another one; five within ten minutes are an error
+    it ended with a code of its own          an error at once, with this code
+    it lived for less than ten seconds       an error at once, unless the engine has gone
+
+An engine that stops sends SIGTERM to its containers, and ours end with 0, as by `docker stop`; an
+end by SIGKILL is 137, as is one for want of memory; a client that loses its engine ends with 125.
+
+Portable shell: no `{` but recipe variables, which Nucleus Lite escapes for double quotes and the
+Java nucleus doesn't, hence each stands in double quotes. Nothing polls while the container runs:
+the shell sleeps in `wait`.
+"""
+
+from __future__ import annotations
+
+_WAIT_SECONDS = 120  # an engine may be ready a minute after the nucleus at boot
+_STOP_SECONDS = 3  # the service ends in under 2 s; Java's SIGKILL comes 5 s after its SIGTERM
+_QUICK_SECONDS = 10  # longer than the gate's two looks are apart: who dies in between is seen
+_PATIENCE, _PATIENCE_SECONDS = 5, 600  # as many ends from outside in a row, each after so long
+
+# A client that is killed while it asks for a container leaves that to the engine: give it a second.
+_END = (
+    f'if [ "$p" ]; then docker stop -t {_STOP_SECONDS} "$c" >/dev/null 2>&1;'
+    ' wait $p; [ $? = 0 ] || sleep 1; docker rm -f "$c" >/dev/null 2>&1; fi'
+)
+
+
+def stays(container: str, run: str) -> str:
+    """A `run` that keeps a container running until Greengrass stops the component.
+
+    `container` is its name and `run` the whole `docker run` in the foreground, for that name as $c.
+
+    A killed Java nucleus leaves its scripts running. The next start of the component writes its
+    number into the file `owner`; whoever finds another number there leaves the container alone.
+    """
+    return f"""c="{container}" o="{{work:path}}/owner" n=0
+echo $$ >"$o"
+trap 'trap "" TERM; read -r k <"$o"; [ "$k" = $$ ] || exit 1; {_END}; exit 0' TERM
+while :; do
+p=
+{_until_free('read -r k <"$o"; [ "$k" = $$ ] || exit 1;')}
+t=$(cut -d. -f1 /proc/uptime)
+{run} & p=$!
+wait $p; e=$?
+p=
+l=$(($(cut -d. -f1 /proc/uptime)-t))
+case $e in 0|125|137|143) sleep 1;; *) exit $e;; esac
+if docker version >/dev/null 2>&1; then
+[ $l -lt {_PATIENCE_SECONDS} ] || n=0
+n=$((n+1))
+[ $l -ge {_QUICK_SECONDS} ] && [ $n -le {_PATIENCE} ] || exit $((e?e:1))
+fi
+echo "container ended with $e after $l s, starting another"
+done"""
+
+
+def succeeds_once(container: str, run: str) -> str:
+    """A `startup` that is over once the container has ended with 0, and fails with its code.
+
+    Lite appends a line of its own and loses the last exit code, hence the explicit exit.
+    """
+    waited = f"i=$((i+1)); [ $i -le {_WAIT_SECONDS} ] || exit 1;"
+    return f"""c="{container}" i=0
+until {_until_free(after=waited)}
+{run}; do
+e=$?; sleep 1
+if docker version >/dev/null 2>&1; then exit $e; fi
+done || exit 1"""
+
+
+def startup_seconds(run_seconds: int) -> int:
+    """The time-out of `succeeds_once`, for a container that takes at most `run_seconds`."""
+    return _WAIT_SECONDS + run_seconds + 30  # for docker to start and stop around it
+
+
+def removes(container: str) -> str:
+    """An `uninstall`: what a killed script has left behind, once its client is gone."""
+    return f'sleep 1; docker rm -f "{container}" >/dev/null 2>&1 || true'
+
+
+def _until_free(before: str = "", after: str = "") -> str:
+    """Wait until the engine answers and the name is free, remove who has it; say so once.
+
+    No waiting helps where docker isn't installed, isn't ours to use, or refuses its client. Only
+    then its words are read: on a good day, too, it may warn of something.
+    """
+    return f"""w=
+until {before} s=$(docker ps -aqf "name=^/$c\\$" 2>/dev/null) && [ -z "$s" ]; do
+[ "$s" ] || s=$(docker ps -q 2>&1)
+case $s in *"not found"*|*"denied while"*|*"response from"*) echo "$s"; sleep 1; exit 1;; esac
+[ "$w" ] || echo "waiting for docker, or for it to remove $c: $s"
+w=1; {after} docker rm -f "$c" >/dev/null 2>&1 || sleep 1
+done"""
