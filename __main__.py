@@ -4,35 +4,62 @@ import pulumi
 
 from infra.account.target import Target
 from infra.context import Context
-from infra.dynamic import OldReleases
+from infra.dynamic import NobodyFollows, OldReleases, Residue
 from infra.preflight import preflight
 from infra.publish import records
+from infra.publish.artifacts import Artifacts, Handover
+from infra.publish.components import Components
+from infra.publish.registry import Registry
 from infra.publish.release import Release
 from infra.rollout.rollout import Rollout
 from infra.settings import Settings
-from infra.teardown.stack_ends import Ends
 
-settings = Settings.load(pulumi.Config())
-context = Context.find()
-
+settings, context = Settings.load(pulumi.Config()), Context.find()
 preflight.check_account(context)
 target = Target.find(settings, context)
 pinned = records.pinned(settings, context)
 preflight.check(settings, context, target, pinned)
-ends = Ends(settings, context, target)
-release = Release.of(settings, context, pinned)
+handover = None if settings.release_from else Handover.read(settings)
+
+residue = Residue(context, target, role=settings.device_role)  # first made, so last destroyed
+inside = pulumi.ResourceOptions(depends_on=[residue])
+made: list[pulumi.Resource] = [residue]
+if handover:
+    registry = Registry("registry", settings=settings, context=context, opts=inside)
+    artifacts = Artifacts("artifacts", files=handover.files, context=context, opts=inside)
+    components = Components(
+        "components",
+        registry=registry,
+        artifacts=artifacts,
+        settings=settings,
+        context=context,
+        opts=inside,
+    )
+    release = Release.published(handover, registry, artifacts, components, context)
+    record = records.store(release.outputs(), once=release.registered, parent=components)
+    made += [registry, artifacts, components]
+if pinned:
+    release = Release.recorded(pinned)
+elif settings.release_from:
+    release = Release.followed(settings, context)
 for name, value in release.outputs().items():
     pulumi.export(name, value)
-
-answering: pulumi.Input[str] = ""
 if target:
-    rollout = Rollout("rollout", release=release, target=target, settings=settings, context=context)
-    pulumi.export("deployment", rollout.deployment_id)
-    pulumi.export("devices", list(target.devices))
-    answering = rollout.deployment_id
-if release.record:
-    OldReleases(
-        "old-releases", own=release.record, after=answering, settings=settings, context=context
+    rollout = Rollout(
+        "rollout", release=release, target=target, settings=settings, context=context, opts=inside
     )
-
-ends.close()
+    pulumi.export("deployment", rollout.answers.deployment)
+    pulumi.export("devices", list(target.devices))
+    made.append(rollout)
+if handover:
+    made.append(
+        OldReleases(
+            "old-releases",
+            own=record.key,
+            after=rollout.answers.deployment if target else "",
+            settings=settings,
+            context=context,
+            opts=inside,
+        )
+    )
+    NobodyFollows(context, target, opts=pulumi.ResourceOptions(depends_on=made))

@@ -17,6 +17,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from pulumi import dynamic
 
 from infra.account import followers
+from infra.account.target import Target
 from infra.context import Context
 from infra.names import COMPONENTS
 from infra.publish import leftovers, old_releases
@@ -56,9 +57,13 @@ class ResidueProvider(Remembered):
 
 
 class Residue(dynamic.Resource, module="edge", name="Residue"):
-    """What is left once everything that was made after this resource has been destroyed."""
+    """What is left of a stack, told at the end of its destroy.
 
-    def __init__(self, props: dict[str, Any]) -> None:
+    Pulumi destroys backwards: a stack makes it before everything else. `role` is the devices'.
+    """
+
+    def __init__(self, context: Context, target: Target | None, *, role: str) -> None:
+        props = context.props | {"target": target.arn if target else "", "role": role}
         super().__init__(ResidueProvider(), "residue", props)
 
 
@@ -77,9 +82,16 @@ class NobodyFollowsProvider(Remembered):
 
 
 class NobodyFollows(dynamic.Resource, module="edge", name="NobodyFollows"):
-    """No other deployment needs what this stack has published, or a destroy is refused."""
+    """No other deployment needs what this stack has published, or a destroy is refused.
 
-    def __init__(self, props: dict[str, Any], opts: pulumi.ResourceOptions) -> None:
+    Pulumi destroys backwards: a stack makes it after everything else, so that a destroy that is
+    refused has touched nothing, not even this stack's own devices.
+    """
+
+    def __init__(
+        self, context: Context, target: Target | None, *, opts: pulumi.ResourceOptions
+    ) -> None:
+        props = context.props | {"target": target.arn if target else ""}
         super().__init__(NobodyFollowsProvider(), "nobody-follows", props, opts)
 
 
@@ -198,9 +210,11 @@ class OldReleases(dynamic.Resource, module="edge", name="OldReleases"):
         after: pulumi.Input[str],
         settings: Settings,
         context: Context,
+        opts: pulumi.ResourceOptions,
     ) -> None:
         super().__init__(
             OldReleasesProvider(),
             name,
             context.props | {"own": own, "after": after, "keep": settings.keep_releases},
+            opts,
         )

@@ -28,8 +28,8 @@ from infra.account.greengrass import core_devices
 from infra.account.target import Target, latest_deployment
 from infra.context import Context
 from infra.publish import recipe
+from infra.publish.components import content
 from infra.publish.records import Record
-from infra.publish.release import content
 from infra.settings import Misconfigured, Settings
 from recipes import rules as portable
 from recipes.findings import Bites, Finding, Rule, Severity

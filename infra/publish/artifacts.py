@@ -21,8 +21,12 @@ import pulumi_aws as aws
 
 from infra import policies
 from infra.context import Context
-from infra.publish import leftovers
+from infra.publish import leftovers, versions
+from infra.publish.golden import Golden, check_memory, golden
+from infra.publish.recipe import MODEL
+from infra.settings import Settings
 
+CONSUMER_PROGRAM = Path("edge/consumer/consumer.py")
 BUILD = Path(".build")  # ignored by git; relative: the state is the same in every checkout
 
 
@@ -56,6 +60,29 @@ class File:
                 draft.write(bz2.compress(data))
             Path(draft.name).replace(packed)
         return cls(asset=pulumi.FileAsset(str(packed)), sha256=sha256)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Handover:
+    """What the model's author hands over, ready to be stored."""
+
+    golden: Golden
+    files: dict[str, File]  # by the names that a device has for them
+
+    @classmethod
+    def read(cls, settings: Settings) -> Handover:
+        """Ask XGBoost for the golden answers; Misconfigured for what a device can't use."""
+        check_memory(settings.model, settings.memory, settings.engine)
+        answers = golden(settings.model, settings.samples, settings.engine)
+        return cls(
+            golden=answers,
+            files={
+                MODEL: File.packed(settings.model),
+                "samples.json": File.text(versions.canonical(answers.samples).decode()),
+                "golden.json": File.text(versions.canonical(answers.document()).decode()),
+                "consumer.py": File.plain(CONSUMER_PROGRAM),
+            },
+        )
 
 
 class Artifacts(pulumi.ComponentResource):

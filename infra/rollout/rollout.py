@@ -23,7 +23,7 @@ from infra.settings import Settings
 class Rollout(pulumi.ComponentResource):
     """A release on a target, and the certainty that it answers there."""
 
-    deployment_id: pulumi.Output[str]
+    answers: Answering  # its `deployment` is known once the devices answer
 
     def __init__(
         self,
@@ -96,7 +96,7 @@ class Rollout(pulumi.ComponentResource):
                 ),
             ),
         )
-        answering = Answering(
+        self.answers = Answering(
             f"{name}-answering",
             where
             | {
@@ -107,7 +107,6 @@ class Rollout(pulumi.ComponentResource):
             },
             opts=pulumi.ResourceOptions(parent=self),
         )
-        self.deployment_id = answering.deployment
         self.register_outputs({})
 
 

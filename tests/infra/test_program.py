@@ -86,13 +86,17 @@ def by_urn(engine: Engine) -> dict[str, Registered]:
 
 
 def waits_for(engine: Engine, later: Registered, earlier: Registered) -> bool:
-    """Whether `later` is made only once `earlier` is there, over however many steps."""
+    """Whether `later` is made only once `earlier` is there, over however many steps.
+
+    A resource waits for its parent, and is destroyed before it: pulumi's engine counts it among
+    the dependencies (pkg/resource/graph/dependency_graph.go, DependenciesOf).
+    """
     everything, seen, open_ = by_urn(engine), set(), [later.urn]
     while open_:
         urn = open_.pop()
         if urn not in seen:
             seen.add(urn)
-            open_.extend(everything[urn].depends_on & everything.keys())
+            open_.extend({*everything[urn].depends_on, everything[urn].parent} & everything.keys())
     return earlier.urn in seen
 
 

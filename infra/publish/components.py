@@ -1,0 +1,105 @@
+"""The component versions of a release.
+
+A version is a hash of the whole recipe as a preview knows it, with the image's tag in place of its
+digest, so a preview names the versions to come.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+import pulumi
+from pulumi_aws_native import greengrassv2
+
+from infra.context import Context
+from infra.dynamic import KeptVersions
+from infra.names import CHECK, COMPONENTS
+from infra.publish import leftovers, recipe, versions
+from infra.publish.artifacts import Artifacts
+from infra.publish.registry import Registry
+from infra.settings import Settings
+
+
+class Components(pulumi.ComponentResource):
+    """The three component versions of a release."""
+
+    versions: dict[str, pulumi.Output[str]]  # name to version, from what was registered
+    planned: dict[str, str]
+    release: str
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        registry: Registry,
+        artifacts: Artifacts,
+        settings: Settings,
+        context: Context,
+        opts: pulumi.ResourceOptions | None = None,
+    ) -> None:
+        super().__init__("edge:release:Components", name, None, opts)
+        # made first, so destroyed last: after the rollout has taken the components off the devices
+        kept = KeptVersions(
+            f"{name}-kept",
+            context.props,
+            opts=pulumi.ResourceOptions(parent=self),
+        )
+        planned = content(settings, registry.tags, artifacts.planned)
+        real = pulumi.Output.all(images=registry.images, uris=artifacts.uris)
+        recipes = {component: write("", planned) for component, write in recipe.RECIPES.items()}
+        # the check judges all three, so a device has to run it again whenever one of them is new
+        judged: dict[str, Any] = {**recipes, CHECK: recipes}
+        self.planned = {
+            component: versions.component_version(settings.major, judged[component])
+            for component in COMPONENTS
+        }
+        self.release, self.versions = versions.release_name(self.planned), {}
+        for component, write in recipe.RECIPES.items():
+            version = self.planned[component]
+            registered = greengrassv2.ComponentVersion(
+                component,
+                inline_recipe=real.apply(partial(_recipe, settings, write, version)),
+                tags=context.tags,
+                opts=pulumi.ResourceOptions(
+                    parent=self,
+                    depends_on=[kept],
+                    retain_on_delete=True,
+                    delete_before_replace=False,  # what the running deployment refers to stays
+                    hooks=leftovers.before_create(
+                        f"clear-{component}",
+                        partial(
+                            leftovers.clear_component_version,
+                            context.clients,
+                            context.component_arn(component, version),
+                            context.tags,
+                        ),
+                    ),
+                ),
+            )
+            self.versions[component] = registered.component_version.apply(str)
+        self.register_outputs({})
+
+
+def _recipe(
+    settings: Settings,
+    write: Callable[[str, recipe.Content], dict[str, Any]],
+    version: str,
+    known: Mapping[str, Mapping[str, str]],
+) -> str:
+    return recipe.serialise(write(version, content(settings, known["images"], known["uris"])))
+
+
+def content(
+    settings: Settings, images: Mapping[str, str], uris: Mapping[str, str]
+) -> recipe.Content:
+    """What the recipes are made of: `repository@digest` by architecture, `s3://…` by file."""
+    return recipe.Content(
+        images=images,
+        files=recipe.Files(uris=uris),
+        engine=settings.engine,
+        memory=settings.memory,
+        check_timeout=settings.check_timeout,
+        consumer_interval=settings.consumer_interval,
+    )
