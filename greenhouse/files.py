@@ -7,10 +7,11 @@ from pathlib import Path
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Replace the file, or make it, in one step."""
+    """Replace the file, or make it, in one step; its owner alone may read it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_suffix(".draft")
-    with draft.open("w") as file:
+    draft.unlink(missing_ok=True)  # a killed writer's
+    with open(draft, "x", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())

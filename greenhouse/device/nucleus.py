@@ -69,7 +69,7 @@ class Nucleus:
         self._broker = Broker(
             folders.root,
             self,
-            socket=flavour.socket,
+            name=flavour.socket,
             connect=flavour.connection,
             thing=settings.thing,
             most=flavour.connections,

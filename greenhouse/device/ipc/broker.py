@@ -9,9 +9,12 @@ its connection is closed.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
+import os
 import secrets
+import shutil
+import socket
+import stat
 import string
 import tempfile
 from collections.abc import Callable
@@ -21,6 +24,7 @@ from typing import Protocol, cast
 from greenhouse.device.ipc.connection import After, Connection
 from greenhouse.device.ipc.operations import Host, Operations
 from greenhouse.device.ipc.topics import Topics
+from greenhouse.files import write_whole
 
 log = logging.getLogger(__name__)
 
@@ -64,12 +68,15 @@ class Broker:
         root: Path,
         host: Host,
         *,
-        socket: str = "ipc.socket",
+        name: str = "ipc.socket",
         connect: Connect = connect_java,
         thing: str = "",
         most: float = float("inf"),
     ) -> None:
-        self.path = socket_path(root, socket)
+        root.mkdir(parents=True, exist_ok=True)
+        plain = root.resolve() / name
+        self._short = None if len(bytes(plain)) <= MAX_SOCKET_PATH else ShortFolder(root)
+        self.path = self._short.path / name if self._short else plain
         self._host, self._connect, self._thing = host, connect, thing
         self._most = most  # connections at a time
         self._topics = Topics()
@@ -78,11 +85,9 @@ class Broker:
         self._server: asyncio.Server | None = None
 
     async def start(self) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
         self.path.unlink(missing_ok=True)  # a predecessor's; the lock says that it is gone
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_unix_server(lambda: _Wire(self), str(self.path))
-        self.path.chmod(0o666)
+        self._server = await loop.create_unix_server(lambda: _Wire(self), sock=_bound(self.path))
 
     async def stop(self) -> None:
         if self._server:
@@ -90,6 +95,8 @@ class Broker:
         for wire in list(self._open):
             wire.abort()
         self.path.unlink(missing_ok=True)
+        if self._short:
+            self._short.remove()
 
     def token(self, component: str) -> str:
         """The component's token, made the first time it is asked for."""
@@ -158,10 +165,47 @@ class _Wire(asyncio.Protocol):
             self._transport.abort()
 
 
-def socket_path(root: Path, name: str = "ipc.socket") -> Path:
-    """`<root>/<name>`; a shorter one, the same every time, where the system can't take it."""
-    path = root.resolve() / name
-    if len(bytes(path)) <= MAX_SOCKET_PATH:
+def _bound(path: Path) -> socket.socket:
+    """A socket that everyone may open who gets as far as its folder.
+
+    It is made with its mode: to change that by its name, later, would follow whoever put a link
+    there meanwhile.
+    """
+    made = socket.socket(socket.AF_UNIX)
+    before = os.umask(0o111)  # for this one call: the device writes no files beside it
+    try:
+        made.bind(str(path))
+    finally:
+        os.umask(before)
+    return made
+
+
+class ShortFolder:
+    """A private folder in the machine's own one for passing files, for a socket's short path.
+
+    Its name can't be foreseen, so the device remembers it: a successor finds the folder that a
+    killed device has left, and takes it only while it is the device's own.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._record = root / "socket-folder"
+        self.path = self._remembered() or self._made()
+
+    def remove(self) -> None:
+        """Nothing of it stays behind."""
+        shutil.rmtree(self.path, ignore_errors=True)
+        self._record.unlink(missing_ok=True)
+
+    def _remembered(self) -> Path | None:
+        try:
+            path = Path(self._record.read_text())
+            found = path.lstat()
+        except FileNotFoundError:
+            return None
+        private = stat.S_ISDIR(found.st_mode) and stat.S_IMODE(found.st_mode) == 0o700
+        return path if private and found.st_uid == os.geteuid() else None
+
+    def _made(self) -> Path:
+        path = Path(tempfile.mkdtemp(prefix="greenhouse-"))
+        write_whole(self._record, str(path))
         return path
-    short = hashlib.sha256(bytes(path)).hexdigest()[:16]
-    return Path(tempfile.gettempdir()) / f"greenhouse-{short}" / name

@@ -30,6 +30,7 @@ from greenhouse.device.ipc.topics import Subscription, Topics
 log = logging.getLogger(__name__)
 
 VERSION = "0.1.0"
+MAX_CONNECT = 64 * 1024  # a CONNECT has some 200 bytes; who hasn't said who it is gets no more held
 
 _CONNECT_FIRST = (
     "A CONNECT message must be received, and the CONNECT_ACK must be sent in response, before any "
@@ -66,7 +67,7 @@ class Connection:
     ) -> None:
         self._operations, self._topics = operations, topics
         self._component_of, self._send = component_of, send
-        self._decoder = Decoder(self.max_packet)
+        self._decoder = Decoder(min(self.max_packet, MAX_CONNECT))
         self._component: str | None = None
         self._last_stream = 0
         self._streams: dict[int, Subscription] = {}
@@ -124,6 +125,7 @@ class Connection:
         if not accepted:
             return After.CLOSE
         self._component = known
+        self._decoder.limit = self.max_packet
         return After.OPEN
 
     def _request(self, frame: Frame, stream: int, component: str) -> None:

@@ -98,7 +98,7 @@ class Decoder:
 
     def __init__(self, limit: int = MAX_FRAME) -> None:
         self._buffer = bytearray()
-        self._limit = limit  # bytes of headers and payload
+        self.limit = limit  # bytes of headers and payload, of the frames that come from now on
 
     def feed(self, data: bytes) -> Iterator[Frame]:
         """The frames that are complete now; raises BadFrame at the first one that is none."""
@@ -108,7 +108,7 @@ class Decoder:
             if zlib.crc32(self._buffer[:8]) != crc:
                 raise BadFrame("the prelude's checksum is wrong")
             frame = _PRELUDE.size + _CRC.size
-            if not frame + length <= total <= frame + self._limit:
+            if not frame + length <= total <= frame + self.limit:
                 raise BadFrame(f"a frame of {total} bytes with {length} of headers")
             if len(self._buffer) < total:
                 return

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import socket
 import stat
+import tempfile
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -27,14 +29,9 @@ from awsiot.greengrasscoreipc.model import (
 
 from greenhouse.device.flavours.lite.ipc import connect_lite
 from greenhouse.device.ipc import broker
-from greenhouse.device.ipc.broker import (
-    MAX_SOCKET_PATH,
-    Broker,
-    Connect,
-    connect_java,
-    socket_path,
-)
-from greenhouse.device.ipc.frames import Decoder, Frame
+from greenhouse.device.ipc.broker import Broker, Connect, connect_java
+from greenhouse.device.ipc.connection import MAX_CONNECT
+from greenhouse.device.ipc.frames import Decoder, Frame, MessageType
 from tests.greenhouse.device.recorded import each, together
 from tests.greenhouse.device.test_ipc_conformance import (
     OF_A_LINE,
@@ -46,6 +43,7 @@ from tests.greenhouse.device.test_ipc_conformance import (
 )
 
 SECONDS = 120.0
+NOBODY = 65534  # a user that every Linux has
 MASKED = b"*" * 16  # the token in recorded frames
 
 
@@ -147,11 +145,70 @@ def test_the_socket_is_open_to_everyone_and_the_token_is_what_counts(
     assert running.broker.token("xipc") == token, "a component keeps its token over restarts"
 
 
-def test_a_root_folder_too_deep_for_a_socket_gets_a_shorter_path(tmp_path: Path) -> None:
-    deep = tmp_path / ("x" * 120)
-    path = socket_path(deep)
-    assert len(bytes(path)) <= MAX_SOCKET_PATH
-    assert path == socket_path(deep), "a restarted device must be found at the same place"
+@pytest.fixture
+def deep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A root folder too deep for a socket, and a shared folder for passing files."""
+    (tmp_path / "tmp").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
+    return tmp_path / ("x" * 120)
+
+
+def test_a_root_folder_too_deep_for_a_socket_gets_a_private_one_and_takes_it_along(
+    deep: Path,
+) -> None:
+    running = Running(deep)
+    running.start()
+    path = running.broker.path
+    with running.wire():
+        assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700, "others don't get as far"
+    running.stop()
+    assert not [*Path(tempfile.gettempdir()).iterdir()], "nothing of ours stays"
+
+
+def test_a_successor_of_a_killed_device_is_found_at_the_same_place(deep: Path) -> None:
+    killed, successor = Broker(deep, Host({})), Running(deep)
+    assert killed.path == successor.broker.path
+    successor.start()
+    successor.stop()
+    assert not [*Path(tempfile.gettempdir()).iterdir()], "and what was left is cleared away"
+
+
+@pytest.mark.parametrize("taken", ["link", "open", "strangers"])
+def test_a_folder_that_is_not_the_devices_own_is_left_alone(
+    deep: Path, tmp_path: Path, taken: str
+) -> None:
+    first = Broker(deep, Host({})).path.parent
+    first.rmdir()
+    theirs = tmp_path / "theirs"
+    theirs.mkdir(mode=0o700)
+    (theirs / "ipc.socket").write_text("a file that nobody may change")
+    if taken == "link":
+        first.symlink_to(theirs)
+    else:
+        first.mkdir(mode=0o755 if taken == "open" else 0o700)
+    if taken == "strangers":
+        if os.geteuid():
+            pytest.skip("to give a folder to another user takes root")
+        os.chown(first, NOBODY, NOBODY)
+    running = Running(deep)
+    running.start()
+    running.stop()
+    assert running.broker.path.parent != first
+    assert (theirs / "ipc.socket").read_text() == "a file that nobody may change"
+    assert first.is_symlink() or first.is_dir(), "it is somebody else's"
+
+
+def test_who_has_not_said_who_it_is_is_held_nothing_for(running: Running) -> None:
+    beginning = Frame.make(MessageType.CONNECT, payload=bytes(MAX_CONNECT + 1)).encode()
+    with socket.socket(socket.AF_UNIX) as line:
+        line.settimeout(SECONDS)
+        line.connect(str(running.broker.path))
+        line.sendall(beginning[: len(beginning) // 2])
+        assert line.recv(4096) == b"", "closed at the head of a frame that no CONNECT needs"
+    with running.wire() as line:
+        message = {"jsonMessage": {"message": {"padding": "x" * MAX_CONNECT}}}
+        line.sendall(request("PublishToTopic", {"topic": "local/a", "publishMessage": message}, 1))
+        assert line.recv(4096), "a component's own may be as long as ever"
 
 
 def test_the_sdk_publishes_and_hears(running: Running) -> None:

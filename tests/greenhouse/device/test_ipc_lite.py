@@ -296,7 +296,7 @@ def test_the_socket_has_its_own_name_and_takes_fifty_connections(
 ) -> None:
     async def story() -> None:
         broker = Broker(
-            tmp_path, Host({}), socket="gg-ipc.socket", connect=connect_lite, most=MAX_CONNECTIONS
+            tmp_path, Host({}), name="gg-ipc.socket", connect=connect_lite, most=MAX_CONNECTIONS
         )
         await broker.start()
         mode = stat.S_IMODE(broker.path.stat().st_mode)
