@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import shlex
 import socket
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
 from greenhouse.files import write_whole
@@ -20,6 +21,7 @@ from greenhouse.files import write_whole
 PROJECT_DIR = Path(__file__).resolve().parent.parent
 ACCOUNT = "123456789012"
 REGION = "eu-west-1"
+ACCESS_KEY = "greenhouse"  # names the key; the secret is what is secret
 DEVICE_ROLE = "GreengrassV2TokenExchangeRole"  # the name that AWS's own installer gives it
 
 
@@ -29,13 +31,14 @@ class HomeBroken(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Ports:
-    """One port each, on 127.0.0.1."""
+    """One port each, on 127.0.0.1, and the secret key that requests to them are signed with."""
 
     ministack: int
     cloud: int
     aws: int
     aws_native: int
     docker: int
+    secret: str = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -79,18 +82,39 @@ class Home:
         return self._settings.is_file()
 
     def ports(self) -> Ports:
-        """The remembered ports; free ones are chosen and remembered the first time."""
+        """The remembered ports and key; they are chosen and remembered the first time."""
+        self.close()
         if self.exists():
             try:
                 return Ports(**json.loads(self._settings.read_text()))
             except (ValueError, TypeError) as error:
                 raise HomeBroken(
-                    f"{self._settings} can't be read ({error}), and the ports of this greenhouse"
-                    " are in it. Throw it away and begin anew: make clean, then make up"
+                    f"{self._settings} can't be read ({error}), and the ports and the key of this"
+                    " greenhouse are in it. Throw it away and begin anew: make clean, then make up"
                 ) from error
-        ports = Ports(**dict(zip(Ports.__dataclass_fields__, _free_ports(5), strict=True)))
+        names = [one.name for one in fields(Ports) if one.name != "secret"]
+        chosen: dict[str, int] = dict(zip(names, _free_ports(len(names)), strict=True))
+        ports = Ports(**chosen, secret=secrets.token_urlsafe(30))
         write_whole(self._settings, json.dumps(asdict(ports), indent=2) + "\n")
         return ports
+
+    def close(self) -> None:
+        """Make the folder its owner's alone: with it everything below is out of others' reach.
+
+        Raises HomeBroken when it is another user's.
+        """
+        self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        folder = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        try:
+            if os.fstat(folder).st_uid != os.geteuid():
+                raise HomeBroken(
+                    f"{self.root} belongs to another user, who could read and change what"
+                    " greenhouse keeps there. Give it a folder of your own:"
+                    " export GREENHOUSE_HOME=~/.greenhouse"
+                )
+            os.fchmod(folder, 0o700)
+        finally:
+            os.close(folder)
 
 
 def _free_ports(count: int) -> list[int]:
@@ -105,10 +129,10 @@ def _free_ports(count: int) -> list[int]:
 
 
 def aws_environment(ports: Ports) -> dict[str, str]:
-    """What boto3 needs to talk to this account: dummies for credentials, loopback endpoints."""
+    """What boto3 needs to talk to this account: its key pair, loopback endpoints."""
     return {
-        "AWS_ACCESS_KEY_ID": "greenhouse",
-        "AWS_SECRET_ACCESS_KEY": "greenhouse",
+        "AWS_ACCESS_KEY_ID": ACCESS_KEY,
+        "AWS_SECRET_ACCESS_KEY": ports.secret,
         "AWS_REGION": REGION,
         "AWS_DEFAULT_REGION": REGION,
         "AWS_EC2_METADATA_DISABLED": "true",

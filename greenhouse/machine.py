@@ -67,7 +67,7 @@ def start_greenhouse(
     refuse_what_forgot(processes, ministack / "state")
     processes.start(
         "ministack",
-        [python, "-m", "ministack"],
+        [python, "-m", "greenhouse.ministack"],
         env={
             **env,
             "BIND_HOST": "127.0.0.1",
@@ -125,6 +125,7 @@ def start_greenhouse(
             ],
             env=env,
             cwd=PROJECT_DIR,
+            umask=0o022,  # a container's own user reads its artifacts, as on every core device
             ready=partial(reported, thing),
         )
 

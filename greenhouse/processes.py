@@ -21,6 +21,7 @@ from greenhouse.files import write_whole
 
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
 _POLL_SECONDS = 0.05
+OWNERS_ALONE = 0o077  # the umask of a process whose files are nobody else's
 STOP_SECONDS = 20.0  # a device runs its components' shutdown scripts first: up to 15 s each
 
 
@@ -89,6 +90,7 @@ class Processes:
         cwd: Path,
         ready: Callable[[], bool],
         ports: Sequence[int] = (),
+        umask: int = OWNERS_ALONE,
         timeout: float = 60.0,
     ) -> None:
         """Start it unless it runs, and return once `ready()`.
@@ -96,7 +98,11 @@ class Processes:
         Raises ProcessFailed with the log's last lines when it ends early or isn't ready in time,
         and with the holder's name when a port it needs is taken.
         """
-        child = None if self.find(name) else self._spawn(name, argv, env=env, cwd=cwd, ports=ports)
+        child = (
+            None
+            if self.find(name)
+            else self._spawn(name, argv, env=env, cwd=cwd, ports=ports, umask=umask)
+        )
         deadline = time.monotonic() + timeout
         while not ready():
             if self.find(name) is None:
@@ -120,6 +126,7 @@ class Processes:
         env: Mapping[str, str],
         cwd: Path,
         ports: Sequence[int],
+        umask: int,
     ) -> subprocess.Popen[bytes]:
         for port in ports:
             if holder := port_holder(port):
@@ -137,6 +144,7 @@ class Processes:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
+                umask=umask,
             )
         self._children[child.pid] = child
         write_whole(self._record(name), json.dumps({"pid": child.pid, "birth": birth(child.pid)}))

@@ -64,8 +64,7 @@ class Residue(dynamic.Resource, module="edge", name="Residue"):
 
     def __init__(self, context: Context, target: Target | None, *, role: str) -> None:
         props = context.props | {"target": target.arn if target else "", "role": role}
-        opts = pulumi.ResourceOptions(hooks=leftovers.refuse_unknown_stack(context))
-        super().__init__(ResidueProvider(), "residue", props, opts)
+        super().__init__(ResidueProvider(), "residue", props)
 
 
 class NobodyFollowsProvider(Remembered):

@@ -9,7 +9,8 @@ Cloud Control API for the two Greengrass types, with CloudFormation's `handlers`
 
 What differs from AWS, on purpose:
 
-* Nobody is authenticated and no IAM policy is asked; one account, one region, loopback only.
+* Who signs with the environment's own AWS key may do everything, and nobody else anything: no IAM
+  policy is asked. One account, one region, loopback only.
 * A component version is DEPLOYABLE as soon as it is created (AWS takes seconds).
 * Devices speak to it by two calls of our own (`server`) where AWS has shadows, jobs and MQTT, and
   ResolveComponentCandidates needs no device certificate.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import os
 import signal
 import socket
 import sys
@@ -20,6 +21,7 @@ from greenhouse.cloud.model import ServiceShapes
 from greenhouse.cloud.server import Cloud
 from greenhouse.cloud.store import Store, StoreUnusable
 from greenhouse.faults import Faults
+from greenhouse.signatures import Guard, NoKey, own_key
 
 log = logging.getLogger("greenhouse.cloud")
 
@@ -55,8 +57,9 @@ def serve(
     logging.basicConfig(level=logging.WARNING, stream=sys.stdout, format="%(asctime)s %(message)s")
     logging.getLogger("greenhouse").setLevel(logging.INFO)
     try:
+        key = own_key(os.environ)
         listening, opened = listen(port), Store(store)
-    except (PortTaken, StoreUnusable) as error:
+    except (NoKey, PortTaken, StoreUnusable) as error:
         sys.stderr.write(f"{error}\n")
         raise typer.Exit(1) from error
     shapes = ServiceShapes()
@@ -65,7 +68,11 @@ def serve(
     control = CloudControl(opened, shapes, api.call)
     cloud = Cloud(api, shapes, control, faults=faults, closing=lambda: server.should_exit)
     config = uvicorn.Config(
-        cloud.app(), log_config=None, access_log=False, lifespan="off", server_header=False
+        Guard(cloud.app(), key, health="/health"),
+        log_config=None,
+        access_log=False,
+        lifespan="off",
+        server_header=False,
     )
     server = uvicorn.Server(config)
     for number in (signal.SIGINT, signal.SIGTERM):

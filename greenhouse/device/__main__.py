@@ -22,6 +22,7 @@ from greenhouse.device.nucleus import Nucleus, Settings
 from greenhouse.faults import Faults
 from greenhouse.files import write_whole
 from greenhouse.home import DEVICE_ROLE
+from greenhouse.signatures import NoKey, own_key
 
 if TYPE_CHECKING:
     from mypy_boto3_iam import IAMClient
@@ -54,6 +55,11 @@ def main(
             file=sys.stderr,
         )
         raise typer.Exit(EX_CONFIG) from missing
+    try:
+        key = own_key(os.environ)
+    except NoKey as error:
+        print(error, file=sys.stderr)
+        raise typer.Exit(EX_CONFIG) from error
     folders = Folders(root.resolve())
     _log_to(folders.log("greengrass"))
     settings = Settings(
@@ -69,6 +75,7 @@ def main(
         endpoint=endpoint,
         greengrass=session.client("greengrassv2"),
         iot=session.client("iot"),
+        credentials=key,
         faults=Faults(folders.root),
     )
     try:

@@ -17,11 +17,14 @@ import urllib.request
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
+from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
 
 from greenhouse.device.errors import AWS_ERRORS, DeploymentFailed, ErrorCode
 from greenhouse.device.recipe.resolve import Requirements
 from greenhouse.faults import Faults
+from greenhouse.home import REGION
+from greenhouse.signatures import sign
 
 if TYPE_CHECKING:
     from mypy_boto3_greengrassv2 import GreengrassV2Client
@@ -66,9 +69,10 @@ class AccountCloud:
         endpoint: str,
         greengrass: GreengrassV2Client,
         iot: IoTClient,
+        credentials: Credentials,
         faults: Faults,
     ) -> None:
-        self._faults = faults
+        self._faults, self._credentials = faults, credentials
         self._thing, self._greengrass, self._iot = thing, greengrass, iot
         self._base = f"{endpoint.rstrip('/')}/device/{urllib.parse.quote(thing, safe='')}"
 
@@ -109,10 +113,19 @@ class AccountCloud:
 
     def _call(self, path: str, wait: float, body: Mapping[str, Any] | None = None) -> Any:
         self._check_clock()
-        request = urllib.request.Request(  # noqa: S310  # the endpoint is our environment's
-            f"{self._base}/{path}",
-            data=None if body is None else json.dumps(body).encode(),
+        url, data = f"{self._base}/{path}", b"" if body is None else json.dumps(body).encode()
+        method = "GET" if body is None else "POST"
+        headers = sign(
+            self._credentials,
+            region=REGION,
+            service="greengrass",
+            method=method,
+            url=url,
+            body=data,
             headers={"content-type": "application/json"},
+        )
+        request = urllib.request.Request(  # noqa: S310  # the endpoint is our environment's
+            url, data=data or None, headers=headers, method=method
         )
         with urllib.request.urlopen(request, timeout=wait + TIMEOUT_SECONDS) as response:  # noqa: S310
             answer = json.load(response)

@@ -10,6 +10,7 @@ from pulumi.runtime.proto import provider_pb2_grpc
 
 from greenhouse.providers import aws, aws_native, docker
 from greenhouse.providers.account import Account
+from greenhouse.providers.owner import OwnersAlone
 from greenhouse.providers.resource import Refused
 from greenhouse.providers.servicer import Package, Servicer
 
@@ -44,7 +45,11 @@ def _parse(ports: str) -> list[tuple[str, int]]:
 
 
 def _serve(name: str, port: int, account: Account) -> grpc.Server:
-    server = grpc.server(futures.ThreadPoolExecutor(_THREADS, name), options=_OPTIONS)
+    server = grpc.server(
+        futures.ThreadPoolExecutor(_THREADS, name),
+        options=_OPTIONS,
+        interceptors=[OwnersAlone(port)],
+    )
     provider_pb2_grpc.add_ResourceProviderServicer_to_server(
         Servicer(PACKAGES[name](account), port), server
     )

@@ -31,7 +31,7 @@ from infra.publish import recipe
 from infra.publish.components import content
 from infra.publish.records import Record
 from infra.settings import Misconfigured, Settings
-from recipes import rules
+from recipes import rules as portable
 from recipes.findings import Bites, Finding, Rule, Severity
 
 if TYPE_CHECKING:
@@ -216,7 +216,7 @@ def findings(
     found = [
         Finding(rule=one.rule, where=f"{given['ComponentName']}: {one.where}", fix=one.fix)
         for given in wanted.recipes
-        for one in rules.findings(given)
+        for one in portable.findings(given)
     ]
     if target:
         found += _taken_over(settings, target)

@@ -113,7 +113,9 @@ class Artifacts(pulumi.ComponentResource):
                 parent=self,
                 hooks=leftovers.before_create(
                     "clear-bucket",
-                    partial(leftovers.clear_bucket, context),
+                    partial(
+                        leftovers.clear_bucket, context.clients, bucket_name, context.account, tags
+                    ),
                 ),
             ),
         )

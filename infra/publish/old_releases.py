@@ -20,7 +20,7 @@ from infra.account.in_use import Version, in_use
 from infra.context import Context
 from infra.names import COMPONENTS
 from infra.publish import leftovers
-from infra.publish.records import Record, stored_releases
+from infra.publish.records import PREFIX, Record, stored_releases
 
 _T = TypeVar("_T", bound=Hashable)
 
@@ -171,4 +171,4 @@ def _objects(clients: Clients, bucket: str) -> frozenset[str]:
     """Keys of all but records."""
     pages = clients.s3.get_paginator("list_objects_v2").paginate(Bucket=bucket)
     keys = [one["Key"] for page in pages for one in page.get("Contents", [])]
-    return frozenset(key for key in keys if not key.startswith(leftovers.RECORDS))
+    return frozenset(key for key in keys if not key.startswith(PREFIX))

@@ -19,9 +19,10 @@ from botocore.exceptions import ClientError
 
 from infra.account.clients import Clients, unless_gone
 from infra.context import Context
-from infra.publish import leftovers, versions
+from infra.publish import versions
 from infra.settings import Misconfigured, Settings
 
+PREFIX = "releases/"
 _NAMED = 10  # in a message: who looks for an older one types make rollback
 
 
@@ -38,7 +39,7 @@ class Record:
 
     @property
     def key(self) -> str:
-        return f"{leftovers.RECORDS}{self.release}.json"
+        return f"{PREFIX}{self.release}.json"
 
     @property
     def components(self) -> frozenset[tuple[str, str]]:
@@ -65,7 +66,7 @@ def store(
     return aws.s3.BucketObjectv2(
         "record",
         bucket=outputs["bucket"],
-        key=pulumi.Output.concat(leftovers.RECORDS, outputs["release"], ".json"),
+        key=pulumi.Output.concat(PREFIX, outputs["release"], ".json"),
         content=pulumi.Output.all(dict(outputs), once).apply(
             lambda known: versions.canonical(known[0]).decode()
         ),
@@ -103,9 +104,7 @@ def pinned(settings: Settings, context: Context) -> Record | None:
 def stored_releases(clients: Clients, bucket: str) -> list[Record]:
     """Every release that can be deployed by its name, the newest first; one call for each."""
     client = clients.s3
-    pages = client.get_paginator("list_objects_v2").paginate(
-        Bucket=bucket, Prefix=leftovers.RECORDS
-    )
+    pages = client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=PREFIX)
     listed = []
     with unless_gone():  # where nothing was ever published
         listed = [one for page in pages for one in page.get("Contents", [])]

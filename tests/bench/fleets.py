@@ -20,7 +20,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import boto3
 import psutil
 
 from greenhouse import account
@@ -49,7 +48,8 @@ class Fleet:
         self._processes = Processes(run=home.run, logs=home.logs)
         ports = home.ports()
         self.greengrass = account.greengrass(ports)
-        iot = boto3.client("iot", endpoint_url=aws_environment(ports)["AWS_ENDPOINT_URL"])
+        endpoint = aws_environment(ports)["AWS_ENDPOINT_URL"]
+        iot = account.session(ports).client("iot", endpoint_url=endpoint)
         self._target = iot.create_thing_group(thingGroupName=f"fleet-{len(devices)}")[
             "thingGroupArn"
         ]
@@ -151,7 +151,6 @@ def run() -> int:
     """Measure each size in a greenhouse of its own, and write the document."""
     load = os.getloadavg()[0]
     os.environ.setdefault("AWS_DEFAULT_REGION", "eu-west-1")
-    os.environ.update({"AWS_ACCESS_KEY_ID": "greenhouse", "AWS_SECRET_ACCESS_KEY": "greenhouse"})
     lines = []
     for size in SIZES:
         with tempfile.TemporaryDirectory(prefix="fleets-") as folder:

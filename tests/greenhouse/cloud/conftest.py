@@ -25,8 +25,10 @@ from typing import TYPE_CHECKING, Any
 import boto3
 import pytest
 from botocore.config import Config
+from botocore.credentials import Credentials
 
-from greenhouse.home import ACCOUNT, PROJECT_DIR, REGION, Ports, aws_environment
+from greenhouse.home import ACCESS_KEY, ACCOUNT, PROJECT_DIR, REGION, Ports, aws_environment
+from greenhouse.signatures import sign
 
 if TYPE_CHECKING:
     from mypy_boto3_greengrassv2 import GreengrassV2Client
@@ -34,6 +36,9 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 START_SECONDS = 120.0
+SECRET = "of-the-tests"
+KEY = Credentials(ACCESS_KEY, SECRET)
+NO_PROVIDERS: Any = {"aws": 0, "aws_native": 0, "docker": 0, "secret": SECRET}
 
 
 def free_port() -> int:
@@ -42,9 +47,13 @@ def free_port() -> int:
         return int(sock.getsockname()[1])
 
 
-def http(method: str, url: str, body: bytes | None = None) -> tuple[int, dict[str, str], bytes]:
+def http(
+    method: str, url: str, body: bytes | None = None, headers: dict[str, str] | None = None
+) -> tuple[int, dict[str, str], bytes]:
     """Status, headers and body, refusals included."""
-    request = urllib.request.Request(url, data=body, method=method)  # noqa: S310  # loopback
+    request = urllib.request.Request(  # noqa: S310  # loopback
+        url, data=body, method=method, headers=headers or {}
+    )
     try:
         with urllib.request.urlopen(request, timeout=120) as answer:  # noqa: S310  # loopback
             return answer.status, dict(answer.headers), answer.read()
@@ -84,7 +93,7 @@ class CloudProcess:
         return self.store.with_suffix(".log")
 
     def environment(self) -> dict[str, str]:
-        ports = Ports(ministack=self.ministack_port, cloud=self.port, aws=0, aws_native=0, docker=0)
+        ports = Ports(ministack=self.ministack_port, cloud=self.port, **NO_PROVIDERS)
         return {**os.environ, **aws_environment(ports)}
 
     def command(self) -> list[str]:
@@ -109,15 +118,25 @@ class CloudProcess:
             "greengrassv2",
             endpoint_url=self.url,
             region_name=REGION,
-            aws_access_key_id="test",
-            aws_secret_access_key="test",
+            aws_access_key_id=ACCESS_KEY,
+            aws_secret_access_key=SECRET,
             config=Config(retries={"max_attempts": retries}),
         )
 
     def raw(self, method: str, path: str, body: Any = None) -> tuple[int, dict[str, str], Any]:
-        """A call without boto3's own checks."""
+        """A call of the owner without boto3's own checks."""
         given = None if body is None else json.dumps(body).encode()
-        status, headers, text = http(method, f"{self.url}{path}", given)
+        url = f"{self.url}{path}"
+        headers = sign(
+            KEY,
+            region=REGION,
+            service="greengrass",
+            method=method,
+            url=url,
+            body=given or b"",
+            headers={"content-type": "application/json"},
+        )
+        status, headers, text = http(method, url, given, headers)
         return status, headers, json.loads(text or "null")
 
 
@@ -126,6 +145,8 @@ def ministack_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     folder, port = tmp_path_factory.mktemp("ministack"), free_port()
     environment = {
         **os.environ,
+        "AWS_ACCESS_KEY_ID": ACCESS_KEY,
+        "AWS_SECRET_ACCESS_KEY": SECRET,
         "BIND_HOST": "127.0.0.1",
         "GATEWAY_PORT": str(port),
         "MINISTACK_ACCOUNT_ID": ACCOUNT,
@@ -137,7 +158,11 @@ def ministack_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     }
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "ministack"], cwd=folder, env=environment, stdout=log, stderr=log
+            [sys.executable, "-m", "greenhouse.ministack"],
+            cwd=PROJECT_DIR,
+            env=environment,
+            stdout=log,
+            stderr=log,
         )
     try:
         wait_for(f"http://127.0.0.1:{port}/_ministack/health", process)
@@ -176,8 +201,8 @@ def _ministack_client(service: Any, port: int) -> Any:
         service,
         endpoint_url=f"http://127.0.0.1:{port}",
         region_name=REGION,
-        aws_access_key_id="test",
-        aws_secret_access_key="test",
+        aws_access_key_id=ACCESS_KEY,
+        aws_secret_access_key=SECRET,
     )
 
 

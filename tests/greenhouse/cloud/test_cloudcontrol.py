@@ -19,7 +19,8 @@ from greenhouse.cloud.cloudcontrol import CloudControl, ControlError
 from greenhouse.cloud.model import ServiceShapes
 from greenhouse.cloud.store import Store
 from greenhouse.faults import Faults
-from greenhouse.home import REGION
+from greenhouse.home import ACCESS_KEY, REGION
+from tests.greenhouse.cloud.conftest import SECRET
 
 if TYPE_CHECKING:
     from mypy_boto3_greengrassv2 import GreengrassV2Client
@@ -39,8 +40,8 @@ class Control:
             "cloudcontrol",
             endpoint_url=cloud.url,
             region_name=REGION,
-            aws_access_key_id="test",
-            aws_secret_access_key="test",
+            aws_access_key_id=ACCESS_KEY,
+            aws_secret_access_key=SECRET,
             config=Config(retries={"max_attempts": retries}),
         )
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from greenhouse import account
 from greenhouse.home import Ports
-from tests.greenhouse.cloud.conftest import CloudProcess
+from tests.greenhouse.cloud.conftest import NO_PROVIDERS, CloudProcess
 
 if TYPE_CHECKING:
     from mypy_boto3_iot import IoTClient
@@ -20,9 +20,7 @@ def test_the_tenant_goes_and_what_was_left_behind_stays(
     ports = Ports(
         ministack=cloud_of_its_own.ministack_port,
         cloud=cloud_of_its_own.port,
-        aws=0,
-        aws_native=0,
-        docker=0,
+        **NO_PROVIDERS,
     )
     things = [iot.create_thing(thingName=f"tenant-{number}") for number in range(2)]
     for thing in things:

@@ -83,7 +83,7 @@ def aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     options = ["--port", str(cloud), "--store", str(folder / "cloud.sqlite")]
     with (
         running(
-            [sys.executable, "-m", "ministack"],
+            [sys.executable, "-m", "greenhouse.ministack"],
             env | settings,
             f"{env['AWS_ENDPOINT_URL']}/_ministack/health",
         ),

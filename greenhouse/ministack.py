@@ -1,0 +1,126 @@
+"""MiniStack behind our own door: `python -m greenhouse.ministack`, set by MiniStack's environment.
+
+MiniStack answers whoever asks. Here its API checks signatures (`signatures`), in the same process,
+so no second hop is paid for. Its Docker registry is the exception, as Docker's clients don't sign:
+
+* to push takes the login that ECR's GetAuthorizationToken hands out, and that call is signed;
+* to pull takes none: what is in an image isn't secret, and a device takes it by its digest. The
+  device itself asks its role before it pulls (`device.downloads.docker`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+import sys
+import time
+from base64 import b64encode
+
+from botocore.credentials import Credentials
+from ministack import app as ministack
+from starlette.datastructures import Headers
+from starlette.responses import JSONResponse, Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from greenhouse.home import ACCOUNT, REGION
+from greenhouse.signatures import Foreign, Guard, NoKey, own_key, refusal, refuse_browsers
+
+_TOKEN = "AmazonEC2ContainerRegistry_V20150921.GetAuthorizationToken"  # noqa: S105  # an operation
+_TOKEN_SECONDS = 12 * 3600  # what ECR says; a greenhouse's login lasts as long as its key
+_READS = ("GET", "HEAD")
+_TOKENS = "/v2/token"  # where the registry's clients change a login for a token
+_PULL = b"pull"  # the token of who has no login; anybody may know it
+
+
+class Front:
+    """MiniStack for its owner, and its registry."""
+
+    def __init__(self, app: ASGIApp, credentials: Credentials) -> None:
+        self._app = app
+        secret = str(credentials.secret_key).encode()
+        # one can't find the key by it: the login is kept in Pulumi's state and in Docker's settings
+        self._password = hmac.new(secret, b"docker login", hashlib.sha256).hexdigest().encode()
+        self._signed = Guard(self._owners, credentials, health="/_ministack/health", forms=True)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and (scope["path"] + "/").startswith("/v2/"):
+            await self._registry(scope, receive, send)
+        else:
+            await self._signed(scope, receive, send)
+
+    async def _owners(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and Headers(scope=scope).get("x-amz-target") == _TOKEN:
+            await self._login()(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
+
+    def _login(self) -> Response:
+        token = b64encode(b"AWS:" + self._password).decode()
+        host = f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com"
+        given = {
+            "authorizationToken": token,
+            "expiresAt": int(time.time()) + _TOKEN_SECONDS,
+            "proxyEndpoint": f"https://{host}",
+        }
+        return JSONResponse({"authorizationData": [given]}, media_type="application/x-amz-json-1.1")
+
+    async def _registry(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """https://distribution.github.io/distribution/spec/auth/token/"""
+        headers = Headers(scope=scope)
+        try:
+            refuse_browsers(headers, forms=False)
+        except Foreign as foreign:
+            await refusal(foreign)(scope, receive, send)
+            return
+        answer: ASGIApp = self._app
+        if scope["path"] == _TOKENS:
+            answer = self._token(headers)
+        elif scope["method"] not in _READS or scope["path"] in ("/v2", "/v2/"):
+            # the ping, too: by its answer a client learns how to log in
+            kind, given = _authorization(headers)
+            known = (self._password, *((_PULL,) if scope["method"] in _READS else ()))
+            if kind != "bearer" or not any(hmac.compare_digest(given, one) for one in known):
+                answer = _unauthorized(f"http://{headers['host']}{_TOKENS}")
+        await answer(scope, receive, send)
+
+    def _token(self, headers: Headers) -> Response:
+        """For who has logged in one to push with, for who has no login one to pull with."""
+        kind, given = _authorization(headers)
+        if not kind:
+            return JSONResponse({"token": _PULL.decode()})
+        login = b64encode(b"AWS:" + self._password).decode()
+        if kind == "basic" and hmac.compare_digest(given, login.encode()):
+            return JSONResponse({"token": self._password.decode()})
+        return JSONResponse({"details": "incorrect username or password"}, 401)
+
+
+def _authorization(headers: Headers) -> tuple[str, bytes]:
+    kind, _, given = headers.get("authorization", "").partition(" ")
+    return kind.lower(), given.encode()
+
+
+def _unauthorized(realm: str) -> Response:
+    text = "log in with the token of ECR's GetAuthorizationToken"
+    return JSONResponse(
+        {"errors": [{"code": "UNAUTHORIZED", "message": text}]},
+        401,
+        headers={
+            "www-authenticate": f'Bearer realm="{realm}",service="greenhouse"',
+            "docker-distribution-api-version": "registry/2.0",
+        },
+    )
+
+
+def main() -> None:
+    """Serve until SIGTERM; the key is the environment's."""
+    try:
+        key = own_key(os.environ)
+    except NoKey as error:
+        sys.exit(str(error))
+    ministack.app = Front(ministack.app, key)
+    ministack.main()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,223 @@
+"""Who may speak to a greenhouse: whoever holds its key and signs with it, as AWS's clients do.
+
+Loopback is open to every user of the machine and to every page in a browser on it. So each request
+carries a Signature Version 4, and the server works it out again with botocore's own signer:
+https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html
+A request that a browser may have sent is refused whatever it carries.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from urllib.parse import urlsplit
+from xml.sax.saxutils import escape
+
+from botocore.auth import S3SigV4Auth, SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
+from starlette.datastructures import Headers
+from starlette.responses import JSONResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+HOSTS = ("127.0.0.1", "localhost")  # any other name in Host is a page's that was bound to loopback
+MAX_UNVERIFIED_BYTES = 16 * 1024 * 1024  # of a body that is part of the signature: IAM, IoT, ECR
+CLOCK_SKEW = timedelta(minutes=15)  # AWS's own: a request that was overheard is of no use later
+
+_DATE = "%Y%m%dT%H%M%SZ"
+_AUTHORIZATION = re.compile(
+    r"AWS4-HMAC-SHA256 Credential=(?P<key>[^/,\s]+)/(?P<day>\d{8})/(?P<region>[^/,\s]+)"
+    r"/(?P<service>[^/,\s]+)/aws4_request,\s*SignedHeaders=(?P<headers>[^,\s]+),"
+    r"\s*Signature=(?P<signature>[0-9a-f]{64})"
+)
+_HASH = re.compile(r"[0-9a-f]{64}")
+_UNHASHED = re.compile(r"UNSIGNED-PAYLOAD|STREAMING-[A-Z0-9-]+")  # S3's bodies, as on AWS
+_BROWSERS = ("origin", "sec-fetch-site", "sec-fetch-mode")  # no AWS client sends them, pages do
+_SIMPLE = ("text/plain", "multipart/form-data", "application/x-www-form-urlencoded")
+"""What a page may send to another host without asking: https://fetch.spec.whatwg.org/#cors-safelisted-request-header"""
+
+_WAY_OUT = (
+    "This greenhouse answers its owner alone. Give the shell its key:"
+    ' eval "$(python -m greenhouse env)"'
+)
+
+
+class Foreign(Exception):
+    """A request that isn't the owner's; the message says what is wrong with it."""
+
+    def __init__(self, message: str, service: str = "") -> None:
+        super().__init__(message)
+        self.service = service
+
+
+class NoKey(Exception):
+    """The environment has no key to sign with or to check signatures with."""
+
+
+def own_key(environment: Mapping[str, str]) -> Credentials:
+    """The key pair of a process that greenhouse has started; raises NoKey."""
+    try:
+        return Credentials(environment["AWS_ACCESS_KEY_ID"], environment["AWS_SECRET_ACCESS_KEY"])
+    except KeyError as missing:
+        raise NoKey(
+            f"{missing.args[0]} is not set: requests couldn't be signed. Give the shell this"
+            ' greenhouse\'s key: eval "$(python -m greenhouse env)"'
+        ) from missing
+
+
+def sign(
+    credentials: Credentials,
+    *,
+    region: str,
+    service: str,
+    method: str,
+    url: str,
+    body: bytes = b"",
+    headers: Mapping[str, str] | None = None,
+) -> dict[str, str]:
+    """The headers of a signed request, for a client that isn't botocore."""
+    request = AWSRequest(method, url, headers=dict(headers or {}), data=body)
+    SigV4Auth(credentials, service, region).add_auth(request)
+    return dict(request.headers.items())
+
+
+def refuse_browsers(headers: Headers, *, forms: bool) -> None:
+    """Raise Foreign for what a page in a browser may have sent.
+
+    `forms` lets content types pass that a page may send unasked, where AWS clients use them too.
+    """
+    host = urlsplit(f"//{headers.get('host', '')}").hostname
+    if host not in HOSTS:
+        raise Foreign(f"Host is {host!r}, not one of {', '.join(HOSTS)}. {_WAY_OUT}")
+    for name in _BROWSERS:
+        if name in headers:
+            raise Foreign(f"a browser's page sent this: it has the header {name}. {_WAY_OUT}")
+    kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+    if not forms and kind in _SIMPLE:
+        raise Foreign(f"Content-Type is {kind}, but this API speaks JSON. {_WAY_OUT}")
+
+
+class Guard:
+    """An ASGI application that lets the owner's requests through to another one."""
+
+    def __init__(
+        self, app: ASGIApp, credentials: Credentials, *, health: str, forms: bool = False
+    ) -> None:
+        """`health` is the one path that anybody on the machine may read."""
+        self._app, self._credentials = app, credentials
+        self._health, self._forms = health, forms
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
+            return
+        if scope["type"] != "http":  # websockets: nothing of ours uses them
+            await receive()
+            await send({"type": "websocket.close", "code": 1008})
+            return
+        try:
+            refuse_browsers(Headers(scope=scope), forms=self._forms)
+            receive = await self.admitted(scope, receive)
+        except Foreign as foreign:
+            await refusal(foreign)(scope, receive, send)
+            return
+        await self._app(scope, receive, send)
+
+    async def admitted(self, scope: Scope, receive: Receive) -> Receive:
+        """What the application receives from; raises Foreign."""
+        if scope["method"] == "GET" and scope["path"] == self._health:
+            return receive
+        return await _verified(scope, receive, self._credentials)
+
+
+async def _verified(scope: Scope, receive: Receive, credentials: Credentials) -> Receive:
+    """The request again, once its signature is right; a body is read before it is trusted."""
+    headers = Headers(scope=scope)
+    found = _AUTHORIZATION.fullmatch(headers.get("authorization", ""))
+    if not found:
+        raise Foreign(f"the request has no signature (AWS4-HMAC-SHA256). {_WAY_OUT}")
+    service, names = found["service"], found["headers"].split(";")
+    if found["key"] != credentials.access_key:
+        raise Foreign(f"access key {found['key']} is not this greenhouse's. {_WAY_OUT}", service)
+    stamp = _fresh(headers, found["day"], service)
+    if not {"host", "x-amz-date"} <= {*names}:
+        raise Foreign("Host and X-Amz-Date have to be signed.", service)
+    said = headers.get("x-amz-content-sha256", "") if "x-amz-content-sha256" in names else ""
+    body = b"" if said else await _body(receive, service, most=MAX_UNVERIFIED_BYTES)
+    query = scope["query_string"].decode("ascii")
+    path = scope["raw_path"].decode("ascii") + (f"?{query}" if query else "")
+    request = AWSRequest(
+        scope["method"],
+        f"http://{headers['host']}{path}",
+        headers={name: ",".join(headers.getlist(name)) for name in names},
+        data=body,
+    )
+    request.context["timestamp"] = stamp
+    signer = (S3SigV4Auth if service == "s3" else SigV4Auth)(credentials, service, found["region"])
+    right = signer.signature(
+        signer.string_to_sign(request, signer.canonical_request(request)), request
+    )
+    if not hmac.compare_digest(right, found["signature"]):
+        raise Foreign(f"the request's signature is wrong. {_WAY_OUT}", service)
+    if said:
+        if service == "s3" and _UNHASHED.fullmatch(said):
+            return receive
+        body = await _body(receive, service)
+        if not _HASH.fullmatch(said) or hashlib.sha256(body).hexdigest() != said:
+            raise Foreign("the body is not the one that was signed.", service)
+    return _replayed(body, receive)
+
+
+def _fresh(headers: Headers, day: str, service: str) -> str:
+    """The time in X-Amz-Date, which must be about now."""
+    stamp = headers.get("x-amz-date", "")
+    try:
+        signed = datetime.strptime(stamp, _DATE).replace(tzinfo=UTC)
+    except ValueError as error:
+        raise Foreign(f"X-Amz-Date is {stamp!r}, not like 20261130T080000Z.", service) from error
+    if not stamp.startswith(day) or abs(datetime.now(UTC) - signed) > CLOCK_SKEW:
+        raise Foreign(f"the request was signed at {stamp}, too far from now.", service)
+    return stamp
+
+
+async def _body(receive: Receive, service: str, *, most: float = float("inf")) -> bytes:
+    body = bytearray()
+    while True:
+        message = await receive()
+        if message["type"] != "http.request":
+            raise Foreign("the connection was closed in the middle of the request.", service)
+        body += message.get("body", b"")
+        if len(body) > most:
+            raise Foreign(f"the body has more than {most} bytes and no hash.", service)
+        if not message.get("more_body", False):
+            return bytes(body)
+
+
+def _replayed(body: bytes, receive: Receive) -> Receive:
+    given = False
+
+    async def again() -> Message:
+        nonlocal given
+        if given:
+            return await receive()
+        given = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return again
+
+
+def refusal(foreign: Foreign) -> Response:
+    """403, in the words of the service that was asked, so that its client can show them."""
+    text = str(foreign)
+    code = "SignatureDoesNotMatch"
+    xml = f"<Code>{code}</Code><Message>{escape(text)}</Message>"
+    if foreign.service == "s3":
+        return Response(f"<Error>{xml}</Error>", 403, media_type="application/xml")
+    if foreign.service in ("iam", "sts"):
+        body = f"<ErrorResponse><Error>{xml}</Error></ErrorResponse>"
+        return Response(body, 403, media_type="text/xml")
+    code = "InvalidSignatureException"
+    return JSONResponse({"__type": code, "message": text}, 403, headers={"x-amzn-errortype": code})

@@ -1,0 +1,43 @@
+"""Debian's Chromium without a window, for tests of pages."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Never
+
+import pytest
+from selenium.webdriver import Chrome, ChromeOptions, ChromeService
+
+from greenhouse.toolchain.commands import ToolchainFailed, install
+
+
+def _none(why: str) -> Never:
+    """Without a browser these tests are skipped, but never in CI."""
+    if os.environ.get("CI") == "true":
+        pytest.fail(why)
+    pytest.skip(why)
+
+
+@contextmanager
+def chromium() -> Iterator[Chrome]:
+    """A browser of its own; installed where it is missing and may be."""
+    if shutil.which("chromedriver") is None or shutil.which("chromium") is None:
+        if os.geteuid():
+            _none("no Chromium here, and only root installs it: apt-get install chromium-driver")
+        try:
+            install("chromium", "chromium-driver", "fonts-dejavu-core")
+        except ToolchainFailed as error:
+            _none(f"Chromium can't be installed: {error}")
+    options = ChromeOptions()
+    options.binary_location = str(shutil.which("chromium"))
+    for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage"):
+        options.add_argument(argument)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    driver = Chrome(options=options, service=ChromeService(shutil.which("chromedriver")))
+    try:
+        yield driver
+    finally:
+        driver.quit()
