@@ -36,7 +36,7 @@ if handover:
         opts=inside,
     )
     release = Release.published(handover, registry, artifacts, components, context)
-    record = records.store(release.outputs(), once=release.registered, parent=components)
+    record = records.store(release.outputs(), settings, once=release.registered, parent=components)
     made += [registry, artifacts, components]
 if pinned:
     release = Release.recorded(pinned)

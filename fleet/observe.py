@@ -124,6 +124,7 @@ class Target:
     devices: tuple[Device, ...]
     strangers: tuple[str, ...]  # things of the group that have never reported as core devices
     drift: tuple[str, ...]
+    newer: str = ""  # of a follower: that its publisher has another release, and what to type
 
     @property
     def name(self) -> str:

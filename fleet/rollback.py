@@ -17,6 +17,7 @@ from rich.table import Table
 from fleet import engine
 from fleet.observe import observe
 from fleet.stacks import NoStack, Stack, project
+from fleet.terminal import words
 from infra.publish.records import Record, stored_releases
 
 NEWEST, PREVIOUS = "newest", "previous"
@@ -32,7 +33,7 @@ def listing(stack: Stack) -> Table:
         for device in target.devices:
             runs.setdefault(device.release, []).append(device.name)
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-    for title in ("release", "published", "model", "image", "runs on"):
+    for title in ("release", "published", "model", "samples", "image", "runs on"):
         table.add_column(title, no_wrap=title != "runs on")
     records = _kept(stack, outputs)
     failed = _failed(stack, records)
@@ -40,11 +41,12 @@ def listing(stack: Stack) -> Table:
         named = " (this stack's)" if record.release == outputs["release"] else ""
         red = " (its update failed)" if record.release in failed else ""
         table.add_row(
-            f"{record.release}{named}{red}",
+            words(f"{record.release}{named}{red}"),
             f"{record.stored:%Y-%m-%d %H:%M}",
-            str(record.outputs["model"]),
+            words(record.named("model")),
+            words(record.named("samples")),
             ", ".join(sorted(digest[7:19] for digest in record.images)),
-            ", ".join(sorted(runs.get(record.release, []))),
+            words(", ".join(sorted(runs.get(record.release, [])))),
         )
     return table
 
@@ -66,10 +68,11 @@ def roll_back(stack: Stack, release: str, console: Console) -> int:
         record = _find(release, kept_ones, stack)
         change = ["config", "set", _KEY, release]
         console.print(
-            f"stack {stack.name}: from release {outputs['release']} (model {outputs['model']})"
-            f" to {release} (model {record.outputs['model']},"
-            f" published {record.stored:%Y-%m-%d %H:%M})",
-            markup=False,
+            words(
+                f"stack {stack.name}: from release {outputs['release']} (model {outputs['model']})"
+                f" to {release} (model {record.named('model')}, published"
+                f" {record.stored:%Y-%m-%d %H:%M})"
+            ),
             soft_wrap=True,
         )
     engine.change(stack.name, *change)
@@ -81,7 +84,7 @@ def roll_back(stack: Stack, release: str, console: Console) -> int:
         else f"{file} names release {release} from now on: commit it. Forward again:"
         f" make rollback STACK={stack.name} RELEASE={NEWEST}"
     )
-    console.print(says, markup=False, soft_wrap=True)
+    console.print(words(says), soft_wrap=True)
     return done
 
 
@@ -105,7 +108,7 @@ def _failed(stack: Stack, records: Iterable[Record]) -> frozenset[str]:
     AWS doesn't tell: how a deployment went is forgotten with it, once the next one replaces it. An
     update concerns the release that its config names, and the one whose record it stored.
     """
-    publisher = str(stack.config.get(f"{project()}:release-from") or stack.name)
+    publisher = stack.publisher() or stack.name
     done = engine.pulumi(publisher, "stack", "history", *_HISTORY, capture=True)
     updates = [
         one

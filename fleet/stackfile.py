@@ -1,7 +1,9 @@
 """Stack files: writing one for a new device, and the schema by which editors check them.
 
 A new file is checked by the very code that reads it in the program, so what is written here is what
-`pulumi up` takes. The schema is made from Pulumi.yaml and kept as Pulumi.schema.json.
+`pulumi up` takes. Every text in it is quoted. PyYAML and Pulumi know different YAML: a bare 00089
+or 5e10 is a text to one and a number to the other (https://github.com/pulumi/pulumi/issues/4295).
+The schema is made from Pulumi.yaml and kept as Pulumi.schema.json.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from pulumi.runtime.settings import Settings as Engine
 from pulumi.runtime.settings import configure
 
 from fleet.stacks import ROOT, NoStack, Stack, project
+from infra.name_patterns import stack_trouble
 from infra.settings import Settings
 
 SCHEMA = "Pulumi.schema.json"
@@ -41,6 +44,8 @@ def write(
     root: Path = ROOT,
 ) -> Path:
     """Write `Pulumi.<name>.yaml`; raises NoStack or infra's Misconfigured, and writes nothing."""
+    if trouble := stack_trouble(name):
+        raise NoStack(f"{trouble}: make new-device NAME=press-3")
     path, this = root / f"Pulumi.{name}.yaml", project(root)
     if path.exists():
         raise NoStack(f"{path.name} is there already; edit it, or remove it first: rm {path.name}")
@@ -60,9 +65,46 @@ def write(
         config[f"{this}:release-from"] = follows
     if architecture:
         config[f"{this}:architectures"] = [architecture]
-    check(name, config, root)
-    path.write_text(_HINT + yaml.safe_dump({"config": config}, sort_keys=False))
+    text = _HINT + yaml.dump({"config": config}, Dumper=_Quoting, sort_keys=False)
+    check(name, read_back(text), root)
+    path.write_text(text)
     return path
+
+
+class _Quoting(yaml.SafeDumper):
+    """Keys stay bare, as Pulumi writes them: each has a letter before its colon."""
+
+
+def _quoted(dumper: _Quoting, value: dict[str, Any]) -> yaml.Node:
+    node = dumper.represent_dict(value)
+    for _, one in node.value:
+        for text in one.value if isinstance(one, yaml.SequenceNode) else [one]:
+            if isinstance(text, yaml.ScalarNode):
+                text.style = '"'
+    return node
+
+
+_Quoting.add_representer(dict, _quoted)
+
+
+def read_back(text: str) -> dict[str, Any]:
+    """The config of a stack file, as Pulumi reads it; raises NoStack where that isn't certain.
+
+    A quoted scalar is the same text in every YAML. Of a bare one only Pulumi's own reader knows
+    whether it is text.
+    """
+    document: Any = yaml.compose(text)
+    bare = [
+        one.value
+        for _, config in document.value
+        for _, value in config.value
+        for one in (value.value if isinstance(value, yaml.SequenceNode) else [value])
+        if one.style not in ("'", '"')
+    ]
+    if bare:
+        raise NoStack(f"not quoted, Pulumi may read these as numbers: {', '.join(bare)}")
+    config: dict[str, Any] = yaml.safe_load(text)["config"]
+    return config
 
 
 def check(stack: str, config: Mapping[str, Any], root: Path = ROOT) -> Settings:

@@ -44,6 +44,10 @@ class Stack:
             )
         return cls(name=name, config=_config(path))
 
+    def publisher(self, root: Path = ROOT) -> str:
+        """The stack whose release it deploys, empty where it publishes its own."""
+        return str(self.config.get(f"{project(root)}:release-from") or "")
+
     def clients(self) -> Clients:
         """AWS as this stack's provider sees it: its region and profile, else the environment's.
 
@@ -74,6 +78,7 @@ class Places:
 
     stack: str | None  # the only one that counts
     clients: Mapping[Clients, tuple[str, ...]]  # with the stacks that deploy there
+    follows: Mapping[str, str]  # a follower's publisher
     skipped: tuple[str, ...]  # for each stack that can't be asked, why and what to type
 
     def ask(self, question: Callable[[Clients], _T]) -> tuple[list[_T], tuple[str, ...]]:
@@ -116,18 +121,21 @@ def _config(path: Path) -> Mapping[str, Any]:
 def places(stack: str | None = None, root: Path = ROOT) -> Places:
     """Those of one stack, or of all; raises NoStack where there is none to ask."""
     found: dict[Clients, tuple[str, ...]] = {}
-    skipped = []
+    follows, skipped = {}, []
     for name in (stack,) if stack else names(root):
         try:
-            clients = Stack.read(name, root).clients()
+            one = Stack.read(name, root)
+            clients = one.clients()
         except NoStack as error:
             skipped.append(str(error))
         else:
             found[clients] = (*found.get(clients, ()), name)
+            if publisher := one.publisher(root):
+                follows[name] = publisher
     if not found:
         raise NoStack("\n".join(skipped) or "no stack here: make new-device NAME=press-1")
     by_place = {clients: found[clients] for clients in sorted(found, key=str)}
-    return Places(stack=stack, clients=by_place, skipped=tuple(skipped))
+    return Places(stack=stack, clients=by_place, follows=follows, skipped=tuple(skipped))
 
 
 def project(root: Path = ROOT) -> str:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
 
+from botocore.exceptions import ClientError
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -18,6 +19,8 @@ from fleet.stacks import Places, project
 from fleet.terminal import words
 from infra.account.clients import Clients
 from infra.account.greengrass import FAILED, SUCCEEDED
+from infra.context import Context
+from infra.publish.records import newest
 
 GOOD = {"HEALTHY", "RUNNING", "FINISHED", "ACTIVE", *SUCCEEDED}
 _EACH_LISTED = 8  # devices of a target
@@ -50,16 +53,47 @@ class Seen:
 
 def look(there: Places) -> Seen:
     """Ask AWS, and the devices' logs for their last answers; NoStack where AWS tells nothing."""
-    fleets, skipped = there.ask(lambda clients: _look(clients, there.stack))
+    fleets, skipped = there.ask(lambda clients: _look(clients, there))
     return Seen(fleets=fleets, skipped=skipped)
 
 
-def _look(clients: Clients, stack: str | None) -> tuple[Fleet, Mapping[str, Answer | str]]:
-    fleet = observe(clients, project(), stack)
+def _look(clients: Clients, there: Places) -> tuple[Fleet, Mapping[str, Answer | str]]:
+    fleet = observe(clients, project(), there.stack)
+    targets = [
+        replace(one, newer=_newer(clients, one, there.follows.get(one.stack, "")))
+        for one in fleet.targets
+    ]
+    fleet = replace(fleet, targets=tuple(targets))
     devices = {one.name: one for target in fleet.targets for one in target.devices}
     with ThreadPoolExecutor(_AT_ONCE) as pool:  # a log that can't be reached takes 20 s to say so
         answers = pool.map(partial(answered, clients), devices.values())
     return fleet, dict(zip(devices, answers, strict=True))
+
+
+def _newer(clients: Clients, target: Target, publisher: str) -> str:
+    """Of a follower: that its publisher has another release by now, which is no failure."""
+    if not publisher or target.latest is None:
+        return ""
+    _, partition, _, region, account, *_ = target.arn.split(":")
+    place = Context(
+        account=account,
+        region=region,
+        partition=partition,
+        profile=clients.profile,
+        project=project(),
+        stack=target.stack,
+    )
+    try:
+        found = newest(clients, place.bucket_of(publisher))
+    except ClientError as error:
+        return f"whether {publisher} has published a newer release, AWS doesn't tell: {error}"
+    if found is None or found[0] == target.latest.release:
+        return ""
+    release, stored = found
+    return (
+        f"{publisher} has published release {release} on {stored:%Y-%m-%d %H:%M} UTC:"
+        f" pulumi up --stack {target.stack} deploys it, unless its file names another"
+    )
 
 
 def silence(device: Device, now: datetime) -> str:
@@ -93,6 +127,8 @@ def _fleet(fleet: Fleet, answers: Mapping[str, Answer | str]) -> RenderableType:
     parts: list[RenderableType] = []
     for target in fleet.targets:
         parts += [_heading(target), *_failures(target), *_drift(target)]
+        if target.newer:
+            parts.append(words(f"  {target.newer}", "cyan"))
         listed = _listed(target, answers, fleet.seen)
         parts.append(_table(listed, fleet.seen))
         parts += [_answer(one.name, answers, fleet.seen) for one in listed]

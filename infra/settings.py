@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,6 +42,20 @@ KEYS = frozenset(  # Pulumi.yaml declares the same; a test holds both
         "runtime-image",
     }
 )
+
+# What a release is made of, with Pulumi.yaml's defaults. A follower takes all of it as it is.
+OF_A_RELEASE: Mapping[str, object] = {
+    "engine": ENGINES[0],
+    "architectures": ("amd64",),
+    "model": Path("edge/models/wine-quality.json"),
+    "samples": Path("edge/consumer/samples.json"),
+    "major": 1,
+    "check-timeout": 110,
+    "memory": 96,
+    "consumer-interval": 5,
+    "build-image": "python:3.11-slim-bookworm",
+    "runtime-image": "gcr.io/distroless/python3-debian12",
+}
 
 
 class Misconfigured(pulumi.RunError):
@@ -145,7 +160,9 @@ class Settings:
         self._check_range("check-timeout", self.check_timeout, 1, 3600)
         self._check_range("memory", self.memory, MIN_MEMORY_MIB, 1 << 20)
         self._check_range("consumer-interval", self.consumer_interval, 1, 86_400)
-        if not self.release_from:
+        if self.release_from:
+            self._refuse_for_a_follower()
+        else:
             for key, path in (("model", self.model), ("samples", self.samples)):
                 if not path.is_file():
                     raise Misconfigured(
@@ -177,6 +194,16 @@ class Settings:
             raise Misconfigured(
                 f"{key} is {value}, not between {least} and {most}: pulumi config set {key} NUMBER"
             )
+
+    def _refuse_for_a_follower(self) -> None:
+        for key, default in OF_A_RELEASE.items():
+            value = getattr(self, key.replace("-", "_"))
+            if value != default:
+                raise Misconfigured(
+                    f"{key} is set, but this stack follows {self.release_from} and deploys what"
+                    f" that publishes, where {key} has no effect: pulumi config rm {key}. To change"
+                    f" the release: pulumi config set --stack {self.release_from} {key} VALUE"
+                )
 
     @staticmethod
     def _refuse_for_a_thing(key: str, value: int, default: int) -> None:

@@ -50,13 +50,13 @@ def changed(there: Sequence[Stack], paths: Iterable[str]) -> list[str]:
     return [
         one.name
         for one in there
-        if one.name in found or (follows(one) in found and not _value(one, "release"))
+        if one.name in found or (one.publisher() in found and not _value(one, "release"))
     ]
 
 
 def in_turn(there: Sequence[Stack]) -> tuple[list[str], list[str]]:
     """Who deploys first, and who after them; raises NoStack for a follower of a follower."""
-    above = {one.name: follows(one) for one in there if follows(one)}
+    above = {one.name: one.publisher() for one in there if one.publisher()}
     for name, followed in above.items():
         if first := above.get(followed):
             raise NoStack(
@@ -65,11 +65,6 @@ def in_turn(there: Sequence[Stack]) -> tuple[list[str], list[str]]:
                 f" pulumi config set --stack {name} release-from {first}"
             )
     return [one.name for one in there if one.name not in above], list(above)
-
-
-def follows(stack: Stack) -> str:
-    """The stack whose release it deploys, empty where it publishes its own."""
-    return _value(stack, "release-from")
 
 
 def _own_files(stack: Stack) -> set[str]:

@@ -53,6 +53,13 @@ class Record:
             arn.partition(":::")[2].partition("/")[2] for arn in self.outputs["objects"]
         )
 
+    def named(self, what: str) -> str:
+        """Its model or samples, for people: the file's name, if it is known, and a content's id."""
+        name = self.outputs.get("files", {}).get(what, "")
+        uri = str(self.outputs.get(what, ""))  # the model's id, or s3://bucket/hash/samples.json
+        content = uri.rpartition("/")[0].rpartition("/")[2][:12] if "/" in uri else uri
+        return f"{name} {content}".strip()
+
     @property
     def images(self) -> frozenset[str]:
         """Digests in the repository."""
@@ -60,14 +67,22 @@ class Record:
 
 
 def store(
-    outputs: Mapping[str, Any], *, once: Mapping[str, pulumi.Output[str]], parent: pulumi.Resource
+    outputs: Mapping[str, Any],
+    settings: Settings,
+    *,
+    once: Mapping[str, pulumi.Output[str]],
+    parent: pulumi.Resource,
 ) -> aws.s3.BucketObjectv2:
-    """Store the record of a release, given what its stack puts out, once the versions are there."""
+    """Store the record of a release, given what its stack puts out, once the versions are there.
+
+    The names of the model's and the samples' files are for people who look for a release.
+    """
+    files = {"model": settings.model.name, "samples": settings.samples.name}
     return aws.s3.BucketObjectv2(
         "record",
         bucket=outputs["bucket"],
         key=pulumi.Output.concat(PREFIX, outputs["release"], ".json"),
-        content=pulumi.Output.all(dict(outputs), once).apply(
+        content=pulumi.Output.all({**outputs, "files": files}, once).apply(
             lambda known: versions.canonical(known[0]).decode()
         ),
         content_type="application/json",
@@ -99,6 +114,18 @@ def pinned(settings: Settings, context: Context) -> Record | None:
         f" {', '.join(names[:_NAMED]) or 'none'}{more}. pulumi config set release ID, or for the"
         " newest: pulumi config rm release"
     )
+
+
+def newest(clients: Clients, bucket: str) -> tuple[str, datetime] | None:
+    """The name of the newest release in a publisher's bucket, and when it was stored."""
+    pages = clients.s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=PREFIX)
+    with unless_gone():
+        listed = [one for page in pages for one in page.get("Contents", [])]
+        last = max(listed, key=lambda one: (one["LastModified"], one["Key"]), default=None)
+        if last:
+            name = last["Key"].removeprefix(PREFIX).removesuffix(".json")
+            return name, last["LastModified"]
+    return None
 
 
 def stored_releases(clients: Clients, bucket: str) -> list[Record]:

@@ -42,10 +42,12 @@ def account(monkeypatch: pytest.MonkeyPatch) -> Account:
             {
                 "release": release,
                 "model": model,
+                "samples": f"s3://{BUCKET}/{'cd' * 32}/samples.json",
                 "image": {"amd64": f"somewhere@sha256:{'ab' * 32}"},
+                **({"files": {"model": "oven.json", "samples": "rows.json"}} if named else {}),
             }
         ).encode()
-        for release, model in ((RUNS, "abc"), ("r0ddba11", "xyz"))
+        for release, model, named in ((RUNS, "abc", False), ("r0ddba11", "xyz", True))
     }
     return account
 
@@ -74,7 +76,9 @@ def rollback(*options: str) -> Result:
 def test_each_kept_release_is_listed_with_its_model_and_the_devices_that_run_it() -> None:
     _, newest, older, *_ = (line.rstrip() for line in rollback().output.splitlines())
     assert newest.startswith("r0ddba11  ")
-    assert "xyz" in newest
+    assert "oven.json xyz" in newest
+    assert "rows.json cdcdcdcdcdcd" in newest, "samples alone make another release"
+    assert " abc  " in older, "one that an earlier version recorded has no file's name"
     assert older.startswith(f"{RUNS} (this stack's)")
     assert older.endswith("press-1")
 
@@ -87,7 +91,10 @@ def test_an_older_release_is_named_in_the_stack_s_file_and_deployed(asked: Path)
         "config set release r0ddba11 --stack dev --non-interactive",
         "up --yes --suppress-outputs --stack dev --non-interactive",
     ]
-    assert f"from release {RUNS} (model abc) to r0ddba11 (model xyz, published" in done.output
+    assert (
+        f"from release {RUNS} (model abc) to r0ddba11 (model oven.json xyz, published"
+        in done.output
+    )
     assert "make rollback STACK=dev RELEASE=newest" in done.output, "the way to undo it"
 
 

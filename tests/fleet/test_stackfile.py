@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
 from pathlib import Path
 
 import jsonschema  # type: ignore[import-untyped]
 import pytest
 import yaml
+from rich.console import Console
 
 from fleet import stackfile
 from fleet.stacks import ROOT, NoStack, project
+from greenhouse import toolchain
 from infra.settings import Misconfigured
 
 STACKS = sorted([*ROOT.glob("Pulumi.*.yaml"), *ROOT.glob("examples/Pulumi.*.yaml")])
@@ -51,6 +55,8 @@ def test_nothing_is_overwritten(root: Path) -> None:
     ("name", "values", "said"),
     [
         ("Press_3", {"region": "eu-west-1"}, "lower-case"),
+        ("../press-3", {"region": "eu-west-1"}, "can't name a stack"),
+        ("press-3", {"region": "eu-west-1", "group": "plant:line-1"}, "'plant:line-1' is no name"),
         ("press-3", {"region": "eu-west-1", "architecture": "arm64"}, "amd64 and aarch64"),
         ("press-3", {}, "which region"),
         ("press-3", {"follows": "nobody"}, "no stack file Pulumi.nobody.yaml; stacks here: dev"),
@@ -63,6 +69,51 @@ def test_what_the_program_would_refuse_is_not_written(
     with pytest.raises((NoStack, Misconfigured), match=said):
         write(root, name, **values)
     assert not (root / f"Pulumi.{name}.yaml").exists()
+
+
+# Pulumi's reader takes each for something else than the text, where it is bare (cases/02)
+TURNED = ["00089", "08", "5e10", "0o17", "00123", "null", "true", "on", "1_0", "0x1f", "89", "e"]
+
+
+@pytest.mark.parametrize("name", TURNED)
+def test_whatever_looks_like_a_number_is_written_as_the_text_it_is(root: Path, name: str) -> None:
+    stack = name.replace("_", "-")
+    written = write(root, stack, region="eu-west-1", group=name).read_text()
+    assert f'{project()}:thing-group: "{name}"' in written
+    config = stackfile.read_back(written)
+    assert config[f"{project()}:thing-group"] == name
+
+
+def test_a_bare_word_is_not_taken_for_what_pulumi_reads() -> None:
+    with pytest.raises(NoStack, match="may read these as numbers: 00089"):
+        stackfile.read_back(f"config:\n  aws:region: 'eu-west-1'\n  {project()}:thing: 00089\n")
+
+
+@pytest.mark.docker
+def test_pulumi_reads_a_name_of_digits_as_the_text_that_was_written(
+    root: Path, tmp_path: Path
+) -> None:
+    tools = toolchain.prepare(Console(stderr=True))
+    env = {
+        "PATH": os.pathsep.join([*map(str, tools.path), os.environ["PATH"]]),
+        "HOME": str(tmp_path),
+        "PULUMI_BACKEND_URL": f"file://{tmp_path}",
+        "PULUMI_CONFIG_PASSPHRASE": "x",
+    }
+    write(root, "00089", region="eu-west-1")
+
+    def pulumi(*words: str) -> str:
+        return subprocess.run(
+            ["pulumi", *words, "--non-interactive"],
+            cwd=root,
+            env=env,
+            stdout=subprocess.PIPE,
+            text=True,
+            check=True,
+        ).stdout.strip()
+
+    pulumi("stack", "init", "00089")
+    assert pulumi("config", "get", "thing", "--stack", "00089") == "00089"
 
 
 def test_a_misspelt_key_is_refused_with_the_nearest_name(root: Path) -> None:

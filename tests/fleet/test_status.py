@@ -148,6 +148,7 @@ def test_a_stack_that_can_t_be_asked_is_told_and_hides_no_other(
     monkeypatch.delenv("AWS_DEFAULT_REGION", raising=False)
     there = {"aws:region": REGION}
     stacks = {"dev": there, "nowhere": {}, "theirs": {**there, "aws:profile": "theirs"}}
+    (tmp_path / "Pulumi.yaml").write_text("name: edge-inference\n")
     for name, config in stacks.items():
         (tmp_path / f"Pulumi.{name}.yaml").write_text(json.dumps({"config": config}))
     seen = look(places(root=tmp_path))
@@ -176,6 +177,7 @@ def expired(fleet: Fleet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
         raise ClientError({"Error": {"Code": "ExpiredTokenException"}}, "ListDeployments")
 
     monkeypatch.setattr(Clients, "_session", property(session_of))
+    (tmp_path / "Pulumi.yaml").write_text("name: edge-inference\n")
     for name, region in (("dev", REGION), ("press-9", "us-east-1")):
         config = {"config": {"aws:region": region}}
         (tmp_path / f"Pulumi.{name}.yaml").write_text(json.dumps(config))
@@ -285,6 +287,33 @@ def test_a_deployment_has_the_name_of_the_release_that_it_brought(fleet: Fleet) 
     assert releases() == brought
     again = [operation for operation, _ in fleet.asked[asked:]]
     assert again.count("GetDeployment") == 1, "the target's latest: what one brought stays"
+
+
+@pytest.mark.parametrize(
+    ("stored", "told"),
+    [
+        (["mine", "r0ddba11"], "dev has published release r0ddba11 on 2026-"),
+        (["r0ddba11", "mine"], ""),
+        ([], ""),
+    ],
+    ids=["a newer one", "its own is the newest", "none"],
+)
+def test_a_follower_is_told_of_its_publisher_s_newer_release(
+    account: Fleet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stored: list[str], told: str
+) -> None:
+    account.sends("edge-inference/press-2", OURS, "COMPLETED")
+    bucket = f"edge-inference-dev-{THING_ARN.split(':')[4]}-{REGION}"
+    names = [release_name(WANTED) if name == "mine" else name for name in stored]
+    account.buckets[bucket] = {}
+    account.objects[bucket] = {f"releases/{name}.json": b"{}" for name in names}
+    (tmp_path / "Pulumi.yaml").write_text("name: edge-inference\n")
+    config = {"aws:region": REGION, "edge-inference:release-from": "dev"}
+    (tmp_path / "Pulumi.press-2.yaml").write_text(json.dumps({"config": config}))
+    monkeypatch.setattr(commands, "places", partial(places, root=tmp_path))
+    shown = " ".join(run("status", "--stack", "press-2").split())
+    assert told in shown
+    assert ("pulumi up --stack press-2 deploys it" in shown) is bool(told)
+    assert look(places("press-2", tmp_path)).well is True, "to be behind is no failure"
 
 
 def test_programs_read_devices_states_drift_and_answers(fleet: Fleet) -> None:

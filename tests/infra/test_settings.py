@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from infra.settings import KEYS, Misconfigured
+from infra.settings import KEYS, OF_A_RELEASE, Misconfigured
 from tests.infra.engine import PROJECT
 from tests.infra.pulumi_yaml import ROOT, config_of, declared, load
 
@@ -130,6 +130,25 @@ def test_other_programs_keys_are_none_of_ours() -> None:
     load(config_of() | {"aws:region": "eu-west-1", "aws-native:region": "eu-west-1"})
 
 
-def test_a_follower_needs_no_model_of_its_own() -> None:
-    settings = load(config_of(release_from="dev", model="not-here.json"), stack="press-2")
-    assert settings.release_from == "dev"
+def test_a_follower_sets_nothing_of_what_its_publisher_s_release_is_made_of() -> None:
+    settings = load(config_of(release_from="dev"), stack="press-2")
+    for key, default in OF_A_RELEASE.items():
+        assert getattr(settings, key.replace("-", "_")) == default, "Pulumi.yaml has another"
+    values: dict[str, object] = {
+        "engine": "xgboost",
+        "architectures": ["aarch64"],
+        "model": "m",
+        "samples": "s",
+        "major": 7,
+        "check-timeout": 7,
+        "memory": 77,
+        "consumer-interval": 7,
+        "build-image": "a",
+        "runtime-image": "b",
+    }
+    assert values.keys() == OF_A_RELEASE.keys()
+    for key, value in values.items():
+        given = config_of(None, **{key: value, "release_from": "dev"})
+        with pytest.raises(Misconfigured, match=f"{key} is set, but this stack follows dev") as no:
+            load(given, stack="press-2")
+        assert f"pulumi config rm {key}" in str(no.value), "ignored, it would look as if it held"
