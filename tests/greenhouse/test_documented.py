@@ -16,7 +16,7 @@ from tests.greenhouse.device.recorded import NOT_MODELLED, RECORDS, parts
 
 HERE = Path(__file__).parent
 DOCUMENT = (HERE.parents[1] / "docs" / "greenhouse.md").read_text()
-RECORDED = 67  # as many as were observed
+RECORDED = 122  # as many as were observed
 FRAMES = ("java-frames", "lite-frames")
 REPLAYING = (
     "test_conformance",

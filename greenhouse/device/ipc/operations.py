@@ -234,6 +234,8 @@ def _event(message: Any, topic: str) -> dict[str, Any]:
     for kind in given:
         body = message[kind]
         content = body.get("message") if isinstance(body, dict) else None
+        if kind == "jsonMessage" and content is None:
+            raise Refused("ServiceError", "jsonMessage is null")  # facts 10.3; its text is ours
         if kind == "jsonMessage" and isinstance(content, dict):
             content = doubles(content)
         elif kind == "binaryMessage" and isinstance(content, str):

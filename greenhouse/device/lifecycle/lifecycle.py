@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import signal
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -27,7 +28,12 @@ from enum import IntEnum, StrEnum
 from functools import partial
 from typing import Protocol
 
-from greenhouse.device.lifecycle.scripts import Processes, Running, skipped
+from greenhouse.device.lifecycle.scripts import (
+    LAST_WORDS_SECONDS,
+    Processes,
+    Running,
+    skipped,
+)
 from greenhouse.device.recipe.recipes import Script, Step
 
 log = logging.getLogger(__name__)
@@ -115,6 +121,9 @@ class Life(Protocol):
     def report(self, state: State) -> None:
         """What the component says of itself over IPC: RUNNING or ERRORED."""
 
+    def signal(self, number: signal.Signals) -> None:
+        """Somebody sends the process that it runs a signal; without one, nothing happens."""
+
     async def end(self, *, remove: bool) -> None:
         """Stop it for good; `remove` uninstalls it too."""
 
@@ -138,6 +147,7 @@ class _Script:
         self.code: int | None = None
         self.expired = False
         self._over = over
+        self._process = running.process
         self._task = asyncio.create_task(self._wait(running), name=f"{step} {running.pid}")
         loop = asyncio.get_running_loop()
         self._timer = loop.call_later(timeout, self._expire) if timeout is not None else None
@@ -161,13 +171,19 @@ class _Script:
             )
         return None
 
+    def send(self, number: signal.Signals) -> None:
+        if self._process.returncode is None:
+            self._process.send_signal(number)
+
     @property
     def ended(self) -> asyncio.Task[None]:
         """Done when its last output has been read."""
         return self._task
 
     async def _wait(self, running: Running) -> None:
-        self.code = await running.ended()
+        # Exec.java: the script is over when both pipes are closed; so a child that it has left
+        # keeps a component RUNNING (java-child)
+        self.code = await running.ended(patience=None)
         if self._timer:
             self._timer.cancel()
         self._over(self.code)
@@ -224,6 +240,10 @@ class Component:
     def report(self, state: State) -> None:
         self._reported = state
         self._wake.set()
+
+    def signal(self, number: signal.Signals) -> None:
+        if self._main and self._main.code is None:
+            self._main.send(number)
 
     async def end(self, *, remove: bool) -> None:
         self._ask(Request.REMOVE if remove else Request.STOP)
@@ -332,8 +352,12 @@ class Component:
         elif script := self._due(Step.RUN):
             self._main = await self._launch(Step.RUN, script)
             self._arrive(State.RUNNING)
+        elif self.plan.builtin:
+            self._arrive(State.RUNNING)
         else:
-            self._arrive(State.RUNNING if self.plan.builtin else State.FINISHED)
+            self._arrive(State.FINISHED)
+            await self._stop()  # so it was seen: java-nolife, java-installonly
+            self._enter(State.FINISHED)
 
     def _arrive(self, state: State) -> None:
         self.trouble = None
@@ -398,7 +422,7 @@ class Component:
     async def _end_processes(self, *, gently: bool = True) -> None:
         await self._processes.stop(gently=gently)
         if self._main:
-            await self._main.ended
+            await asyncio.wait({self._main.ended}, timeout=LAST_WORDS_SECONDS)
             self._main = None
 
     async def _finish(self, step: Step) -> bool:

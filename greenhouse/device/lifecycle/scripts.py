@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 
 GRACE_SECONDS = 5.0  # gracefulShutdownTimeout
 _LOOK_SECONDS = 0.05
-_LAST_WORDS_SECONDS = 0.5  # output still in the pipe when the script has ended
+LAST_WORDS_SECONDS = 0.5  # output still in the pipe when the script has ended
 
 Line = Callable[[str], None]
 Context = Callable[[], str]
@@ -94,11 +94,14 @@ class Running:
     def pid(self) -> int:
         return self.process.pid
 
-    async def ended(self) -> int:
-        """The exit code as a shell gives it, 143 for SIGTERM, once its output has been read."""
+    async def ended(self, *, patience: float | None = LAST_WORDS_SECONDS) -> int:
+        """The exit code as a shell gives it, 143 for SIGTERM, once its output has been read.
+
+        A child of the script may hold the pipe for ever: `patience` says how long it is waited for.
+        """
         code = await self.process.wait()
-        with suppress(TimeoutError):  # a child of the script may hold the pipe for ever
-            async with asyncio.timeout(_LAST_WORDS_SECONDS):
+        with suppress(TimeoutError):
+            async with asyncio.timeout(patience):
                 for lines in self.output:
                     await lines.ended.wait()
         return code if code >= 0 else 128 - code

@@ -50,7 +50,7 @@ class Dialect:
     timeouts: Mapping[Step, float | None]  # of steps that don't say; its keys are the steps it runs
     ignored: frozenset[str] = frozenset()  # steps that it only mentions in its log
     any_case: bool = False  # whether `Run` is `run`
-    skips: bool = False  # whether there is Skipif
+    skips: bool = False  # whether Skipif is looked at
     platform_keys: frozenset[str] = frozenset()  # without these a manifest counts as none
     builtin: frozenset[str] = frozenset()  # dependencies that are part of the nucleus itself
 
@@ -195,9 +195,7 @@ def _script(
 ) -> Script:
     if isinstance(value, str):
         return Script(value, dialect.timeouts[step], common)
-    skip = dialect.member(value, "Skipif")
-    if skip and not dialect.skips:
-        raise _unreadable(component, f"Skipif of {step}: this nucleus has none")
+    skip = dialect.member(value, "Skipif") if dialect.skips else None
     condition = _SKIP_IF.fullmatch(skip.strip()) if skip else None
     if skip and not condition:
         raise _unreadable(component, f"Skipif {skip!r} of {step}; 'onpath X' or 'exists F'")

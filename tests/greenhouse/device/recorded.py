@@ -17,8 +17,8 @@ import pytest
 FOLDER = Path(__file__).parent / "conformance"
 RECORDS: dict[str, dict[str, Any]] = {
     record["id"]: record
-    for flavour in ("java", "lite")
-    for record in json.loads((FOLDER / f"{flavour}.json").read_text())
+    for file in ("java", "lite", "ml")
+    for record in json.loads((FOLDER / f"{file}.json").read_text())
 }
 NOT_MODELLED: dict[str, str] = json.loads((FOLDER / "not-modelled.json").read_text())
 
@@ -30,7 +30,11 @@ def parts(record: str) -> dict[str, Any]:
         exchanges = groupby(steps, key=lambda step: str(step["exchange"]))
         return {f"{record}/{name}": list(found) for name, found in exchanges}
     seen = RECORDS[record]
-    found = {f"{record}/{key}": seen[key] for key in ("deployments", "result") if key in seen}
+    found = {
+        f"{record}/{key}": seen[key]
+        for key in ("deployments", "result", "transcript")
+        if key in seen
+    }
     for one in seen.get("results", ()):
         name = f"{record}/{_name(one)}"
         assert name not in found, f"{name}: two parts of one name"

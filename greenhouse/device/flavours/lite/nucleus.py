@@ -2,8 +2,8 @@
 
 What to know of it before trusting its SUCCEEDED: a script whose variables can't be replaced is run
 up to the first of them; a `startup` succeeds when the shell comes to its end, whatever failed on
-the way; nothing is rolled back; and a component is only run where its version is another one than
-the device has already, so what has failed succeeds when it is sent again unchanged.
+the way; nothing is rolled back; a component that has ended counts like one that runs; and what was
+left running by a failed install succeeds when it is sent again unchanged.
 """
 
 from __future__ import annotations
@@ -66,6 +66,11 @@ class Lite(Flavour):
         """
         for name, recipe in recipes.items():
             component = f"{name} {recipe.version}"
+            if not recipe.scripts and not recipe.builtin:
+                raise DeploymentFailed(
+                    f"{component}: Lifecycle with no phase is not supported",
+                    ErrorCode.COMPONENT_PACKAGE_LOADING_ERROR,
+                )
             if "-" in recipe.version:
                 raise DeploymentFailed(
                     f"{component}: Nucleus Lite can't store a prerelease version",
@@ -132,26 +137,33 @@ class Lite(Flavour):
     async def activate(
         self, components: Components, plans: Mapping[str, Plan], changed: Collection[str]
     ) -> Collection[str]:
-        """Install all that changed, then stop it, then start it and what had to stop with it.
+        """Install what changed or is down, stop it, then start all that isn't active.
 
-        Nobody looks at the others: what is broken at the same version stays so unnoticed.
+        That is deployment_handler.c: what runs or has ended well at the same version is not
+        processed; `systemctl reset-failed` and the start of greengrass-lite.target bring up
+        whatever is down, what is about to be removed included, and every component of the
+        deployment is waited for (lite-rerun, lite-overlap, lite-failed-again).
         """
         units = {name: _unit(components.add(plan)) for name, plan in plans.items()}
-        installed = await asyncio.gather(*(units[name].install(plans[name]) for name in changed))
+        well = (State.RUNNING, State.FINISHED)
+        wanted = [n for n, unit in units.items() if n in changed or unit.state not in well]
+        installed = await asyncio.gather(*(units[name].install(plans[name]) for name in wanted))
+        if all(installed):
+            await asyncio.gather(*(units[name].halt() for name in wanted))
+        for name, plan in plans.items():
+            units[name].update(plan)
         if not all(installed):
-            failed = [name for name, well in zip(changed, installed, strict=True) if not well]
+            failed = [name for name, good in zip(wanted, installed, strict=True) if not good]
             raise DeploymentFailed(
                 f"the installation of {failed} failed", ErrorCode.COMPONENT_UPDATE_ERROR
             )
-        await asyncio.gather(*(units[name].halt() for name in changed))
-        while any([await unit.follow_dependencies() for unit in units.values()]):
+        everything = [_unit(one) for one in components]
+        while any([await unit.follow_dependencies() for unit in everything]):
             log.info("what depends on it is down too")
-        started = [name for name, one in units.items() if name in changed or one.bound_down]
-        for name, plan in plans.items():
-            units[name].update(plan)
-        for name in started:
-            units[name].start()
-        return started
+        for unit in everything:
+            if not unit.active:
+                unit.start()
+        return plans.keys()
 
     connection = staticmethod(connect_lite)
 

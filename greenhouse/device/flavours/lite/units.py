@@ -7,11 +7,12 @@
     HARD      BindsTo and After: stopped when what it depends on stops, and then stays down
     SOFT      Wants and After: waits for its start, no more
     stop      SIGTERM to all processes, SIGKILL after the step's Timeout, else 120 s
-    BROKEN    after three starts within an hour; only a deployment of another version helps
+    BROKEN    after three starts within an hour; the next deployment starts it anew
+    neither startup nor run: no unit to start, and a deployment waits for it for ever
 
 As seen: conformance lite-run-exit1, lite-startup-*, lite-install-fail, lite-sigterm-ignored,
-lite-dep-order-startup, lite-redeploy-versions-config. What a component says of itself by
-UpdateState is taken and ignored (lite-startup-errored).
+lite-dep-order-startup, lite-redeploy-versions-config, lite-installonly, lite-ml-dam-*. What a
+component says of itself by UpdateState is taken and ignored (lite-startup-errored).
 """
 
 from __future__ import annotations
@@ -33,6 +34,8 @@ RESTART_SECONDS = 1.0  # RestartSec
 MAX_STARTS = 3  # StartLimitBurst
 START_WINDOW_SECONDS = 3600.0  # StartLimitInterval
 NOTICED_SECONDS = 0.3  # how long `run` has to last for gghealthd to see it; between 0 and 3 s
+
+AWS_OWN = Script("exec sleep infinity", timeout=120)  # stands for a program of AWS', which runs on
 
 NOTIFIED = 94  # our scripts' way to say that they came to systemd-notify
 
@@ -60,11 +63,16 @@ class Unit:
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._main: Running | None = None  # what startup or run has started
-        self._failed_install: Script | None = None
+        self._install: Script | None = None  # its unit's file is there until it is removed
 
     @property
     def settled(self) -> bool:
         return self.state in (State.RUNNING, State.FINISHED, State.BROKEN)
+
+    @property
+    def active(self) -> bool:
+        """Whether systemd has it up, or on its way there."""
+        return self.state in (State.INSTALLED, State.STARTING, State.RUNNING)
 
     def start(self) -> None:
         self.bound_down = False
@@ -78,6 +86,10 @@ class Unit:
     def neighbours_changed(self) -> None:
         self._wake.set()
 
+    def signal(self, number: signal.Signals) -> None:
+        if self._main and self._main.process.returncode is None:
+            self._main.process.send_signal(number)
+
     def report(self, state: State) -> None:
         log.info("%s says that it is %s: ignored", self.plan.name, state)
 
@@ -88,18 +100,17 @@ class Unit:
     async def install(self, plan: Plan) -> bool:
         """Run the version's install script while the old version goes on; False where it fails.
 
-        Without one of its own, that of a version that failed is still there and runs again.
+        Without one of its own, that of an earlier version is still there and runs again
+        (lite-staleinstall; stale_component.c removes its file with the component).
         """
-        own = plan.scripts.get(Step.INSTALL)
-        script, self._failed_install = own or self._failed_install, None
-        if script is None:
+        self._install = plan.scripts.get(Step.INSTALL, self._install)
+        if self._install is None:
             return True
         for attempt in range(MAX_STARTS):
             if attempt:
                 await asyncio.sleep(RESTART_SECONDS)
-            if await self._install_once(script):
+            if await self._install_once(self._install):
                 return True
-        self._failed_install = own
         return False
 
     async def halt(self) -> None:
@@ -132,6 +143,8 @@ class Unit:
     async def _live(self) -> None:
         """Start, and start again after failures, as long as systemd would."""
         starts: list[float] = []
+        if not self._scripts:
+            return
         await self._until(self._dependencies_started)
         if any(self._state_of(name) is State.BROKEN for name in self.plan.hard):
             return  # "Dependency failed": not started
@@ -154,42 +167,39 @@ class Unit:
             self._enter(State.STARTING)  # auto-restart
             await asyncio.sleep(RESTART_SECONDS)
 
+    @property
+    def _scripts(self) -> list[Script]:
+        """What the unit runs: one script, or none."""
+        scripts = (self.plan.scripts.get(step) for step in (Step.STARTUP, Step.RUN))
+        return [one for one in scripts if one] or ([AWS_OWN] if self.plan.builtin else [])
+
     async def _run(self) -> bool:
         """One start to its end; whether systemd takes that for success."""
-        if startup := self.plan.scripts.get(Step.STARTUP):
-            running = self._main = await self._launch(startup)
-            code = await self._ended(running, within=startup.timeout)
+        (script,) = self._scripts
+        running = self._main = await self._launch(script)
+        if Step.STARTUP in self.plan.scripts:
+            code = await self._ended(running, within=script.timeout)
             if code == NOTIFIED:
                 self._enter(State.RUNNING)
-            return code == NOTIFIED
-        if run := self.plan.scripts.get(Step.RUN):
-            running = self._main = await self._launch(run)
-            code = await self._ended(running, within=NOTICED_SECONDS)
-            if code is None:
-                self._enter(State.RUNNING)
-                code = await self._bound(running)
-            return code == 0 or code in _CLEAN or self.bound_down
-        if self.plan.builtin:
+            return code == NOTIFIED or self.bound_down
+        code = await self._ended(running, within=NOTICED_SECONDS)
+        if code is None and not self.bound_down:
             self._enter(State.RUNNING)
-            await asyncio.Event().wait()
-        return True
+            code = await self._ended(running, within=None)
+        return code == 0 or code in _CLEAN or self.bound_down
 
-    @staticmethod
-    async def _ended(running: Running, *, within: float | None) -> int | None:
-        """The exit code, negative for a signal; None when the time is over."""
-        try:
-            async with asyncio.timeout(within):
-                await running.ended()
-        except TimeoutError:
-            return None
-        return running.process.returncode
+    async def _ended(self, running: Running, *, within: float | None) -> int | None:
+        """The exit code, negative for a signal; None when the time is over.
 
-    async def _bound(self, running: Running) -> int | None:
-        """The exit code; a HARD dependency that goes takes the process with it."""
+        A HARD dependency that goes takes the process with it: `bound_down`, and None.
+        """
         over = asyncio.create_task(running.ended())
         over.add_done_callback(lambda _: self._wake.set())
         try:
-            await self._until(lambda: over.done() or self._lost_dependency)
+            async with asyncio.timeout(within):
+                await self._until(lambda: over.done() or self._lost_dependency)
+        except TimeoutError:
+            return None
         finally:
             over.cancel()
         self.bound_down = not over.done()
@@ -210,7 +220,10 @@ class Unit:
         except OSError:
             log.exception("%s can't be installed", self.plan.name)
             return False
-        code = await self._ended(running, within=script.timeout)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(script.timeout):
+                await running.ended()
+        code = running.process.returncode
         await self._processes.end(running, grace=script.timeout)
         return code == 0
 
@@ -225,8 +238,7 @@ class Unit:
 
     @property
     def _grace(self) -> float | None:
-        steps = (self.plan.scripts.get(Step.STARTUP), self.plan.scripts.get(Step.RUN))
-        return next((one.timeout for one in steps if one), None)
+        return next((one.timeout for one in self._scripts), None)
 
     async def _stop(self) -> None:
         if self.state in (State.STARTING, State.RUNNING):
