@@ -120,7 +120,8 @@ Things = Annotated[
 def start(
     thing: Things = None,
     flavour: Annotated[
-        str | None, typer.Option(help="java or lite, for devices that are new (java).")
+        str | None,
+        typer.Option(help="java, lite or lite-252 (on systemd 252), for devices that are new."),
     ] = None,
 ) -> None:
     """Start the cloud, the providers and the device, without deploying anything."""

@@ -70,6 +70,11 @@ DEVICE = {
     "ipc-denied": Fault("no component has its accessControl: it may not publish or subscribe"),
     "slow": Fault("every download is held up, until the fault is cleared at most", "SECONDS"),
     "clock": Fault("the clock is before the certificates' time: every connection is refused"),
+    "crashes": Fault(
+        "a component's process is killed, once for each; of Lite's own there is"
+        " aws.greengrass.TokenExchangeService, for tesd dies",
+        "COMPONENT,…",
+    ),
     "crash-at": Fault("the device kills itself, once at each", f"{'|'.join(Step)},…"),
 }
 CLOUD = {
@@ -143,6 +148,12 @@ class Faults:
         if left:
             self.set(f"{name}:{','.join(left)}")
         return True
+
+    def drain(self, name: str) -> list[str]:
+        """All that is behind the fault's colon, and the fault is over."""
+        if taken := self.detail(name):
+            self.clear(name)
+        return taken.split(",") if taken else []
 
     def _write(self, faults: dict[str, str]) -> None:
         if not faults:

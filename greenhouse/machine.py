@@ -55,7 +55,8 @@ def start_greenhouse(
 ) -> None:
     """Cloud, providers and a core device for each thing; what runs already is left alone.
 
-    `flavour` (java or lite) is for new devices: one that was started before stays what it is.
+    `flavour` (java, lite or lite-252) is for new devices: one that was started before stays what
+    it is.
     """
     ports = home.ports()
     aws = aws_environment(ports)

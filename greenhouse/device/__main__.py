@@ -7,6 +7,8 @@ import logging
 import os
 import signal
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -14,6 +16,7 @@ import boto3
 import typer
 
 from greenhouse.device.cloud import AccountCloud, Cloud
+from greenhouse.device.flavours import Flavour
 from greenhouse.device.flavours.java import Java
 from greenhouse.device.flavours.lite.nucleus import Lite
 from greenhouse.device.folders import Folders
@@ -28,7 +31,11 @@ if TYPE_CHECKING:
     from mypy_boto3_iam import IAMClient
     from mypy_boto3_s3 import S3Client
 
-FLAVOURS = {"java": Java, "lite": Lite}
+FLAVOURS: dict[str, Callable[[], Flavour]] = {
+    "java": Java,
+    "lite": Lite,
+    "lite-252": partial(Lite, systemd=252),  # as on Debian 12: no startup can succeed
+}
 
 EX_TEMPFAIL = 75
 EX_CONFIG = 78
@@ -41,7 +48,7 @@ def main(
         str, typer.Option(help="The token exchange role, asked before every download.")
     ] = DEVICE_ROLE,
     flavour: Annotated[
-        Literal["java", "lite"] | None,
+        Literal["java", "lite", "lite-252"] | None,
         typer.Option(help="Which of the two runtimes it is like; as before, else java."),
     ] = None,
 ) -> None:

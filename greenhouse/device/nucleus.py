@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+FAULT_SECONDS = 0.2  # how soon a fault is noticed that nothing else asks for
+
 _SHELLS_OWN = ("AWS_", "PULUMI_")  # of whoever started greenhouse: no device has them
 
 _STEPS = {
@@ -106,6 +108,8 @@ class Nucleus:
         """Until `ended`; then stop the components, dependents first."""
         await end_leftovers(self._settings.folders.processes)
         await self._broker.start()
+        flavour = self._settings.flavour
+        self.components.begin(flavour.dialect.programs, flavour.version)
         plans = await asyncio.to_thread(self._deployer.plans, self.state.components)
         self.components.apply(plans)
         self._reporter.tell_all()
@@ -113,6 +117,7 @@ class Nucleus:
         tasks = [
             asyncio.create_task(self._reporter.run(), name="reports"),
             asyncio.create_task(self._deploy_all(), name="deployments"),
+            asyncio.create_task(self._break(), name="faults"),
             asyncio.create_task(ended.wait(), name="end"),
         ]
         log.info("%s is up, IPC on %s", self._settings.thing, self._broker.path)
@@ -122,6 +127,7 @@ class Nucleus:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await self.components.end([one.plan.name for one in self.components], remove=False)
+        await self.components.close()
         await self._broker.stop()
         for task in done:
             task.result()  # a mistake of ours ends the process with its traceback
@@ -153,6 +159,14 @@ class Nucleus:
                 await self._deployer.deploy(new[0])
             else:
                 await self._news.wait()
+
+    async def _break(self) -> None:
+        """Do what no other part of the device does when the fault says so."""
+        while True:
+            for name in self.faults.drain("crashes"):
+                log.critical("fault crashes:%s", name)
+                self.components.kill(name)
+            await asyncio.sleep(FAULT_SECONDS)
 
     @property
     def _deploying(self) -> bool:

@@ -46,7 +46,7 @@ def plan_all(
             name=name,
             version=recipe.version,
             scripts=rendered(recipe),
-            hard=frozenset(other for other, one in recipe.dependencies.items() if one.hard),
+            hard=recipe.programs.union(n for n, one in recipe.dependencies.items() if one.hard),
             soft=frozenset(other for other, one in recipe.dependencies.items() if not one.hard),
             builtin=recipe.builtin,
         )

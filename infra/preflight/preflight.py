@@ -59,6 +59,14 @@ LITE_THING = Rule(
     reason="a deployment to a thing never reaches Nucleus Lite, which listens to thing groups only",
     source="aws-greengrass-lite docs/spec/executable/ggdeploymentd.md",
 )
+LITE_SYSTEMD = Rule(
+    name="lite-systemd",
+    severity=Severity.INFO,
+    bites=Bites.LITE,
+    reason="Lite ends each startup script by systemd-notify --stopping, which systemd older than"
+    " 253 (Debian 12 has 252) hasn't got: the check fails there, and no request says which it is",
+    source="seen on Nucleus Lite 2.6.0, record lite-startup-systemd-252",
+)
 NUCLEUS_VERSION = Rule(
     name="nucleus-version",
     severity=Severity.ERROR,
@@ -140,7 +148,7 @@ NOT_READABLE = Rule(
 )
 RULES = (
     *(TAKEN_OVER, KEPT_GONE, SHARED, TOO_SLOW, CHECK_TOO_LATE),
-    *(DEVICE_ARCHITECTURE, LITE_THING, NUCLEUS_VERSION),
+    *(DEVICE_ARCHITECTURE, LITE_THING, LITE_SYSTEMD, NUCLEUS_VERSION),
     *(ROLE_MISSING, ROLE_TRUST, ROLE_RIGHTS, ROLE_FULL, NOT_READABLE),
 )
 
@@ -196,11 +204,13 @@ def check(
     target: Target | None,
     pinned: Record | None = None,
 ) -> None:
-    """Warn of what may go wrong; Misconfigured, with every error at once, for what will."""
+    """Tell and warn; Misconfigured, with every error at once, for what will go wrong."""
     found = findings(settings, context, target, pinned)
     for one in found:
         if one.rule.severity is Severity.WARNING:
             pulumi.log.warn(one.line)
+        if one.rule.severity is Severity.INFO and one.rule in RULES:  # a recipe's: make lint
+            pulumi.log.info(one.line)
     if errors := [one.line for one in found if one.rule.severity is Severity.ERROR]:
         raise Misconfigured("\n".join(["nothing was changed:", *errors]))
 
@@ -373,6 +383,12 @@ def _unfit_devices(
     except ClientError as error:
         yield _withheld(target.arn, error)
         return
+    if lite := sorted(one.thing for one in devices if one.runtime == "aws_nucleus_lite"):
+        yield Finding(
+            rule=LITE_SYSTEMD,
+            where=", ".join(lite),
+            fix="systemctl --version on the device; 253 or newer",
+        )
     for device in devices:
         architecture = _SYNONYMS.get(device.architecture, device.architecture)
         if not architecture:

@@ -21,6 +21,7 @@ FRAMES = ("java-frames", "lite-frames")
 REPLAYING = (
     "test_conformance",
     "test_lite_conformance",
+    "test_release_conformance",
     "test_ipc_conformance",
     "test_ipc_broker",
     "test_ipc_lite",

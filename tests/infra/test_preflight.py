@@ -243,6 +243,21 @@ def test_lite_is_reached_by_a_group_and_never_by_its_thing(account: Account) -> 
     assert findings(**group) == []
 
 
+def test_what_lites_systemd_has_to_be_is_told_and_stops_nothing(
+    account: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = load(config_of(None, **of_a_group(account, Device(runtime=LITE, version="2.6.0"))))
+    told: list[str] = []
+    monkeypatch.setattr("pulumi.log.info", told.append)
+    Engine(upstream=None).run(
+        lambda: preflight.check(settings, CONTEXT, Target.find(settings, CONTEXT)),
+        stack="dev",
+    )
+    [systemd] = told
+    assert preflight.LITE_SYSTEMD.name in systemd
+    assert "systemctl --version" in systemd
+
+
 @pytest.mark.parametrize(
     ("runtime", "version", "least"),
     [(LITE, "2.2.2", "2.3"), ("aws_nucleus_classic", "2.0.5", "2.1"), ("", "2.0.5", "2.1")],

@@ -92,7 +92,7 @@ def test_what_stays_broken_makes_room_for_the_last_good_release(lite: Lite, red:
 
 
 def test_the_same_red_release_is_tried_again_and_never_believed(lite: Lite) -> None:
-    """Lite calls a success what it has failed at before, sent again (lite-redeploy-broken)."""
+    """Lite tries again what it has failed at before (lite-resend)."""
     with a_consumer_that_crashes(lite.place):
         said = lite.place.up(ok=False)
     assert f"{CONSUMER} BROKEN" in said, said

@@ -7,6 +7,7 @@ nucleus, the device installs without waiting for anybody.
 from __future__ import annotations
 
 import asyncio
+import signal
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Protocol
 
@@ -39,6 +40,7 @@ class Components:
     ) -> None:
         self._make, self._processes, self._changed = make, processes, changed
         self._all: dict[str, Life] = {}
+        self._own: dict[str, Life] = {}  # programs of the nucleus: nobody's to deploy or list
 
     def __iter__(self) -> Iterator[Life]:
         return iter(self._all.values())
@@ -56,6 +58,27 @@ class Components:
                 changed=self._on_change,
             )
         return self._all[plan.name]
+
+    def begin(self, programs: Iterable[str], version: str) -> None:
+        """Start the nucleus' own programs on which components can depend."""
+        for name in programs:
+            self._own[name] = self._make(
+                Plan(name, version, {}, builtin=True),
+                processes=self._processes(name),
+                state_of=self._state_of,
+                changed=self._tell_the_others,
+            )
+            self._own[name].start()
+
+    async def close(self) -> None:
+        """End the nucleus' own programs."""
+        while self._own:
+            await self._own.popitem()[1].end(remove=False)
+
+    def kill(self, name: str) -> None:
+        """SIGKILL for the process of a component or of a program of the nucleus."""
+        if found := self._all.get(name) or self._own.get(name):
+            found.signal(signal.SIGKILL)
 
     def apply(self, plans: Mapping[str, Plan]) -> None:
         """Bring every planned component to its plan; the others stay as they are."""
@@ -90,11 +113,14 @@ class Components:
                 group.create_task(end(name), name=f"end {name}")
 
     def _state_of(self, name: str) -> State | None:
-        component = self._all.get(name)
+        component = self._all.get(name) or self._own.get(name)
         return component.state if component else None
 
-    def _on_change(self, changed: Life) -> None:
+    def _tell_the_others(self, changed: Life) -> None:
         for component in self._all.values():
             if component is not changed:
                 component.neighbours_changed()
+
+    def _on_change(self, changed: Life) -> None:
+        self._tell_the_others(changed)
         self._changed(changed)

@@ -53,6 +53,7 @@ class Dialect:
     skips: bool = False  # whether Skipif is looked at
     platform_keys: frozenset[str] = frozenset()  # without these a manifest counts as none
     builtin: frozenset[str] = frozenset()  # dependencies that are part of the nucleus itself
+    programs: frozenset[str] = frozenset()  # of these, the ones that can crash and be missed
 
     def key(self, given: str) -> str:
         return given.lower() if self.any_case else given
@@ -105,6 +106,7 @@ class Recipe:
     dependencies: Mapping[str, Dependency]
     artifacts: tuple[Artifact, ...]
     scripts: Mapping[Step, Script]
+    programs: frozenset[str] = frozenset()  # of the nucleus, HARD dependencies of this component
 
     @property
     def builtin(self) -> bool:
@@ -135,20 +137,21 @@ def read(document: Mapping[str, Any], attributes: Mapping[str, str], dialect: Di
             ErrorCode.RECIPE_MISSING_MANIFEST,
         )
     configuration = document.get("ComponentConfiguration") or {}
+    asked = {
+        other: Dependency(
+            wanted["VersionRequirement"], wanted.get("DependencyType", "HARD") == "HARD"
+        )
+        for other, wanted in (document.get("ComponentDependencies") or {}).items()
+    }
     lifecycle = manifest.get("Lifecycle") or _selected(document.get("Lifecycle") or {}, manifest)
     return Recipe(
         name=name,
         version=version,
         defaults=configuration.get("DefaultConfiguration") or {},
-        dependencies={
-            other: Dependency(
-                wanted["VersionRequirement"], wanted.get("DependencyType", "HARD") == "HARD"
-            )
-            for other, wanted in (document.get("ComponentDependencies") or {}).items()
-            if other not in dialect.builtin
-        },
+        dependencies={n: one for n, one in asked.items() if n not in dialect.builtin},
         artifacts=tuple(map(_artifact, manifest.get("Artifacts") or [])),
         scripts=_scripts(lifecycle, f"{name} {version}", dialect),
+        programs=frozenset(n for n, one in asked.items() if one.hard and n in dialect.programs),
     )
 
 

@@ -25,7 +25,7 @@ from greenhouse.device.nucleus import Nucleus, Settings
 THING = "bench"
 THING_ARN = f"arn:aws:iot:eu-west-1:123456789012:thing/{THING}"
 GROUP_ARN = "arn:aws:iot:eu-west-1:123456789012:thinggroup/fleet"
-DEADLINE = 20.0
+DEADLINE = 120.0
 
 # what the Java nucleus adds to a line, as the lab left it out of the records
 _CONTEXT = re.compile(r"\. {scriptName=.*|, serviceName=.*(?=})")

@@ -302,6 +302,16 @@ def test_access_control_decides_as_on_the_java_nucleus(
         assert error == outcome, f"{component}: {operation} on {topic}"
 
 
+@pytest.mark.parametrize("message", [{}, {"message": None}])
+def test_a_json_message_of_null_is_a_service_error(message: dict[str, Any]) -> None:
+    """Facts 10.3; the connection goes on."""
+    peer = Peer("xipc", defaults("java-ipc-main", "xipc")).connect()
+    for _ in (1, 2):
+        peer.ask("PublishToTopic", {"topic": "local/n", "publishMessage": {"jsonMessage": message}})
+        (answer, *_events) = peer.take()
+        assert json.loads(answer.payload)["_errorCode"] == "ServiceError"
+
+
 def test_numbers_in_json_messages_become_doubles() -> None:
     """Facts 10.2: Java reads free-form JSON so; binary messages are the way around it."""
     peer = Peer("xipc", defaults("java-ipc-main", "xipc")).connect()

@@ -12,6 +12,7 @@ import asyncio
 import logging
 import re
 from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -31,6 +32,12 @@ from greenhouse.device.state import Installed
 log = logging.getLogger(__name__)
 
 MAX_VARIABLE_BYTES = 256
+FIRST_LOOK_SECONDS = 5.0  # wait_for_deployment_status sleeps so long: what leaves runs once more
+NOTIFIES_STOPPING = 253  # the first systemd whose systemd-notify knows --stopping
+
+# Where Lite writes systemd-notify --ready and --stopping (lite-startup-systemd-252).
+_NOTIFY = f"\nexit {NOTIFIED}\n"
+_NOTIFY_UNKNOWN = "\necho \"systemd-notify: unrecognized option '--stopping'\" >&2\nexit 1\n"
 
 _SPECIAL = re.compile(r'(["\\$`])')
 
@@ -51,7 +58,11 @@ class Lite(Flavour):
         builtin=frozenset(  # deployment_handler.c, resolve_dependencies
             f"aws.greengrass.{name}" for name in ("Nucleus", "TokenExchangeService", "Cli")
         ),
+        programs=frozenset({"aws.greengrass.TokenExchangeService"}),  # tes-serverd, bound to tesd
     )
+
+    def __init__(self, *, systemd: int = NOTIFIES_STOPPING) -> None:
+        self._notifies = systemd >= NOTIFIES_STOPPING
 
     def attributes(self) -> dict[str, str]:
         return {**super().attributes(), "runtime": self.runtime}
@@ -119,7 +130,7 @@ class Lite(Flavour):
             part, complete = _replaced(script.text, own, _escaped)
             text += part
         if complete and step is Step.STARTUP:
-            text += f"\nexit {NOTIFIED}\n"  # where Lite writes systemd-notify --ready, --stopping
+            text += _NOTIFY if self._notifies else _NOTIFY_UNKNOWN
         if not complete:
             log.error("Failed to process lifecycle phase: %s", step)
         return replace(script, text=text, environment={})
@@ -163,6 +174,11 @@ class Lite(Flavour):
         for unit in everything:
             if not unit.active:
                 unit.start()
+        leaving = [unit for unit in everything if unit.plan.name not in plans]
+        with suppress(TimeoutError):
+            async with asyncio.timeout(FIRST_LOOK_SECONDS):
+                while not all(unit.settled for unit in leaving):
+                    await asyncio.sleep(0.05)
         return plans.keys()
 
     connection = staticmethod(connect_lite)
