@@ -20,6 +20,7 @@ from .protocol import (
     ANSWER_TOPIC,
     REQUEST_TOPIC,
     Answer,
+    BadRequest,
     Record,
     Refusal,
     decode_reply,
@@ -72,6 +73,9 @@ class Client:
 
     def too_long(self, _size: int) -> None:
         """No answer to anybody: the service sends none of that length."""
+
+    def unreadable(self, _bad: BadRequest) -> None:
+        """No answer to anybody: the service's are binary messages."""
 
     def _answered(self, reply: Answer | Refusal) -> None:
         if (asked := self._asked.get(reply.id)) and not asked.done():

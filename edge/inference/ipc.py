@@ -47,7 +47,7 @@ from awscrt.io import (
 from awsiot import eventstreamrpc
 
 from . import log
-from .protocol import MAX_REQUEST
+from .protocol import MAX_REQUEST, BadRequest, not_json, parsed
 from .settings import Nucleus, Unreachable
 
 CONNECT_SECONDS = 10.0
@@ -55,11 +55,8 @@ REPLY_SECONDS = 10.0  # Lite holds a publisher up for 3 s when a subscriber does
 PAUSES = (0.1, 0.2, 0.4, 0.8, 1.6, 3.2)  # s between attempts in a row; then the line is lost
 STEADY_SECONDS = 10.0  # a connection that held that long, or was of use, earns all attempts again
 CLOSE_SECONDS = 0.4
-# A request in base64, and room for what is around it. Parsing an event of 11 MB took 29 MB more.
-# awscrt's own part stays: it keeps a buffer as long as the longest event, and hands on a copy. An
-# event of its own bound, 24 MiB, makes 79 MiB of the service's 23: a container of 64 MiB ended in
-# exit 137 at the second of 21, one of 72 didn't, and 96 is the default (2026-11-27).
-MAX_EVENT = 2 * MAX_REQUEST
+MAX_EVENT = 2 * MAX_REQUEST  # a request in base64, and room for what is around it
+MAX_JSON_EVENT = MAX_REQUEST + 1024  # one that stands in the event as it is
 
 _SERVICE_MODEL = "aws.greengrass#"
 _MODEL_HEADER = "service-model-type"
@@ -76,6 +73,9 @@ class Listener(Protocol):
     def received(self, payload: bytes, /) -> None: ...
     def too_long(self, size: int, /) -> None:
         """A message has about so many bytes, and nobody has read it."""
+
+    def unreadable(self, bad: BadRequest, /) -> None:
+        """An event came that no message could be got out of."""
 
 
 class _Stopped(Exception):
@@ -390,17 +390,32 @@ def _headers(operation: str) -> list[Header]:
 
 
 def _heard(listener: Listener, event: bytes) -> None:
-    if len(event) > MAX_EVENT:
-        listener.too_long(len(event) * 3 // 4)  # nearly all of it is base64
+    size = len(event)
+    if size > MAX_EVENT:
+        listener.too_long(size * 3 // 4)  # nearly all of it is base64
+    elif size > MAX_JSON_EVENT and b'"jsonMessage"' in event:  # base64 has no quotes
+        listener.too_long(size)
     else:
-        listener.received(_message(json.loads(event)))
+        try:
+            message = _message(parsed(event, "the message"))
+        except BadRequest as bad:  # too deep, an integer of thousands of digits, and the like
+            listener.unreadable(bad)
+        except (ValueError, LookupError, TypeError, AttributeError) as exc:
+            # no base64, or no event of the service model
+            listener.unreadable(not_json("the message", exc))
+        else:
+            listener.received(message)
 
 
 def _message(event: Any) -> bytes:
-    """What was published, as the bytes it was; who published JSON is understood, too."""
+    """What was published, as the bytes it was; who published JSON is understood, too.
+
+    JSON is made no longer than it was: what fits into MAX_REQUEST goes on fitting.
+    """
     if "binaryMessage" in event:
         return base64.b64decode(event["binaryMessage"].get("message", ""))
-    return json.dumps(event["jsonMessage"]["message"]).encode()
+    message = event["jsonMessage"]["message"]
+    return json.dumps(message, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 def _error(headers: Sequence[Header], payload: bytes) -> str:

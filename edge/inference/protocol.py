@@ -33,9 +33,11 @@ ANSWER_TOPIC = "local/result"
 # every runtime, so that what works on one device works on the next.
 MAX_MESSAGE = 7_000
 MAX_ROWS = MAX_MESSAGE // len("0.5, ")  # more can't be answered, however short the numbers
-# The Java nucleus carries 24 MiB. JSON of empty objects takes 25 times its size once parsed, and
-# the container has 96 MiB. Whoever takes requests refuses longer ones unread.
+# The Java nucleus carries 24 MiB. Whoever takes requests refuses longer ones unread.
 MAX_REQUEST = 256 * 1024
+# A list or an object in another takes up to 52 times its text once it is parsed. Records have none
+# inside; what is left is for brackets in the features' names. memory.py has the sum of all bounds.
+MAX_OPENINGS = 4_096
 MAX_ID = 128
 MAX_NAMES = 200  # characters of feature names in a refusal, which has to fit into a message, too
 
@@ -138,6 +140,28 @@ def too_large(size: int) -> BadRequest:
     )
 
 
+def parsed(text: str | bytes, what: str) -> Any:
+    """The JSON of a peer, in a bounded part of memory; raises BadRequest."""
+    objects, lists = ("{", "[") if isinstance(text, str) else (b"{", b"[")
+    openings = text.count(objects) + text.count(lists)  # type: ignore[arg-type]  # as text is
+    if openings > MAX_OPENINGS:
+        raise BadRequest(
+            Code.TOO_LARGE,
+            f"{what} has {openings} '{{' and '[', more than {MAX_OPENINGS}: send fewer rows, each"
+            " a plain record",
+        )
+    try:
+        return json.loads(text)  # NaN and Infinity pass here: the row's check names where
+    except (ValueError, RecursionError) as exc:
+        # ValueError: also what isn't UTF-8, and integers of thousands of digits
+        raise not_json(what, exc) from exc
+
+
+def not_json(what: str, exc: Exception) -> BadRequest:
+    """The refusal of what nobody could read."""
+    return BadRequest(Code.NOT_JSON, f"{what} is not JSON: {_cut(str(exc), MAX_NAMES)}")
+
+
 def encode_answer(request_id: str | None, predictions: list[float], model: str) -> bytes:
     """The answer's bytes; raises BadRequest for one that JSON or a message can't carry."""
     answer: Any = predictions
@@ -221,7 +245,7 @@ def batches(records: Sequence[Record]) -> Iterator[list[Record]]:
 
 
 def _envelope(payload: bytes) -> dict[str, Any]:
-    envelope = _json(payload, "the request")
+    envelope = parsed(payload, "the request")
     if not isinstance(envelope, dict):
         raise BadRequest(
             Code.NOT_A_REQUEST,
@@ -262,7 +286,7 @@ def _records(envelope: Mapping[str, Any]) -> list[Any]:
             raise BadRequest(
                 Code.NOT_BASE64, f"body is not base64, as isBase64Encoded says: {exc}", field="body"
             ) from exc
-    records = _json(text, "body")
+    records = parsed(text, "body")
     if not isinstance(records, list):
         raise BadRequest(
             Code.NOT_RECORDS, f"body is a list of records, found {_shown(records)}", field="body"
@@ -328,14 +352,6 @@ def _unknown(number: int, name: str, features: Sequence[str]) -> BadRequest:
         row=number,
         field=_cut(name, MAX_NAMES),
     )
-
-
-def _json(text: str | bytes, what: str) -> Any:
-    try:
-        return json.loads(text)  # NaN and Infinity pass here: the row's check names where
-    except (ValueError, RecursionError) as exc:
-        # ValueError: also what isn't UTF-8, and integers of thousands of digits
-        raise BadRequest(Code.NOT_JSON, f"{what} is not JSON: {_cut(str(exc), 200)}") from exc
 
 
 def _fitting(predictions: list[float], room: int) -> int:

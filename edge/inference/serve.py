@@ -11,6 +11,7 @@ from functools import partial
 
 from . import log
 from .engine import load
+from .memory import return_freed
 from .protocol import ANSWER_TOPIC, REQUEST_TOPIC
 from .service import Service
 from .settings import Exit, Nucleus, Serve
@@ -21,6 +22,7 @@ SUMMARY_SECONDS = 60.0  # between two lines with the stats; none where nobody as
 
 def serve(options: Serve, nucleus: Nucleus) -> Exit:
     """Until SIGTERM; raises UnusableFile and Unreachable."""
+    return_freed()
     with ThreadPoolExecutor(1) as beside:
         loading = beside.submit(load, options.model, options.engine)
         from .ipc import Line  # the longest of the imports: the model is unpacked meanwhile

@@ -4,7 +4,7 @@ A prediction takes microseconds, a change of threads a hundred: a request is ans
 that brings it, the SDK's, and a reply to an answer makes room for the next one there. Sending goes
 on meanwhile, for at most WINDOW answers at once; what comes on top waits in a bounded queue. When
 that is full, a request is refused as `busy`, and only its refusal waits for its turn. Those are
-bounded, too: where 20,000 of them can't leave, requests are dropped and counted, as holding up the
+bounded, too: where 10,000 of them can't leave, requests are dropped and counted, as holding up the
 nucleus would hurt every other component.
 
 No request gets two answers. Those that the nucleus hasn't confirmed when the connection breaks are
@@ -51,8 +51,9 @@ Send = Callable[[bytes, Sent], None]  # tells later what became of the answer
 
 WINDOW = 64
 BACKLOG = 1024  # requests; at 2,000 a second the last one waits half a second
-BACKLOG_BYTES = 4 * 2**20  # of requests: the container has 96 MiB
-REFUSAL_BYTES = 4 * 2**20  # of waiting refusals, some 200 bytes each
+BACKLOG_BYTES = 4 * 2**20  # of requests; memory.py has the sum of all bounds
+REFUSAL_BYTES = 4 * 2**20  # of waiting refusals, some 400 bytes each
+WAITING_BYTES = 200  # of objects around what waits: tuple, bytes, float and queue's place
 HOLD_SECONDS = 0.005  # of the SDK's thread: ten requests arrive meanwhile, and fit into its socket
 OVERHEAD_BYTES = 500  # what a request costs beside its length, in bytes of a longer one
 
@@ -63,6 +64,10 @@ class _Waiting(NamedTuple):
     payload: bytes
     refused: bool
     arrived: float
+
+    @property
+    def size(self) -> int:
+        return len(self.payload) + WAITING_BYTES
 
 
 class Service:
@@ -92,13 +97,14 @@ class Service:
         if size > MAX_REQUEST:
             self.too_long(size)
             return
+        request = _Waiting(payload, False, perf_counter())
         with self._lock:
             waiting = self._requests
-            room = waiting < BACKLOG and self._request_bytes + size <= BACKLOG_BYTES
+            room = waiting < BACKLOG and self._request_bytes + request.size <= BACKLOG_BYTES
             if room:
                 self._requests += 1
-                self._request_bytes += size
-                self._waiting.append(_Waiting(payload, False, perf_counter()))
+                self._request_bytes += request.size
+                self._waiting.append(request)
         if not room:
             busy = BadRequest(Code.BUSY, f"{waiting} requests are waiting; ask again later")
             self._refuse_in_turn(identity(payload), busy)
@@ -106,7 +112,13 @@ class Service:
 
     def too_long(self, size: int) -> None:
         """Take a request that has so many bytes that nobody has read it; as `received`."""
-        bad = too_large(size)
+        self._refuse_unread(too_large(size))
+
+    def unreadable(self, bad: BadRequest) -> None:
+        """Take a request that could not be got out of its event; as `received`."""
+        self._refuse_unread(bad)
+
+    def _refuse_unread(self, bad: BadRequest) -> None:
         _log(bad)
         self._refuse_in_turn(None, bad)
         self._work()
@@ -156,10 +168,10 @@ class Service:
             self._sending += 1
             waiting = self._waiting.popleft()
             if waiting.refused:
-                self._refusal_bytes -= len(waiting.payload)
+                self._refusal_bytes -= waiting.size
             else:
                 self._requests -= 1
-                self._request_bytes -= len(waiting.payload)
+                self._request_bytes -= waiting.size
             return waiting
 
     def _answer_one(self, waiting: _Waiting) -> None:
@@ -214,12 +226,12 @@ class Service:
         return encode_refusal(asker, bad)
 
     def _refuse_in_turn(self, asker: str | None, bad: BadRequest) -> None:
-        refusal = encode_refusal(asker, bad)
+        refusal = _Waiting(encode_refusal(asker, bad), True, perf_counter())
         with self._lock:
-            if self._refusal_bytes + len(refusal) <= REFUSAL_BYTES:
+            if self._refusal_bytes + refusal.size <= REFUSAL_BYTES:
                 self.stats.refused[bad.code] += 1
-                self._refusal_bytes += len(refusal)
-                self._waiting.append(_Waiting(refusal, True, perf_counter()))
+                self._refusal_bytes += refusal.size
+                self._waiting.append(refusal)
                 return
             self.stats.dropped += 1
             told, self._dropping = self._dropping, True

@@ -15,7 +15,7 @@ from awsiot.greengrasscoreipc.client import GreengrassCoreIPCClient, SubscribeTo
 from edge.inference import ipc
 from edge.inference.client import confirmed
 from edge.inference.ipc import Line
-from edge.inference.protocol import MAX_MESSAGE, MAX_REQUEST
+from edge.inference.protocol import MAX_MESSAGE, MAX_REQUEST, BadRequest
 from edge.inference.settings import Nucleus, Unreachable
 from greenhouse.device.flavours.lite.nucleus import Lite
 from greenhouse.device.ipc.broker import Connect, connect_java
@@ -40,6 +40,9 @@ class Heard:
     def too_long(self, size: int) -> None:
         self.sizes.append(size)
         self._loop.call_soon_threadsafe(self._news.set)
+
+    def unreadable(self, bad: BadRequest) -> None:
+        raise bad
 
     def open(self) -> None:
         self.opened += 1

@@ -17,12 +17,13 @@ from typing import Any
 import pytest
 
 from edge.consumer.consumer import OUTAGE
+from edge.inference import memory
 from edge.inference.forest import LIBRARY
-from edge.inference.protocol import ANSWER_TOPIC, REQUEST_TOPIC, encode_request
+from edge.inference.protocol import ANSWER_TOPIC, MAX_REQUEST, REQUEST_TOPIC, encode_request
 from edge.inference.service import WINDOW
 from edge.inference.settings import Engine
 from tests.bench.client import Client
-from tests.edge.runtime.messages import LARGEST
+from tests.edge.runtime.messages import LARGEST, ask_all, worst
 from tests.infra.pulumi_yaml import declared
 
 EDGE = Path(__file__).parents[3] / "edge"
@@ -89,6 +90,11 @@ class Program:
         """The most memory that it has had, in bytes."""
         status = Path(f"/proc/{self._process.pid}/status").read_text()
         return int(status.partition("VmHWM:")[2].split()[0]) * 1024
+
+    def peak_of_its_own(self) -> int:
+        """That, without what is mapped from files, which the kernel can take back."""
+        status = Path(f"/proc/{self._process.pid}/status").read_text()
+        return self.peak() - int(status.partition("RssFile:")[2].split()[0]) * 1024
 
     def terminate(self) -> int:
         self._process.terminate()
@@ -283,6 +289,25 @@ def test_the_largest_message_is_refused_in_the_memory_that_a_container_has(
     assert [reply["id"] for reply in heard[1::2]] == ["0", "1", "2"]
     most = declared()["memory"]["default"] * 2**20
     assert service.peak() < most, "the kernel would kill it, without a word in its log"
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_whatever_arrives_in_whatever_order_is_answered_within_the_bound_of_memory(
+    start: Start, nucleus: Any, seed: int
+) -> None:
+    service = serving(start)
+    service.until("ready")
+    requests = worst(seed, json.loads(SAMPLES.read_text())[:1])
+    replies = ask_all(lambda: asking(nucleus), requests)
+    assert len(replies) == len(requests), "one each"
+    ids = [request.get("id") for request in map(json.loads, filter(short, requests))]
+    assert [reply["id"] for reply in replies if "id" in reply] == ids, "to whom it was asked by"
+    assert service.peak_of_its_own() <= memory.LEAST
+
+
+def short(request: bytes) -> bool:
+    """Whether it is read; what isn't JSON has no id."""
+    return len(request) <= MAX_REQUEST and request.startswith(b"{")
 
 
 def test_answers_that_cant_leave_before_the_end_are_counted_as_lost(

@@ -74,7 +74,8 @@ def test_what_a_gateway_adds_to_the_envelope_is_not_ours_to_refuse() -> None:
     [
         (b"", Code.NOT_JSON, None, None),
         (b"\xff{}", Code.NOT_JSON, None, None),
-        (b"[" * 100_000, Code.NOT_JSON, None, None),
+        (b"[" * 4_000, Code.NOT_JSON, None, None),
+        (b"[" * 100_000, Code.TOO_LARGE, None, None),
         (b"7" * 5_000, Code.NOT_JSON, None, None),  # more digits than Python reads
         (b"[]", Code.NOT_A_REQUEST, None, None),
         (b"null", Code.NOT_A_REQUEST, None, None),
@@ -84,7 +85,8 @@ def test_what_a_gateway_adds_to_the_envelope_is_not_ours_to_refuse() -> None:
         (b'{"body": "%%%", "isBase64Encoded": true}', Code.NOT_BASE64, None, "body"),
         (b'{"body": "\xc3\xa4", "isBase64Encoded": true}', Code.NOT_BASE64, None, "body"),
         (b'{"body": "[{]"}', Code.NOT_JSON, None, None),
-        (json.dumps({"body": "[" * 100_000}).encode(), Code.NOT_JSON, None, None),
+        (json.dumps({"body": "[" * 4_000}).encode(), Code.NOT_JSON, None, None),
+        (asking([{"{": {"[": number}} for number in range(1_200)]), Code.TOO_LARGE, None, None),
         (asking(ROW), Code.NOT_RECORDS, None, "body"),
         (asking([ROW, 7]), Code.NOT_RECORDS, 1, None),
         (asking([{}] * (MAX_ROWS + 1)), Code.TOO_LARGE, MAX_ROWS, None),

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from edge.inference import serve
+from edge.inference import ipc, serve
 from edge.inference import service as limits
 from edge.inference.forest import Model
 from edge.inference.protocol import MAX_REQUEST, MAX_ROWS
@@ -143,7 +143,7 @@ def test_a_flood_is_refused_in_its_turn_and_nobody_is_left_without_an_answer(
 def test_after_a_flood_there_is_room_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "WINDOW", 1)
     monkeypatch.setattr(limits, "BACKLOG", 1)
-    monkeypatch.setattr(limits, "BACKLOG_BYTES", 100)
+    monkeypatch.setattr(limits, "BACKLOG_BYTES", 100 + limits.WAITING_BYTES)
     peer = Peer(confirms=False)
     service = Service(Doubles(), peer.send)
     for _ in range(3):
@@ -158,7 +158,7 @@ def test_memory_is_bounded_where_not_even_refusals_can_leave(
 ) -> None:
     monkeypatch.setattr(limits, "WINDOW", 1)
     monkeypatch.setattr(limits, "BACKLOG", 1)
-    monkeypatch.setattr(limits, "REFUSAL_BYTES", 300)
+    monkeypatch.setattr(limits, "REFUSAL_BYTES", 700)
     peer = Peer(confirms=False)
     service = Service(Doubles(), peer.send)
     for number in range(100):
@@ -188,6 +188,54 @@ def test_a_request_of_any_excess_is_refused_in_its_turn_as_what_it_is(
         assert f"{size} bytes, more than {MAX_REQUEST}" in refusal["error"]["message"]
     assert service.stats.refused == {"too-large": 2}
     assert capsys.readouterr().out.count('"refused"') == 2
+
+
+@pytest.mark.parametrize(
+    ("event", "code"),
+    [
+        (b'{"jsonMessage": {"message": %s}}' % (b"[" * 5_000 + b"]" * 5_000), "too-large"),
+        (b'{"jsonMessage": {"message": %s}}' % (b"[" * 2_000 + b"]" * 2_000), "not-json"),
+        (b'{"jsonMessage": {"message": {"body": %s}}}' % (b"7" * 5_000), "not-json"),
+        (b'{"jsonMessage": {}}', "not-json"),
+        (b'{"binaryMessage": {"message": "no base64"}}', "not-json"),
+        (b'{"binaryMessage": null}', "not-json"),
+        (b"[]", "not-json"),
+        (b"\xff", "not-json"),
+    ],
+    ids=lambda part: str(part[:40]),
+)
+def test_an_event_that_nobody_can_read_is_refused_counted_and_logged(
+    event: bytes, code: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    peer = Peer()
+    service = Service(Doubles(), peer.send)
+    for heard in (event, b'{"jsonMessage": {"message": {"id": "a", "body": "[]"}}}'):
+        ipc._heard(service, heard)
+    refusal, answer = peer.sent
+    assert refusal["error"]["code"] == code
+    assert answer == {"id": "a", "predictions": [], "model": MODEL.id}
+    assert service.stats.refused == {code: 1}
+    (logged,) = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert (logged["event"], logged["code"]) == ("refused", code)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"id": "a", "body": "[]", "x": [7] * 120_000},
+        {"id": "a", "body": "[]", "x": "\u00e4" * 120_000},
+    ],
+    ids=["many", "not ASCII"],
+)
+def test_a_request_in_json_is_read_up_to_the_bound_and_not_beyond_it(message: Any) -> None:
+    peer = Peer()
+    service = Service(Doubles(), peer.send)
+    for said in (message, [message, message]):
+        text = json.dumps({"jsonMessage": {"message": said}}, ensure_ascii=False)
+        ipc._heard(service, text.replace(" ", "").encode())
+    answer, refusal = peer.sent
+    assert answer["id"] == "a"
+    assert refusal["error"]["code"] == "too-large"
 
 
 def test_a_request_as_long_as_the_bound_is_read() -> None:
