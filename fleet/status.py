@@ -43,12 +43,26 @@ class Seen:
     def well(self) -> bool:
         """Whether everybody could be asked, and nothing needs a look."""
         return not self.skipped and all(
-            not target.drift
-            and not (target.latest and target.latest.status in BAD)
-            and all(well(one, answers[one.name], fleet.seen) for one in target.devices)
+            target_well(target, answers, fleet.seen)
             for fleet, answers in self.fleets
             for target in fleet.targets
         )
+
+    @property
+    def worst_first(self) -> Seen:
+        """The same, the targets that need a look before the others, and regions that have one."""
+
+        def fine(fleet: Fleet, answers: Mapping[str, Answer | str]) -> list[bool]:
+            return [target_well(one, answers, fleet.seen) for one in fleet.targets]
+
+        ordered = []
+        for fleet, answers in sorted(self.fleets, key=lambda one: all(fine(*one))):
+            by_need = sorted(
+                zip(fine(fleet, answers), fleet.targets, strict=True), key=lambda one: one[0]
+            )
+            targets = tuple(target for _, target in by_need)
+            ordered.append((replace(fleet, targets=targets), answers))
+        return replace(self, fleets=ordered)
 
 
 def look(there: Places) -> Seen:
@@ -115,8 +129,18 @@ def well(device: Device, answer: Answer | str, now: datetime) -> bool:
     return not (silence(device, now) or unheard(answer, now) or device.drift or states & BAD)
 
 
+def target_well(target: Target, answers: Mapping[str, Answer | str], now: datetime) -> bool:
+    """Whether nothing of the target, its latest deployment and its devices needs a look."""
+    return (
+        not target.drift
+        and not (target.latest and target.latest.status in BAD)
+        and all(well(one, answers[one.name], now) for one in target.devices)
+    )
+
+
 def show(seen: Seen) -> RenderableType:
-    """Everything, a table for each target."""
+    """Everything, a table for each target; what needs a look comes first."""
+    seen = seen.worst_first
     skipped = (words(f"! {line}", "yellow") for line in seen.skipped)
     return Group(*skipped, *(_fleet(fleet, answers) for fleet, answers in seen.fleets))
 

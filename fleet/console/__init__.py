@@ -121,7 +121,7 @@ class Feed:
                 for device in target.devices:
                     self._remember((fleet.region, target.stack, device.name), answers[device.name])
         html = self._template.module.fleets(  # type: ignore[attr-defined]
-            seen, self._answers, TOLD, GOOD, BAD, sparkline, apart, silence, unheard
+            seen.worst_first, self._answers, TOLD, GOOD, BAD, sparkline, apart, silence, unheard
         )
         return Picture(html=str(html), said=self._news(fleet for fleet, _ in seen.fleets))
 

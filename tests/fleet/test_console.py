@@ -366,14 +366,43 @@ def test_it_can_be_read_by_everybody(page: Chrome, watched: Watched, scheme: str
     assert not page.execute_script("return document.getAnimations().length"), "motion is unwanted"
 
 
-def test_a_narrow_page_scrolls_its_table_only(page: Chrome) -> None:
+def test_a_page_of_500_pixels_needs_no_scrolling_sideways(page: Chrome) -> None:
     page.set_window_size(500, 900)
     try:
-        assert page.execute_script(
-            "return document.documentElement.scrollWidth <= window.innerWidth"
-        ), "all of the page would scroll sideways"
+        wide = page.execute_script(
+            "return [document.documentElement, ...document.querySelectorAll('.scroll')]"
+            ".filter(one => one.scrollWidth > one.clientWidth).map(one => one.className)"
+        )
+        assert not wide
     finally:
         page.set_window_size(1200, 900)
+
+
+def test_a_row_that_is_scrolled_sideways_keeps_its_head_in_sight(page: Chrome) -> None:
+    def left() -> float:
+        script = "return document.querySelector('tbody th').getBoundingClientRect().left"
+        return float(page.execute_script(script))
+
+    before = left()
+    page.execute_script(
+        "document.querySelector('table').style.width = '3000px';"
+        "document.querySelector('.scroll').scrollLeft = 1000"
+    )
+    assert page.execute_script("return document.querySelector('.scroll').scrollLeft") == 1000
+    assert left() == before
+
+
+def test_targets_and_components_that_need_a_look_come_first(watched: Watched) -> None:
+    well = replace(watched.target, stack="fine")
+    watched.breaks("com.ml.xgboost")
+    broken = replace(watched.target, stack="zebra")
+    watched.fleet = replace(watched.fleet, targets=(well, broken))
+    shown = html(watched)
+    assert shown.index("zebra") < shown.index("fine")
+    assert shown.index("com.ml.xgboost") < shown.index("com.example.heartbeat")
+    drifted = replace(well, stack="drifted", drift=("replaced by 'by hand'",))
+    watched.fleet = replace(watched.fleet, targets=(well, drifted))
+    assert html(watched).index("drifted") < html(watched).index("fine")
 
 
 def test_a_page_of_another_name_gets_nothing(address: str) -> None:
