@@ -4,7 +4,7 @@ import pulumi
 
 from infra.account.target import Target
 from infra.context import Context
-from infra.dynamic import NobodyFollows, OldReleases, Residue
+from infra.dynamic import NobodyFollows, Residue
 from infra.preflight import preflight
 from infra.publish import records
 from infra.publish.artifacts import Artifacts, Handover
@@ -36,7 +36,7 @@ if handover:
         opts=inside,
     )
     release = Release.published(handover, registry, artifacts, components, context)
-    record = records.store(release.outputs(), settings, once=release.registered, parent=components)
+    records.store(release.outputs(), settings, once=release.registered, parent=components)
     made += [registry, artifacts, components]
 if pinned:
     release = Release.recorded(pinned)
@@ -52,14 +52,4 @@ if target:
     pulumi.export("devices", list(target.devices))
     made.append(rollout)
 if handover:
-    made.append(
-        OldReleases(
-            "old-releases",
-            own=record.key,
-            after=rollout.answers.deployment if target else "",
-            settings=settings,
-            context=context,
-            opts=inside,
-        )
-    )
     NobodyFollows(context, target, opts=pulumi.ResourceOptions(depends_on=made))

@@ -31,6 +31,7 @@ from fleet.observe import Device, observe
 from fleet.plan import holdings, page, preview
 from fleet.plan.plan import Gate
 from fleet.plan.plan import plan as plan_of
+from fleet.prune import prune
 from fleet.rollback import NEWEST, PREVIOUS, listing, roll_back
 from fleet.stacks import ROOT, NoStack, Places, Stack, places, project
 from fleet.status import look, show
@@ -226,6 +227,15 @@ def rollback(
         console.print(f"\nmake rollback STACK={stack} RELEASE=…")
     elif code := roll_back(Stack.read(stack), release, console):
         raise typer.Exit(code)
+
+
+@app.command("prune")
+def prune_releases(
+    stack: StackName,
+    yes: Annotated[bool, typer.Option("--yes", help="Remove it; without, it is listed.")] = False,
+) -> None:
+    """List old releases that no device needs, and what interrupted updates left; or remove it."""
+    prune(Stack.read(stack), console, sure=yes)
 
 
 @app.command()

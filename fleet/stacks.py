@@ -13,6 +13,7 @@ import yaml
 from botocore.exceptions import BotoCoreError, ClientError
 
 from infra.account.clients import Clients
+from infra.context import Context
 from infra.name_patterns import stack_trouble
 from infra.printable import printable
 
@@ -70,6 +71,19 @@ class Stack:
                 f" aws configure --profile {profile}"
             )
         return Clients(region=region, profile=profile)
+
+    def context(self, root: Path = ROOT) -> Context:
+        """The same as the program has it; raises NoStack as `clients` does, and botocore's."""
+        clients = self.clients()
+        caller = clients.sts.get_caller_identity()
+        return Context(
+            account=caller["Account"],
+            region=clients.region,
+            partition=caller["Arn"].split(":")[1],
+            profile=clients.profile,
+            project=project(root),
+            stack=self.name,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

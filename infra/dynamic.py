@@ -13,17 +13,15 @@ from collections.abc import Mapping
 from typing import Any
 
 import pulumi
-from botocore.exceptions import BotoCoreError, ClientError
 from pulumi import dynamic
 
 from infra.account import followers
 from infra.account.target import Target
 from infra.context import Context
 from infra.names import COMPONENTS
-from infra.publish import leftovers, old_releases
+from infra.publish import leftovers
 from infra.rollout import gate
 from infra.rollout.clock import Clock, RolloutFailed, plain_failure
-from infra.settings import Settings
 from infra.teardown import residue, uninstall
 
 
@@ -175,46 +173,3 @@ def _await_release(props: Mapping[str, Any], *, before: Mapping[str, str]) -> No
         role=props["role"],
         clock=lambda: Clock(seconds=props["timeout"]),
     )
-
-
-class OldReleasesProvider(Remembered):
-    """Its create and update remove old releases that nobody needs."""
-
-    def create(self, props: dict[str, Any]) -> dynamic.CreateResult:
-        _prune(props)
-        return super().create(props)
-
-    def update(self, id_: str, olds: dict[str, Any], news: dict[str, Any]) -> dynamic.UpdateResult:
-        _prune(news)
-        return super().update(id_, olds, news)
-
-
-def _prune(props: Mapping[str, Any]) -> None:
-    try:
-        old_releases.prune(Context.remembered(props), own=props["own"], keep=int(props["keep"]))
-    except (BotoCoreError, ClientError) as error:
-        print(f"old releases stay, as AWS doesn't let them be found or removed: {error}")
-
-
-class OldReleases(dynamic.Resource, module="edge", name="OldReleases"):
-    """Old releases that nobody needs are gone, each time after `own` or `after` has changed.
-
-    `own` is the record of what the tree has published, which stays: the state holds its parts.
-    """
-
-    def __init__(
-        self,
-        name: str,
-        *,
-        own: pulumi.Input[str],
-        after: pulumi.Input[str],
-        settings: Settings,
-        context: Context,
-        opts: pulumi.ResourceOptions,
-    ) -> None:
-        super().__init__(
-            OldReleasesProvider(),
-            name,
-            context.props | {"own": own, "after": after, "keep": settings.keep_releases},
-            opts,
-        )

@@ -72,7 +72,7 @@ def lifecycle() -> dict[str, Any]:
     """Untagged images go after 14 days.
 
     No rule counts the tagged ones: ECR would remove an image that a device runs as readily as any
-    other. They go with their release (infra/publish/old_releases.py).
+    other. They go with their release (fleet/prune.py).
     """
     untagged = {
         "rulePriority": 1,

@@ -403,7 +403,7 @@ class Account:
     # sts
 
     def _get_caller_identity(self) -> dict[str, Any]:
-        return {"Account": self.account}
+        return {"Account": self.account, "Arn": f"arn:aws:iam::{self.account}:user/nobody"}
 
     # logs
 

@@ -190,6 +190,20 @@ class Place:
         assert (done.returncode == 0) is ok, f"pulumi {' '.join(arguments)}:\n{done.stdout}"
         return done.stdout
 
+    def fleet(self, *arguments: str) -> str:
+        """Run a command for operators; returns what it printed, fails where it did."""
+        done = subprocess.run(
+            [sys.executable, "-m", "fleet", *arguments],
+            env=self.env,
+            cwd=self.tree,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, f"fleet {' '.join(arguments)}:\n{done.stdout}"
+        return done.stdout
+
     def begin(self, *arguments: str, output: IO[bytes]) -> subprocess.Popen[bytes]:
         """Start the real CLI as the leader of a process group, so that it dies with its program."""
         return subprocess.Popen(

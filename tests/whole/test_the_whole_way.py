@@ -196,17 +196,20 @@ def test_an_older_release_is_deployed_by_its_name_as_it_was(place: Place) -> Non
     place.pulumi("preview", "--stack", STACK, "--expect-no-changes")
 
 
-def test_the_way_forward_drops_what_no_device_needs_and_keeps_the_way_back(place: Place) -> None:
+def test_a_prune_drops_what_no_device_needs_and_keeps_the_way_back(place: Place) -> None:
     unused, older = account_has(place).releases()[::-1]
     known = account_has(place).versions("com.ml.check")
     place.configure(release=None, keep_releases=1, consumer_interval=2)
-    said = place.up()
+    place.up()
     outputs = place.outputs()
     assert place.await_answers(outputs["model"]) == xgboost_says(place)
-    assert f"removed release {unused}" in said, said
+    assert len(account_has(place).releases()) == 3, "an update removes nothing"
+    for options in ((), ("--yes",)):
+        assert f"release {unused} of " in place.fleet("prune", "--stack", STACK, *options)
     assert account_has(place).releases() == [older, outputs["release"]]
     now = account_has(place).versions("com.ml.check")
     assert len(known) == len(now) == 2, "the one that is gone, and the new one"
+    place.pulumi("preview", "--stack", STACK, "--expect-no-changes")
 
 
 @pytest.mark.parametrize(

@@ -41,7 +41,7 @@ RIGHTS = {
     "s3:HeadObject": "s3:GetObject",
 }
 PREFIXES = {"greengrassv2": "greengrass"}
-BY_HAND = {"abandon.py"}  # a person's own rights: no workflow gives a device up
+BY_HAND = {"abandon.py", "prune.py"}  # a person's own rights: no workflow gives anything up
 SERVICES = ("greengrassv2", "iot", "iam", "ecr", "s3", "logs")
 
 

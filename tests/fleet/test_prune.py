@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
-from typing import Any
+import os
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, cast
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from typer.testing import CliRunner, Result
 
-from infra.account.clients import Clients
+from fleet.__main__ import app
+from fleet.prune import Held, Parts, Superfluous, held_by, remove, superfluous, superfluous_in
+from fleet.stacks import NoStack, Stack
 from infra.account.in_use import Past, Version, in_use, reachable
 from infra.names import CHECK, CONSUMER, SERVICE
-from infra.publish.old_releases import Parts, prune, superfluous
 from infra.publish.records import Record
 from tests.infra.fakes import (
     ACCOUNT,
@@ -29,6 +33,12 @@ from tests.infra.fakes import (
 )
 
 pytestmark = pytest.mark.usefixtures("account")
+
+
+@pytest.fixture
+def account(monkeypatch: pytest.MonkeyPatch) -> Account:
+    return Account.with_a_device(monkeypatch)
+
 
 TAGS = {"edge-inference:project": "edge-inference", "edge-inference:stack": "dev"}
 BUCKET, REPOSITORY = CONTEXT.bucket, CONTEXT.repository
@@ -133,7 +143,7 @@ class World:
             )
         strays = self.there - Parts.of(self.newest_first()) if self.stored else Parts()
         old = superfluous(self.newest_first(), strays, used, own=newest, keep=keep)
-        self.there -= old.parts
+        self.there -= old.parts | old.strays
         gone = {one.release for one in old.records}
         self.stored = {
             one: age for one, age in self.stored.items() if one.outputs["release"] not in gone
@@ -240,14 +250,11 @@ class Published:
         return [key for key in self.account.objects[BUCKET] if key.startswith("releases/")]
 
     def prune(self, keep: int = 1, own: Content | None = None) -> list[str]:
-        said: list[str] = []
-        prune(
-            CONTEXT,
-            own=record(own or NEW).key,
-            keep=keep,
-            say=said.append,
-        )
-        return said
+        """What is said before all of it is removed."""
+        held = Held(record=record(own or NEW).key, parts=parts(own or NEW))
+        found = superfluous_in(CONTEXT, held, keep=keep)
+        remove(CONTEXT, found)
+        return list(found.lines(BUCKET, keep=keep))
 
 
 OLD, MIDDLE, NEW = Content(0, 0, 0), Content(1, 0, 1), Content(2, 0, 2)
@@ -264,10 +271,18 @@ def published(account: Account) -> Published:
 def test_what_is_older_and_unused_goes_with_all_that_is_only_its_own(
     published: Published, account: Account
 ) -> None:
-    said = published.prune()
-    assert said == [
-        f"removed release {one.outputs['release']} of {NOON:%Y-%m-%d}: older, and unused"
-        for one in (MIDDLE, OLD)
+    first, second, *rest = published.prune()
+    for line, one in ((first, MIDDLE), (second, OLD)):
+        assert line.startswith(f"release {one.outputs['release']} of {NOON:%Y-%m-%d}: 1 newer ones")
+    assert rest == [
+        "with what only these releases have:",
+        *sorted(
+            f"  {name} {version}"
+            for one in (OLD, MIDDLE)
+            for name, version in one.outputs["components"].items()
+        ),
+        *("  image sha256:0", "  image sha256:1"),
+        *(f"  s3://{BUCKET}/{key}-{one}" for key in ("golden", "model") for one in (0, 1)),
     ]
     assert set(account.components) == {
         component_arn(name, version) for name, version in NEW.outputs["components"].items()
@@ -359,10 +374,10 @@ def test_a_target_that_is_gone_needs_nothing(published: Published) -> None:
 
 
 def test_deployments_of_others_are_looked_at_no_closer_than_needed(
-    account: Account, clients: Clients
+    account: Account,
 ) -> None:
     account.deploy(GROUP, "theirs", {"com.other": spec("1.0.0")})
-    assert in_use(clients, "edge-inference") == frozenset()
+    assert in_use(CONTEXT.clients, "edge-inference") == frozenset()
     asked = [operation for operation, _ in account.asked]
     assert asked == ["ListDeployments", "GetDeployment"], "nor are their devices"
 
@@ -417,10 +432,8 @@ def test_it_goes_though_no_release_is_old(cut_short: Published, account: Account
     said = cut_short.prune(keep=3)
     assert of_stray(account) == set()
     assert len(cut_short.kept) == 3
-    assert len(said) == 7
-    assert said[0] == (
-        f"removed {CHECK} 1.0.777: an update that was cut short had made it, for no release"
-    )
+    assert said[:2] == ["left by an interrupted update, in no release:", f"  {CHECK} 1.0.777"]
+    assert len(said) == 8
 
 
 def test_it_stays_whole_where_somebody_deployed_it_by_hand(
@@ -446,8 +459,100 @@ def test_an_image_that_made_way_is_none_of_it(cut_short: Published, account: Acc
     assert of_stray(account) == {"sha256:7"}
 
 
+@pytest.mark.usefixtures("cut_short")
+def test_what_the_state_has_is_none_of_it(account: Account) -> None:
+    """An update that is under way has registered it, and its release has no record so far."""
+    held = Held(record=record(NEW).key, parts=parts(NEW, STRAY))
+    assert superfluous_in(CONTEXT, held, keep=3) == Superfluous()
+    assert len(of_stray(account)) == 7
+
+
 def test_without_a_record_of_the_tree_s_own_release_nothing_is_known_to_be_cut_short(
     cut_short: Published, account: Account
 ) -> None:
     cut_short.prune(keep=4, own=STRAY)
     assert len(of_stray(account)) == 7
+
+
+# The command
+
+
+ARN = component_arn(SERVICE, NEW.outputs["components"][SERVICE])
+IMAGE = f"somewhere/{REPOSITORY}@sha256:2"
+RESOURCES: list[dict[str, Any]] = [
+    {"type": "pulumi:pulumi:Stack", "outputs": {"release": "an older one, which is pinned"}},
+    {"type": "aws-native:greengrassv2:ComponentVersion", "id": ARN, "outputs": {}},
+    {"type": "docker:index/image:Image", "outputs": {"repoDigest": IMAGE}},
+    {"type": "aws:s3/bucketObjectv2:BucketObjectv2", "outputs": {"key": "model-2"}},
+    {"type": "aws:s3/bucketObjectv2:BucketObjectv2", "outputs": {"key": record(NEW).key}},
+]
+
+
+def test_what_the_state_has_is_read_from_its_resources() -> None:
+    assert held_by(RESOURCES) == Held(
+        record=record(NEW).key,
+        parts=Parts(
+            components=frozenset({(SERVICE, NEW.outputs["components"][SERVICE])}),
+            images=frozenset({"sha256:2"}),
+            objects=frozenset({"model-2"}),
+        ),
+    )
+
+
+@pytest.fixture
+def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """What `pulumi stack export` prints."""
+    file = tmp_path / "state.json"
+    (tmp_path / "pulumi").write_text(f'#!/bin/sh\n[ "$1 $2" = "stack export" ] && cat {file}\n')
+    (tmp_path / "pulumi").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    file.write_text(json.dumps({"deployment": {"resources": RESOURCES}}))
+    stack = Stack(name="dev", config={"aws:region": REGION, "edge-inference:keep-releases": "1"})
+    monkeypatch.setattr(Stack, "read", lambda name: replace(stack, name=name))
+    return file
+
+
+def run(*options: str) -> Result:
+    return CliRunner().invoke(app, ["prune", "--stack", "dev", *options])
+
+
+@pytest.mark.usefixtures("state")
+def test_a_dry_run_removes_nothing_and_says_how_to_remove_it(
+    published: Published, account: Account
+) -> None:
+    done = run()
+    assert f"release {MIDDLE.outputs['release']} of {NOON:%Y-%m-%d}" in done.output
+    assert "nothing was removed. To remove it: make prune STACK=dev YES=1" in done.output
+    assert account.changes == []
+    assert "all of it was removed" in run("--yes").output
+    assert published.kept == [record(NEW).key]
+    assert "there is nothing to remove" in run().output
+
+
+@pytest.mark.usefixtures("published")
+@pytest.mark.parametrize(
+    ("exported", "says"),
+    [
+        ({"resources": RESOURCES, "pending_operations": [{"type": "creating"}]}, "is under way"),
+        ({"resources": RESOURCES[:1]}, "has no release"),
+        (None, "has no release"),
+    ],
+)
+def test_a_state_that_may_not_know_what_an_update_has_made_is_refused(
+    state: Path, account: Account, exported: Any, says: str
+) -> None:
+    state.write_text(json.dumps({"deployment": exported}))
+    done = run("--yes")
+    assert isinstance(done.exception, NoStack)
+    assert says in str(done.exception)
+    assert str(done.exception).endswith("pulumi up --stack dev")
+    assert account.changes == []
+
+
+@pytest.mark.usefixtures("state")
+def test_a_follower_has_nothing_to_prune(account: Account, monkeypatch: pytest.MonkeyPatch) -> None:
+    follower = Stack(name="press-2", config={"edge-inference:release-from": "dev"})
+    monkeypatch.setattr(Stack, "read", lambda _name: follower)
+    with pytest.raises(NoStack, match="make prune STACK=dev"):
+        raise cast(Exception, run("--yes").exception)
+    assert account.asked == []

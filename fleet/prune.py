@@ -1,0 +1,269 @@
+"""Releases that nobody needs any more: component versions, images, objects and records.
+
+`keep-releases` says how many stay for their age. Beyond these, whatever a device runs, is about to
+run or could go back to stays too (infra/account/in_use.py). With them goes what an interrupted
+update has made and no release has. An update removes nothing of it: a person looks at the list
+first. Where AWS doesn't tell, nothing is removed.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any, TypeVar
+
+from rich.console import Console
+
+from fleet import engine, stackfile
+from fleet.stacks import NoStack, Stack
+from infra.account.clients import Clients
+from infra.account.greengrass import component_versions, has_tags
+from infra.account.in_use import Version, in_use
+from infra.context import Context
+from infra.names import COMPONENTS
+from infra.publish import leftovers
+from infra.publish.records import PREFIX, Record, stored_releases
+
+_T = TypeVar("_T", bound=Hashable)
+
+
+def prune(stack: Stack, console: Console, *, sure: bool) -> None:
+    """Print what can go of a publisher's releases, and why; remove it if `sure`.
+
+    Raises NoStack for a stack that follows another, that has published nothing, or whose update is
+    under way or was interrupted; ClientError where AWS doesn't tell or refuses.
+    """
+    settings = stackfile.check(stack.name, stack.config)
+    if settings.release_from:
+        raise NoStack(
+            f"stack {stack.name} publishes nothing, it follows {settings.release_from}:"
+            f" make prune STACK={settings.release_from}"
+        )
+    held, context = _held(stack), stack.context()
+    found = superfluous_in(context, held, keep=settings.keep_releases)
+    for line in found.lines(context.bucket, keep=settings.keep_releases):
+        console.print(line, soft_wrap=True)
+    if found == Superfluous():
+        console.print(f"stack {stack.name}: there is nothing to remove")
+    elif sure:
+        remove(context, found)
+        console.print("all of it was removed")
+    else:
+        console.print(f"nothing was removed. To remove it: make prune STACK={stack.name} YES=1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parts:
+    """What releases are made of."""
+
+    components: frozenset[Version] = frozenset()
+    images: frozenset[str] = frozenset()  # digests
+    objects: frozenset[str] = frozenset()  # keys
+
+    @classmethod
+    def of(cls, records: Sequence[Record]) -> Parts:
+        return cls(
+            components=_union(one.components for one in records),
+            images=_union(one.images for one in records),
+            objects=_union(one.objects for one in records),
+        )
+
+    def lines(self, bucket: str) -> Iterator[str]:
+        for component, version in sorted(self.components):
+            yield f"  {component} {version}"
+        for digest in sorted(self.images):
+            yield f"  image {digest}"
+        for key in sorted(self.objects):
+            yield f"  s3://{bucket}/{key}"
+
+    def __or__(self, other: Parts) -> Parts:
+        return Parts(
+            components=self.components | other.components,
+            images=self.images | other.images,
+            objects=self.objects | other.objects,
+        )
+
+    def __sub__(self, other: Parts) -> Parts:
+        return Parts(
+            components=self.components - other.components,
+            images=self.images - other.images,
+            objects=self.objects - other.objects,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Superfluous:
+    """Old releases, the parts that no other release needs, and what is in no release."""
+
+    records: tuple[Record, ...] = ()
+    parts: Parts = Parts()
+    strays: Parts = Parts()
+
+    def lines(self, bucket: str, *, keep: int) -> Iterator[str]:
+        """What goes, and why."""
+        for record in self.records:
+            yield (
+                f"release {record.release} of {record.stored:%Y-%m-%d}: {keep} newer ones are kept"
+                " (keep-releases), and no device runs it or could go back to it"
+            )
+        if self.records:
+            yield "with what only these releases have:"
+            yield from self.parts.lines(bucket)
+        if self.strays != Parts():
+            yield "left by an interrupted update, in no release:"
+            yield from self.strays.lines(bucket)
+
+
+def superfluous(
+    records: Sequence[Record],
+    strays: Parts,
+    used: AbstractSet[Version],
+    *,
+    own: str,
+    keep: int,
+) -> Superfluous:
+    """What can go, given every kept release, the newest first; `own` is the key of the tree's.
+
+    Releases share versions: one that is used as a whole stays for certain, and then, for each
+    version that is used alone (somebody deployed it by hand), the newest release with it. `strays`
+    are in no release: they go, unless one of their versions is used, which may need the others.
+    """
+    stay = [
+        record
+        for age, record in enumerate(records)
+        if age < keep or record.key == own or record.components <= used
+    ]
+    alone = used - _union(record.components for record in stay)
+    go: list[Record] = []
+    for record in records:
+        if record not in stay:
+            (go if record.components.isdisjoint(alone) else stay).append(record)
+            alone -= record.components
+    return Superfluous(
+        records=tuple(go),
+        parts=Parts.of(go) - Parts.of(stay),
+        strays=strays if strays.components.isdisjoint(used) else Parts(),
+    )
+
+
+def _union(sets: Iterable[frozenset[_T]]) -> frozenset[_T]:
+    return frozenset(chain.from_iterable(sets))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Held:
+    """What Pulumi's state of a publisher has: its next update counts on it."""
+
+    record: str  # the key of the tree's own release
+    parts: Parts
+
+
+def _held(stack: Stack) -> Held:
+    exported = engine.pulumi(stack.name, "stack", "export", capture=True)
+    state = json.loads(exported.stdout).get("deployment") if exported.returncode == 0 else None
+    if (state or {}).get("pending_operations"):
+        raise NoStack(
+            f"an update of stack {stack.name} is under way, or was interrupted: what it has made"
+            " can't be told from what is left over. Wait for it, or finish it:"
+            f" pulumi up --stack {stack.name}"
+        )
+    found = held_by((state or {}).get("resources") or ())
+    if not found.record:
+        raise NoStack(
+            f"Pulumi's state of stack {stack.name} has no release, so nothing can be told from"
+            f" what is left over: pulumi up --stack {stack.name}"
+        )
+    return found
+
+
+def held_by(resources: Iterable[dict[str, Any]]) -> Held:
+    """What these resources of an exported state are; `record` is empty without a release."""
+    components, images, keys = set(), set(), set()
+    for one in resources:
+        outputs = one.get("outputs", {})
+        match one["type"].rpartition(":")[2]:
+            case "ComponentVersion":
+                _, name, _, version = one["id"].rsplit(":", 3)
+                components.add((name, version))
+            case "Image":
+                images.add(outputs["repoDigest"].rpartition("@")[2])
+            case "BucketObjectv2":
+                keys.add(outputs["key"])
+    records = sorted(key for key in keys if key.startswith(PREFIX))
+    return Held(
+        record=records[-1] if records else "",
+        parts=Parts(
+            components=frozenset(components),
+            images=frozenset(images),
+            objects=frozenset(keys.difference(records)),
+        ),
+    )
+
+
+def superfluous_in(context: Context, held: Held, *, keep: int) -> Superfluous:
+    """Ask the account what can go; raises ClientError where AWS doesn't tell."""
+    clients = context.clients
+    records = stored_releases(clients, context.bucket)
+    strays = Parts()
+    if held.record in {record.key for record in records}:
+        known = Parts.of(records) | held.parts
+        strays = Parts(
+            components=_stray_versions(context, known.components),
+            images=_tagged_images(clients, context.repository) - known.images,
+            objects=_objects(clients, context.bucket) - known.objects,
+        )
+    if len(records) <= keep and strays == Parts():
+        return Superfluous()
+    return superfluous(
+        records, strays, in_use(clients, context.project), own=held.record, keep=keep
+    )
+
+
+def remove(context: Context, found: Superfluous) -> None:
+    """Remove it; raises ClientError where AWS refuses.
+
+    A record goes last: what is interrupted is found again by the next run.
+    """
+    clients, parts = context.clients, found.parts | found.strays
+    for component, version in sorted(parts.components):
+        arn = context.component_arn(component, version)
+        leftovers.clear_component_version(clients, arn, context.tags)
+    for digest in sorted(parts.images):
+        clients.ecr.batch_delete_image(
+            repositoryName=context.repository, imageIds=[{"imageDigest": digest}]
+        )
+    for key in [*sorted(parts.objects), *(record.key for record in found.records)]:
+        clients.s3.delete_object(Bucket=context.bucket, Key=key)
+
+
+def _stray_versions(context: Context, known: AbstractSet[Version]) -> frozenset[Version]:
+    """This stack's, other than those known; one call for each other version in the account."""
+    client = context.clients.greengrass
+    listed = {
+        (component, arn.rpartition(":")[2])
+        for component in COMPONENTS
+        for arn in component_versions(client, context.component_arn(component))
+    }
+    return frozenset(
+        one for one in listed - known if has_tags(client, context.component_arn(*one), context.tags)
+    )
+
+
+def _tagged_images(clients: Clients, repository: str) -> frozenset[str]:
+    """Digests; none of an image that made way for one of its tag, as a device may run it."""
+    pages = clients.ecr.get_paginator("list_images").paginate(
+        repositoryName=repository, filter={"tagStatus": "TAGGED"}
+    )
+    listed = [image for page in pages for image in page["imageIds"]]
+    made_way = {one["imageDigest"] for one in listed if one["imageTag"].startswith(leftovers.WAS)}
+    return frozenset(one["imageDigest"] for one in listed) - made_way
+
+
+def _objects(clients: Clients, bucket: str) -> frozenset[str]:
+    """Keys of all but records."""
+    pages = clients.s3.get_paginator("list_objects_v2").paginate(Bucket=bucket)
+    keys = [one["Key"] for page in pages for one in page.get("Contents", [])]
+    return frozenset(key for key in keys if not key.startswith(PREFIX))
