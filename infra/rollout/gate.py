@@ -33,8 +33,7 @@ _STEADY_SECONDS = 5.0  # what crashes a second after its start is BROKEN by then
 
 _ANSWERED_BEFORE = (
     "this release has answered here before, so nothing is put in its place. Mend the device, then"
-    " pulumi up again, which deploys it anew. Nucleus Lite starts nothing of a version that it has:"
-    " there, sudo systemctl reset-failed ggl.COMPONENT, then sudo systemctl restart ggl.COMPONENT"
+    " pulumi up again, which deploys it anew: either runtime then starts what is BROKEN"
 )
 
 _NO_WAY = (RolloutFailed, BotoCoreError, ClientError)

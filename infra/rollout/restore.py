@@ -1,8 +1,8 @@
 """What was good before, put back on devices where a red release stays broken.
 
 A Java nucleus goes back when a deployment fails. Nothing goes back once a deployment was called a
-success, and Nucleus Lite never does. Lite moreover runs nothing of a version that it has already:
-what is broken would stay so for ever, were the same release deployed again.
+success, and Nucleus Lite never does. A deployment is all that it takes: Lite, too, tries again what
+has failed, and every deployment starts what is BROKEN or has ended (lite-ml-broken-again).
 """
 
 from __future__ import annotations
@@ -66,8 +66,8 @@ def _last_good(
 ) -> dict[str, str]:
     """Our versions in the newest older deployment that was good, and is none of the red release.
 
-    Lite has called that a success, too, if it was tried before. Nobody goes back past a deployment
-    without ours.
+    The red release may have been called a success, and have broken later. Nobody goes back past a
+    deployment without ours.
     """
     states = execution_states(client, devices)
     for older in deployments(client, red["targetArn"]):

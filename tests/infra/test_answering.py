@@ -453,7 +453,7 @@ def test_the_reason_is_told_also_where_aws_can_be_asked_no_more(account: Account
 
 
 def test_where_no_release_was_good_before_ours_is_taken_off_again(account: Account) -> None:
-    """Lite runs nothing of a version that it has: left there, it would be broken for ever."""
+    """Left there, Lite would start what is broken with every deployment, also of others."""
     others = {"com.other": spec("1.0.0")}
     account.deploy(THING_ARN, "by hand", others)
 
