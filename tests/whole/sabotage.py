@@ -75,6 +75,15 @@ def a_consumer_that_crashes(place: Place) -> Iterator[None]:
 
 
 @contextmanager
+def a_service_that_ends(place: Place) -> Iterator[None]:
+    """Its container answers and passes the check, but nobody watches it: its `run` is FINISHED."""
+    watched = '{"run": {"Script": scripts.stays(_container(name), run)}'
+    unwatched = """{"run": {"Script": f'c="{_container(name)}"; {run.replace("--rm", "-d --rm")}'}"""
+    with place.edited("infra/publish/recipe.py", lambda text: text.replace(watched, unwatched)):
+        yield
+
+
+@contextmanager
 def a_pull_that_is_denied(place: Place) -> Iterator[None]:
     change_the_check(place)
     with fault(place.home.device(place.thing), "pull-fails:denied"):

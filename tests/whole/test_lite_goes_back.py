@@ -21,6 +21,7 @@ from tests.whole.sabotage import (
     Sabotage,
     a_consumer_that_crashes,
     a_pull_that_is_denied,
+    a_service_that_ends,
     an_image_that_cannot_start,
     assert_red_with_its_reason,
 )
@@ -127,6 +128,10 @@ ON_LITE = {
     "image that can't start": (
         an_image_that_cannot_start,
         r"(?s)com\.ml\.xgboost is BROKEN.*was put back and answers again",
+    ),
+    "service that is FINISHED": (
+        a_service_that_ends,
+        r"(?s)com\.ml\.\w+ is FINISHED.*was put back and answers again",
     ),
     # nothing was stopped for it, and Lite gives no reasons
     "pull denied": (a_pull_that_is_denied, r"(?s)deployment FAILED.*journalctl -u 'ggl\.\*'"),

@@ -25,6 +25,7 @@ from tests.whole.sabotage import (
     Sabotage,
     a_consumer_that_crashes,
     a_pull_that_is_denied,
+    a_service_that_ends,
     an_image_that_cannot_start,
     assert_red_with_its_reason,
     change_the_check,
@@ -227,6 +228,10 @@ ON_DEVICE = {
     "consumer crashes in a loop": (
         a_consumer_that_crashes,
         "Service com.ml.consumer|was put back and answers again",
+    ),
+    "service that is FINISHED": (
+        a_service_that_ends,
+        r"(?s)com\.ml\.\w+ is FINISHED.*was put back and answers again",
     ),
     "IPC denied": (a_recipe_without_its_rights, "Service com.ml.xgboost in broken state"),
     "pull denied": (a_pull_that_is_denied, "DOCKER_PULL_ERROR"),
