@@ -14,8 +14,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from recipes import rules as portable
 from recipes.findings import Finding, Rule, Severity
+from recipes.rules import READABLE, RULES, findings
 
 _COLOURS = {Severity.ERROR: "red", Severity.WARNING: "yellow", Severity.INFO: "cyan"}
 _ENDINGS = (".json", ".yaml", ".yml")
@@ -44,7 +44,7 @@ def lint(
     """
     console = Console()
     if rules:
-        _show_rules(console, portable.RULES)
+        _show_rules(console, RULES)
         return
     if not paths:
         raise typer.BadParameter("which recipe? Name a file or a folder, or say --rules")
@@ -87,8 +87,8 @@ def check(file: Path) -> list[Finding]:
     try:
         recipe = read(text)
     except ValueError as error:
-        return [Finding(rule=portable.READABLE, where="file", fix=str(error))]
-    return portable.findings(recipe, size=len(text.encode()))
+        return [Finding(rule=READABLE, where="file", fix=str(error))]
+    return findings(recipe, size=len(text.encode()))
 
 
 def read(text: str) -> dict[str, Any]:

@@ -25,7 +25,8 @@ from infra.account.in_use import Version, in_use
 from infra.context import Context
 from infra.names import COMPONENTS
 from infra.publish import leftovers
-from infra.publish.records import PREFIX, Record, stored_releases
+from infra.publish.leftovers import RECORDS
+from infra.publish.records import Record, stored_releases
 
 _T = TypeVar("_T", bound=Hashable)
 
@@ -192,7 +193,7 @@ def held_by(resources: Iterable[dict[str, Any]]) -> Held:
                 images.add(outputs["repoDigest"].rpartition("@")[2])
             case "BucketObjectv2":
                 keys.add(outputs["key"])
-    records = sorted(key for key in keys if key.startswith(PREFIX))
+    records = sorted(key for key in keys if key.startswith(RECORDS))
     return Held(
         record=records[-1] if records else "",
         parts=Parts(
@@ -266,4 +267,4 @@ def _objects(clients: Clients, bucket: str) -> frozenset[str]:
     """Keys of all but records."""
     pages = clients.s3.get_paginator("list_objects_v2").paginate(Bucket=bucket)
     keys = [one["Key"] for page in pages for one in page.get("Contents", [])]
-    return frozenset(key for key in keys if not key.startswith(PREFIX))
+    return frozenset(key for key in keys if not key.startswith(RECORDS))

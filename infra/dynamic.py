@@ -62,7 +62,8 @@ class Residue(dynamic.Resource, module="edge", name="Residue"):
 
     def __init__(self, context: Context, target: Target | None, *, role: str) -> None:
         props = context.props | {"target": target.arn if target else "", "role": role}
-        super().__init__(ResidueProvider(), "residue", props)
+        opts = pulumi.ResourceOptions(hooks=leftovers.refuse_unknown_stack(context))
+        super().__init__(ResidueProvider(), "residue", props, opts)
 
 
 class NobodyFollowsProvider(Remembered):

@@ -80,6 +80,25 @@ def docker_runs(script: str) -> list[DockerRun]:
     ]
 
 
+def unquoted(script: str, pattern: re.Pattern[str]) -> Iterator[str]:
+    """Each match of a pattern that begins outside quotes and comments."""
+    quote, at = "", 0
+    while at < len(script):
+        letter, step = script[at], 1
+        if letter == "\\" and quote != "'":
+            step = 2
+        elif quote:
+            quote = "" if letter == quote else quote
+        elif letter in "'\"":
+            quote = letter
+        elif letter == "#" and (at == 0 or script[at - 1] in " \t\n;"):
+            step = len(script[at:].partition("\n")[0])
+        elif match := pattern.match(script, at):
+            yield match[0]
+            step = max(len(match[0]), 1)
+        at += step
+
+
 def _groups(script: str) -> Iterator[tuple[str, list[str]]]:
     """Words between operators, with the operator before them."""
     operator, comment = "", False

@@ -127,17 +127,37 @@ class Target:
         """What others deployed here and a new deployment carries on, in the API's shapes."""
         return self.latest.others(COMPONENTS) if self.latest and settings.keep_components else {}
 
-    def deployment_name(self, own: DeploymentName) -> str:
+    def reasons_to_deploy(self, own: DeploymentName, planned: Mapping[str, str]) -> tuple[str, ...]:
+        """Why this stack's latest deployment isn't what it has planned; empty where it is.
+
+        `planned` has our components' versions. They are compared with the account and the devices,
+        never with Pulumi's state: a state may have been restored from a backup, or another backend
+        may have a stack of the same name.
+        """
+        if self.latest is None or not self._is_release_of(own):
+            return ()
+        has = self.latest.ours
+        other = tuple(
+            f"deployment {self.latest.maker} has {has.get(name, 'none')} of {name}, not {version}"
+            for name, version in planned.items()
+            if has.get(name) != version
+        )
+        return other + self.latest.failures
+
+    def deployment_name(self, own: DeploymentName, planned: Mapping[str, str]) -> str:
         """A name that stays while nothing has to be done, and changes when something has.
 
-        Everything about a deployment is create-only, so a changed name is what makes Pulumi deploy
-        again: after a red one, and after somebody else's.
+        Everything about a deployment is create-only, so a changed name makes Pulumi deploy again,
+        whatever its state says.
         """
         if self.latest is None:
             return str(own)
-        if stack_of(own.project, self.latest.name) == own.stack and not self.latest.failed:
+        if self._is_release_of(own) and not self.reasons_to_deploy(own, planned):
             return self.latest.name
         return str(own.after(self.latest.id))
+
+    def _is_release_of(self, own: DeploymentName) -> bool:
+        return self.latest is not None and stack_of(own.project, self.latest.name) == own.stack
 
 
 def _thing(clients: Clients, name: str) -> tuple[str, list[str]]:

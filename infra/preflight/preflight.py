@@ -31,7 +31,7 @@ from infra.publish import recipe
 from infra.publish.components import content
 from infra.publish.records import Record
 from infra.settings import Misconfigured, Settings
-from recipes import rules as portable
+from recipes import rules
 from recipes.findings import Bites, Finding, Rule, Severity
 
 if TYPE_CHECKING:
@@ -226,7 +226,7 @@ def findings(
     found = [
         Finding(rule=one.rule, where=f"{given['ComponentName']}: {one.where}", fix=one.fix)
         for given in wanted.recipes
-        for one in portable.findings(given)
+        for one in rules.findings(given)
     ]
     if target:
         found += _taken_over(settings, target)

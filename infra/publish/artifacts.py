@@ -113,9 +113,7 @@ class Artifacts(pulumi.ComponentResource):
                 parent=self,
                 hooks=leftovers.before_create(
                     "clear-bucket",
-                    partial(
-                        leftovers.clear_bucket, context.clients, bucket_name, context.account, tags
-                    ),
+                    partial(leftovers.clear_bucket, context),
                 ),
             ),
         )

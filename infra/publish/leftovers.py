@@ -4,6 +4,8 @@ Two ways lead there. An `up` was killed between a creation and the saved state. 
 (A, B, A): its component version was retained for rollback, its image kept in the repository, and
 neither can be made a second time. Everything here touches only what has exactly the name that is
 about to be made and carries this stack's tags; anything else is left for the provider to refuse.
+
+A bucket with release records is no leftover. It belongs to a stack that another state knows.
 """
 
 from __future__ import annotations
@@ -17,8 +19,16 @@ from botocore.exceptions import ClientError
 
 from infra.account.clients import Clients, error_code, unless_gone
 from infra.account.greengrass import component_versions, has_tags
+from infra.context import Context
 
+RECORDS = "releases/"  # where a bucket has its release records
+_NOT_OURS = ("404", "403")  # 403: another account's, which the provider will refuse
+_NAMED = 5  # releases, in a message
 WAS = "was-"  # what begins the tag of an image that made way
+
+
+class StackExists(Exception):
+    """The account has this stack, and Pulumi's state doesn't; the message says how to go on."""
 
 
 def before_create(name: str, clear: Callable[[], object]) -> pulumi.ResourceHookBinding:
@@ -30,6 +40,53 @@ def before_build(name: str, clear: Callable[[], object]) -> pulumi.ResourceHookB
     """Run `clear` before an image is pushed: a new tag updates the image, it creates none."""
     hook = _hook(name, clear)
     return pulumi.ResourceHookBinding(before_create=[hook], before_update=[hook])
+
+
+def refuse_unknown_stack(context: Context) -> pulumi.ResourceHookBinding:
+    """Refuse, in a preview as well, to make the first resource of a stack that exists already."""
+
+    async def run(_: pulumi.ResourceHookArgs) -> None:
+        await asyncio.to_thread(check_unknown_stack, context)
+
+    return pulumi.ResourceHookBinding(
+        before_create=[
+            pulumi.ResourceHook(
+                "unknown-stack", run, opts=pulumi.ResourceHookOptions(on_dry_run=True)
+            )
+        ]
+    )
+
+
+def check_unknown_stack(context: Context) -> None:
+    """Raises StackExists where the account has releases of this stack, which its state lacks.
+
+    Whoever asks is about to make what only a stack's first update makes.
+    """
+    client, names = context.clients.s3, []
+    try:
+        client.head_bucket(Bucket=context.bucket, ExpectedBucketOwner=context.account)
+    except ClientError as error:
+        if error_code(error) in _NOT_OURS:
+            return
+        raise
+    with unless_gone():
+        pages = client.get_paginator("list_objects_v2").paginate(
+            Bucket=context.bucket, Prefix=RECORDS
+        )
+        names = [
+            one["Key"].removeprefix(RECORDS).removesuffix(".json")
+            for page in pages
+            for one in page.get("Contents", [])
+        ]
+    if names:
+        named = ", ".join(sorted(names)[:_NAMED]) + (" …" if len(names) > _NAMED else "")
+        raise StackExists(
+            f"stack {context.deployment_name} exists in this account: bucket {context.bucket} holds"
+            f" {len(names)} of its releases ({named}). This Pulumi state doesn't know them, and an"
+            " update would remove them. Nothing was changed. Go on with the state that made them"
+            " (pulumi login, pulumi stack select), or with a backup of it:"
+            " pulumi stack import --file BACKUP"
+        )
 
 
 def _hook(name: str, clear: Callable[[], object]) -> pulumi.ResourceHook:
@@ -82,9 +139,13 @@ def clear_image(clients: Clients, repository: str, tag: str) -> None:
             client.batch_delete_image(repositoryName=repository, imageIds=[{"imageTag": tag}])
 
 
-def clear_repository(clients: Clients, name: str, tags: Mapping[str, str]) -> None:
-    """Delete the repository of that name, with its images, if it is this stack's."""
-    client = clients.ecr
+def clear_repository(context: Context) -> None:
+    """Delete the repository of that name, with its images, if it is this stack's.
+
+    Raises StackExists where the stack has releases: their images would go.
+    """
+    check_unknown_stack(context)
+    client, name, tags = context.clients.ecr, context.repository, context.tags
     with unless_gone():
         [found] = client.describe_repositories(repositoryNames=[name])["repositories"]
         listed = client.list_tags_for_resource(resourceArn=found["repositoryArn"])["tags"]
@@ -92,16 +153,18 @@ def clear_repository(clients: Clients, name: str, tags: Mapping[str, str]) -> No
             client.delete_repository(repositoryName=name, force=True)
 
 
-def clear_bucket(clients: Clients, name: str, account: str, tags: Mapping[str, str]) -> None:
+def clear_bucket(context: Context) -> None:
     """Delete the account's bucket of that name if it is this stack's, or empty and untagged.
 
-    S3 tags a bucket after creating it, so one from a killed `up` may have no tags yet.
+    S3 tags a bucket after creating it, so one from a killed `up` may have no tags yet. Raises
+    StackExists where it has release records: a killed `up` made its bucket and no release.
     """
-    client = clients.s3
+    check_unknown_stack(context)
+    client, name, tags = context.clients.s3, context.bucket, context.tags
     try:
-        client.head_bucket(Bucket=name, ExpectedBucketOwner=account)
+        client.head_bucket(Bucket=name, ExpectedBucketOwner=context.account)
     except ClientError as error:
-        if error_code(error) in ("404", "403"):  # 403: another's, which the provider will refuse
+        if error_code(error) in _NOT_OURS:
             return
         raise
     listed = []
@@ -112,7 +175,7 @@ def clear_bucket(clients: Clients, name: str, account: str, tags: Mapping[str, s
     mine = _ours({tag["Key"]: tag["Value"] for tag in listed}, tags)
     if not mine and (keys or listed):
         return
-    for key in keys:  # at most one release's files: whoever had more got its state saved
+    for key in keys:  # what one update has uploaded
         client.delete_object(Bucket=name, Key=key)
     with unless_gone():
         client.delete_bucket(Bucket=name)

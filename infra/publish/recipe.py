@@ -21,7 +21,7 @@ from typing import Any
 
 from infra.names import ANSWER_TOPIC, CHECK, CONSUMER, ENGINES, REQUEST_TOPIC, SERVICE
 from infra.publish import scripts
-from recipes import rules as portable
+from recipes import rules
 from recipes.findings import Severity
 
 MODEL = "model.bz2"
@@ -128,7 +128,7 @@ def serialise(recipe: Mapping[str, Any]) -> str:
     text = json.dumps(recipe, separators=(",", ":"))
     broken = [
         finding.line
-        for finding in portable.findings(recipe, size=len(text.encode()))
+        for finding in rules.findings(recipe, size=len(text.encode()))
         if finding.rule.severity is Severity.ERROR
     ]
     if broken:

@@ -19,10 +19,9 @@ from botocore.exceptions import ClientError
 
 from infra.account.clients import Clients, unless_gone
 from infra.context import Context
-from infra.publish import versions
+from infra.publish import leftovers, versions
 from infra.settings import Misconfigured, Settings
 
-PREFIX = "releases/"
 _NAMED = 10  # in a message: who looks for an older one types make rollback
 
 
@@ -39,7 +38,7 @@ class Record:
 
     @property
     def key(self) -> str:
-        return f"{PREFIX}{self.release}.json"
+        return f"{leftovers.RECORDS}{self.release}.json"
 
     @property
     def components(self) -> frozenset[tuple[str, str]]:
@@ -81,7 +80,7 @@ def store(
     return aws.s3.BucketObjectv2(
         "record",
         bucket=outputs["bucket"],
-        key=pulumi.Output.concat(PREFIX, outputs["release"], ".json"),
+        key=pulumi.Output.concat(leftovers.RECORDS, outputs["release"], ".json"),
         content=pulumi.Output.all({**outputs, "files": files}, once).apply(
             lambda known: versions.canonical(known[0]).decode()
         ),
@@ -118,12 +117,14 @@ def pinned(settings: Settings, context: Context) -> Record | None:
 
 def newest(clients: Clients, bucket: str) -> tuple[str, datetime] | None:
     """The name of the newest release in a publisher's bucket, and when it was stored."""
-    pages = clients.s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=PREFIX)
+    pages = clients.s3.get_paginator("list_objects_v2").paginate(
+        Bucket=bucket, Prefix=leftovers.RECORDS
+    )
     with unless_gone():
         listed = [one for page in pages for one in page.get("Contents", [])]
         last = max(listed, key=lambda one: (one["LastModified"], one["Key"]), default=None)
         if last:
-            name = last["Key"].removeprefix(PREFIX).removesuffix(".json")
+            name = last["Key"].removeprefix(leftovers.RECORDS).removesuffix(".json")
             return name, last["LastModified"]
     return None
 
@@ -131,7 +132,9 @@ def newest(clients: Clients, bucket: str) -> tuple[str, datetime] | None:
 def stored_releases(clients: Clients, bucket: str) -> list[Record]:
     """Every release that can be deployed by its name, the newest first; one call for each."""
     client = clients.s3
-    pages = client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=PREFIX)
+    pages = client.get_paginator("list_objects_v2").paginate(
+        Bucket=bucket, Prefix=leftovers.RECORDS
+    )
     listed = []
     with unless_gone():  # where nothing was ever published
         listed = [one for page in pages for one in page.get("Contents", [])]

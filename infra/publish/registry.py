@@ -55,7 +55,7 @@ class Registry(pulumi.ComponentResource):
                 parent=self,
                 hooks=leftovers.before_create(
                     "clear-repository",
-                    partial(leftovers.clear_repository, clients, context.repository, tags),
+                    partial(leftovers.clear_repository, context),
                 ),
             ),
         )

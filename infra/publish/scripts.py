@@ -27,7 +27,7 @@ _PATIENCE, _PATIENCE_SECONDS = 5, 600  # as many ends from outside in a row, eac
 # A client that is killed while it asks for a container leaves that to the engine: give it a second.
 _END = (
     f'if [ "$p" ]; then docker stop -t {_STOP_SECONDS} "$c" >/dev/null 2>&1;'
-    ' wait $p; [ $? = 0 ] || sleep 1; docker rm -f "$c" >/dev/null 2>&1; fi'
+    ' wait $p || (sleep 1; docker rm -f "$c") >/dev/null 2>&1; fi'
 )
 
 

@@ -50,9 +50,6 @@ class Rollout(pulumi.ComponentResource):
         others = target.carried_on(settings)
         for component, spec in sorted(others.items()):
             pulumi.log.info(f"keeps {component} {spec['componentVersion']} on {target.arn}")
-        if target.latest and (failures := target.latest.failures):
-            more = f" (and {len(failures) - 1} more)" if len(failures) > 1 else ""
-            pulumi.log.info(f"deploys again, as {failures[0]}{more}")
         where = context.props | {
             "target": target.arn,
             "devices": list(target.devices),
@@ -66,7 +63,9 @@ class Rollout(pulumi.ComponentResource):
         deployment = greengrassv2.Deployment(
             f"{name}-deployment",
             target_arn=target.arn,
-            deployment_name=target.deployment_name(context.deployment_name),
+            deployment_name=pulumi.Output.from_input(release.components).apply(
+                partial(_deployment_name, target, context)
+            ),
             components={
                 **{component: _spec(known) for component, known in others.items()},
                 **{
@@ -108,6 +107,15 @@ class Rollout(pulumi.ComponentResource):
             opts=pulumi.ResourceOptions(parent=self),
         )
         self.register_outputs({})
+
+
+def _deployment_name(target: Target, context: Context, planned: Mapping[str, str]) -> str:
+    """The deployment's name; says why one is made where the account has another than planned."""
+    own = context.deployment_name
+    if reasons := target.reasons_to_deploy(own, planned):
+        more = f" (and {len(reasons) - 1} more)" if len(reasons) > 1 else ""
+        pulumi.log.info(f"deploys, as {reasons[0]}{more}")
+    return target.deployment_name(own, planned)
 
 
 def check_unchanged(target: Target, context: Context) -> None:

@@ -17,7 +17,7 @@ from rich.console import Console
 from typer.testing import CliRunner, Result
 
 from fleet import lint
-from recipes import rules as portable
+from recipes import rules
 from recipes.findings import Severity
 
 RECIPES = Path(__file__).with_name("recipes")
@@ -28,21 +28,22 @@ FOUND = {
         "error": {"step-case", "key-case", "runtime-missing", "docker-option-late", "socket-path"},
         "warning": {
             *("platform-legacy", "docker-secret-in-argv", "docker-name", "rights-any-topic"),
+            *("docker-log", "hard-dependency"),
         },
         "info": {"image-tag", "docker-init"},
     },
     "cdk-script.json": {
         "error": {"step-case", "key-case", "runtime-missing", "rights-mqtt-wildcard"},
-        "warning": {"install-timeout", "pip-unpinned"},
+        "warning": {"install-timeout", "path-unquoted", "pip-unpinned"},
     },
     "docker-compose.yaml": {
         "error": {"step-case", "key-case", "runtime-missing", "startup-gate", "ecr-dependency"},
-        "warning": {"platform-legacy", "image-latest"},
+        "warning": {"platform-legacy", "image-latest", "hard-dependency", "path-unquoted"},
         "info": {"lite-has-none", "image-tag", "rights-policy-id"},
     },
     "gdk-template.yaml": {
         "error": {"step-case", "key-case", "runtime-missing"},
-        "warning": {"platform-legacy"},
+        "warning": {"platform-legacy", "path-unquoted"},
         "info": {"variable-quoting"},
     },
     "labs-dashboard.yaml": {
@@ -52,6 +53,7 @@ FOUND = {
         },
         "warning": {
             *("sudo", "variable-in-default", "docker-detached", "docker-rm", "hard-dependency"),
+            *("docker-log", "path-unquoted"),
         },
         "info": {
             *("lite-has-none", "variable-quoting", "image-tag", "docker-init", "dependency-range"),
@@ -64,7 +66,7 @@ FOUND = {
             *("artifacts-key", "startup-or-run", "startup-leaves-early"),
             *("script-brace", "variable-of-another"),
         },
-        "warning": {"install-timeout", "hard-dependency"},
+        "warning": {"install-timeout", "hard-dependency", "path-unquoted"},
         "info": {"variable-quoting", "artifact-digest", "dependency-range"},
     },
 }
@@ -136,7 +138,7 @@ def test_what_is_no_recipe_is_an_error_that_says_why(tmp_path: Path, text: str) 
     done = run(recipe)
     assert done.exit_code == 1
     [line] = done.stdout.splitlines()
-    assert f":file: error {portable.READABLE.name}: " in line
+    assert f":file: error {rules.READABLE.name}: " in line
 
 
 @pytest.mark.parametrize("arguments", [[], ["nothing.json"], ["."]])
@@ -169,7 +171,7 @@ def test_yaml_s_dates_and_numbers_stay_what_was_written() -> None:
 def test_the_rules_are_listed_with_their_reasons() -> None:
     done = run("--rules")
     assert done.exit_code == 0
-    for rule in portable.RULES:
+    for rule in rules.RULES:
         assert re.search(rf"^{rule.name}: {rule.severity}, {rule.bites}: ", done.stdout, re.M)
         assert rule.reason in done.stdout
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, cast
 
 import pulumi
@@ -9,10 +10,13 @@ import pytest
 from botocore.exceptions import ClientError
 
 from infra.account.clients import Clients
+from infra.context import Context
 from infra.names import COMPONENTS
 from infra.publish.leftovers import (
+    StackExists,
     before_build,
     before_create,
+    check_unknown_stack,
     clear_bucket,
     clear_component_version,
     clear_image,
@@ -20,14 +24,14 @@ from infra.publish.leftovers import (
     sweep,
 )
 from tests.infra.engine import DIGEST, Engine
-from tests.infra.fakes import ACCOUNT, Account, Refused, component_arn
+from tests.infra.fakes import CONTEXT, Account, Refused, component_arn
 
 OURS = {"edge-inference:project": "edge-inference", "edge-inference:stack": "dev"}
 MORE_OF_OURS = OURS | {"cost-centre": "7"}  # put on by an account's own rules
 THEIRS = {"edge-inference:project": "edge-inference", "edge-inference:stack": "press-2"}
 HALF = {"edge-inference:stack": "dev"}
 NOT_OURS = pytest.mark.parametrize("tags", [THEIRS, HALF, {}], ids=["theirs", "half", "none"])
-BUCKET, REPOSITORY = "edge-inference-dev", "edge-inference/dev"
+BUCKET, REPOSITORY = CONTEXT.bucket, CONTEXT.repository
 KEPT = component_arn("com.ml.check", "1.2.3")
 
 
@@ -67,9 +71,9 @@ def test_a_removal_whose_answer_was_lost_is_one(
 
 def test_where_nothing_is_left_nothing_is_touched(account: Account, clients: Clients) -> None:
     clear_component_version(clients, KEPT, OURS)
-    clear_repository(clients, REPOSITORY, OURS)
+    clear_repository(CONTEXT)
     clear_image(clients, REPOSITORY, "amd64-1")
-    clear_bucket(clients, BUCKET, ACCOUNT, OURS)
+    clear_bucket(CONTEXT)
     assert account.changes == [], "a first `up` finds an empty account"
 
 
@@ -89,41 +93,35 @@ def test_only_the_tag_that_is_about_to_be_pushed_is_taken_from_its_image(
         )
 
 
-def test_our_repository_goes_with_what_an_interrupted_push_left_in_it(
-    account: Account, clients: Clients
-) -> None:
+def test_our_repository_goes_with_what_an_interrupted_push_left_in_it(account: Account) -> None:
     account.repositories = {REPOSITORY: OURS, "edge-inference/press-2": THEIRS}
     account.images = {(REPOSITORY, "amd64-1"): DIGEST}
-    clear_repository(clients, REPOSITORY, OURS)
+    clear_repository(CONTEXT)
     assert account.repositories == {"edge-inference/press-2": THEIRS}
     assert not account.images
 
 
 @NOT_OURS
-def test_somebody_else_s_repository_stays(
-    account: Account, clients: Clients, tags: dict[str, str]
-) -> None:
+def test_somebody_else_s_repository_stays(account: Account, tags: dict[str, str]) -> None:
     account.repositories = {REPOSITORY: tags}
-    clear_repository(clients, REPOSITORY, OURS)
+    clear_repository(CONTEXT)
     assert account.changes == []
 
 
-def test_our_bucket_goes_with_the_files_in_it(account: Account, clients: Clients) -> None:
+def test_our_bucket_goes_with_the_files_in_it(account: Account) -> None:
     account.buckets = {BUCKET: MORE_OF_OURS, "other": OURS}
     account.objects = {
         BUCKET: {"1/model.json": b"", "2/golden.json": b""},
         "other": {"3/model.json": b""},
     }
-    clear_bucket(clients, BUCKET, ACCOUNT, OURS)
+    clear_bucket(CONTEXT)
     assert account.buckets == {"other": OURS}
     assert account.objects["other"] == {"3/model.json": b""}
 
 
-def test_a_bucket_from_an_up_that_was_killed_before_it_could_tag_it_goes(
-    account: Account, clients: Clients
-) -> None:
+def test_a_bucket_from_an_up_that_was_killed_before_it_could_tag_it_goes(account: Account) -> None:
     account.buckets = {BUCKET: {}}
-    clear_bucket(clients, BUCKET, ACCOUNT, OURS)
+    clear_bucket(CONTEXT)
     assert account.buckets == {}, "S3 tags a bucket after it has made it"
 
 
@@ -132,19 +130,40 @@ def test_a_bucket_from_an_up_that_was_killed_before_it_could_tag_it_goes(
     [(THEIRS, []), (THEIRS, ["a"]), (HALF, []), ({}, ["somebody's only copy"])],
 )
 def test_a_bucket_that_may_be_somebody_else_s_keeps_every_file(
-    account: Account, clients: Clients, tags: dict[str, str], keys: list[str]
+    account: Account, tags: dict[str, str], keys: list[str]
 ) -> None:
     account.buckets, account.objects = {BUCKET: tags}, {BUCKET: dict.fromkeys(keys, b"")}
-    clear_bucket(clients, BUCKET, ACCOUNT, OURS)
+    clear_bucket(CONTEXT)
     assert (account.buckets, list(account.objects[BUCKET])) == ({BUCKET: tags}, keys)
     assert account.changes == []
 
 
-def test_another_account_s_bucket_of_that_name_is_left_for_s3_to_refuse(
-    account: Account, clients: Clients
+@pytest.mark.parametrize("clear", [check_unknown_stack, clear_bucket, clear_repository])
+def test_a_stack_that_the_state_does_not_know_keeps_its_releases(
+    account: Account, clear: Callable[[Context], None]
 ) -> None:
+    """A new state, or one from a backup, is about to make what is there: cases/31."""
+    account.buckets, account.repositories = {BUCKET: OURS}, {REPOSITORY: OURS}
+    account.objects = {BUCKET: {"1/model.json": b"", "releases/r1234abcd.json": b"{}"}}
+    with pytest.raises(StackExists) as refused:
+        clear(CONTEXT)
+    assert account.changes == [], "devices run these releases, and followers are pinned to them"
+    for told in (BUCKET, "r1234abcd", "pulumi stack import --file"):
+        assert told in str(refused.value)
+
+
+@pytest.mark.parametrize("objects", [{}, {"1/model.json": b""}])
+def test_what_a_killed_first_up_left_is_no_stack(
+    account: Account, objects: dict[str, bytes]
+) -> None:
+    account.buckets, account.objects = {BUCKET: OURS}, {BUCKET: objects}
+    check_unknown_stack(CONTEXT)
+
+
+def test_another_account_s_bucket_of_that_name_is_left_for_s3_to_refuse(account: Account) -> None:
     account.foreign_buckets = {BUCKET}
-    clear_bucket(clients, BUCKET, ACCOUNT, OURS)
+    check_unknown_stack(CONTEXT)
+    clear_bucket(CONTEXT)
     assert account.changes == []
 
 
@@ -161,9 +180,9 @@ def test_an_answer_that_is_withheld_is_not_taken_for_an_absence(
     }
     for clear in (
         lambda: clear_component_version(clients, KEPT, OURS),
-        lambda: clear_repository(clients, REPOSITORY, OURS),
+        lambda: clear_repository(CONTEXT),
         lambda: clear_image(clients, REPOSITORY, "amd64-1"),
-        lambda: clear_bucket(clients, BUCKET, ACCOUNT, OURS),
+        lambda: clear_bucket(CONTEXT),
     ):
         with pytest.raises(ClientError, match="AccessDenied"):
             clear()

@@ -14,8 +14,8 @@ from infra.account.target import Target
 from infra.names import CHECK
 from infra.preflight import preflight
 from infra.settings import Misconfigured
-from recipes import rules as portable
 from recipes.findings import Finding, Severity
+from recipes.rules import RULES, required
 from tests.infra.engine import DIGEST, Engine
 from tests.infra.fakes import (
     ACCOUNT,
@@ -507,7 +507,7 @@ def test_a_recipe_that_would_grow_too_long_is_refused_before_its_image_is_built(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     assert findings(architectures=["amd64", "aarch64"]) == []
-    monkeypatch.setattr(portable, "MAX_RECIPE_BYTES", 3_000)
+    monkeypatch.setattr(required, "MAX_RECIPE_BYTES", 3_000)
     found = findings(architectures=["amd64", "aarch64"])
     assert {one.rule.name for one in found} == {"recipe-size"}
     assert found[0].where.startswith("com.ml.")
@@ -572,7 +572,7 @@ def test_the_number_of_requests_does_not_grow_with_the_release(account: Account)
 
 def test_the_rules_in_the_docs_are_those_in_the_code() -> None:
     table = Path("docs/preflight.md").read_text()
-    rules = (*portable.RULES, *preflight.RULES)
+    rules = (*RULES, *preflight.RULES)
     for rule in rules:
         row = f"| `{rule.name}` | {rule.severity} | {rule.bites} | {rule.reason} | {rule.source} |"
         assert row in table, f"docs/preflight.md has no line\n{row}"

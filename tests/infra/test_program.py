@@ -547,16 +547,21 @@ def test_an_unchanged_tree_is_deployed_again_to_a_device_that_broke_since(
 ) -> None:
     said: list[str] = []
     monkeypatch.setattr("pulumi.log.info", said.append)
-    good = account.deploy(THING_ARN, "edge-inference/dev", {CHECK: spec("1.2.3")})
+    program.run(thing="press-1")
+    planned: dict[str, str] = program.exported["components"]
+    wanted = {name: spec(version) for name, version in planned.items()}
+    good = account.deploy(THING_ARN, "edge-inference/dev", wanted)
     account.devices["press-1"].deploys(good, "COMPLETED")
     for state, name in (
         ("RUNNING", "edge-inference/dev"),
         ("BROKEN", f"edge-inference/dev (after {good[:8]})"),
     ):
-        account.devices["press-1"].installed = {CHECK: ("1.2.3", state)}
+        account.devices["press-1"].installed = {
+            one: (version, state if one == CHECK else "RUNNING") for one, version in planned.items()
+        }
         engine = program.run(thing="press-1")
         assert engine.one("greengrassv2:Deployment").inputs["deploymentName"] == name
-    assert said == [f"deploys again, as press-1 has {CHECK} BROKEN"]
+    assert said == [f"deploys, as press-1 has {CHECK} BROKEN"]
 
 
 def test_a_device_more_is_no_resource_more_and_few_calls(

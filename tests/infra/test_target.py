@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -21,6 +22,7 @@ pytestmark = pytest.mark.usefixtures("account")
 WANTED = "edge-inference/dev"
 GROUP_ARN = f"arn:aws:iot:{REGION}:{ACCOUNT}:thinggroup/presses"
 OURS = {name: spec("1.2.3") for name in COMPONENTS}
+PLANNED = dict.fromkeys(OURS, "1.2.3")
 
 
 def find(**values: str) -> Target | None:
@@ -47,7 +49,7 @@ def test_a_stack_that_only_publishes_asks_for_no_device(account: Account) -> Non
 def test_a_new_device_has_nothing_that_would_be_replaced() -> None:
     target = found(thing="press-1")
     assert (target.arn, target.devices, target.latest) == (THING_ARN, ("press-1",), None)
-    assert target.deployment_name(CONTEXT.deployment_name) == WANTED
+    assert target.deployment_name(CONTEXT.deployment_name, PLANNED) == WANTED
 
 
 def test_a_group_is_every_core_device_in_it_and_in_its_groups(account: Account) -> None:
@@ -135,13 +137,25 @@ def deployed(account: Account, name: str, status: str = "COMPLETED") -> str:
     return deployment
 
 
-def name_of() -> str:
-    return found(thing="press-1").deployment_name(CONTEXT.deployment_name)
+def name_of(planned: Mapping[str, str] = PLANNED) -> str:
+    return found(thing="press-1").deployment_name(CONTEXT.deployment_name, planned)
 
 
 def test_a_good_deployment_of_ours_keeps_its_name(account: Account) -> None:
     deployed(account, WANTED)
     assert name_of() == WANTED, "an `up` of an unchanged tree would deploy again"
+
+
+def test_a_restored_state_deploys_again_what_the_account_no_longer_has(account: Account) -> None:
+    """The latest deployment is ours and good, but another release: cases/30."""
+    newer = deployed(account, WANTED)
+    older = PLANNED | {CHECK: "1.1.1"}
+    assert name_of(older) == f"{WANTED} (after {newer[:8]})", (
+        "a state from a backup has this very deployment name, and would see no change"
+    )
+    [why] = found(thing="press-1").reasons_to_deploy(CONTEXT.deployment_name, older)
+    assert newer in why
+    assert f"has 1.2.3 of {CHECK}, not 1.1.1" in why
 
 
 @pytest.mark.parametrize("status", sorted(FAILED & {"FAILED", "CANCELED"}))
@@ -199,7 +213,9 @@ def test_a_device_that_has_lost_its_release_gets_it_again(
     if now:
         account.devices["press-1"].installed[CHECK] = now
     target = found(thing="press-1")
-    assert target.deployment_name(CONTEXT.deployment_name) == f"{WANTED} (after {lost[:8]})"
+    assert (
+        target.deployment_name(CONTEXT.deployment_name, PLANNED) == f"{WANTED} (after {lost[:8]})"
+    )
     assert target.latest
     assert target.latest.failures == (why,)
 
@@ -224,7 +240,7 @@ def test_a_group_s_deployment_is_red_when_one_device_says_so(account: Account, s
     account.devices["press-2"].deploys("an-older-one", "SUCCEEDED")
     account.devices["press-2"].deploys(deployment, status)
     target = found(thing_group="presses")
-    assert target.deployment_name(CONTEXT.deployment_name) != WANTED, (
+    assert target.deployment_name(CONTEXT.deployment_name, PLANNED) != WANTED, (
         "the group's own status stays ACTIVE whatever its devices do"
     )
 

@@ -77,8 +77,8 @@ def a_consumer_that_crashes(place: Place) -> Iterator[None]:
 @contextmanager
 def a_service_that_ends(place: Place) -> Iterator[None]:
     """Its container answers and passes the check, but nobody watches it: its `run` is FINISHED."""
-    watched = '{"run": {"Script": scripts.stays(_container(name), run)}'
-    unwatched = """{"run": {"Script": f'c="{_container(name)}"; {run.replace("--rm", "-d --rm")}'}"""
+    watched = "scripts.stays(_container(name), run)"
+    unwatched = """f'c="{_container(name)}"; {run.replace("--rm", "-d --rm")}'"""
     with place.edited("infra/publish/recipe.py", lambda text: text.replace(watched, unwatched)):
         yield
 

@@ -10,14 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from infra.names import COMPONENTS
-from recipes import rules as portable
+from recipes import rules
 from recipes import shell as scripts
 from recipes.findings import Finding, Severity
 from tests.infra.test_recipe import recipe_of
 
 SOCKET = "$AWS_GG_NUCLEUS_DOMAIN_SOCKET_FILEPATH_FOR_COMPONENT"
 IMAGE = f"123456789012.dkr.ecr.eu-west-1.amazonaws.com/wine@sha256:{'a' * 64}"
-RUN = f"exec docker run --rm --init --name wine {IMAGE} serve"
+DOCKER_RUN = "exec docker run --rm --init --log-driver none --name wine"
+RUN = f"{DOCKER_RUN} {IMAGE} serve"
 
 
 def recipe(**changes: Any) -> dict[str, Any]:
@@ -34,7 +35,7 @@ def recipe(**changes: Any) -> dict[str, Any]:
 def manifest(**changes: Any) -> dict[str, Any]:
     return {
         "Platform": {"os": "linux", "runtime": "*"},
-        "Lifecycle": {"run": "python3 {artifacts:path}/main.py"},
+        "Lifecycle": {"run": 'python3 "{artifacts:path}/main.py"'},
         "Artifacts": [{"Uri": "s3://bucket/main.py"}],
         **changes,
     }
@@ -62,7 +63,7 @@ def docker(script: str, *uris: str, user_files: Any = None) -> dict[str, Any]:
     files = [user_files] if user_files else []
     return recipe(
         ComponentDependencies={
-            f"aws.greengrass.{name}": {"VersionRequirement": "^2.0.0"}
+            f"aws.greengrass.{name}": {"VersionRequirement": "^2.0.0", "DependencyType": "SOFT"}
             for name in ("DockerApplicationManager", "TokenExchangeService")
         },
         Manifests=[manifest(Lifecycle={"run": script}, Artifacts=[*images, *files])],
@@ -224,7 +225,7 @@ BROKEN: list[tuple[str, dict[str, Any], str, str]] = [
     ),
     (
         "variable-of-another",
-        lifecycle(run="{com.other:artifacts:path}/run.sh"),
+        lifecycle(run='"{com.other:artifacts:path}/run.sh"'),
         "Manifests[0].Lifecycle.run",
         "{com.other:artifacts:path}",
     ),
@@ -273,7 +274,7 @@ BROKEN: list[tuple[str, dict[str, Any], str, str]] = [
     (
         "artifact-owner",
         docker(
-            f"exec docker run --rm --init --name w -u 1000 -v {{artifacts:path}}:/a {IMAGE}",
+            f"{DOCKER_RUN} -u 1000 -v '{{artifacts:path}}:/a' {IMAGE}",
             user_files={"Uri": "s3://bucket/model.json"},
         ),
         "Manifests[0].Artifacts[1]",
@@ -290,7 +291,7 @@ BROKEN: list[tuple[str, dict[str, Any], str, str]] = [
     ("image-tag", docker("true", "wine:1.2"), "Manifests[0].Artifacts[0]", "digest"),
     (
         "image-not-declared",
-        docker("exec docker run --rm --init --name w wine:2"),
+        docker("exec docker run --rm --init --log-driver none --name w wine:2"),
         "Manifests[0].Lifecycle.run",
         "docker:wine:2",
     ),
@@ -302,7 +303,12 @@ BROKEN: list[tuple[str, dict[str, Any], str, str]] = [
     ),
     (
         "ecr-dependency",
-        docker(RUN) | {"ComponentDependencies": {"aws.greengrass.DockerApplicationManager": {}}},
+        docker(RUN)
+        | {
+            "ComponentDependencies": {
+                "aws.greengrass.DockerApplicationManager": {"DependencyType": "SOFT"}
+            }
+        },
         "ComponentDependencies",
         "TokenExchangeService",
     ),
@@ -320,37 +326,56 @@ BROKEN: list[tuple[str, dict[str, Any], str, str]] = [
     ),
     (
         "docker-secret-in-argv",
-        docker(f"exec docker run --rm --init --name w -e SVCUID=$SVCUID {IMAGE}"),
+        docker(f"exec docker run --rm --init --log-driver none --name w -e SVCUID=$SVCUID {IMAGE}"),
         "Manifests[0].Lifecycle.run",
         "-e SVCUID:",
     ),
     (
         "docker-network-host",
-        docker(f"exec docker run --rm --init --name w --network host {IMAGE}"),
+        docker(f"exec docker run --rm --init --log-driver none --name w --network host {IMAGE}"),
         "Manifests[0].Lifecycle.run",
         "--network none",
     ),
     (
         "docker-detached",
-        docker(f"docker run -d --rm --init --name w {IMAGE}"),
+        docker(f"docker run -d --rm --init --log-driver none --name w {IMAGE}"),
         "Manifests[0].Lifecycle.run",
         "foreground",
     ),
     (
         "docker-rm",
-        docker(f"exec docker run --init --name w {IMAGE}"),
+        docker(f"exec docker run --init --log-driver none --name w {IMAGE}"),
         "Manifests[0].Lifecycle.run",
         "--rm",
     ),
     (
         "docker-name",
-        docker(f"exec docker run --rm --init {IMAGE}"),
+        docker(f"exec docker run --rm --init --log-driver none {IMAGE}"),
         "Manifests[0].Lifecycle.run",
         "--name",
     ),
     (
+        "docker-log",
+        docker(f"exec docker run --rm --init --name w {IMAGE}"),
+        "Manifests[0].Lifecycle.run",
+        "--log-driver none",
+    ),
+    (
+        "docker-log",
+        docker(f"exec docker run --rm --init --log-driver=json-file --name w {IMAGE}"),
+        "Manifests[0].Lifecycle.run",
+        "--log-driver none",
+    ),
+    ("docker-tty", docker(f"{DOCKER_RUN} -it {IMAGE}"), "Manifests[0].Lifecycle.run", "drop -t"),
+    (
+        "docker-tty",
+        docker(f"{DOCKER_RUN} \\\n  --tty \\\n  {IMAGE}"),
+        "Manifests[0].Lifecycle.run",
+        "drop -t",
+    ),
+    (
         "docker-init",
-        docker(f"exec docker run --rm --name w {IMAGE}"),
+        docker(f"exec docker run --rm --log-driver none --name w {IMAGE}"),
         "Manifests[0].Lifecycle.run",
         "--init",
     ),
@@ -365,6 +390,28 @@ BROKEN: list[tuple[str, dict[str, Any], str, str]] = [
         lifecycle(run="AWS_ACCESS_KEY_ID=AKIA" + "Q" * 16 + " aws s3 ls"),
         "Manifests[0].Lifecycle.run",
         "revoke",
+    ),
+    (
+        "path-unquoted",
+        lifecycle(run='echo "it\'s" # "\ncat {artifacts:path}/a {artifacts:path}/b'),
+        "Manifests[0].Lifecycle.run",
+        '"{artifacts:path}',
+    ),
+    (
+        "path-unquoted",
+        docker(f'{DOCKER_RUN} -v {SOCKET}:"/s" {IMAGE}'),
+        "Manifests[0].Lifecycle.run",
+        f'"{SOCKET}',
+    ),
+    (
+        "hard-dependency",
+        recipe(
+            ComponentDependencies={
+                "aws.greengrass.TokenExchangeService": {"DependencyType": "HARD"},
+            }
+        ),
+        "ComponentDependencies.aws.greengrass.TokenExchangeService",
+        "SOFT",
     ),
     (
         "hard-dependency",
@@ -429,54 +476,57 @@ def lines(found: list[Finding]) -> list[str]:
         lifecycle(startup="set -eu\ncheck"),
         lifecycle(startup="if check; then true; else exit 1; fi || exit 1"),
         lifecycle(startup="exit 1"),
-        lifecycle(run={"Script": "pip install -r {artifacts:path}/requirements.txt"}),
+        lifecycle(run={"Script": 'pip install -r "{artifacts:path}/requirements.txt"'}),
         lifecycle(run={"Script": "pip install ./own git+https://example.com/a@v1 b.whl"}),
         recipe(Lifecycle={"all": {"run": "true"}}),
         rights("local/{iot:thingName}"),
         with_defaults({"A": "{configuration:/camera/1/name}"}, camera=[1, {"name": "right"}]),
         docker(
-            f"exec docker run --rm --init --name w -u 0 -v {{artifacts:path}}:/a {IMAGE}",
+            f"{DOCKER_RUN} -u 0 -v '{{artifacts:path}}:/a' {IMAGE}",
             user_files={"Uri": "s3://bucket/model.json"},
         ),
         docker(
-            "exec docker run --rm --init --name w --network host"
+            "exec docker run --rm --init --log-driver none --name w --network host"
             f" -e AWS_CONTAINER_CREDENTIALS_FULL_URI {IMAGE}"
         ),
+        docker(f"exec docker run --rm --init --log-opt max-size=1m --name w {IMAGE}"),
+        docker(f"{DOCKER_RUN} {IMAGE} -t"),
+        lifecycle(run="# cat {work:path}\ncat \"{work:path}/a\" '{work:path}/b'"),
         lifecycle(run="true", install={"Script": "pip install 'pandas==2.3.3'", "Timeout": 600}),
     ],
 )
 def test_a_recipe_that_both_runtimes_run_has_no_finding(fine: dict[str, Any]) -> None:
-    assert lines(portable.findings(fine)) == []
+    assert lines(rules.findings(fine)) == []
 
 
 @pytest.mark.parametrize(("rule", "broken", "where", "fix"), BROKEN)
 def test_a_broken_rule_is_named_with_its_place_and_what_to_write(
     rule: str, broken: dict[str, Any], where: str, fix: str
 ) -> None:
-    found = portable.findings(broken)
+    found = rules.findings(broken)
     assert [one.rule.name for one in found] == [rule], lines(found)
     assert found[0].where == where
     assert fix in found[0].fix
 
 
 def test_every_rule_was_broken() -> None:
-    broken = {rule for rule, *_ in BROKEN} | {portable.READABLE.name}  # in test_lint
-    assert broken == {rule.name for rule in portable.RULES}, (
+    broken = {rule for rule, *_ in BROKEN} | {rules.READABLE.name}  # in test_lint
+    assert broken == {rule.name for rule in rules.RULES}, (
         "a rule that nothing breaks may be one that nothing can break"
     )
 
 
 def test_a_rule_has_a_name_of_its_own_a_reason_and_a_source() -> None:
-    names = [rule.name for rule in portable.RULES]
+    names = [rule.name for rule in rules.RULES]
     assert len(set(names)) == len(names)
-    for rule in portable.RULES:
+    for rule in rules.RULES:
         assert rule.reason, rule.name
         assert rule.source, rule.name
 
 
 @pytest.mark.parametrize("name", COMPONENTS)
 def test_our_own_recipes_have_nothing_to_correct(name: str) -> None:
-    found = portable.findings(recipe_of(name))
+    found = rules.findings(recipe_of(name))
     assert [one.line for one in found if one.rule.severity is not Severity.INFO] == []
     assert {one.rule.name for one in found} == {"lite-has-none"}, (
         "the way out for Java; on Lite the programs end by SIGTERM"
@@ -495,7 +545,7 @@ def test_our_own_recipes_have_nothing_to_correct(name: str) -> None:
     ],
 )
 def test_a_recipe_of_any_shape_is_found_wanting_and_not_fatal(broken: dict[str, Any]) -> None:
-    assert any(one.rule.name == "required-keys" for one in portable.findings(broken))
+    assert any(one.rule.name == "required-keys" for one in rules.findings(broken))
 
 
 _JSON = st.recursive(
@@ -520,7 +570,7 @@ _JSON = st.recursive(
 @given(recipe=st.dictionaries(st.sampled_from(list(recipe())) | st.text(max_size=5), _JSON))
 @settings(max_examples=200, deadline=None)
 def test_no_recipe_breaks_the_linter(recipe: dict[str, Any]) -> None:
-    portable.findings(recipe)
+    rules.findings(recipe)
 
 
 @given(
@@ -532,11 +582,11 @@ def test_no_recipe_breaks_the_linter(recipe: dict[str, Any]) -> None:
 )
 @settings(max_examples=300, deadline=None)
 def test_no_script_breaks_its_reader(script: str) -> None:
-    portable.findings(lifecycle(startup=script, install=script))
+    rules.findings(lifecycle(startup=script, install=script))
 
 
 def test_a_known_size_counts_instead_of_the_compact_one() -> None:
-    assert [one.rule.name for one in portable.findings(recipe(), size=8_001)] == ["recipe-size"], (
+    assert [one.rule.name for one in rules.findings(recipe(), size=8_001)] == ["recipe-size"], (
         "Lite reads the text as it is, spaces included"
     )
 
@@ -577,5 +627,5 @@ def test_a_script_is_its_commands_with_what_stands_before_them() -> None:
 def test_a_recipe_is_not_changed_by_being_checked() -> None:
     written = docker(RUN)
     before = json.dumps(written)
-    portable.findings(written)
+    rules.findings(written)
     assert json.dumps(written) == before, "what is published is what was written"

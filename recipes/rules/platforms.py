@@ -1,0 +1,98 @@
+"""Which manifest a device takes."""
+
+from __future__ import annotations
+
+import re
+
+from recipes.document import Recipe, get
+from recipes.rules.chapter import (
+    BOTH,
+    COMMON,
+    ERROR,
+    GUIDE,
+    JAVA,
+    LITE,
+    LITE_CHANGES,
+    NUCLEUS,
+    TRIED,
+    WARNING,
+    Found,
+    rule,
+)
+
+ARCHITECTURES = ("amd64", "x86", "arm", "aarch64", "riscv64")
+
+
+@rule("runtime-missing", ERROR, LITE, f"{TRIED}; {LITE_CHANGES}")
+def _runtime_missing(recipe: Recipe) -> Found:
+    """Lite skips a manifest without a runtime: "No lifecycle was found for linux"."""
+    for manifest in recipe.manifests:
+        if not manifest.platform.get("runtime"):
+            yield f"{manifest.where}.Platform", 'add runtime: "*", which Java ignores'
+
+
+@rule("runtime-lite-only", WARNING, JAVA, f"{NUCLEUS}: no runtime attribute")
+def _runtime_lite_only(recipe: Recipe) -> Found:
+    """the Java nucleus has no runtime of that name: it finds no manifest at all."""
+    runtimes = [manifest.platform.get("runtime") for manifest in recipe.manifests]
+    if runtimes and all(runtime == "aws_nucleus_lite" for runtime in runtimes):
+        yield f"{recipe.manifests[0].where}.Platform.runtime", 'write "*", or add a manifest for it'
+
+
+@rule("platform-os", ERROR, LITE, LITE_CHANGES)
+def _platform_os(recipe: Recipe) -> Found:
+    """Lite needs an os in every platform."""
+    for manifest in recipe.manifests:
+        if not manifest.platform.get("os"):
+            yield f"{manifest.where}.Platform", "add os: linux"
+
+
+@rule("platform-legacy", WARNING, BOTH, f"{COMMON} PlatformHelper.java")
+def _platform_legacy(recipe: Recipe) -> Found:
+    """`all` and `any` are wildcards of old, kept for old recipes only."""
+    for manifest in recipe.manifests:
+        for key in ("os", "architecture"):
+            if str(manifest.platform.get(key)).lower() in ("all", "any"):
+                right = "linux where the script is a Linux one, else *" if key == "os" else "*"
+                yield f"{manifest.where}.Platform.{key}", f"write {right}"
+
+
+@rule("architecture-name", ERROR, BOTH, "nx-plugin-for-aws #1265; PlatformHelper.java")
+def _architecture_name(recipe: Recipe) -> Found:
+    """Greengrass has names of its own for architectures; a manifest for another never matches."""
+    names = {"arm64": "aarch64", "armv8": "aarch64", "x86_64": "amd64", "x64": "amd64"}
+    for manifest in recipe.manifests:
+        written = str(manifest.platform.get("architecture") or "*")
+        if not re.fullmatch(r"\*|all|any|/.*/", written) and written not in ARCHITECTURES:
+            fix = names.get(written.lower()) or f"one of {', '.join(ARCHITECTURES)}"
+            yield f"{manifest.where}.Platform.architecture", f"write {fix}, not {written}"
+
+
+@rule("platform-regex", ERROR, LITE, LITE_CHANGES)
+def _platform_regex(recipe: Recipe) -> Found:
+    """Lite has no regular expressions in platforms."""
+    for manifest in recipe.manifests:
+        for key, value in manifest.platform.items():
+            if re.fullmatch(r"/.*/", str(value)):
+                yield f"{manifest.where}.Platform.{key}", "write a manifest for each value"
+
+
+@rule("manifest-shadowed", WARNING, BOTH, f"{GUIDE}, component recipe reference")
+def _manifest_shadowed(recipe: Recipe) -> Found:
+    """the first manifest that fits is taken: this one never is."""
+    for number, manifest in enumerate(recipe.manifests):
+        for earlier in recipe.manifests[:number]:
+            if all(
+                value in ("*", "all", "any") or manifest.platform.get(key) == value
+                for key, value in earlier.platform.items()
+            ):
+                yield manifest.where, f"move it before {earlier.where}"
+                break
+
+
+@rule("artifacts-key", ERROR, LITE, "aws-greengrass-lite, manifest selection")
+def _artifacts_key(recipe: Recipe) -> Found:
+    """Lite needs an Artifacts key in every manifest, if only an empty one."""
+    for manifest in recipe.manifests:
+        if get(manifest.settings, "Artifacts") is None:
+            yield manifest.where, "add Artifacts: []"
