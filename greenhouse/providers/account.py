@@ -22,7 +22,6 @@ from greenhouse.providers.wire import Properties
 
 if TYPE_CHECKING:
     from mypy_boto3_ecr import ECRClient
-    from mypy_boto3_greengrassv2 import GreengrassV2Client
     from mypy_boto3_iam import IAMClient
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_sts import STSClient
@@ -40,10 +39,10 @@ class Account:
     """Clients by region; the same one for the same region."""
 
     endpoint: str
-    greengrass_endpoint: str
-    default_region: str | None
+    control_endpoint: str
+    sts_endpoint: str
     _session: boto3.Session = field(default_factory=boto3.Session)
-    _clients: dict[tuple[str, str], Any] = field(default_factory=dict)
+    _clients: dict[tuple[Any, ...], Any] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @classmethod
@@ -59,10 +58,13 @@ class Account:
                 )
             return url
 
+        sts = (
+            "AWS_ENDPOINT_URL_STS" if "AWS_ENDPOINT_URL_STS" in environment else "AWS_ENDPOINT_URL"
+        )
         return cls(
             endpoint=loopback("AWS_ENDPOINT_URL"),
-            greengrass_endpoint=loopback("AWS_ENDPOINT_URL_GREENGRASSV2"),
-            default_region=environment.get("AWS_REGION"),
+            control_endpoint=loopback("AWS_ENDPOINT_URL_CLOUDCONTROL"),
+            sts_endpoint=loopback(sts),
         )
 
     @property
@@ -75,9 +77,11 @@ class Account:
         return self._session.get_available_regions("s3")
 
     def region(self, call: Call, properties: Properties) -> str:
-        """The region of a resource: its own, else the provider's, else the environment's."""
-        region = properties.get("region") or call.session.config.get("region")
-        if found := region or self.default_region:
+        """The region of a resource: its own, else the provider's, else that of pulumi's shell."""
+        given = properties.get("region") or call.session.config.get("region")
+        environment = call.session.environment
+        found = given or environment.get("AWS_REGION") or environment.get("AWS_DEFAULT_REGION")
+        if found:
             return str(found)
         raise Refused("there is no region. Set one: pulumi config set aws:region eu-west-1")
 
@@ -97,14 +101,25 @@ class Account:
         client: STSClient = self._client("sts", region)
         return client
 
-    def greengrass(self, region: str) -> GreengrassV2Client:
-        client: GreengrassV2Client = self._client("greengrassv2", region)
-        return client
+    def client(
+        self, service: str, region: str, keys: tuple[str, str] | None, *, attempts: int = 1
+    ) -> Any:
+        """A client that signs with these keys and does nothing a second time beyond `attempts`."""
+        endpoint = self.control_endpoint if service == "cloudcontrol" else self.sts_endpoint
+        make: Any = self._session.client  # its overloads want a literal for a name
+        signing = {"aws_access_key_id": keys[0], "aws_secret_access_key": keys[1]} if keys else {}
+        config = _CONFIG.merge(Config(retries={"total_max_attempts": attempts, "mode": "standard"}))
+        known = (service, region, keys, attempts)
+        with self._lock:  # making one isn't thread-safe, using one is
+            if known not in self._clients:
+                self._clients[known] = make(
+                    service, region_name=region, endpoint_url=endpoint, config=config, **signing
+                )
+            return self._clients[known]
 
     def _client(self, service: str, region: str) -> Any:
-        endpoint = self.greengrass_endpoint if service == "greengrassv2" else self.endpoint
         with self._lock:  # making one isn't thread-safe, using one is
             if (service, region) not in self._clients:
-                make = partial(self._session.client, endpoint_url=endpoint, config=_CONFIG)
+                make = partial(self._session.client, endpoint_url=self.endpoint, config=_CONFIG)
                 self._clients[service, region] = make(service, region_name=region)
             return self._clients[service, region]

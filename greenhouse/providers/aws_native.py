@@ -1,202 +1,585 @@
-"""Package `aws-native`: Greengrass components and deployments, as CloudFormation's handlers do it.
+"""Package `aws-native`: a generic client of Cloud Control, as the real plugin is.
 
-Handlers: https://github.com/aws-cloudformation/aws-cloudformation-resource-providers-greengrassv2
-Two things surprise there and are kept: any change asks to delete before replacing, and everything
-but the tags is a change that needs a new resource.
+What it does and says is what the real one did and said when it was recorded
+(tests/greenhouse/providers/conformance). Surprising, and kept:
+
+* Any change asks to delete before it replaces. Which changes replace is the SDK's to say.
+* New inputs are compared with what is live, below what the program gives.
+* Secrets come back in the clear among the outputs; `__inputs` keeps them.
+* Enums, lengths and required properties inside lists are left to Cloud Control.
+* A resource that was made and can't be read isn't kept.
+
+Refused where the plugin goes on: a type that greenhouse's Cloud Control doesn't have, a deployment
+without a name (the plugin makes one up), and what would make the plugin's process die.
 """
 
-# ruff: noqa: ARG002  # one shape of verbs for all resources; not all need every argument
+# ruff: noqa: N802, ARG002  # names and signatures are the protocol's
 
 from __future__ import annotations
 
-import time
-from abc import abstractmethod
+import json
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
-from botocore.exceptions import ClientError
-from pulumi_aws_native.greengrassv2 import component_version, deployment
+import grpc
+from botocore import exceptions as boto
+from botocore.configloader import load_config
+from google.protobuf import any_pb2, empty_pb2  # type: ignore[import-untyped]
+from google.rpc import status_pb2  # type: ignore[import-untyped]
+from pulumi.runtime.proto import plugin_pb2, provider_pb2, provider_pb2_grpc
 
+from greenhouse.providers import native_schema as schema
 from greenhouse.providers.account import Account
-from greenhouse.providers.aws.common import fine_if
-from greenhouse.providers.resource import Diff, Failure, Incomplete, Naming, Refused, Resource
-from greenhouse.providers.servicer import Package
-from greenhouse.providers.session import Call
-from greenhouse.providers.wire import Properties
+from greenhouse.providers.cloudcontrol import (
+    ATTEMPTS,
+    NO_CREDENTIALS,
+    ControlClient,
+    Failed,
+    HalfMade,
+)
+from greenhouse.providers.native_schema import TYPES, NativeType
+from greenhouse.providers.session import Call, Session, Sessions
+from greenhouse.providers.wire import (
+    UNKNOWN,
+    Properties,
+    Secret,
+    decode,
+    encode,
+    keep_secret,
+    plain,
+)
 
-_GONE = "ResourceNotFoundException"
-_STABLE_SECONDS = 20 * 60  # as long as CloudFormation's handler waits
-_POLL_SECONDS = 0.5  # the handler takes 5; here it is one machine
+_NO_REGION = (
+    'missing required configuration key "aws-native:region":The region where AWS operations will'
+    " take place. Examples are eu-east-1, eu-west-2, etc.\n\tSet a value using the command `pulumi"
+    " config set aws-native:region <value>`, or by setting the environment variables `AWS_REGION`"
+    " or `AWS_DEFAULT_REGION`."
+)
+_ISSUES = "https://github.com/pulumi/pulumi-aws-native/issues/"
+# Settings that the plugin refuses, with its own issue about each; the second kind only when false.
+_NEVER = {"ignoreTags": 110, "insecure": 111, "skipRequestingAccountId": 118}
+_ONLY_TRUE = {"skipGetEc2Platforms": 115, "skipMetadataApiCheck": 116, "skipRegionValidation": 117}
+_PARTITIONS = {
+    "us-gov-": ("aws-us-gov", "amazonaws.com"),
+    "cn-": ("aws-cn", "amazonaws.com.cn"),
+}
 
 
-class NativeResource(Resource):
-    """A resource of Cloud Control."""
+class Refused(Exception):
+    """The engine is told this; nothing was changed."""
 
-    cfn: str
-    """CloudFormation's name of the type."""
 
-    def __init__(self, account: Account) -> None:
-        self.account = account
+@dataclass(frozen=True, kw_only=True)
+class Configured:
+    """What one provider instance was configured with."""
 
-    def diff(self, olds: Properties, news: Properties) -> Diff:
-        return Diff(changed=tuple(sorted(self.changes(olds, news))), opaque=True)
+    region: str
+    control: ControlClient
+    sts: Any
+    default_tags: Mapping[str, str]
 
-    def update(self, call: Call, id_: str, olds: Properties, news: Properties) -> Properties:
-        fixed = {name for name in self.acted_on - {"tags"} if olds.get(name) != news.get(name)}
-        if fixed:
-            raise Refused(
-                f"NotUpdatable: {', '.join(sorted(fixed))} of {self.cfn} can't be updated."
-                " It takes a replacement: replace_on_changes on the resource"
+
+@dataclass
+class _Provider:
+    """One connection's state."""
+
+    cancelled: threading.Event = field(default_factory=threading.Event)
+    configured: Configured | None = None
+
+
+class NativeServicer(provider_pb2_grpc.ResourceProviderServicer):
+    """The package on one port, for every connection that the engine opens."""
+
+    def __init__(self, account: Account, port: int) -> None:
+        self._account = account
+        self._sessions = Sessions(port)
+        self._providers: dict[Session, _Provider] = {}
+
+    # -- the plugin itself ------------------------------------------------------------------------
+
+    def Attach(
+        self, request: plugin_pb2.PluginAttach, context: grpc.ServicerContext
+    ) -> empty_pb2.Empty:
+        self._sessions.of(context.peer()).attach(request.address)
+        return empty_pb2.Empty()
+
+    def GetPluginInfo(
+        self, request: empty_pb2.Empty, context: grpc.ServicerContext
+    ) -> plugin_pb2.PluginInfo:
+        return plugin_pb2.PluginInfo(version=metadata.version("pulumi-aws-native"))
+
+    def CheckConfig(
+        self, request: provider_pb2.CheckRequest, context: grpc.ServicerContext
+    ) -> provider_pb2.CheckResponse:
+        news = plain(decode(request.news))
+        wrong = {name: issue for name, issue in _NEVER.items() if name in news}
+        wrong |= {name: issue for name, issue in _ONLY_TRUE.items() if news.get(name) is False}
+        if wrong:
+            return provider_pb2.CheckResponse(
+                failures=[
+                    provider_pb2.CheckFailure(
+                        property=name, reason=f"not yet implemented. See {_ISSUES}{issue}"
+                    )
+                    for name, issue in sorted(wrong.items())
+                ]
             )
-        greengrass = self.account.greengrass(self.account.region(call, {}))
-        before, after = olds.get("tags") or {}, news.get("tags") or {}
-        arn = self.arn(call, id_)
-        if dropped := sorted(before.keys() - after.keys()):
-            greengrass.untag_resource(resourceArn=arn, tagKeys=dropped)
-        if added := dict(after.items() - before.items()):
-            greengrass.tag_resource(resourceArn=arn, tags=added)
-        return {}
+        return provider_pb2.CheckResponse(inputs=request.news)
 
-    @abstractmethod
-    def arn(self, call: Call, id_: str) -> str:
-        """What tags are put on."""
+    def DiffConfig(
+        self, request: provider_pb2.DiffRequest, context: grpc.ServicerContext
+    ) -> provider_pb2.DiffResponse:
+        olds, news = plain(decode(request.old_inputs)), plain(decode(request.news))
+        if olds == news:
+            return provider_pb2.DiffResponse(changes=provider_pb2.DiffResponse.DIFF_NONE)
+        return provider_pb2.DiffResponse(  # without `replaces`, and with the names of what stays
+            changes=provider_pb2.DiffResponse.DIFF_SOME, diffs=sorted(olds.keys() | news.keys())
+        )
 
+    def Configure(
+        self, request: provider_pb2.ConfigureRequest, context: grpc.ServicerContext
+    ) -> provider_pb2.ConfigureResponse:
+        session = self._sessions.of(context.peer())
+        given = {
+            name.removeprefix("aws-native:config:"): value
+            for name, value in request.variables.items()
+        }
+        with _told(context):
+            state = self._provider(session)
+            state.configured = self._configured(given, session, state.cancelled)
+        return provider_pb2.ConfigureResponse(
+            acceptSecrets=True, supportsPreview=True, supports_autonaming_configuration=True
+        )
 
-class ComponentVersion(NativeResource):
-    """One immutable version of a component."""
+    def Cancel(self, request: empty_pb2.Empty, context: grpc.ServicerContext) -> empty_pb2.Empty:
+        """The end of an operation, or ^C: no read, update or delete after it on this connection."""
+        self._provider(self._sessions.of(context.peer())).cancelled.set()
+        return empty_pb2.Empty()
 
-    kind = "aws-native:greengrassv2:ComponentVersion"
-    cfn = "AWS::GreengrassV2::ComponentVersion"
-    args = component_version.ComponentVersionArgs
-    acted_on = frozenset({"inlineRecipe", "tags"})
-    computed = frozenset({"arn", "componentName", "componentVersion"})
+    def _provider(self, session: Session) -> _Provider:
+        return self._providers.setdefault(session, _Provider())
 
-    def check(
-        self, call: Call, news: Properties, olds: Properties, naming: Naming
-    ) -> tuple[Properties, list[Failure]]:
-        inputs, failures = super().check(call, news, olds, naming)
-        if not inputs.keys() & {"inlineRecipe", "lambdaFunction"}:
-            failures.append(Failure("inlineRecipe", "is required: the recipe as JSON or YAML"))
-        return inputs, failures
+    def _configured(
+        self, given: Mapping[str, str], session: Session, cancelled: threading.Event
+    ) -> Configured:
+        environment = session.environment
+        region = given.get("region")
+        if region is None:
+            region = environment.get("AWS_REGION") or environment.get("AWS_DEFAULT_REGION")
+        if region is None:
+            raise Refused(_NO_REGION)
+        if "assumeRole" in given:
+            raise Refused(
+                "aws-native:assumeRole: greenhouse has no roles to assume. Take it out of this"
+                " stack: pulumi config rm aws-native:assumeRole"
+            )
+        keys = _keys(given, environment)
+        if "endpoints" in given:
+            _go_json("endpoints", given["endpoints"], dict, "map[string]string")
+        attempts = _number(given["maxRetries"]) if "maxRetries" in given else ATTEMPTS
+        allowed = given.get("allowedAccountIds")
+        skip = given.get(
+            "skipCredentialsValidation", environment.get("AWS_SKIP_CREDENTIALS_VALIDATION")
+        )
+        tags: Any = {}
+        if "defaultTags" in given:
+            tags = _go_json("defaultTags", given["defaultTags"], dict, "map").get("tags") or {}
+        if "autoNaming" in given:
+            _go_json("autoNaming", given["autoNaming"], dict, "autonaming")
+        configured = Configured(
+            region=region,
+            control=ControlClient(
+                client=keys and self._account.client("cloudcontrol", region or "none", keys),
+                attempts=attempts,
+                role_arn=given.get("roleArn"),
+                cancelled=cancelled,
+            ),
+            sts=lambda: self._identity(keys, region or "none", attempts),
+            default_tags=tags,
+        )
+        if skip != "true":
+            account = configured.sts()
+            if allowed is not None and account not in json.loads(allowed):
+                raise Refused(f"account ID not allowed ({account})")
+            forbidden = json.loads(given.get("forbiddenAccountIds", "[]"))
+            if account in forbidden:
+                raise Refused(f"forbidden account ID ({account})")
+        return configured
 
-    def instead(self, name: str) -> str:
-        return "Use inlineRecipe"
-
-    def create(self, call: Call, inputs: Properties) -> tuple[str, Properties]:
-        greengrass = self.account.greengrass(self.account.region(call, inputs))
-        tags: Any = {"tags": inputs["tags"]} if inputs.get("tags") else {}  # {} is refused
+    def _identity(self, keys: tuple[str, str] | None, region: str, attempts: int) -> str:
+        what = "could not get AWS account ID: operation error STS: GetCallerIdentity"
+        if keys is None:
+            raise Refused(f"{what}, {NO_CREDENTIALS}")
+        client = self._account.client("sts", region, keys, attempts=attempts)
         try:
-            made = greengrass.create_component_version(
-                inlineRecipe=inputs["inlineRecipe"].encode(), **tags
-            )
-        except ClientError as error:
-            if error.response["Error"]["Code"] != "ConflictException":
-                raise
+            return str(client.get_caller_identity()["Account"])
+        except boto.ClientError as error:
+            answer, meta = error.response["Error"], error.response["ResponseMetadata"]
             raise Refused(
-                f"AlreadyExists: {error.response['Error']['Message']}. A version never changes:"
-                " give changed content a new version, or delete the old one:"
-                " aws greengrassv2 delete-component --arn ARN"
+                f"{what}, https response error StatusCode: {meta['HTTPStatusCode']},"
+                f" RequestID: {meta.get('RequestId', '')}, api error"
+                f" {answer['Code']}: {answer.get('Message', '')}"
             ) from error
-        attributes = {
-            "arn": made["arn"],
-            "componentName": made["componentName"],
-            "componentVersion": made["componentVersion"],
+        except (boto.EndpointConnectionError, boto.HTTPClientError) as error:
+            url = client.meta.endpoint_url
+            raise Refused(
+                f"{what}, exceeded maximum number of attempts, {attempts}, https response error"
+                f' StatusCode: 0, RequestID: , request send failed, Post "{url}/": dial tcp'
+                f" {url.partition('://')[2]}: connect: connection refused"
+            ) from error
+
+    # -- resources --------------------------------------------------------------------------------
+
+    def Check(
+        self, request: provider_pb2.CheckRequest, context: grpc.ServicerContext
+    ) -> provider_pb2.CheckResponse:
+        with self._called(request, context) as (kind, configured, _):
+            news, olds = _without_nulls(decode(request.news)), plain(decode(request.olds))
+            if path := schema.first_asset(news):
+                raise Refused(f'unexpected Asset property value for "{path}"')
+            if configured.default_tags:
+                tags = news.get("tags", {})
+                if isinstance(tags, Secret):
+                    raise Refused("expected tags to be an object but found secret<object>")
+                if tags is not UNKNOWN:
+                    news["tags"] = {**configured.default_tags, **tags}
+            if "deploymentName" in schema.names(kind) and "deploymentName" not in news:
+                self._name(request, news, olds)
+            if failures := list(schema.failures(kind.args, news)):
+                return provider_pb2.CheckResponse(
+                    failures=[
+                        provider_pb2.CheckFailure(property=path, reason=reason)
+                        for path, reason in failures
+                    ]
+                )
+            return provider_pb2.CheckResponse(inputs=encode(news))
+
+    @staticmethod
+    def _name(request: provider_pb2.CheckRequest, news: Properties, olds: Properties) -> None:
+        """The name of a deployment that the program doesn't name."""
+        modes = provider_pb2.CheckRequest.AutonamingOptions.Mode
+        proposed = request.autonaming.proposed_name
+        if "deploymentName" in olds:
+            news["deploymentName"] = olds["deploymentName"]
+        elif request.HasField("autonaming") and request.autonaming.mode == modes.DISABLE:
+            return
+        elif len(proposed) > _MAX_NAME:
+            raise Refused(
+                f'failed to apply auto-naming: proposed name "{proposed}" exceeds max length of'
+                f" {_MAX_NAME}"
+            )
+        elif proposed:
+            news["deploymentName"] = proposed
+        elif "targetArn" in news:
+            raise Refused(
+                "the deployment has no name, and greenhouse makes none up, as the plugin does."
+                ' Name it in the program: deployment_name="…"'
+            )
+
+    def Diff(
+        self, request: provider_pb2.DiffRequest, context: grpc.ServicerContext
+    ) -> provider_pb2.DiffResponse:
+        with self._called(request, context) as (kind, _, _):
+            outputs, new = decode(request.olds), decode(request.news)
+            old = _kept_inputs(outputs)
+            live = schema.baseline(kind, old, plain(outputs), new)
+            if schema.same_inputs(kind, keep_secret(plain(live), old or {}), new):
+                return provider_pb2.DiffResponse(changes=provider_pb2.DiffResponse.DIFF_NONE)
+            return provider_pb2.DiffResponse(
+                changes=provider_pb2.DiffResponse.DIFF_UNKNOWN, deleteBeforeReplace=True
+            )
+
+    def Create(
+        self, request: provider_pb2.CreateRequest, context: grpc.ServicerContext
+    ) -> provider_pb2.CreateResponse:
+        with self._called(request, context) as (kind, configured, call):
+            inputs = decode(request.properties)
+            if request.preview:
+                outputs = {**dict.fromkeys(kind.read_only, UNKNOWN), **inputs}
+                return provider_pb2.CreateResponse(properties=encode(outputs))
+            state = _converted(kind, inputs)
+            try:
+                made, found = configured.control.create(kind.cfn, state, _says(call))
+            except HalfMade as error:
+                outputs = _outputs(kind, error.state, inputs)
+                _abort_half_made(context, error, outputs, inputs)
+            return provider_pb2.CreateResponse(
+                id=made, properties=encode(_outputs(kind, found, inputs))
+            )
+
+    def Read(
+        self, request: provider_pb2.ReadRequest, context: grpc.ServicerContext
+    ) -> provider_pb2.ReadResponse:
+        with self._called(request, context) as (kind, configured, call):
+            old = _kept_inputs(decode(request.properties))
+            found = configured.control.read(kind.cfn, request.id)
+            if found is None:
+                return provider_pb2.ReadResponse()
+            outputs = schema.to_sdk(kind.args, found)
+            if old is None:
+                if kind.write_only:
+                    call.warn(f"Can't import write-only properties: {', '.join(kind.write_only)}")
+                inputs = schema.written_state(kind, outputs)
+            else:
+                live = schema.baseline(kind, old, outputs, {})
+                inputs = schema.refreshed(kind, old, keep_secret(plain(live), old))
+                shown = {name: old[name] for name in kind.write_only if name in old}
+                outputs = keep_secret({**outputs, **plain(shown)}, old)
+            return provider_pb2.ReadResponse(
+                id=request.id,
+                properties=encode({**outputs, "__inputs": Secret(inputs)}),
+                inputs=encode(inputs),
+            )
+
+    def Update(
+        self, request: provider_pb2.UpdateRequest, context: grpc.ServicerContext
+    ) -> provider_pb2.UpdateResponse:
+        with self._called(request, context) as (kind, configured, call):
+            outputs, new = decode(request.olds), decode(request.news)
+            if request.preview:
+                known = {name: outputs.get(name, UNKNOWN) for name in kind.kept_read_only}
+                shown = {**dict.fromkeys(kind.read_only, UNKNOWN), **known, **new}
+                return provider_pb2.UpdateResponse(properties=encode(shown))
+            old = _kept_inputs(outputs)
+            live = schema.baseline(kind, old, plain(outputs), new)
+            patch = _patch(kind, keep_secret(plain(live), old or {}), new)
+            found = configured.control.update(kind.cfn, request.id, patch, _says(call))
+            return provider_pb2.UpdateResponse(properties=encode(_outputs(kind, found, new)))
+
+    def Delete(
+        self, request: provider_pb2.DeleteRequest, context: grpc.ServicerContext
+    ) -> empty_pb2.Empty:
+        with self._called(request, context) as (kind, configured, call):
+            configured.control.delete(kind.cfn, request.id, _says(call))
+        return empty_pb2.Empty()
+
+    def Invoke(
+        self, request: provider_pb2.InvokeRequest, context: grpc.ServicerContext
+    ) -> provider_pb2.InvokeResponse:
+        configured = self._provider(self._sessions.of(context.peer())).configured
+        with _told(context):
+            if configured is None:
+                raise Refused("the provider is not configured")
+            answer = self._invoked(configured, request.tok, plain(decode(request.args)))
+        return provider_pb2.InvokeResponse(**{"return": encode(answer)})
+
+    def _invoked(self, configured: Configured, token: str, arguments: Properties) -> Properties:
+        partition, suffix = next(
+            (found for start, found in _PARTITIONS.items() if configured.region.startswith(start)),
+            ("aws", "amazonaws.com"),
+        )
+        look_ups = {
+            kind.kind.replace(":greengrassv2:", ":greengrassv2:get"): kind
+            for kind in TYPES.values()
         }
-        self._await_deployable(call, made["arn"], attributes)
-        return made["arn"], attributes
+        match token:
+            case "aws-native:index:getAccountId":
+                return {"accountId": configured.sts()}
+            case "aws-native:index:getRegion":
+                return {"region": configured.region}
+            case "aws-native:index:getPartition":
+                return {"partition": partition, "dnsSuffix": suffix}
+            case "aws-native:index:getUrlSuffix":
+                return {"urlSuffix": suffix}
+        if token not in look_ups:
+            raise Refused(f"unknown function '{token}'")
+        kind = look_ups[token]
+        if kind.identifier not in arguments:
+            raise Refused(f'missing identifier property "{kind.identifier}"')
+        found = configured.control.read(kind.cfn, str(arguments[kind.identifier]))
+        if found is None:
+            raise Refused("resource not found")
+        return schema.to_sdk(kind.args, found)
 
-    def read(self, call: Call, id_: str, olds: Properties) -> Properties | None:
-        greengrass = self.account.greengrass(self.account.region(call, olds))
-        with fine_if(_GONE):
-            found = greengrass.describe_component(arn=id_)
-            return {
-                "arn": id_,
-                "componentName": found["componentName"],
-                "componentVersion": found["componentVersion"],
-                "tags": found.get("tags", {}),
-            }
+    @contextmanager
+    def _called(
+        self, request: Any, context: grpc.ServicerContext
+    ) -> Iterator[tuple[NativeType, Configured, Call]]:
+        """What a request is about, with every error turned into one for the engine."""
+        session = self._sessions.of(context.peer())
+        token = request.urn.split("::")[-2].rpartition("$")[2]
+        configured = self._provider(session).configured
+        with _told(context):
+            if token not in TYPES:
+                raise Refused(f"resource type {token} not found")
+            if configured is None:
+                raise Refused("the provider is not configured")
+            yield TYPES[token], configured, Call(session, request.urn)
+
+
+_MAX_NAME = 256
+
+
+def _keys(given: Mapping[str, str], environment: Mapping[str, str]) -> tuple[str, str] | None:
+    """The key to sign with: the provider's own, the environment's, or the profile's."""
+    if given.get("accessKey") or given.get("secretKey"):
+        return given.get("accessKey", ""), given.get("secretKey", "")
+    profile = given.get("profile") or environment.get("AWS_PROFILE")
+    found: Mapping[str, Any] = {}
+    if profile:
+        profiles = _profiles(environment)
+        if profile not in profiles:
+            raise Refused(
+                f"could not load AWS config: failed to get shared config profile, {profile}"
+            )
+        found = profiles[profile]
+        source = found.get("source_profile")
+        if source and source not in profiles:
+            raise Refused(
+                f"could not load AWS config: failed to load assume role {found.get('role_arn')},"
+                f" of profile {source}, failed to get shared config profile, {source}"
+            )
+        if "role_arn" in found:
+            raise Refused(
+                f"profile {profile} assumes {found['role_arn']}, and greenhouse has no roles to"
+                " assume: name a profile with keys"
+            )
+    for keys in (
+        (environment.get("AWS_ACCESS_KEY_ID"), environment.get("AWS_SECRET_ACCESS_KEY")),
+        (found.get("aws_access_key_id"), found.get("aws_secret_access_key")),
+    ):
+        if keys[0] and keys[1]:
+            return keys[0], keys[1]
+    return None
+
+
+def _profiles(environment: Mapping[str, str]) -> dict[str, Any]:
+    home = environment.get("HOME", "~")
+    profiles: dict[str, Any] = {}
+    for variable, usual in (
+        ("AWS_CONFIG_FILE", f"{home}/.aws/config"),
+        ("AWS_SHARED_CREDENTIALS_FILE", f"{home}/.aws/credentials"),
+    ):
+        path = Path(environment.get(variable, usual)).expanduser()
+        if path.is_file():
+            read = load_config(str(path))
+            for name, values in read["profiles"].items():
+                profiles.setdefault(name, {}).update(values)
+    return profiles
+
+
+def _number(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError as error:
+        raise Refused(
+            f'invalid config value for \'maxRetries\': "{text}": strconv.Atoi: parsing "{text}":'
+            " invalid syntax"
+        ) from error
+
+
+def _go_json(name: str, text: str, kind: type, go_type: str) -> Any:
+    """A setting that is JSON; what is wrong with it in the words of Go's decoder."""
+    try:
+        found = json.loads(text)
+    except ValueError as error:
+        raise Refused(
+            f"failed to unmarshal '{name}' config: invalid character '{text[:1]}' looking for"
+            " beginning of value"
+        ) from error
+    if not isinstance(found, kind):
+        raise Refused(
+            f"failed to unmarshal '{name}' config: json: cannot unmarshal array into Go value of"
+            f" type {go_type}"
+        )
+    return found
+
+
+def _without_nulls(value: Any) -> Any:
+    """Nulls in lists are nothing, as those in objects."""
+    match value:
+        case dict():
+            return {name: _without_nulls(one) for name, one in value.items()}
+        case list():
+            return [_without_nulls(one) for one in value if one is not None]
+        case _:
+            return value
+
+
+def _kept_inputs(outputs: Properties) -> Properties | None:
+    """The inputs of then, which the state keeps as a secret; None where it doesn't."""
+    kept = outputs.get("__inputs")
+    if kept is None:
         return None
-
-    def delete(self, call: Call, id_: str, olds: Properties) -> None:
-        with fine_if(_GONE):
-            self.account.greengrass(self.account.region(call, olds)).delete_component(arn=id_)
-
-    def arn(self, call: Call, id_: str) -> str:
-        return id_
-
-    def _await_deployable(self, call: Call, arn: str, attributes: Properties) -> None:
-        greengrass = self.account.greengrass(self.account.region(call, {}))
-        deadline = time.monotonic() + _STABLE_SECONDS
-        while True:
-            status = greengrass.describe_component(arn=arn)["status"]
-            state = status.get("componentState", "REQUESTED")
-            if state == "DEPLOYABLE":
-                return
-            told = f"{state} {status.get('message', '')} {status.get('errors', '')}".strip()
-            if state in ("FAILED", "DEPRECATED"):
-                raise Incomplete(arn, attributes, f"NotStabilized: {arn} is {told}")
-            if call.cancelled.wait(_POLL_SECONDS) or time.monotonic() > deadline:
-                raise Incomplete(arn, attributes, f"NotStabilized: {arn} is still {told}")
+    if not isinstance(kept, Secret):
+        raise Refused(
+            "the state keeps __inputs in the clear, which the real plugin dies of. Was the state"
+            " edited by hand? Take the resource out and import it anew: pulumi state delete"
+        )
+    inputs: Properties = kept.value
+    return inputs
 
 
-class Deployment(NativeResource):
-    """What a thing or a group shall run; made is not rolled out: nobody waits for devices here."""
+def _converted(kind: NativeType, inputs: Properties) -> dict[str, Any]:
+    try:
+        return schema.to_cfn(kind.args, plain(inputs))
+    except schema.NotConvertible as error:
+        raise Refused(f"failed to convert value for {kind.kind}: {error}") from error
 
-    kind = "aws-native:greengrassv2:Deployment"
-    cfn = "AWS::GreengrassV2::Deployment"
-    args = deployment.DeploymentArgs
-    acted_on = frozenset(
-        {
-            "components",
-            "deploymentName",
-            "deploymentPolicies",
-            "iotJobConfiguration",
-            "parentTargetArn",
-            "tags",
-            "targetArn",
-        }
+
+def _outputs(kind: NativeType, found: Properties, inputs: Properties) -> Properties:
+    """What the state keeps: the live properties in the clear, and the inputs as they are."""
+    outputs = schema.to_sdk(kind.args, found)
+    shown = {name: plain(inputs[name]) for name in kind.write_only if name in inputs}
+    return {**shown, **outputs, "__inputs": Secret(inputs)}
+
+
+def _patch(kind: NativeType, live: Properties, new: Properties) -> list[dict[str, Any]]:
+    """The JSON Patch from what is live to what is wanted, a whole property at a time."""
+    wanted = _converted(kind, new)
+    patch: list[dict[str, Any]] = []
+    for name in sorted(live.keys() | new.keys()):
+        path = f"/{name[:1].upper()}{name[1:]}"
+        if name not in new:
+            patch.append({"op": "remove", "path": path})
+        elif name not in live or (name in kind.write_only and live[name] != new[name]):
+            patch.append({"op": "add", "path": path, "value": wanted[path[1:]]})
+        elif not schema.same_inputs(kind, {name: live[name]}, {name: new[name]}):
+            patch.append({"op": "replace", "path": path, "value": wanted[path[1:]]})
+    return patch
+
+
+def _says(call: Call) -> Callable[[str, bool], None]:
+    """The plugin's lines about its waiting, shown for a moment only."""
+
+    def say(text: str, warning: bool) -> None:
+        call.passing_warning(text) if warning else call.status(text)
+
+    return say
+
+
+@contextmanager
+def _told(context: grpc.ServicerContext) -> Iterator[None]:
+    """Every error is one text for the engine, as the plugin words it."""
+    try:
+        yield
+    except Failed as error:
+        code = grpc.StatusCode.CANCELLED if error.cancelled else grpc.StatusCode.UNKNOWN
+        context.abort(code, str(error))
+    except Refused as error:
+        context.abort(grpc.StatusCode.UNKNOWN, str(error))
+    except boto.BotoCoreError as error:
+        context.abort(grpc.StatusCode.UNKNOWN, str(error))
+
+
+def _abort_half_made(
+    context: grpc.ServicerContext, error: HalfMade, outputs: Properties, inputs: Properties
+) -> None:
+    """The protocol's way to say 'it exists, but it isn't right': a detail beside the status."""
+    detail = any_pb2.Any()
+    detail.Pack(
+        provider_pb2.ErrorResourceInitFailed(
+            id=error.identifier,
+            properties=encode(outputs),
+            inputs=encode(inputs),
+            reasons=[str(error)],
+        )
     )
-    computed = frozenset({"deploymentId"})
-
-    def create(self, call: Call, inputs: Properties) -> tuple[str, Properties]:
-        greengrass = self.account.greengrass(self.account.region(call, inputs))
-        wanted: Any = {name: inputs[name] for name in self.acted_on & inputs.keys()}
-        if not wanted.get("tags"):
-            wanted.pop("tags", None)  # {} is refused
-        made = greengrass.create_deployment(**wanted)["deploymentId"]
-        return made, {"deploymentId": made}
-
-    def read(self, call: Call, id_: str, olds: Properties) -> Properties | None:
-        greengrass = self.account.greengrass(self.account.region(call, olds))
-        with fine_if(_GONE):
-            found: Any = greengrass.get_deployment(deploymentId=id_)
-            # a deployment never changes but in its tags; the rest would only lose its spelling
-            told = {"tags"} if olds else self.acted_on
-            return {
-                "deploymentId": id_,
-                **{name: found[name] for name in told if found.get(name) is not None},
-            }
-        return None
-
-    def delete(self, call: Call, id_: str, olds: Properties) -> None:
-        greengrass = self.account.greengrass(self.account.region(call, olds))
-        with fine_if(_GONE):
-            with fine_if("ConflictException"):  # superseded or over: nothing left to cancel
-                greengrass.cancel_deployment(deploymentId=id_)
-            greengrass.delete_deployment(deploymentId=id_)
-
-    def arn(self, call: Call, id_: str) -> str:
-        region = self.account.region(call, {})
-        account = self.account.sts(region).get_caller_identity()["Account"]
-        return f"arn:aws:greengrass:{region}:{account}:deployments:{id_}"
-
-
-def package(account: Account) -> Package:
-    """The resources of package `aws-native` in this account."""
-    resources = [ComponentVersion(account), Deployment(account)]
-    return Package(
-        name="aws-native",
-        version=metadata.version("pulumi-aws-native"),
-        resources={resource.kind: resource for resource in resources},
-        config=frozenset({"region"}),
-    )
+    code = grpc.StatusCode.UNKNOWN
+    status = status_pb2.Status(code=code.value[0], message=str(error), details=[detail])
+    context.set_trailing_metadata((("grpc-status-details-bin", status.SerializeToString()),))
+    context.abort(code, str(error))

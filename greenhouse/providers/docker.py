@@ -26,6 +26,7 @@ from urllib.parse import urlsplit
 
 from pulumi_docker.image import ImageArgs
 
+from greenhouse.home import REGION
 from greenhouse.providers.account import Account
 from greenhouse.providers.aws.common import fine_if
 from greenhouse.providers.build_context import BadPattern, context_digest
@@ -142,9 +143,9 @@ class Image(Resource):
 
     def _refuse_as_ecr(self, repository: str, tag: str) -> None:
         host, _, name = repository.partition("/")
-        if host != self.account.registry or self.account.default_region is None:
+        if host != self.account.registry:
             return
-        ecr = self.account.ecr(self.account.default_region)
+        ecr = self.account.ecr(REGION)
         with fine_if("RepositoryNotFoundException"):  # the registry will say so itself
             (found,) = ecr.describe_repositories(repositoryNames=[name])["repositories"]
             taken = ecr.batch_get_image(repositoryName=name, imageIds=[{"imageTag": tag}])["images"]

@@ -7,6 +7,8 @@ at the other end of it is the `pulumi` that runs in that folder.
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import psutil
@@ -29,6 +31,21 @@ def process_of(peer: str, port: int) -> psutil.Process | None:
         if connection.pid and near and far and (near.port, far.port) == ends:
             return psutil.Process(connection.pid)
     return None
+
+
+def environment_of(process: psutil.Process | None) -> Mapping[str, str]:
+    """The variables that a plugin started by this process would see; none where it can't be read.
+
+    /proc keeps those that a process was started with, so our own are asked for directly.
+    """
+    if process is None:
+        return {}
+    if process.pid == os.getpid():
+        return os.environ
+    try:
+        return process.environ()
+    except psutil.Error:
+        return {}
 
 
 def folder_of(process: psutil.Process | None) -> Path:

@@ -60,14 +60,14 @@ def problems(args: type, value: Properties, where: str = "") -> Iterator[tuple[s
 def _mismatches(declared: Any, value: Any, path: str) -> Iterator[tuple[str, str]]:
     if isinstance(value, Unknown):
         return
-    alternatives = list(_alternatives(declared))
+    possible = list(alternatives(declared))
     findings: list[tuple[str, str]] = []
-    for alternative in alternatives:
+    for alternative in possible:
         found = list(_mismatch(alternative, value, path))
         if not found:
             return
         findings = findings or [finding for finding in found if finding[0] != path]
-    names = " or ".join(_name(alternative) for alternative in alternatives)
+    names = " or ".join(_name(alternative) for alternative in possible)
     yield from findings or [(path, f"must be {names}")]  # without the value: it may be secret
 
 
@@ -92,12 +92,12 @@ def _mismatch(declared: Any, value: Any, path: str) -> Iterator[tuple[str, str]]
         yield path, "has another type"
 
 
-def _alternatives(declared: Any) -> Iterator[Any]:
+def alternatives(declared: Any) -> Iterator[Any]:
     """The members of a union, without what only matters inside a program (Output, Awaitable)."""
     origin = typing.get_origin(declared)
     if origin in (typing.Union, types.UnionType):
         for member in typing.get_args(declared):
-            yield from _alternatives(member)
+            yield from alternatives(member)
     elif origin not in (collections.abc.Awaitable, pulumi.Output) and declared is not type(None):
         yield declared
 

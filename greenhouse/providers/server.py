@@ -12,12 +12,12 @@ from greenhouse.providers import aws, aws_native, docker
 from greenhouse.providers.account import Account
 from greenhouse.providers.owner import OwnersAlone
 from greenhouse.providers.resource import Refused
-from greenhouse.providers.servicer import Package, Servicer
+from greenhouse.providers.servicer import Servicer
 
-PACKAGES: Mapping[str, Callable[[Account], Package]] = {
-    "aws": aws.package,
-    "aws-native": aws_native.package,
-    "docker": docker.package,
+PACKAGES: Mapping[str, Callable[[Account, int], provider_pb2_grpc.ResourceProviderServicer]] = {
+    "aws": lambda account, port: Servicer(aws.package(account), port),
+    "aws-native": aws_native.NativeServicer,
+    "docker": lambda account, port: Servicer(docker.package(account), port),
 }
 _THREADS = 32  # the engine runs as many steps at once as it likes
 _LONGEST_MESSAGE = 400 * 1024 * 1024  # the engine's own limit
@@ -50,9 +50,7 @@ def _serve(name: str, port: int, account: Account) -> grpc.Server:
         options=_OPTIONS,
         interceptors=[OwnersAlone(port)],
     )
-    provider_pb2_grpc.add_ResourceProviderServicer_to_server(
-        Servicer(PACKAGES[name](account), port), server
-    )
+    provider_pb2_grpc.add_ResourceProviderServicer_to_server(PACKAGES[name](account, port), server)
     try:
         server.add_insecure_port(f"127.0.0.1:{port}")
     except RuntimeError as error:

@@ -7,7 +7,7 @@ connection's address is what tells them apart.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ import grpc
 import psutil
 from pulumi.runtime.proto import engine_pb2, engine_pb2_grpc
 
-from greenhouse.providers.program import folder_of, process_of
+from greenhouse.providers.program import environment_of, folder_of, process_of
 from greenhouse.providers.wire import Properties
 
 _LOG_SECONDS = 5
@@ -45,6 +45,11 @@ class Session:
     def close(self) -> None:
         if self._channel:
             self._channel.close()
+
+    @cached_property
+    def environment(self) -> Mapping[str, str]:
+        """The environment of the program's `pulumi`, which a plugin would have inherited."""
+        return environment_of(self.process)
 
     @cached_property
     def folder(self) -> Path:
@@ -108,6 +113,9 @@ class Call:
 
     def info(self, text: str) -> None:
         self.session.log(engine_pb2.INFO, text, self.urn, passing=False)
+
+    def passing_warning(self, text: str) -> None:
+        self.session.log(engine_pb2.WARNING, text, self.urn, passing=True)
 
     def warn(self, text: str) -> None:
         self.session.log(engine_pb2.WARNING, text, self.urn, passing=False)

@@ -69,6 +69,7 @@ def aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
         "AWS_EC2_METADATA_DISABLED": "true",
         "AWS_ENDPOINT_URL": f"http://127.0.0.1:{ministack}",
         "AWS_ENDPOINT_URL_GREENGRASSV2": f"http://127.0.0.1:{cloud}",
+        "AWS_ENDPOINT_URL_CLOUDCONTROL": f"http://127.0.0.1:{cloud}",
     }
     settings = {
         "BIND_HOST": "127.0.0.1",
@@ -114,6 +115,7 @@ def ports(aws: dict[str, str]) -> Iterator[dict[str, int]]:
 def engine(ports: dict[str, int]) -> Iterator[Engine]:
     """An engine of its own for each test."""
     with Engine(ports) as ours:
+        ours.configure("aws-native")
         yield ours
 
 

@@ -99,7 +99,8 @@ class Engine(engine_pb2_grpc.EngineServicer):
         return provider_pb2_grpc.ResourceProviderStub(self._channels[of.partition(":")[0]])
 
     def configure(self, package: str, **settings: Any) -> None:
-        request = provider_pb2.ConfigureRequest(args=encode(settings))
+        variables = {f"{package}:config:{name}": str(value) for name, value in settings.items()}
+        request = provider_pb2.ConfigureRequest(args=encode(settings), variables=variables)
         _answer(lambda: self.provider(package).Configure(request))
 
     def check(self, state: State, news: Properties) -> Properties:

@@ -118,6 +118,7 @@ account = aws.get_caller_identity().account_id
 greengrassv2.Deployment(
     "deployment",
     target_arn=f"arn:aws:iot:{aws.get_region().region}:{account}:thing/thing-{suffix}",
+    deployment_name=f"small/{suffix}",
     components={
         f"com.example.{suffix}": greengrassv2.DeploymentComponentDeploymentSpecificationArgs(
             component_version=component.component_version
