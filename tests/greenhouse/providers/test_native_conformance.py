@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -37,31 +38,47 @@ _CHANGES = provider_pb2.DiffResponse.DiffChanges
 _KINDS = provider_pb2.PropertyDiff.Kind
 
 
-@pytest.fixture(scope="module")
-def account() -> Iterator[ScriptedAccount]:
-    scripted = ScriptedAccount()
-    yield scripted
-    scripted.close()
-
-
-@pytest.fixture(scope="module")
-def port(account: ScriptedAccount) -> Iterator[int]:
-    here = f"http://127.0.0.1:{account.port}"
+@contextmanager
+def provider(account: str) -> Iterator[int]:
+    """The stand-in's port, with its account at this address."""
     port = free_port()
-    ours = Account(endpoint=here, control_endpoint=here, sts_endpoint=here)
+    ours = Account(endpoint=account, control_endpoint=account, sts_endpoint=account)
     (server,) = serve(f"aws-native:{port}", ours)
     yield port
     server.stop(grace=None).wait()
+
+
+@contextmanager
+def scripted() -> Iterator[tuple[ScriptedAccount, int]]:
+    account = ScriptedAccount()
+    with provider(f"http://127.0.0.1:{account.port}") as port:
+        yield account, port
+    account.close()
+
+
+@pytest.fixture(scope="module")
+def common() -> Iterator[tuple[ScriptedAccount, int]]:
+    with scripted() as both:
+        yield both
 
 
 @pytest.fixture(scope="module")
 def nowhere() -> Iterator[int]:
     """A provider whose account nobody answers for."""
-    port, here = free_port(), "http://127.0.0.1:9"
-    ours = Account(endpoint=here, control_endpoint=here, sts_endpoint=here)
-    (server,) = serve(f"aws-native:{port}", ours)
-    yield port
-    server.stop(grace=None).wait()
+    with provider("http://127.0.0.1:9") as port:
+        yield port
+
+
+@pytest.fixture
+def served(
+    record: dict[str, Any], common: tuple[ScriptedAccount, int]
+) -> Iterator[tuple[ScriptedAccount, int]]:
+    """What a call that is given up still does must not disturb the next record."""
+    if "given up" in record.get("meanwhile", ""):
+        with scripted() as both:
+            yield both
+    else:
+        yield common
 
 
 class Plugin:
@@ -215,7 +232,7 @@ def _configure(plugin: Plugin, given: dict[str, Any], urn: str) -> dict[str, Any
     }
 
 
-_ANSWERS = {
+_ANSWERS: dict[str, Callable[[Plugin, dict[str, Any], str], dict[str, Any]]] = {
     "Check": _check,
     "CheckConfig": _check_config,
     "Configure": _configure,
@@ -287,15 +304,8 @@ def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest.Monke
     return monkeypatch
 
 
-@pytest.mark.parametrize("record", RECORDS, ids=[record["id"] for record in RECORDS])
-def test_a_call_is_answered_as_by_the_plugin(
-    record: dict[str, Any],
-    account: ScriptedAccount,
-    port: int,
-    nowhere: int,
-    environment: pytest.MonkeyPatch,
-    tmp_path: Path,
-) -> None:
+def _prepare(record: dict[str, Any], environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The files and the variables of the plugin's process."""
     for name, file in (record.get("files") or {}).items():
         (tmp_path / name).write_text(file["text"])
     given = (record.get("environment") or {}) | UNSAID.get(record["id"], {})
@@ -306,6 +316,18 @@ def test_a_call_is_answered_as_by_the_plugin(
             environment.delenv(name, raising=False)
         else:
             environment.setenv(name, value.replace("{root}", str(tmp_path)))
+
+
+@pytest.mark.parametrize("record", RECORDS, ids=[record["id"] for record in RECORDS])
+def test_a_call_is_answered_as_by_the_plugin(
+    record: dict[str, Any],
+    served: tuple[ScriptedAccount, int],
+    nowhere: int,
+    environment: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    account, port = served
+    _prepare(record, environment, tmp_path)
     unreachable = ":9" in json.dumps(record.get("environment") or {})
     plugin = Plugin(nowhere if unreachable else port)
     try:
