@@ -6,6 +6,8 @@
     error     {"code", "message", "row", "field"}
     request   {"stats": true, "id": "<optional>"}            what the service has done so far
     answer    {"stats": {…}}    or, with an id,  {"id", "stats": {…}}
+    request   {"describe": true, "first": 0, "id": "<optional>"}     what the service can be asked
+    answer    {"description": {…}}  or, with an id,  {"id", "description": {…}}
 
 A record has the model's features by name. Rows count from 0; `row` and `field` are null where a
 refusal isn't about one. A number is printed as the float64 of the float32 that the forest summed
@@ -80,6 +82,7 @@ class Wanted(Enum):
 
     PREDICTIONS = auto()
     STATS = auto()
+    DESCRIPTION = auto()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,6 +120,8 @@ def decode(payload: bytes) -> Request:
     wanted = Wanted.PREDICTIONS
     if "body" not in envelope and envelope.get("stats") is True:
         wanted = Wanted.STATS
+    elif "body" not in envelope and envelope.get("describe") is True:
+        wanted = Wanted.DESCRIPTION
     return Request(id=_identity(envelope), wanted=wanted, envelope=envelope)
 
 
@@ -198,6 +203,44 @@ def encode_refusal(request_id: str | None, bad: BadRequest) -> bytes:
 def encode_stats(request_id: str | None, stats: Mapping[str, Any]) -> bytes:
     addressed = {} if request_id is None else {"id": request_id}
     return json.dumps({**addressed, "stats": stats}).encode()
+
+
+def encode_description(
+    request: Request, *, model: str, features: Sequence[str], missing_allowed: bool
+) -> bytes:
+    """The model and its features, from the one that `first` counts, as many as a message carries.
+
+    Raises BadRequest for a `first` that there is no feature for.
+    """
+    first = request.envelope.get("first", 0)
+    if type(first) is not int or not 0 <= first < max(1, len(features)):
+        raise BadRequest(
+            Code.NOT_A_REQUEST,
+            f"first is the place of a feature, 0 to {len(features) - 1}, found {_shown(first)}",
+            field="first",
+        )
+    shown = [{"name": name, "type": "number"} for name in features[first:]]
+    description: dict[str, Any] = {
+        "model": model,
+        "features": shown,
+        "first": first,
+        "next": None,  # the `first` to go on with
+        "missing_allowed": missing_allowed,
+        "outputs": 1,  # numbers in the answer to a row
+        "limits": {"request_bytes": MAX_REQUEST, "rows": MAX_ROWS, "answer_bytes": MAX_MESSAGE},
+    }
+    addressed = {} if request.id is None else {"id": request.id}
+    encoded = json.dumps({**addressed, "description": description}).encode()
+    while len(encoded) > MAX_MESSAGE:
+        # in proportion, so that a few turns are enough for any number of features
+        shown = shown[: len(shown) * MAX_MESSAGE // (len(encoded) + 1)]
+        if not shown:
+            raise BadRequest(
+                Code.TOO_LARGE, f"no message carries the name of feature {first}", field="first"
+            )
+        description |= {"features": shown, "next": first + len(shown)}
+        encoded = json.dumps({**addressed, "description": description}).encode()
+    return encoded
 
 
 def encode_request(request_id: str, records: Sequence[Record]) -> bytes:

@@ -38,6 +38,7 @@ from .protocol import (
     Wanted,
     decode,
     encode_answer,
+    encode_description,
     encode_refusal,
     encode_stats,
     identity,
@@ -202,6 +203,13 @@ class Service:
             asker = request.id
             if request.wanted is Wanted.STATS:
                 return encode_stats(asker, self.summary())
+            if request.wanted is Wanted.DESCRIPTION:
+                return encode_description(
+                    request,
+                    model=model.id,
+                    features=model.feature_names,
+                    missing_allowed=model.missing_allowed,
+                )
             values = rows(request, model.feature_names, missing_allowed=model.missing_allowed)
             answer = encode_answer(asker, self._evaluator.predict(values), model.id)
         except BadRequest as bad:

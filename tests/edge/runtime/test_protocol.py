@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from edge.inference.protocol import (
     MAX_MESSAGE,
+    MAX_REQUEST,
     MAX_ROWS,
     Answer,
     BadRequest,
@@ -25,6 +26,7 @@ from edge.inference.protocol import (
     decode,
     decode_reply,
     encode_answer,
+    encode_description,
     encode_refusal,
     encode_request,
     identity,
@@ -161,6 +163,46 @@ def test_a_request_without_a_body_may_ask_for_the_stats() -> None:
     assert both.wanted is Wanted.PREDICTIONS, "what the old system answered means what it did"
     for said in (b'{"stats": 1}', b'{"stats": "yes"}', b'{"stats": false}'):
         assert refused(said).code is Code.NOT_A_REQUEST
+
+
+def described(payload: bytes, features: Sequence[str]) -> dict[str, Any]:
+    said = encode_description(decode(payload), model="m", features=features, missing_allowed=True)
+    assert len(said) <= MAX_MESSAGE, "Lite carries no more"
+    told: dict[str, Any] = json.loads(said)["description"]
+    return told
+
+
+def test_a_client_learns_what_it_can_ask_and_within_which_limits() -> None:
+    told = described(b'{"describe": true}', FEATURES)
+    assert told["features"] == [{"name": name, "type": "number"} for name in FEATURES]
+    assert (told["model"], told["missing_allowed"], told["next"]) == ("m", True, None)
+    assert told["limits"] == {
+        "request_bytes": MAX_REQUEST,
+        "rows": MAX_ROWS,
+        "answer_bytes": MAX_MESSAGE,
+    }
+    for first in (2, -1, "0", None, True):
+        with pytest.raises(BadRequest) as caught:
+            described(json.dumps({"describe": True, "first": first}).encode(), FEATURES)
+        assert (caught.value.code, caught.value.field) == (Code.NOT_A_REQUEST, "first")
+    asked_for_rows = decode(asking([ROW], describe=True))
+    assert asked_for_rows.wanted is Wanted.PREDICTIONS
+
+
+@given(names=st.lists(st.text(min_size=1, max_size=300), min_size=1, max_size=300))
+def test_all_features_are_told_however_many_they_are(names: list[str]) -> None:
+    told: list[str] = []
+    following: int | None = 0
+    while following is not None:
+        said = described(json.dumps({"describe": True, "first": following}).encode(), names)
+        told += [feature["name"] for feature in said["features"]]
+        following = said["next"]
+    assert told == names
+
+
+def test_a_name_that_no_message_carries_is_refused() -> None:
+    with pytest.raises(BadRequest, match="the name of feature 1"):
+        described(b'{"describe": true, "first": 1}', ("a", "x" * MAX_MESSAGE))
 
 
 def test_missing_values_pass_only_where_the_model_was_trained_with_them() -> None:

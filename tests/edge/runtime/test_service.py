@@ -343,6 +343,16 @@ def test_requests_return_to_the_thread_that_brings_them_once_they_are_quick_agai
     assert model.threads[-1] is threading.current_thread()
 
 
+def test_whoever_asks_what_there_is_to_ask_gets_it_in_its_turn() -> None:
+    peer = Peer()
+    service = Service(Doubles(), peer.send)
+    service.received(b'{"describe": true, "id": "a"}')
+    (told,) = peer.sent
+    assert (told["id"], told["description"]["model"]) == ("a", MODEL.id)
+    assert told["description"]["features"] == [{"name": "pH", "type": "number"}]
+    assert service.stats.requests == 0, "as little as asking for the stats"
+
+
 def test_whoever_asks_for_the_stats_gets_them_in_its_turn() -> None:
     peer = Peer()
     service = Service(Doubles(), peer.send)
