@@ -29,13 +29,18 @@ PUBSUB = {"operations": ["*"], "resources": ["local/inference", "local/result"]}
 
 @dataclass
 class Host:
-    """A device that lets every component use both topics; `states` are what they report."""
+    """A device that lets components use both topics; `states` are what they report.
+
+    `own` has the rights of a component that comes with some.
+    """
 
     states: list[str] = field(default_factory=list)
     access: dict[str, Any] = field(default_factory=lambda: {"both topics": PUBSUB})
+    own: dict[str, dict[str, Any]] = field(default_factory=dict)
 
-    def configuration(self, _component: str) -> Mapping[str, Any]:
-        return {"accessControl": {"aws.greengrass.ipc.pubsub": self.access}}
+    def configuration(self, component: str) -> Mapping[str, Any]:
+        access = self.own.get(component, self.access)
+        return {"accessControl": {"aws.greengrass.ipc.pubsub": access}}
 
     def merge_configuration(self, *_: object) -> None:
         raise AssertionError("the runtime doesn't configure anything")

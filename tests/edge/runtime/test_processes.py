@@ -5,6 +5,7 @@ from __future__ import annotations
 import bz2
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from edge.consumer.consumer import OUTAGE
 from edge.inference import memory
@@ -231,6 +233,37 @@ def test_the_consumer_logs_answers_and_tells_the_nucleus_of_an_outage_and_its_en
     assert consumer.until("state-reported", times=2)["state"] == "RUNNING"
     assert nucleus.host.states[:2] == ["ERRORED", "RUNNING"]
     assert consumer.terminate() == 0
+
+
+def documented(language: str) -> str:
+    """The one such block of docs/protocol.md."""
+    text = (EDGE.parent / "docs/protocol.md").read_text()
+    (block,) = re.findall(rf"^```{language}\n(.*?)^```$", text, re.M | re.S)
+    return str(block)
+
+
+def test_the_documented_client_is_answered_with_the_rights_of_the_documented_recipe(
+    start: Start, nucleus: Any, golden: Path, tmp_path: Path
+) -> None:
+    client = documented("python")
+    assert len([line for line in client.splitlines() if line.strip()]) <= 20
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(documented("yaml"))
+    command = [sys.executable, "-m", "fleet", "lint", str(recipe)]
+    linted = subprocess.run(command, cwd=EDGE.parent, capture_output=True, text=True, check=False)
+    assert linted.returncode == 0, linted.stdout
+    document = yaml.safe_load(recipe.read_text())
+    name, rights = document["ComponentName"], document["ComponentConfiguration"]
+    serving(start).until("ready")
+    access = rights["DefaultConfiguration"]["accessControl"]
+    nucleus.host.own[name] = access["aws.greengrass.ipc.pubsub"]
+    told = "print(json.dumps({'event': 'told', **ask(json.loads(sys.argv[1]))}), flush=True)"
+    refused = "print(json.dumps({'event': 'told', **ask([{}])}), flush=True)"
+    program = f"import sys\n{client}\n{told}\n{refused}"
+    asker = start(name, "-c", program, SAMPLES.read_text())
+    answer, refusal = asker.until("told"), asker.until("told", times=2)
+    assert answer["predictions"] == json.loads(golden.read_text())["predictions"]
+    assert refusal["error"]["code"] == "missing-feature"
 
 
 def test_samples_that_need_many_requests_are_one_answer_of_the_consumers(
