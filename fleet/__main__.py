@@ -31,6 +31,7 @@ from fleet.observe import Device, observe
 from fleet.plan import holdings, page, preview
 from fleet.plan.plan import Gate
 from fleet.plan.plan import plan as plan_of
+from fleet.plan.planned import Planned
 from fleet.prune import prune
 from fleet.rollback import NEWEST, PREVIOUS, listing, roll_back
 from fleet.stacks import ROOT, NoStack, Places, Stack, places, project
@@ -75,12 +76,12 @@ def plan(
     clients = Stack.read(stack).clients()
     text = saved.read_text() if saved else _previewed(stack, destroy=destroy)
     try:
-        seen = preview.read(text)
+        planned = Planned.of(preview.read(text))
     except preview.Refused as error:
         sys.stdout.write(page.refusal(stack, str(error)))
         raise
-    targets, held = holdings.look(clients, seen, ROOT)
-    made = plan_of(seen, targets, held)
+    targets, held = holdings.look(clients, planned, ROOT)
+    made = plan_of(planned, targets, held)
     sys.stdout.write(page.render(made, gates))
     if any(made.caught(gate) for gate in gates):
         raise typer.Exit(GATE_CLOSED)

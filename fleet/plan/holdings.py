@@ -16,11 +16,10 @@ import yaml
 from botocore.exceptions import ClientError
 
 from fleet.observe import Target, observe, observe_target
-from fleet.plan.preview import MASKED, UNKNOWN, Preview
+from fleet.plan.planned import Planned, Version
 from infra.account.clients import Clients, unless_gone
 from infra.account.followers import deployed_by
 
-Version = tuple[str, str]  # component and version
 _MANIFESTS = (
     "application/vnd.docker.distribution.manifest.v2+json",
     "application/vnd.oci.image.manifest.v1+json",
@@ -38,41 +37,29 @@ class Holdings:
     elsewhere: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # see _elsewhere
 
 
-def look(clients: Clients, preview: Preview, root: Path) -> tuple[tuple[Target, ...], Holdings]:
+def look(clients: Clients, planned: Planned, root: Path) -> tuple[tuple[Target, ...], Holdings]:
     """The targets of a preview as they are, and what the account holds of both sides.
 
     `root` is the program's folder, where paths of files that are to be stored begin. Raises
     botocore's errors.
     """
-    targets = _targets(clients, preview)
-    recipes, published = _recipes(clients, targets, _wanted(preview))
-    outputs = _outputs(preview)
+    targets = _targets(clients, planned)
+    recipes, published = _recipes(clients, targets, set(planned.answering.items()))
     references = {
         *(
             uri
-            for recipe in (*recipes.values(), *planned_recipes(preview).values())
+            for recipe in (*recipes.values(), *planned.recipes.values())
             for uri in docker_images(recipe)
         ),
-        *outputs.get("image", {}).values(),
+        *planned.outputs.get("image", {}).values(),
     }
     return targets, Holdings(
         recipes=recipes,
         published=published,
-        objects=_stored_objects(clients, recipes.values()) | _new_objects(preview, root),
-        images=_images(clients, references, preview.project),
+        objects=_stored_objects(clients, recipes.values()) | _new_objects(planned, root),
+        images=_images(clients, references, planned.project),
         elsewhere=_elsewhere(clients, targets),
     )
-
-
-def planned_recipes(preview: Preview) -> dict[Version, dict[str, Any]]:
-    """The recipes that can be read already: not those of an image to be built, nor secret ones."""
-    found = {}
-    for one in preview.of_type(":ComponentVersion"):
-        text = one.after.get("inlineRecipe", UNKNOWN)
-        if text not in (UNKNOWN, MASKED):
-            recipe = json.loads(text)
-            found[recipe["ComponentName"], recipe["ComponentVersion"]] = recipe
-    return found
 
 
 def artifacts(recipe: Mapping[str, Any], architecture: str) -> Iterator[str]:
@@ -102,20 +89,14 @@ def object_key(uri: str) -> str:
     return uri.removeprefix("s3://").partition("/")[2]
 
 
-def _outputs(preview: Preview) -> Mapping[str, Any]:
-    """The stack's outputs as they are now."""
-    stack = preview.first("pulumi:pulumi:Stack")
-    return stack.stood if stack else {}
-
-
-def _targets(clients: Clients, preview: Preview) -> tuple[Target, ...]:
-    deployment = preview.first(":Deployment")
+def _targets(clients: Clients, planned: Planned) -> tuple[Target, ...]:
+    deployment = planned.deployment
     if deployment is None:  # a preview without what stays the same
-        return observe(clients, preview.project, preview.stack).targets
+        return observe(clients, planned.project, planned.stack).targets
     arns = {side.get("targetArn", "") for side in (deployment.before, deployment.after)} - {""}
     before = deployment.before.get("targetArn")
     return tuple(
-        observe_target(clients, preview.project, preview.stack, arn, deployed=arn == before)
+        observe_target(clients, planned.project, planned.stack, arn, deployed=arn == before)
         for arn in sorted(arns)
     )
 
@@ -130,11 +111,6 @@ def _elsewhere(clients: Clients, targets: Sequence[Target]) -> dict[str, tuple[s
         if execution.target != target.arn
     }
     return {arn: deployed_by(clients.greengrass, arn) for arn in sorted(arns)}
-
-
-def _wanted(preview: Preview) -> set[Version]:
-    answering = preview.first("edge:Answering")
-    return set(answering.after.get("components", {}).items()) if answering else set()
 
 
 def _recipes(
@@ -173,14 +149,13 @@ def _stored_objects(clients: Clients, recipes: Iterable[Mapping[str, Any]]) -> d
     return sizes
 
 
-def _new_objects(preview: Preview, root: Path) -> dict[str, int]:
+def _new_objects(planned: Planned, root: Path) -> dict[str, int]:
     sizes = {}
-    for one in preview.of_type(":BucketObjectv2"):
-        source = one.after.get("source", {})
+    for key, source in planned.objects.items():
         if "text" in source:
-            sizes[one.after["key"]] = len(source["text"].encode())
+            sizes[key] = len(source["text"].encode())
         elif "path" in source and (root / source["path"]).is_file():
-            sizes[one.after["key"]] = (root / source["path"]).stat().st_size
+            sizes[key] = (root / source["path"]).stat().st_size
     return sizes
 
 

@@ -1,4 +1,4 @@
-"""What an update will do to each device: pure functions from preview, targets and holdings.
+"""What an update will do to each device: pure functions from what is planned, targets and holdings.
 
 A Pulumi diff says "replace deployment". A device notices something else: which of its components
 stop and start again, what it loses, what it has to download. Both runtimes leave a component whose
@@ -15,14 +15,15 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from fleet.observe import Device, Target, release_name
+from fleet.observe import Device, Target
 from fleet.plan import rights
-from fleet.plan.holdings import Holdings, artifacts, every_artifact, object_key, planned_recipes
-from fleet.plan.preview import UNKNOWN, Preview, Resource
+from fleet.plan.both_sides import BothSides
+from fleet.plan.holdings import Holdings
+from fleet.plan.planned import Planned
+from fleet.plan.preview import UNKNOWN
 from fleet.plan.rights import Right
 from infra.account.greengrass import SUCCEEDED
-from infra.names import COMPONENTS, SERVICE
-from infra.publish.recipe import FILES, MODEL
+from infra.names import COMPONENTS
 
 _REMEMBERED = 5  # deployments whose duration says how long the next one takes
 
@@ -141,27 +142,25 @@ class Plan:
         return tuple(sorted(found))
 
 
-def plan(preview: Preview, targets: Sequence[Target], holdings: Holdings) -> Plan:
+def plan(planned: Planned, targets: Sequence[Target], holdings: Holdings) -> Plan:
     """What the previewed update does to these targets."""
-    known = _Known(preview, holdings)
-    planned = tuple(_target_plan(one, preview, known) for one in targets)
+    known = BothSides(planned, holdings)
+    plans = tuple(_target_plan(one, planned, known) for one in targets)
     changes = {
         (change.name, change.now, change.then): change
-        for one in planned
+        for one in plans
         for group in one.groups
         for change in group.changes
         if change.moves
     }
-    stack = preview.first("pulumi:pulumi:Stack")
-    outputs = stack.stood if stack else {}
     return Plan(
-        project=preview.project,
-        stack=preview.stack,
-        destroys=preview.destroys,
-        releases=(outputs.get("release", ""), known.release()),
-        models=(outputs.get("model", ""), known.model()),
-        targets=planned,
-        rights=(*rights.changes(preview), *_device_rights(changes.values(), known)),
+        project=planned.project,
+        stack=planned.stack,
+        destroys=planned.destroys,
+        releases=(planned.outputs.get("release", ""), known.release()),
+        models=(planned.outputs.get("model", ""), known.model()),
+        targets=plans,
+        rights=(*planned.rights, *_device_rights(changes.values(), known)),
         unread=tuple(
             sorted(
                 {
@@ -173,106 +172,12 @@ def plan(preview: Preview, targets: Sequence[Target], holdings: Holdings) -> Pla
                 }
             )
         ),
-        findings=preview.findings,
+        findings=planned.findings,
     )
 
 
-class _Known:
-    """Recipes and sizes of both sides, wherever they come from."""
-
-    def __init__(self, preview: Preview, holdings: Holdings) -> None:
-        self._holdings = holdings
-        self._planned = planned_recipes(preview)
-        stored = list(preview.of_type(":BucketObjectv2"))
-        self._keys = {
-            one.after["key"].rpartition("/")[2]: one.after["key"] for one in stored if one.after
-        }
-        stack, answering = preview.first("pulumi:pulumi:Stack"), preview.first("edge:Answering")
-        stands = answering.after if answering else stack.stood if stack else {}
-        self._versions: Mapping[str, str] = stands.get("components", {})
-        today: Mapping[str, str] = (stack.stood if stack else {}).get("image", {})
-        retargeted = {_architecture(one) for one in preview.of_type(":Image") if _retargeted(one)}
-        self._today = {name: image for name, image in today.items() if name not in retargeted}
-
-    def elsewhere(self, target: Target, device: Device) -> dict[str, str]:
-        """The components that another target deploys to the device, too: by which."""
-        arns = {one.target for one in device.timeline} - {target.arn}
-        return {
-            name: arn.rpartition(":")[2]
-            for arn in sorted(arns)
-            for name in self._holdings.elsewhere.get(arn, ())
-        }
-
-    def recipe(self, name: str, version: str) -> Mapping[str, Any] | None:
-        return self._planned.get((name, version)) or self._holdings.recipes.get((name, version))
-
-    def files(self, name: str, version: str, before: str, architecture: str) -> dict[str, str]:
-        """File name to object key of a version's artifacts, also while its recipe is unknown."""
-        recipe = self.recipe(name, version)
-        if recipe is None:
-            older = self.files(name, before, "", architecture) if before else {}
-            return {file: self._keys.get(file, older.get(file, "")) for file in FILES.get(name, ())}
-        keys = [object_key(uri) for uri in artifacts(recipe, architecture) if uri.startswith("s3:")]
-        return {key.rpartition("/")[2]: key for key in keys}
-
-    def images(self, name: str, version: str, architecture: str) -> list[str]:
-        recipe = self.recipe(name, version) or {}
-        return [
-            uri.removeprefix("docker:")
-            for uri in artifacts(recipe, architecture)
-            if uri.startswith("docker:")
-        ]
-
-    def blobs(self, image: str) -> Mapping[str, int] | None:
-        return self._holdings.images.get(image)
-
-    def size(self, key: str) -> int | None:
-        return self._holdings.objects.get(key)
-
-    def today(self, architecture: str) -> str:
-        """The image that the stack's last update built for that architecture."""
-        return self._today.get(architecture, "")
-
-    def release(self) -> str:
-        """The release to come; a destroy has none."""
-        return "" if UNKNOWN in self._versions.values() else release_name(self._versions)
-
-    def model(self) -> str:
-        """The id of the model to come: how its content's hash begins (infra.golden)."""
-        recipe = self.recipe(SERVICE, self._versions.get(SERVICE, ""))
-        if recipe is None:  # its image is still to be built
-            return str(self._keys.get(MODEL, ""))[:12]
-        keys = (object_key(uri) for uri in every_artifact(recipe))
-        return next((key[:12] for key in keys if key.endswith(f"/{MODEL}")), "")
-
-    def older(self, name: str, now: str, then: str) -> bool:
-        if then == UNKNOWN:
-            return False
-        if int(then.partition(".")[0]) != int(now.partition(".")[0]):
-            return int(then.partition(".")[0]) < int(now.partition(".")[0])
-        dates = self._holdings.published
-        return (name, then) in dates and dates[name, then] < dates.get(
-            (name, now), dates[name, then]
-        )
-
-    def may_be_on(self, device: Device, name: str, version: str) -> bool:
-        """Whether the device may have taken this version before: nucleus keeps one back."""
-        date = self._holdings.published.get((name, version))
-        return date is not None and any(one.created > date for one in device.timeline)
-
-
-def _architecture(image: Resource) -> str:
-    return image.name.rpartition("-")[2]
-
-
-def _retargeted(image: Resource) -> bool:
-    """Whether it becomes another engine's: the size of today's says nothing of it."""
-    now, then = (side.get("build", {}).get("target") for side in (image.before, image.after))
-    return bool(image.before) and now != then
-
-
-def _target_plan(target: Target, preview: Preview, known: _Known) -> TargetPlan:
-    wanted = _wanted(target, preview)
+def _target_plan(target: Target, planned: Planned, known: BothSides) -> TargetPlan:
+    wanted = _wanted(target, planned)
     alike: dict[tuple[tuple[Change, ...], Download, tuple[str, ...]], list[Device]] = {}
     for device in sorted(target.devices, key=lambda one: one.name):
         changes = tuple(_changes(target, device, wanted, known))
@@ -294,16 +199,14 @@ def _target_plan(target: Target, preview: Preview, known: _Known) -> TargetPlan:
     return TargetPlan(target=target, deploys=wanted is not None, groups=tuple(groups))
 
 
-def _wanted(target: Target, preview: Preview) -> Mapping[str, str] | None:
+def _wanted(target: Target, planned: Planned) -> Mapping[str, str] | None:
     """Component versions of the deployment to come; None where none is made for the target."""
-    deployment = preview.first(":Deployment")
+    deployment = planned.deployment
     if deployment is None or not deployment.changes:
         return None
     if deployment.after.get("targetArn") == target.arn:
-        answering = preview.first("edge:Answering")
-        planned = answering.after.get("components", {}) if answering else {}
         return {
-            name: planned.get(name, UNKNOWN)
+            name: planned.answering.get(name, UNKNOWN)
             if spec["componentVersion"] == UNKNOWN
             else spec["componentVersion"]
             for name, spec in deployment.after["components"].items()
@@ -320,7 +223,7 @@ def _wanted(target: Target, preview: Preview) -> Mapping[str, str] | None:
 
 
 def _changes(
-    target: Target, device: Device, wanted: Mapping[str, str] | None, known: _Known
+    target: Target, device: Device, wanted: Mapping[str, str] | None, known: BothSides
 ) -> Iterator[Change]:
     there = {one.name: one.version for one in device.components}
     if wanted is None:
@@ -354,7 +257,7 @@ def _changes(
     yield from sorted(found, key=lambda one: (order.index(one.kind), one.name))
 
 
-def _why(name: str, now: str, then: str, architecture: str, known: _Known) -> Iterator[str]:
+def _why(name: str, now: str, then: str, architecture: str, known: BothSides) -> Iterator[str]:
     """What of a component differs, most telling first."""
     before, after = known.recipe(name, now), known.recipe(name, then)
     stood = known.files(name, now, "", architecture)
@@ -412,7 +315,7 @@ def _words(before: Sequence[str], after: Sequence[str]) -> Iterator[str]:
             yield line
 
 
-def _download(device: Device, changes: Sequence[Change], known: _Known) -> Download:
+def _download(device: Device, changes: Sequence[Change], known: BothSides) -> Download:
     there: dict[str, int] = {}
     for one in device.components:
         for image in known.images(one.name, one.version, device.architecture):
@@ -463,7 +366,7 @@ def _durations(device: Device) -> list[float]:
     return [(one.modified - one.created).total_seconds() for one in done[:_REMEMBERED]]
 
 
-def _device_rights(changes: Any, known: _Known) -> tuple[Right, ...]:
+def _device_rights(changes: Any, known: BothSides) -> tuple[Right, ...]:
     found: set[Right] = set()
     for change in changes:
         before = known.recipe(change.name, change.now) if change.now else None

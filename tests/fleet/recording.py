@@ -21,6 +21,7 @@ from fleet.plan import holdings, page, preview
 from fleet.plan.holdings import Holdings
 from fleet.plan.plan import Gate, Plan
 from fleet.plan.plan import plan as plan_of
+from fleet.plan.planned import Planned
 from fleet.stacks import Stack
 
 FOLDER = Path(__file__).with_name("recorded")
@@ -41,8 +42,8 @@ class Recording:
         return loaded
 
     def plan(self) -> Plan:
-        seen = preview.read(self.preview)
-        return plan_of(seen, self.targets, self.holdings)
+        planned = Planned.of(preview.read(self.preview))
+        return plan_of(planned, self.targets, self.holdings)
 
     def page(self) -> str:
         return page.render(self.plan(), list(Gate))
@@ -94,7 +95,7 @@ def record(place: Any, name: str, stack: str, *command: str) -> None:
     )
     text = json.dumps(_quiet(json.loads(done.stdout)))
     clients = Stack.read(stack, place.tree).clients()
-    targets, held = holdings.look(clients, preview.read(text), place.tree)
+    targets, held = holdings.look(clients, Planned.of(preview.read(text)), place.tree)
     Recording(preview=text, targets=targets, holdings=held).write(name)
 
 

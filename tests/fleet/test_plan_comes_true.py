@@ -22,6 +22,7 @@ import xgboost
 from fleet.plan import holdings, page, preview
 from fleet.plan.plan import Gate, Group, Kind, Plan
 from fleet.plan.plan import plan as plan_of
+from fleet.plan.planned import Planned
 from fleet.stacks import Stack
 from greenhouse import account
 from greenhouse.device.folders import Folders
@@ -145,7 +146,7 @@ def pulumi_json(place: Place, *arguments: str) -> str:
 
 def planned(place: Place, clients: Clients, stack: str, *, destroy: bool = False) -> Plan:
     command = ["destroy", "--preview-only"] if destroy else ["preview", "--show-sames"]
-    seen = preview.read(pulumi_json(place, *command, "--stack", stack))
+    seen = Planned.of(preview.read(pulumi_json(place, *command, "--stack", stack)))
     targets, held = holdings.look(clients, seen, place.tree)
     made = plan_of(seen, targets, held)
     assert page.render(made, list(Gate)), "every plan can be shown"

@@ -25,6 +25,7 @@ from fleet.logs import COMMAND, LOG_MANAGER, NoLog
 from fleet.observe import observe, release_name
 from fleet.plan import holdings, preview
 from fleet.plan.plan import Gate
+from fleet.plan.planned import Planned
 from fleet.stacks import NoStack, places
 from fleet.status import Seen, look, show
 from infra.account.clients import Clients
@@ -358,11 +359,11 @@ def test_a_watch_shows_what_changed_since_the_last_look_until_ctrl_c(
 def recorded(monkeypatch: pytest.MonkeyPatch) -> None:
     """`plan` looks at what was recorded in place of an account."""
 
-    def look(_clients: Clients, seen: Any, _root: Any) -> tuple[Any, Any]:
+    def look(_clients: Clients, planned: Planned, _root: Any) -> tuple[Any, Any]:
         recording = next(
             one
             for one in (Recording.read(path.stem) for path in FOLDER.glob("*.json"))
-            if preview.read(one.preview) == seen
+            if Planned.of(preview.read(one.preview)) == planned
         )
         return recording.targets, recording.holdings
 

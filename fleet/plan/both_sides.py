@@ -1,0 +1,92 @@
+"""What is known of the versions on the devices and of those to come: recipes, files, sizes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from fleet.observe import Device, Target, release_name
+from fleet.plan.holdings import Holdings, artifacts, every_artifact, object_key
+from fleet.plan.planned import Planned
+from fleet.plan.preview import UNKNOWN
+from infra.names import SERVICE
+from infra.publish.recipe import FILES, MODEL
+
+
+class BothSides:
+    """Recipes and sizes of both sides, wherever they come from."""
+
+    def __init__(self, planned: Planned, holdings: Holdings) -> None:
+        self._planned, self._holdings = planned, holdings
+        self._keys = {key.rpartition("/")[2]: key for key in planned.objects}
+
+    def elsewhere(self, target: Target, device: Device) -> dict[str, str]:
+        """The components that another target deploys to the device, too: by which."""
+        arns = {one.target for one in device.timeline} - {target.arn}
+        return {
+            name: arn.rpartition(":")[2]
+            for arn in sorted(arns)
+            for name in self._holdings.elsewhere.get(arn, ())
+        }
+
+    def recipe(self, name: str, version: str) -> Mapping[str, Any] | None:
+        return self._planned.recipes.get((name, version)) or self._holdings.recipes.get(
+            (name, version)
+        )
+
+    def files(self, name: str, version: str, before: str, architecture: str) -> dict[str, str]:
+        """File name to object key of a version's artifacts, also while its recipe is unknown."""
+        recipe = self.recipe(name, version)
+        if recipe is None:
+            older = self.files(name, before, "", architecture) if before else {}
+            return {file: self._keys.get(file, older.get(file, "")) for file in FILES.get(name, ())}
+        keys = [object_key(uri) for uri in artifacts(recipe, architecture) if uri.startswith("s3:")]
+        return {key.rpartition("/")[2]: key for key in keys}
+
+    def images(self, name: str, version: str, architecture: str) -> list[str]:
+        recipe = self.recipe(name, version) or {}
+        return [
+            uri.removeprefix("docker:")
+            for uri in artifacts(recipe, architecture)
+            if uri.startswith("docker:")
+        ]
+
+    def blobs(self, image: str) -> Mapping[str, int] | None:
+        return self._holdings.images.get(image)
+
+    def size(self, key: str) -> int | None:
+        return self._holdings.objects.get(key)
+
+    def today(self, architecture: str) -> str:
+        """The image that the stack's last update built for that architecture."""
+        if architecture in self._planned.retargeted:
+            return ""  # its size says nothing of another engine's
+        return str(self._planned.outputs.get("image", {}).get(architecture, ""))
+
+    def release(self) -> str:
+        """The release to come; a destroy has none."""
+        versions = self._planned.versions
+        return "" if UNKNOWN in versions.values() else release_name(versions)
+
+    def model(self) -> str:
+        """The id of the model to come: how its content's hash begins (infra.golden)."""
+        recipe = self.recipe(SERVICE, self._planned.versions.get(SERVICE, ""))
+        if recipe is None:  # its image is still to be built
+            return str(self._keys.get(MODEL, ""))[:12]
+        keys = (object_key(uri) for uri in every_artifact(recipe))
+        return next((key[:12] for key in keys if key.endswith(f"/{MODEL}")), "")
+
+    def older(self, name: str, now: str, then: str) -> bool:
+        if then == UNKNOWN:
+            return False
+        if int(then.partition(".")[0]) != int(now.partition(".")[0]):
+            return int(then.partition(".")[0]) < int(now.partition(".")[0])
+        dates = self._holdings.published
+        return (name, then) in dates and dates[name, then] < dates.get(
+            (name, now), dates[name, then]
+        )
+
+    def may_be_on(self, device: Device, name: str, version: str) -> bool:
+        """Whether the device may have taken this version before: nucleus keeps one back."""
+        date = self._holdings.published.get((name, version))
+        return date is not None and any(one.created > date for one in device.timeline)

@@ -1,0 +1,76 @@
+"""A preview by what it means to devices. Each of its resources is visited once, here."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from fleet.plan import rights
+from fleet.plan.preview import MASKED, UNKNOWN, Preview, Resource
+from fleet.plan.rights import Right
+
+Version = tuple[str, str]  # component and version
+
+
+@dataclass(frozen=True, kw_only=True)
+class Planned:
+    """What an update or a destroy will make of the stack."""
+
+    project: str
+    stack: str
+    destroys: bool
+    findings: tuple[str, ...]  # what the program warned of
+    rights: tuple[Right, ...]  # in the account
+    outputs: Mapping[str, Any]  # the stack's outputs as they are now
+    answering: Mapping[str, str]  # the versions that devices will have to answer with
+    versions: Mapping[str, str]  # our versions to come; of a stack that only publishes, today's
+    recipes: Mapping[Version, Mapping[str, Any]]  # not of an image to be built, nor secret ones
+    objects: Mapping[str, Mapping[str, str]]  # key to what is stored there: a text or a path
+    retargeted: frozenset[str]  # architectures whose image becomes another engine's
+    deployment: Resource | None
+
+    @classmethod
+    def of(cls, preview: Preview) -> Planned:
+        outputs: Mapping[str, Any] = {}
+        answering: Mapping[str, str] | None = None
+        recipes, objects, retargeted = {}, {}, set()
+        deployment = None
+        for one in preview.resources:
+            kind = one.type.rpartition(":")[2]
+            if kind == "Stack":
+                outputs = one.stood
+            elif kind == "Answering":
+                answering = one.after.get("components", {})
+            elif kind == "Deployment":
+                deployment = deployment or one
+            elif kind == "BucketObjectv2" and one.after:
+                objects[str(one.after["key"])] = one.after.get("source", {})
+            elif kind == "Image" and _retargeted(one):
+                retargeted.add(one.name.rpartition("-")[2])
+            elif kind == "ComponentVersion":
+                text = one.after.get("inlineRecipe", UNKNOWN)
+                if text not in (UNKNOWN, MASKED):
+                    recipe = json.loads(text)
+                    recipes[recipe["ComponentName"], recipe["ComponentVersion"]] = recipe
+        return cls(
+            project=preview.project,
+            stack=preview.stack,
+            destroys=preview.destroys,
+            findings=preview.findings,
+            rights=rights.changes(preview),
+            outputs=outputs,
+            answering=answering or {},
+            versions=outputs.get("components", {}) if answering is None else answering,
+            recipes=recipes,
+            objects=objects,
+            retargeted=frozenset(retargeted),
+            deployment=deployment,
+        )
+
+
+def _retargeted(image: Resource) -> bool:
+    """Whether it becomes another engine's: the size of today's says nothing of it."""
+    now, then = (side.get("build", {}).get("target") for side in (image.before, image.after))
+    return bool(image.before) and now != then
