@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from infra.account.clients import unless_gone
 from infra.names import COMPONENTS
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         InstalledComponentTypeDef,
     )
 
+ComponentTopology = Literal["ROOT", "ALL"]
 SUCCEEDED = frozenset({"SUCCEEDED", "COMPLETED"})  # a group's word and a thing's
 FAILED = frozenset({"FAILED", "REJECTED", "TIMED_OUT", "CANCELED"})
 
@@ -77,18 +78,20 @@ def was_good(states: AbstractSet[str]) -> bool:
 
 
 def installed_components(
-    client: GreengrassV2Client, device: str
+    client: GreengrassV2Client, device: str, *, topology: ComponentTopology = "ROOT"
 ) -> list[InstalledComponentTypeDef]:
-    """The device's root components, as it last reported them."""
-    pages = client.get_paginator("list_installed_components").paginate(coreDeviceThingName=device)
+    """The device's components, as it last reported them: its roots, or with what they depend on."""
+    pages = client.get_paginator("list_installed_components").paginate(
+        coreDeviceThingName=device, topologyFilter=topology
+    )
     return [one for page in pages for one in page["installedComponents"]]
 
 
 def installed(client: GreengrassV2Client, device: str) -> dict[str, tuple[str, str]]:
-    """The device's root components: version and state by name."""
+    """All components of the device, also what others depend on: version and state by name."""
     return {
         one["componentName"]: (one["componentVersion"], one.get("lifecycleState", ""))
-        for one in installed_components(client, device)
+        for one in installed_components(client, device, topology="ALL")
     }
 
 

@@ -30,7 +30,18 @@ from infra.settings import Misconfigured, Settings
 
 if TYPE_CHECKING:
     from mypy_boto3_greengrassv2 import GreengrassV2Client
-    from mypy_boto3_greengrassv2.type_defs import GetDeploymentResponseTypeDef
+    from mypy_boto3_greengrassv2.type_defs import (
+        DeploymentPoliciesTypeDef,
+        GetDeploymentResponseTypeDef,
+    )
+
+
+# greengrassv2 API reference, DeploymentPolicies
+DEFAULT_POLICIES: DeploymentPoliciesTypeDef = {
+    "failureHandlingPolicy": "ROLLBACK",
+    "componentUpdatePolicy": {"timeoutInSeconds": 60, "action": "NOTIFY_COMPONENTS"},
+    "configurationValidationPolicy": {"timeoutInSeconds": 30},
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +53,7 @@ class Deployed:
     created: datetime
     tags: Mapping[str, str]
     components: Mapping[str, Any]  # in the API's shapes
+    policies: DeploymentPoliciesTypeDef
     failures: tuple[str, ...]  # why it has to be deployed again, empty where it hasn't
 
     @property
@@ -127,6 +139,16 @@ class Target:
         """What others deployed here and a new deployment carries on, in the API's shapes."""
         return self.latest.others(COMPONENTS) if self.latest and settings.keep_components else {}
 
+    def policies_of_others(self, settings: Settings) -> DeploymentPoliciesTypeDef:
+        """How the deployment of those whose components are carried on says to deploy them.
+
+        Empty where that is AWS's default, and where nothing of others is carried on.
+        """
+        if not self.latest or not self.carried_on(settings):
+            return {}
+        theirs = {**DEFAULT_POLICIES, **self.latest.policies}
+        return {} if theirs == DEFAULT_POLICIES else self.latest.policies
+
     def reasons_to_deploy(self, own: DeploymentName, planned: Mapping[str, str]) -> tuple[str, ...]:
         """Why this stack's latest deployment isn't what it has planned; empty where it is.
 
@@ -209,6 +231,7 @@ def latest_deployment(
         created=found["creationTimestamp"],
         tags=found.get("tags", {}),
         components=found.get("components", {}),
+        policies=found.get("deploymentPolicies", {}),
         failures=tuple(_failures(client, found, devices)),
     )
 

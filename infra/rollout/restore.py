@@ -56,6 +56,7 @@ def restore_previous(
         targetArn=red["targetArn"],
         deploymentName=str(name.after(red["deploymentId"]) if good else name.without),
         components=components,
+        deploymentPolicies=red.get("deploymentPolicies", {}),
         tags=red.get("tags", {}),
     )
     return client.get_deployment(deploymentId=made["deploymentId"])

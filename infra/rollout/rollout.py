@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pulumi
 import pulumi_aws as aws
@@ -18,6 +18,9 @@ from infra.publish import leftovers
 from infra.publish.release import Release
 from infra.rollout.clock import RolloutFailed
 from infra.settings import Settings
+
+if TYPE_CHECKING:
+    from mypy_boto3_greengrassv2.type_defs import DeploymentPoliciesTypeDef
 
 
 class Rollout(pulumi.ComponentResource):
@@ -50,6 +53,8 @@ class Rollout(pulumi.ComponentResource):
         others = target.carried_on(settings)
         for component, spec in sorted(others.items()):
             pulumi.log.info(f"keeps {component} {spec['componentVersion']} on {target.arn}")
+        if theirs := target.policies_of_others(settings):
+            pulumi.log.info(f"keeps the deployment policies of others on {target.arn}: {theirs}")
         where = context.props | {
             "target": target.arn,
             "devices": list(target.devices),
@@ -81,6 +86,7 @@ class Rollout(pulumi.ComponentResource):
                     for component, version in release.registered.items()
                 },
             },
+            deployment_policies=_policies(theirs) if theirs else None,
             iot_job_configuration=_job(settings),
             tags=context.tags,
             opts=pulumi.ResourceOptions(
@@ -160,6 +166,33 @@ def _job(settings: Settings) -> greengrassv2.DeploymentIoTJobConfigurationArgs |
         )
         if minutes
         else None,
+    )
+
+
+def _policies(theirs: DeploymentPoliciesTypeDef) -> greengrassv2.DeploymentPoliciesArgs:
+    """Others' deployment policies in the API's shapes, in Pulumi's."""
+    update = theirs.get("componentUpdatePolicy", {})
+    validation = theirs.get("configurationValidationPolicy", {})
+    failure = theirs.get("failureHandlingPolicy")
+    return greengrassv2.DeploymentPoliciesArgs(
+        failure_handling_policy=greengrassv2.DeploymentPoliciesFailureHandlingPolicy(failure)
+        if failure
+        else None,
+        component_update_policy=greengrassv2.DeploymentComponentUpdatePolicyArgs(
+            action=greengrassv2.DeploymentComponentUpdatePolicyAction(update["action"])
+            if "action" in update
+            else None,
+            timeout_in_seconds=update.get("timeoutInSeconds"),
+        )
+        if update
+        else None,
+        configuration_validation_policy=(
+            greengrassv2.DeploymentConfigurationValidationPolicyArgs(
+                timeout_in_seconds=validation.get("timeoutInSeconds")
+            )
+            if validation
+            else None
+        ),
     )
 
 

@@ -26,6 +26,7 @@ from infra.account.target import latest_deployment, things_of
 from infra.context import Context
 from infra.rollout.clock import Clock, RolloutFailed
 from infra.rollout.device_status import DeviceStatus, look, reasons
+from infra.teardown.dependents import check_dependents
 
 if TYPE_CHECKING:
     from mypy_boto3_greengrassv2 import GreengrassV2Client
@@ -62,11 +63,13 @@ def uninstall(
     others = latest.others(ours) if latest else {}
     ours_there = latest is not None and len(others) < len(latest.components)
     leaving = latest.id if latest and name.is_own(latest.name) else ""
+    check_dependents(context, devices=devices, others=others, ours=ours)
     if is_there and (ours_there or any(ours & installed(client, one).keys() for one in devices)):
         leaving = client.create_deployment(
             targetArn=target,
             deploymentName=str(name.without),
             components=others,
+            deploymentPolicies=latest.policies if latest and others else {},
             tags=context.tags,
         )["deploymentId"]
     said: dict[str, str] = {}

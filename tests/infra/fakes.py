@@ -25,6 +25,7 @@ from botocore.loaders import Loader
 
 from infra.account import clients
 from infra.account.clients import Clients
+from infra.account.target import DEFAULT_POLICIES
 from infra.context import Context
 from infra.names import CHECK, CONSUMER, PROJECT_TAG, SERVICE, STACK_TAG
 
@@ -70,6 +71,7 @@ class Device:
     """A core device as the API shows it."""
 
     installed: dict[str, tuple[str, str]] = field(default_factory=dict)
+    dependencies: dict[str, tuple[str, str]] = field(default_factory=dict)  # of roots, by name
     executions: dict[str, dict[str, Any]] = field(default_factory=dict)
     details: dict[str, str] = field(default_factory=dict)  # why a component is in its state
     since: dict[str, datetime] = field(default_factory=dict)  # when it came to it
@@ -146,6 +148,7 @@ class Account:
         name: str,
         components: dict[str, Any],
         tags: dict[str, str] | None = None,
+        policies: dict[str, Any] | None = None,
     ) -> str:
         """Record a deployment, as CreateDeployment does: it replaces the target's latest.
 
@@ -166,6 +169,7 @@ class Account:
                 "targetArn": target,
                 "deploymentName": name,
                 "components": components,
+                "deploymentPolicies": DEFAULT_POLICIES | (policies or {}),
                 "deploymentStatus": "ACTIVE",
                 "isLatestForTarget": True,
                 "creationTimestamp": NOON + timedelta(seconds=len(self.deployments)),
@@ -239,10 +243,11 @@ class Account:
         return _page("coreDevices", everything, nextToken)
 
     def _list_installed_components(
-        self, *, coreDeviceThingName: str, nextToken: str = ""
+        self, *, coreDeviceThingName: str, topologyFilter: str = "ROOT", nextToken: str = ""
     ) -> dict[str, Any]:
         """One component a page: whoever reads only the first page is found out."""
         device = self._device(coreDeviceThingName)
+        dependencies = device.dependencies if topologyFilter == "ALL" else {}
         everything = [
             {
                 "componentName": name,
@@ -255,7 +260,7 @@ class Account:
                     else {}
                 ),
             }
-            for name, (version, state) in device.installed.items()
+            for name, (version, state) in {**device.installed, **dependencies}.items()
         ]
         return _page("installedComponents", everything, nextToken)
 
@@ -290,13 +295,18 @@ class Account:
         deploymentName: str,
         components: dict[str, Any],
         tags: dict[str, str],
+        deploymentPolicies: dict[str, Any],
         clientToken: str,
     ) -> dict[str, Any]:
         assert clientToken  # boto3's own addition
         kind, _, name = targetArn.rpartition(":")[2].partition("/")
         if name not in (self.things if kind == "thing" else self.groups):
             raise Refused("ResourceNotFoundException")
-        return {"deploymentId": self.deploy(targetArn, deploymentName, components, tags)}
+        return {
+            "deploymentId": self.deploy(
+                targetArn, deploymentName, components, tags, deploymentPolicies
+            )
+        }
 
     def _cancel_deployment(self, *, deploymentId: str) -> dict[str, Any]:
         found = self._deployment(deploymentId)

@@ -126,6 +126,35 @@ def test_only_the_latest_deployment_of_this_very_target_counts(account: Account)
     assert set(latest.others(COMPONENTS)) == {"com.other"}, "what was removed must not come back"
 
 
+POLICIES = {
+    "failureHandlingPolicy": "DO_NOTHING",
+    "componentUpdatePolicy": {"timeoutInSeconds": 300, "action": "SKIP_NOTIFY_COMPONENTS"},
+    "configurationValidationPolicy": {"timeoutInSeconds": 45},
+}
+
+
+@pytest.mark.parametrize(
+    ("others", "keep", "expected"),
+    [({"com.other": spec("1.0.0")}, "true", POLICIES), ({}, "true", {}),
+     ({"com.other": spec("1.0.0")}, "false", {})],
+    ids=["carried on", "nothing of theirs is there", "theirs are removed"],
+)  # fmt: skip
+def test_how_others_deploy_is_carried_on_with_their_components(
+    account: Account, others: dict[str, Any], keep: str, expected: Any
+) -> None:
+    account.deploy(THING_ARN, "by hand", others, policies=POLICIES)
+    settings = load(config_of(thing="press-1", keep_components=keep))
+    assert found(thing="press-1").policies_of_others(settings) == expected
+
+
+def test_aws_s_own_policies_are_not_spelt_out(account: Account) -> None:
+    account.deploy(THING_ARN, "by hand", {"com.other": spec("1.0.0")})
+    settings = load(config_of(thing="press-1"))
+    assert found(thing="press-1").policies_of_others(settings) == {}, (
+        "the next preview would show a change"
+    )
+
+
 # A name that changes exactly when something has to be done
 
 

@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
+from infra.account.target import DEFAULT_POLICIES
 from infra.dynamic import CleanDevices
 from infra.dynamic import CleanDevicesProvider as Provider
+from infra.names import SERVICE
 from infra.rollout.clock import Clock, RolloutFailed
 from infra.teardown.uninstall import uninstall
 from tests.infra.fakes import (
@@ -25,6 +27,7 @@ from tests.infra.fakes import (
     Device,
     Killed,
     Time,
+    component_arn,
     spec,
 )
 
@@ -128,6 +131,37 @@ def test_others_components_stay_with_their_configuration(
     assert account.deployments[-1]["components"] == OTHERS
     assert account.deployments[-1]["isLatestForTarget"]
     assert account.deployments[-1]["deploymentStatus"] == "ACTIVE"
+
+
+@pytest.mark.parametrize("is_root", [True, False], ids=["a root", "only a root's dependency"])
+def test_a_destroy_stops_before_anything_goes_under_a_component_that_depends_on_ours(
+    account: Account, destroy: Destroy, is_root: bool
+) -> None:
+    """The device would keep ours running, and the account have nothing of it: cases/22."""
+    released(account, OTHERS)
+    panel = component_arn("com.acme.panel", "1.0.0")
+    account.components[panel] = {}
+    account.recipes[panel] = {
+        "ComponentDependencies": {SERVICE: {"DependencyType": "SOFT"}, "com.other": {}}
+    }
+    device = account.devices["press-1"]
+    (device.installed if is_root else device.dependencies)["com.acme.panel"] = ("1.0.0", "RUNNING")
+    before = left(account)
+    with pytest.raises(RolloutFailed) as refused:
+        destroy.run()
+    assert left(account) == before
+    assert account.changes == []
+    assert f"com.acme.panel 1.0.0 depends on {SERVICE}" in str(refused.value)
+
+
+def test_the_deployment_that_keeps_theirs_keeps_how_they_deploy(
+    account: Account, destroy: Destroy
+) -> None:
+    theirs = {"failureHandlingPolicy": "DO_NOTHING"}
+    account.deploy(THING_ARN, NAME, {**OTHERS, **OURS}, policies=theirs)
+    account.devices["press-1"].installed = {**GOOD, **OTHER}
+    destroy.run()
+    assert account.deployments[-1]["deploymentPolicies"] == DEFAULT_POLICIES | theirs
 
 
 @pytest.mark.parametrize("others", [{}, OTHERS], ids=["alone", "beside others"])
