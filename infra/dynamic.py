@@ -10,6 +10,7 @@ The work is in the rooms; a provider only takes it its arguments from the state.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pulumi
@@ -95,12 +96,19 @@ class NobodyFollows(dynamic.Resource, module="edge", name="NobodyFollows"):
 
 
 class KeptVersionsProvider(Remembered):
-    """Its delete removes what `retain_on_delete` left."""
+    """Its delete removes what `retain_on_delete` left, also under names that the stack had."""
+
+    def update(self, id_: str, olds: dict[str, Any], news: dict[str, Any]) -> dynamic.UpdateResult:
+        """After `pulumi stack rename` the older versions keep the tags of the older name."""
+        former = sorted({*olds.get("former", ()), olds["stack"]} - {news["stack"]})
+        return super().update(id_, olds, news | {"former": former})
 
     def delete(self, _id: str, props: dict[str, Any]) -> None:
         context = Context.remembered(props)
-        for component in COMPONENTS:
-            leftovers.sweep(context.clients, context.component_arn(component), context.tags)
+        for stack in (context.stack, *props.get("former", ())):
+            tags = replace(context, stack=stack).tags
+            for component in COMPONENTS:
+                leftovers.sweep(context.clients, context.component_arn(component), tags)
 
 
 class KeptVersions(dynamic.Resource, module="edge", name="KeptVersions"):

@@ -11,7 +11,8 @@ from botocore.exceptions import ClientError
 
 from infra.account.clients import Clients
 from infra.context import Context
-from infra.names import COMPONENTS
+from infra.dynamic import KeptVersionsProvider
+from infra.names import CHECK, COMPONENTS, STACK_TAG
 from infra.publish.leftovers import (
     StackExists,
     before_build,
@@ -202,6 +203,20 @@ def test_a_destroy_sweeps_every_version_that_was_kept_and_no_stranger_s(
         sweep(clients, component, OURS, said.append)  # as after an interruption
     assert account.components == {near: OURS, theirs: THEIRS}
     assert said == [f"removed {arn}" for arn in mine], "each is named once"
+
+
+def test_a_stack_that_was_renamed_leaves_no_version_of_its_older_names(account: Account) -> None:
+    """`pulumi stack rename` changes what the stack tags, not what it has tagged: cases/11."""
+    mine = [component_arn(CHECK, f"1.{number}.0") for number in range(3)]
+    tags = [OURS | {STACK_TAG: stack} for stack in ("press", "presse", "dev")]
+    theirs = component_arn(CHECK, "9.9.9")
+    account.components = {**dict(zip(mine, tags, strict=True)), theirs: THEIRS}
+    provider, state = KeptVersionsProvider(), CONTEXT.props | {"stack": "press"}
+    for stack in ("presse", "presse", "dev"):
+        state = provider.update("kept", state, CONTEXT.props | {"stack": stack}).outs or {}
+    assert not provider.diff("kept", state, CONTEXT.props).changes, "a preview would show it"
+    provider.delete("kept", state)
+    assert account.components == {theirs: THEIRS}
 
 
 def test_an_image_is_cleared_before_an_update_too() -> None:
