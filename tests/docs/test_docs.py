@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -87,19 +88,37 @@ def test_make_help_names_every_target_that_a_person_calls() -> None:
     assert phony == set(re.findall(r"^  make ([a-z-]+) ", shown, re.M))
 
 
-def test_a_target_that_takes_a_stack_hands_it_on() -> None:
+@pytest.fixture
+def typed(tmp_path: Path) -> Callable[..., list[str]]:
+    """Type a make command, and see the arguments that reach our own programs."""
+    bin_, stamp, said = tmp_path / "bin", tmp_path / "stamp", tmp_path / "said"
+    bin_.mkdir()
+    for name in ("python", "pulumi"):
+        (bin_ / name).write_text(f'#!/bin/sh\nprintf "%s\\n" "$@" >> {said}\n')
+        (bin_ / name).chmod(0o755)
+
+    def run(*words: str, **environment: str) -> list[str]:
+        stamp.touch()
+        said.write_text("")
+        subprocess.run(
+            ["make", "--silent", f"BIN={bin_}", f"STAMP={stamp}", *words],
+            cwd=ROOT,
+            env={**os.environ, "PATH": f"{bin_}:{os.environ['PATH']}", **environment},
+            check=True,
+            capture_output=True,
+        )
+        return said.read_text().splitlines()
+
+    return run
+
+
+def test_a_target_that_takes_a_stack_hands_it_on(typed: Callable[..., list[str]]) -> None:
     makefile = (ROOT / "Makefile").read_text()
     targets = re.findall(r"^([a-z-]+):.*##.*\bSTACK=", makefile, re.M)
     assert "console" in targets, "the pattern finds no target any more"
     for target in targets:
-        shown = subprocess.run(
-            ["make", "--dry-run", target, "STACK=somewhere"],
-            cwd=ROOT,
-            check=True,
-            capture_output=True,
-            text=True,
-        ).stdout
-        assert "--stack somewhere" in shown, f"make {target} looks at every stack"
+        words = " ".join(typed(target, "STACK=somewhere")).replace("=", " ")
+        assert "--stack somewhere" in words, f"make {target} looks at every stack"
 
 
 @pytest.mark.parametrize(
@@ -112,19 +131,10 @@ def test_a_target_that_takes_a_stack_hands_it_on() -> None:
     ],
 )
 def test_what_a_command_does_is_typed_with_it_and_not_left_in_a_shell(
-    target: str, name: str
+    typed: Callable[..., list[str]], target: str, name: str
 ) -> None:
     """WSL exports NAME by itself, and who scripts a release may well export RELEASE."""
-
-    def shown(*typed: str) -> str:
-        return subprocess.run(
-            ["make", "--dry-run", target, *typed],
-            cwd=ROOT,
-            env={**os.environ, name: "exported"},
-            check=True,
-            capture_output=True,
-            text=True,
-        ).stdout
-
-    assert shown() == shown(f"{name}=")
-    assert shown() != shown(f"{name}=typed")
+    exported = {name: "exported"}
+    nothing = typed(target, "STACK=somewhere", **exported)
+    assert nothing == typed(target, "STACK=somewhere", f"{name}=")
+    assert nothing != typed(target, "STACK=somewhere", f"{name}=typed", **exported)
