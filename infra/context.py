@@ -15,7 +15,9 @@ import pulumi_aws as aws
 from infra.account.clients import Clients, shared
 from infra.account.deployment_names import DeploymentName
 from infra.names import PROJECT_TAG, STACK_TAG
+from infra.settings import Misconfigured
 
+_LONGEST_BUCKET = 63  # docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html
 _OWNED_BY_PATH = ("s3",)  # services whose ARNs have neither region nor account
 
 
@@ -32,8 +34,8 @@ class Context:
 
     @classmethod
     def find(cls) -> Context:
-        """Ask Pulumi's provider where it works."""
-        return cls(
+        """Ask Pulumi's provider where it works; Misconfigured for names that are too long."""
+        found = cls(
             account=aws.get_caller_identity().account_id,
             region=aws.get_region().region,
             partition=aws.get_partition().partition,
@@ -41,6 +43,8 @@ class Context:
             project=pulumi.get_project(),
             stack=pulumi.get_stack(),
         )
+        _ = found.bucket  # refused before anything is made
+        return found
 
     @classmethod
     def remembered(cls, props: Mapping[str, Any]) -> Context:
@@ -90,8 +94,13 @@ class Context:
         return self.bucket_of(self.stack)
 
     def bucket_of(self, stack: str) -> str:
-        """The bucket of a stack of this project, here.
-
-        At most 63 characters: S3's limit, which the stack's length is checked against.
-        """
-        return f"{self.project}-{stack}-{self.account}-{self.region}"[:63].rstrip("-")
+        """The bucket of a stack of this project here; Misconfigured where S3 takes no such name."""
+        name = f"{self.project}-{stack}-{self.account}-{self.region}"
+        if (more := len(name) - _LONGEST_BUCKET) > 0:
+            raise Misconfigured(
+                f"the bucket of stack '{stack}' would be {name}, with {len(name)} characters;"
+                f" S3 takes {_LONGEST_BUCKET}, and a name that is cut could be another stack's."
+                f" Take one that is {more} shorter, for the stack (pulumi stack init NAME) or for"
+                " the project (name in Pulumi.yaml)"
+            )
+        return name

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import pulumi
@@ -15,33 +15,6 @@ from infra.names import ARCHITECTURES, ENGINES
 
 MIN_MEMORY_MIB = 6  # https://docs.docker.com/engine/containers/resource_constraints/: docker's own
 
-KEYS = frozenset(  # Pulumi.yaml declares the same; a test holds both
-    {
-        "thing",
-        "thing-group",
-        "release-from",
-        "release",
-        "engine",
-        "device-role",
-        "architectures",
-        "model",
-        "samples",
-        "major",
-        "keep-components",
-        "override",
-        "keep-releases",
-        "rollout-timeout",
-        "quorum",
-        "devices-per-minute",
-        "abort-percent",
-        "device-timeout",
-        "check-timeout",
-        "memory",
-        "consumer-interval",
-        "build-image",
-        "runtime-image",
-    }
-)
 
 # What a release is made of, with Pulumi.yaml's defaults. A follower takes all of it as it is.
 OF_A_RELEASE: Mapping[str, object] = {
@@ -213,6 +186,9 @@ class Settings:
                 f"{key} is {value}, but this stack deploys to a single thing, where it has no"
                 f" effect: pulumi config rm {key}, or deploy to a thing-group"
             )
+
+
+KEYS = frozenset(field.name.replace("_", "-") for field in fields(Settings))
 
 
 class _Reader:

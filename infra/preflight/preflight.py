@@ -263,12 +263,19 @@ def _upstream(settings: Settings, context: Context) -> Wanted:
     stack = f"{pulumi.get_organization()}/{context.project}/{settings.release_from}"
     try:
         read = pulumi.runtime.invoke("pulumi:pulumi:readStackOutputs", {"name": stack}).value
-        return _published(read["outputs"])
     except Exception as error:  # the SDK raises nothing narrower for a stack that isn't there
-        raise Misconfigured(
-            f"stack '{settings.release_from}' has published no release to follow ({error}):"
-            f" pulumi up --stack {settings.release_from}, or pulumi config set release-from STACK"
-        ) from error
+        raise _unpublished(settings.release_from, str(error)) from error
+    outputs = read["outputs"]
+    if "release" not in outputs:
+        raise _unpublished(settings.release_from, "it has no such outputs")
+    return _published(outputs)
+
+
+def _unpublished(stack: str, why: str) -> Misconfigured:
+    return Misconfigured(
+        f"stack '{stack}' has published no release to follow ({why}):"
+        f" pulumi up --stack {stack}, or pulumi config set release-from STACK"
+    )
 
 
 def _published(outputs: Mapping[str, Any]) -> Wanted:

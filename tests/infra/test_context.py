@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from infra.context import Context
+from infra.settings import Misconfigured
 from tests.infra.fakes import ACCOUNT, CONTEXT, REGION
 
 
@@ -27,6 +28,17 @@ def test_two_stacks_never_share_a_bucket_or_a_repository(everywhere: list[Contex
     assert len({frozenset(context.tags.items()) for context in everywhere}) == len(stacks), (
         "one stack would clear the other's leftovers"
     )
+
+
+def test_a_bucket_s_name_is_never_cut() -> None:
+    """Cut at S3's limit, two regions of one stack, or two stacks, could share a bucket."""
+    longest = replace(CONTEXT, stack="s" * 20, region="ap-southeast-2")
+    assert len(longest.bucket) == 63
+    longer = replace(longest, project=f"{longest.project}-eu")
+    with pytest.raises(Misconfigured, match=r"66 characters.* 3 shorter.*pulumi stack init NAME"):
+        _ = longer.bucket
+    with pytest.raises(Misconfigured, match="stack 'other-stack-of-twenty'"):
+        longest.bucket_of("other-stack-of-twenty")
 
 
 @pytest.mark.parametrize(

@@ -33,6 +33,7 @@ from tests.infra.pulumi_yaml import config_of, load
 pytestmark = pytest.mark.usefixtures("account")
 
 UPSTREAM: dict[str, Any] = {
+    "release": "cafe0123",
     "image": {"aarch64": f"somewhere@{DIGEST}"},
     "objects": ["arn:aws:s3:::theirs/1/model.json"],
     "repository_arn": "arn:aws:ecr:eu-west-1:123456789012:repository/theirs",

@@ -1,0 +1,113 @@
+"""Who may import whom: the rules of the house, held by the sources themselves."""
+
+from __future__ import annotations
+
+import ast
+import graphlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+MAY = {  # a room: what it may import of ours beside itself
+    "recipes": (),
+    "edge": (),
+    "infra": ("recipes", "edge.inference"),
+    "fleet": ("infra", "recipes", "edge.inference"),
+    "greenhouse": ("infra", "fleet", "recipes", "edge"),
+    "__main__": ("infra",),
+}
+ROOMS = (*MAY, "tests")
+
+
+def modules() -> dict[str, Path]:
+    """Our modules by name, tests apart."""
+    found = {"__main__": ROOT / "__main__.py"}
+    for room in MAY.keys() - {"__main__"}:
+        for path in (ROOT / room).rglob("*.py"):
+            parts = path.relative_to(ROOT).with_suffix("").parts
+            found[".".join(part for part in parts if part != "__init__")] = path
+    return found
+
+
+def imported(module: str, path: Path, known: dict[str, Path]) -> Iterator[str]:
+    """The modules of ours that one imports when it is imported: none of those for types alone."""
+    for node in _statements(ast.parse(path.read_text()).body):
+        if isinstance(node, ast.Import):
+            names = [one.name for one in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level < 2, f"{module}: a relative import goes no further than its folder"
+            beside = module.rpartition(".")[0] if path.name != "__init__.py" else module
+            source = f"{beside}.{node.module}" if node.level else str(node.module)
+            names = [
+                inner if (inner := f"{source}.{one.name}") in known else source
+                for one in node.names
+            ]
+        else:
+            continue
+        yield from (name for name in names if name.partition(".")[0] in ROOMS)
+
+
+def _statements(body: list[ast.stmt]) -> Iterator[ast.stmt]:
+    """All of them that run at import, without the blocks for types."""
+    for node in body:
+        yield node
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            continue
+        if isinstance(node, ast.If | ast.Try | ast.With):
+            yield from _statements(node.body)
+
+
+def everywhere(path: Path) -> Iterator[str]:
+    """Whatever one imports, at whatever time, of ours."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        names: list[str] = []
+        if isinstance(node, ast.Import):
+            names = [one.name for one in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names = [str(node.module)]
+        yield from (name for name in names if name.partition(".")[0] in ROOMS)
+
+
+@pytest.mark.parametrize("room", MAY)
+def test_a_room_imports_only_what_lies_below_it(room: str) -> None:
+    for module, path in modules().items():
+        if module.partition(".")[0] == room:
+            for name in everywhere(path):
+                allowed = (room, *MAY[room])
+                assert any(name == one or name.startswith(f"{one}.") for one in allowed), (
+                    f"{module} imports {name}: {room} may import {', '.join(allowed)}"
+                )
+
+
+@pytest.mark.parametrize("room", sorted(MAY.keys() - {"__main__"}))
+def test_no_module_needs_itself_on_the_way(room: str) -> None:
+    known = modules()
+    needs = {
+        module: set(imported(module, path, known)) - {module}
+        for module, path in known.items()
+        if module.partition(".")[0] == room
+    }
+    try:
+        graphlib.TopologicalSorter(needs).prepare()
+    except graphlib.CycleError as error:
+        pytest.fail(f"a circle of imports: {' -> '.join(error.args[1])}")
+
+
+ORDER = ("account", "publish", "rollout", "teardown", "preflight")
+
+
+def test_the_rooms_of_infra_are_floors() -> None:
+    """Reads lie below what publishes, that below what rolls out, and so on; dynamic.py joins them.
+
+    Its providers call the work of every room, and the rooms register its resources.
+    """
+    known = modules()
+    for module, path in known.items():
+        floor = module.split(".")[1] if module.count(".") == 2 else ""
+        if module.startswith("infra.") and floor in ORDER:
+            for name in imported(module, path, known):
+                other = name.split(".")[1] if name.startswith("infra.") else ""
+                if other in ORDER:
+                    assert ORDER.index(other) <= ORDER.index(floor), f"{module} imports {name}"
