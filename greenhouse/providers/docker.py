@@ -101,7 +101,9 @@ class Image(Resource):
     def _digest(self, call: Call, build: Properties) -> Any:
         if has_unknown([_context(build), _dockerfile(build)]):
             return UNKNOWN
-        return context_digest(call.path(_context(build)), call.path(_dockerfile(build)))
+        written = str(_context(build))
+        context, dockerfile = call.path(written), call.path(_dockerfile(build))
+        return context_digest(context, dockerfile, written=written)
 
     def _build(self, call: Call, inputs: Properties) -> str:
         """Build it; the image's id."""

@@ -91,7 +91,8 @@ class Registry(pulumi.ComponentResource):
                 registry=docker.RegistryArgs(
                     server=repository.repository_url,
                     username=token.user_name,
-                    password=token.password,
+                    # neither plugin marks it, and it would be in the state in the clear
+                    password=pulumi.Output.secret(token.password),
                 ),
                 opts=pulumi.ResourceOptions(
                     parent=self,

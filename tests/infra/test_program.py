@@ -14,6 +14,7 @@ from typing import Any, cast
 
 import pulumi
 import pytest
+from pulumi.runtime.rpc import is_rpc_secret
 
 from infra import policies
 from infra.context import Context
@@ -326,6 +327,14 @@ def test_an_image_for_each_architecture_under_a_tag_of_its_own(deployed: Engine)
     rules = json.loads(deployed.one("LifecyclePolicy").inputs["policy"])["rules"]
     assert rules == policies.lifecycle()["rules"]
     assert deployed.one("ecr/repository:Repository").inputs["imageTagMutability"] == "IMMUTABLE"
+
+
+def test_the_registrys_password_is_a_secret_of_the_state(deployed: Engine) -> None:
+    """The real docker plugin takes no secrets: what the program doesn't mark comes back plain."""
+    images = deployed.of_type(":Image")
+    assert images
+    for image in images:
+        assert is_rpc_secret(image.inputs["registry"]), "readable in the state file"
 
 
 def test_the_state_is_the_same_in_every_checkout(deployed: Engine) -> None:
