@@ -117,6 +117,16 @@ class Nucleus:
             "AWS_IOT_THING_NAME": "bench-1",
         }
 
+    def forget(self, component: str) -> None:
+        """Deliver nothing more to a component, whose connection and stream stay as they are."""
+
+        def lose() -> None:
+            for subscription in self._broker._topics._subscriptions:
+                if subscription.component == component:
+                    object.__setattr__(subscription, "topic", "nowhere")  # it is frozen
+
+        self._call(lose)
+
     def _drop(self) -> None:
         for wire in list(self._broker._open):
             wire.abort()

@@ -40,8 +40,15 @@ def peak(work: Callable[[], object]) -> int:
 DEEP = "[" * 900 + "]" * 900
 
 
-@pytest.mark.parametrize("filler", ['"\u4e2d"', '"ab"', "1.5", "7", '""', '"a%d":1'])
-@pytest.mark.parametrize("opened", ["{}", "[]", DEEP, '{"":{"":{}}}', '{"a":1}'], ids=range(5))
+OPENINGS = ("{}", "[]", DEEP, '{"":{"":{}}}', '{"a":1}')
+FILLERS = ('"\u4e2d"', '"ab"', "1.5", "7", '""', '"a%d":1')
+
+
+@pytest.mark.parametrize(
+    ("opened", "filler"),
+    [*((DEEP, filler) for filler in FILLERS), *((opened, FILLERS[0]) for opened in OPENINGS)],
+    ids=range(11),
+)
 def test_reading_a_request_takes_no_more_than_its_part(opened: str, filler: str) -> None:
     """As many openings as are taken, and the rest of what it may have filled up."""
 

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 import yaml
 
-from edge.consumer.consumer import OUTAGE
+from edge.consumer.consumer import ANSWER_SECONDS, OUTAGE
 from edge.inference import memory
 from edge.inference.forest import LIBRARY
 from edge.inference.protocol import ANSWER_TOPIC, MAX_REQUEST, REQUEST_TOPIC, encode_request
@@ -233,6 +233,19 @@ def test_the_consumer_logs_answers_and_tells_the_nucleus_of_an_outage_and_its_en
     assert consumer.until("state-reported", times=2)["state"] == "RUNNING"
     assert nucleus.host.states[:2] == ["ERRORED", "RUNNING"]
     assert consumer.terminate() == 0
+
+
+def test_a_service_that_lost_its_subscription_unawares_is_noticed_within_half_a_minute(
+    start: Start, nucleus: Any
+) -> None:
+    service, consumer = serving(start), consuming(start, program=impatient_consumer())
+    consumer.until("answer")
+    nucleus.forget("com.ml.xgboost")
+    consumer.until("silence")
+    assert consumer.until("state-reported")["state"] == "ERRORED"
+    assert service.terminate() == 0, "its connection lasts: it has noticed nothing itself"
+    interval = declared()["consumer-interval"]["default"]
+    assert OUTAGE * max(interval, ANSWER_SECONDS) + ANSWER_SECONDS <= 30
 
 
 def documented(language: str) -> str:
