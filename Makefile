@@ -4,6 +4,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
+COMMANDS := $(BIN)/fleet $(BIN)/greenhouse
 
 # Given with the command or not at all: an exported RELEASE would make a list a deployment.
 RELEASE :=
@@ -26,7 +27,7 @@ THERE = case "$${STACK:-local}" in local) there="$$($(BIN)/python -m greenhouse 
 help:  ## print this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {gsub(/\$$\$$/, "$$", $$2); printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-setup: $(STAMP)  ## install the Python packages into .venv
+setup: $(STAMP) $(COMMANDS)  ## install the Python packages into .venv, and the commands fleet and greenhouse
 
 up: $(STAMP)  ## set everything up, pulumi up on stack local, show the device's answers
 	@$(BIN)/python -m greenhouse up
@@ -133,3 +134,8 @@ $(STAMP): requirements-dev.txt
 	@$(PYTHON) -m venv .venv
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --only-binary :all: --require-hashes -r requirements-dev.txt
 	@touch $(STAMP)
+
+# for a shell with .venv/bin on its PATH, as `make env` makes it; from whatever folder
+$(COMMANDS): $(STAMP)
+	@printf '%s\n' '#!/bin/sh' 'here="$$(dirname "$$0")"' 'PYTHONPATH="$$here/../.." exec "$$here/python" -m $(@F) "$$@"' > $@
+	@chmod +x $@

@@ -19,6 +19,7 @@ from rich.console import Console
 
 from fleet import engine, stackfile
 from fleet.stacks import NoStack, Stack
+from fleet.terminal import words
 from infra.account.clients import Clients
 from infra.account.greengrass import component_versions, has_tags
 from infra.account.in_use import Version, in_use
@@ -46,7 +47,7 @@ def prune(stack: Stack, console: Console, *, sure: bool) -> None:
     held, context = _held(stack), stack.context()
     found = superfluous_in(context, held, keep=settings.keep_releases)
     for line in found.lines(context.bucket, keep=settings.keep_releases):
-        console.print(line, soft_wrap=True)
+        console.print(words(line), soft_wrap=True)
     if found == Superfluous():
         console.print(f"stack {stack.name}: there is nothing to remove")
     elif sure:

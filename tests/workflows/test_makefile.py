@@ -24,6 +24,7 @@ GIVEN = {
     "console": {"STACK": "--stack=", "PORT": "--port="},
     "logs": {"STACK": "--stack=", "DEVICE": "", "COMPONENT": "--component="},
     "rollback": {"STACK": "--stack=", "RELEASE": "--release="},
+    "prune": {"STACK": "--stack="},
     "new-device": {
         "NAME": "",
         "FROM": "--from=",
@@ -101,6 +102,20 @@ def test_a_name_that_is_typed_or_exported_is_one_word_and_runs_nothing(
                 for word in GIVEN[target].values():
                     assert f"{word}{name}" in command, f"{name!a} in {command!a}"
         assert not [*tree.rglob("*PWNED*")], f"{name!a} was run"
+
+
+@pytest.mark.parametrize("command", ["fleet", "greenhouse"])
+def test_a_setup_leaves_the_commands_beside_python(tree: Path, command: str) -> None:
+    subprocess.run(["make", "--silent", "setup"], cwd=tree, check=True)
+    asked = tree / "asked"
+    subprocess.run(
+        [tree / ".venv/bin" / command, "status", "a b; touch PWNED"],
+        cwd="/",
+        env={"PATH": os.environ["PATH"], "ASKED": str(asked)},
+        check=True,
+    )
+    words = asked.read_bytes().decode().rstrip("\x1e").split("\0")
+    assert words[1:-1] == ["-m", command, "status", "a b; touch PWNED"]
 
 
 def test_an_exported_fail_makes_status_fail(tree: Path) -> None:
