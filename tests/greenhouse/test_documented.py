@@ -22,6 +22,7 @@ REPLAYING = (
     "test_conformance",
     "test_lite_conformance",
     "test_release_conformance",
+    "test_engine",
     "test_ipc_conformance",
     "test_ipc_broker",
     "test_ipc_lite",
