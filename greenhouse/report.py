@@ -143,7 +143,7 @@ def _show_device(
 def _show_answers(
     console: Console,
     answer: Mapping[str, Any],
-    wanted: Sequence[float],
+    wanted: Sequence[Any],
     samples: Sequence[Mapping[str, Any]],
 ) -> bool:
     table = Table(title=f"asked over IPC, answered in {answer['ms']} ms", title_justify="left")

@@ -14,7 +14,7 @@ from infra.name_patterns import role_trouble, stack_trouble, target_trouble
 from infra.names import ARCHITECTURES, ENGINES
 
 MIN_MEMORY_MIB = 6  # https://docs.docker.com/engine/containers/resource_constraints/: docker's own
-
+TREES = ("all", "best")  # of a model that was stopped early
 
 # What a release is made of, with Pulumi.yaml's defaults. A follower takes all of it as it is.
 OF_A_RELEASE: Mapping[str, object] = {
@@ -22,6 +22,8 @@ OF_A_RELEASE: Mapping[str, object] = {
     "architectures": ("amd64",),
     "model": Path("edge/models/wine-quality.json"),
     "samples": Path("edge/consumer/samples.json"),
+    "predictions": None,
+    "trees": "",
     "major": 1,
     "check-timeout": 110,
     "memory": 96,
@@ -48,6 +50,8 @@ class Settings:
     architectures: tuple[str, ...]
     model: Path
     samples: Path
+    predictions: Path | None
+    trees: str
     major: int
     keep_components: bool
     override: str
@@ -83,6 +87,8 @@ class Settings:
             architectures=read.words("architectures"),
             model=Path(read.text("model")),
             samples=Path(read.text("samples")),
+            predictions=Path(text) if (text := read.text("predictions")) else None,
+            trees=read.text("trees"),
             major=read.number("major"),
             keep_components=read.truth("keep-components"),
             override=read.text("override"),
@@ -117,6 +123,7 @@ class Settings:
                 f"engine is '{self.engine}', neither {' nor '.join(ENGINES)}:"
                 f" pulumi config set engine {ENGINES[0]}"
             )
+        self._check_what_the_author_says()
         self._check_architectures()
         self._check_range("major", self.major, 0, 999_999)
         self._check_range("keep-releases", self.keep_releases, 1, 1000)
@@ -143,6 +150,18 @@ class Settings:
                         f" pulumi config set {key} PATH, or pulumi config rm {key} for the"
                         " shipped one"
                     )
+
+    def _check_what_the_author_says(self) -> None:
+        if self.trees not in ("", *TREES):
+            raise Misconfigured(
+                f"trees is '{self.trees}', neither {' nor '.join(TREES)}: pulumi config set trees"
+                " best, or pulumi config rm trees for a model that wasn't stopped early"
+            )
+        if self.predictions and not self.release_from and not self.predictions.is_file():
+            raise Misconfigured(
+                f"predictions '{self.predictions}' is not a file (looked in {Path.cwd()}):"
+                " pulumi config set predictions PATH, or pulumi config rm predictions"
+            )
 
     def _check_architectures(self) -> None:
         if strange := sorted(set(self.architectures) - set(ARCHITECTURES)):

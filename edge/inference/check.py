@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass
 from . import log
 from .client import Client, Refused, asking
 from .files import Golden, read_golden, read_samples
+from .model import Answers, Prediction
 from .protocol import Record
 from .settings import Check, Exit, Nucleus
 
@@ -32,12 +33,12 @@ class Verdict:
     message: str
     model: str | None = None
     row: int | None = None
-    expected: float | None = None
-    got: float | None = None
-    difference: float | None = None
+    expected: Prediction | None = None
+    got: Prediction | None = None
+    difference: float | None = None  # the largest one, of several outputs
 
 
-def compare(golden: Golden, predictions: Sequence[float]) -> Verdict:
+def compare(golden: Golden, predictions: Answers) -> Verdict:
     """Bit for bit: -0.0 is not 0.0."""
     if len(predictions) != len(golden.predictions):
         return Verdict(
@@ -62,12 +63,26 @@ def compare(golden: Golden, predictions: Sequence[float]) -> Verdict:
         row=row,
         expected=expected,
         got=got,
-        difference=got - expected,
+        difference=_difference(expected, got),
     )
 
 
-def _same(expected: float, got: float) -> bool:
-    return struct.pack("d", expected) == struct.pack("d", got)
+def _same(expected: Prediction, got: Prediction) -> bool:
+    return _bits(expected) == _bits(got)
+
+
+def _bits(prediction: Prediction) -> bytes:
+    numbers = _numbers(prediction)
+    return struct.pack(f"{len(numbers)}d", *numbers)
+
+
+def _difference(expected: Prediction, got: Prediction) -> float | None:
+    pairs = zip(_numbers(expected), _numbers(got), strict=False)
+    return max((there - here for here, there in pairs), key=abs, default=None)
+
+
+def _numbers(prediction: Prediction) -> list[float]:
+    return prediction if isinstance(prediction, list) else [prediction]
 
 
 async def judge(

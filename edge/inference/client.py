@@ -10,6 +10,7 @@ import secrets
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from itertools import count
 from typing import Any
@@ -21,6 +22,7 @@ from .protocol import (
     REQUEST_TOPIC,
     Answer,
     BadRequest,
+    Code,
     Record,
     Refusal,
     decode_reply,
@@ -50,7 +52,10 @@ class Client:
         self._asked: dict[str, asyncio.Future[Answer | Refusal]] = {}
 
     async def ask(self, records: Sequence[Record], *, seconds: float) -> Answer:
-        """One question; raises Refused, TimeoutError or ConnectionError."""
+        """A question, or several where the answer to one would be too long for a message.
+
+        Raises Refused, TimeoutError or ConnectionError.
+        """
         request_id = next(self._ids)
         asked: asyncio.Future[Answer | Refusal] = asyncio.get_running_loop().create_future()
         self._asked[request_id] = asked
@@ -60,9 +65,16 @@ class Client:
                 answered = await asked
         finally:
             del self._asked[request_id]
-        if isinstance(answered, Refusal):
+        if isinstance(answered, Answer):
+            return answered
+        if answered.code != Code.TOO_LARGE or not answered.row:
             raise Refused(answered)
-        return answered
+        fitting = answered.row
+        first = await self.ask(records[:fitting], seconds=seconds)
+        rest = await self.ask(records[fitting:], seconds=seconds)
+        if first.model != rest.model:
+            raise ConnectionError("the model changed between two questions")
+        return replace(rest, predictions=[*first.predictions, *rest.predictions])
 
     def received(self, payload: bytes) -> None:
         """Take a message from the answers' topic; on any thread."""

@@ -3,30 +3,20 @@
 from __future__ import annotations
 
 import bz2
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from mmap import ACCESS_COPY, mmap
 from pathlib import Path
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
 from . import forest
 from .booster import Booster
-from .files import MAX_FILE, UnusableFile, content
+from .files import MAX_FILE, UnusableFile
+from .model import Answers, Model, ModelRefused
 from .settings import Engine
 
 MAX_MODEL = MAX_FILE  # unpacked, too: a hostile file of 1 kB unpacks to gigabytes
 _PACKED = b"BZh"
-
-
-class Model(Protocol):
-    """What its users have to know of a model, whatever evaluates it."""
-
-    @property
-    def id(self) -> str: ...
-    @property
-    def feature_names(self) -> tuple[str, ...]: ...
-    @property
-    def missing_allowed(self) -> bool: ...
-    @property
-    def trees(self) -> int: ...
+_CHUNK = 2**16  # bytes
 
 
 class Evaluator(Protocol):
@@ -37,38 +27,89 @@ class Evaluator(Protocol):
 
     @property
     def model(self) -> Model: ...
-    def predict(self, rows: Sequence[Sequence[float]]) -> list[float]: ...
+    def predict(self, rows: Sequence[Sequence[float]]) -> Answers: ...
 
 
 def load(path: Path, engine: Engine) -> Evaluator:
     """What answers for the model in a file, packed or not; raises UnusableFile."""
     try:
-        data = unpacked(content(path))
-        if engine is Engine.XGBOOST:
-            return Booster(data)
-        return forest.Evaluator(forest.read(data))
-    except forest.ModelRefused as exc:
-        raise UnusableFile(f"{path}: {exc}") from exc
-    except OSError as exc:  # of loading the library: reading a file has refusals of its own
-        raise UnusableFile(
-            f"engine {engine} can't be loaded: {exc}. The image is incomplete, or built for another"
-            " architecture than this device's: see `architectures`, and publish it again"
-        ) from exc
-
-
-def unpacked(data: bytes) -> bytes:
-    """The bytes that XGBoost wrote, which a release carries in bzip2; raises ModelRefused."""
-    if not data.startswith(_PACKED):
-        return data
-    unpacking = bz2.BZ2Decompressor()
-    try:
-        model = unpacking.decompress(data, MAX_MODEL)
+        file = path.open("rb")
     except OSError as exc:
-        raise forest.ModelRefused(f"the model is packed, and broken: {exc}. Copy it again") from exc
-    if not unpacking.eof:
-        if unpacking.needs_input:
-            raise forest.ModelRefused("the model is packed, and cut off. Copy it again")
-        raise forest.ModelRefused(
-            f"the model unpacks to more than {MAX_MODEL} bytes. Train fewer or smaller trees"
+        raise UnusableFile(f"{path}: {exc.strerror}. Is it mounted into the container?") from exc
+    with file:
+        try:
+            if engine is Engine.XGBOOST:
+                return Booster(unpacked(file))
+            return forest.Evaluator(mapped(file))
+        except ModelRefused as exc:
+            raise UnusableFile(f"{path}: {exc}") from exc
+        except OSError as exc:  # of loading the library: what is wrong with a file is refused above
+            raise UnusableFile(
+                f"engine {engine} can't be loaded: {exc}. The image is incomplete, or built for"
+                " another architecture than this device's: see `architectures`, and publish it"
+                " again"
+            ) from exc
+
+
+def unpacked(file: BinaryIO) -> bytes:
+    """What a release carries in bzip2, or the file as it is; raises ModelRefused."""
+    if not _is_packed(file):
+        _check_size(file.seek(0, 2), "has")
+        file.seek(0)
+        return file.read()
+    return b"".join(_pieces(file))
+
+
+def mapped(file: BinaryIO) -> mmap:
+    """The file where it lies, or unpacked into memory of just its size; raises ModelRefused."""
+    if not _is_packed(file):
+        size = file.seek(0, 2)
+        _check_size(size, "has")
+        if not size:
+            raise ModelRefused("the model has 0 bytes: cut off. Copy it again")
+        return mmap(file.fileno(), size, access=ACCESS_COPY)
+    pieces = _pieces(file)
+    first = next(pieces, b"")
+    if len(first) < forest.HEADER.size or not first.startswith(forest.MAGIC):
+        raise ModelRefused("the packed model is no compiled forest. Publish it again")
+    size = forest.HEADER.unpack_from(first)[3]
+    _check_size(size, "unpacks to")
+    memory = mmap(-1, max(size, len(first)))
+    memory.write(first)
+    for piece in pieces:
+        if memory.tell() + len(piece) > size:
+            raise ModelRefused("the packed model is longer than it says. Copy it again")
+        memory.write(piece)
+    if memory.tell() != size:
+        raise ModelRefused("the packed model is shorter than it says. Copy it again")
+    return memory
+
+
+def _is_packed(file: BinaryIO) -> bool:
+    found = file.read(len(_PACKED)) == _PACKED
+    file.seek(0)
+    return found
+
+
+def _check_size(size: int, verb: str) -> None:
+    if size > MAX_MODEL:
+        raise ModelRefused(
+            f"the model {verb} more than {MAX_MODEL} bytes. Train fewer or smaller trees"
         )
-    return model
+
+
+def _pieces(file: BinaryIO) -> Iterator[bytes]:
+    """The file unpacked, a bounded piece at a time; raises ModelRefused."""
+    unpacking, size = bz2.BZ2Decompressor(), 0
+    while not unpacking.eof:
+        more = file.read(_CHUNK) if unpacking.needs_input else b""
+        if unpacking.needs_input and not more:
+            raise ModelRefused("the model is packed, and cut off. Copy it again")
+        try:
+            piece = unpacking.decompress(more, _CHUNK)
+        except OSError as exc:
+            raise ModelRefused(f"the model is packed, and broken: {exc}. Copy it again") from exc
+        size += len(piece)
+        _check_size(size, "unpacks to")
+        if piece:
+            yield piece

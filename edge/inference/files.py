@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from .model import Answers, is_prediction
 from .protocol import Record, batches
 
 MAX_FILE = 256 * 2**20  # bytes; reading it takes a multiple of them
@@ -21,7 +22,7 @@ class Golden:
     """What XGBoost itself answers to the samples, and the model that it asked."""
 
     model: str
-    predictions: list[float]
+    predictions: Answers
 
 
 def read_samples(path: Path) -> list[list[Record]]:
@@ -45,9 +46,7 @@ def read_golden(path: Path) -> Golden:
         golden = Golden(model=found["model"], predictions=found["predictions"])
     except (LookupError, TypeError) as exc:
         raise UnusableFile(f'{path} is not {{"model": …, "predictions": […]}}') from exc
-    numbers = isinstance(golden.predictions, list) and all(
-        isinstance(value, float) for value in golden.predictions
-    )
+    numbers = isinstance(golden.predictions, list) and all(map(is_prediction, golden.predictions))
     if not isinstance(golden.model, str) or not numbers:
         raise UnusableFile(f'{path} is not {{"model": text, "predictions": floats}}')
     return golden

@@ -9,9 +9,9 @@
     request   {"describe": true, "first": 0, "id": "<optional>"}     what the service can be asked
     answer    {"description": {…}}  or, with an id,  {"id", "description": {…}}
 
-A record has the model's features by name. Rows count from 0; `row` and `field` are null where a
-refusal isn't about one. A number is printed as the float64 of the float32 that the forest summed
-up, in the shortest text that reads back to it.
+A record has the model's features by name. A model of several outputs answers a row with a list.
+Rows count from 0; `row` and `field` are null where a refusal isn't about one. A number is printed
+as the float64 of the float32 that the forest summed up, in the shortest text that reads back to it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from enum import Enum, StrEnum, auto
 from typing import Any
 
-from .forest import FLOAT32_MAX
+from .model import FLOAT32_MAX, Answers, Prediction, is_prediction
 
 REQUEST_TOPIC = "local/inference"
 ANSWER_TOPIC = "local/result"
@@ -99,7 +99,7 @@ class Answer:
     """What a client gets for a request with an id."""
 
     id: str
-    predictions: list[float]
+    predictions: Answers
     model: str
 
 
@@ -167,7 +167,7 @@ def not_json(what: str, exc: Exception) -> BadRequest:
     return BadRequest(Code.NOT_JSON, f"{what} is not JSON: {_cut(str(exc), MAX_NAMES)}")
 
 
-def encode_answer(request_id: str | None, predictions: list[float], model: str) -> bytes:
+def encode_answer(request_id: str | None, predictions: Answers, model: str) -> bytes:
     """The answer's bytes; raises BadRequest for one that JSON or a message can't carry."""
     answer: Any = predictions
     if request_id is not None:
@@ -175,7 +175,7 @@ def encode_answer(request_id: str | None, predictions: list[float], model: str) 
     try:
         encoded = json.dumps(answer, allow_nan=False).encode()
     except ValueError as exc:
-        row = next(row for row, value in enumerate(predictions) if not math.isfinite(value))
+        row = next(row for row, value in enumerate(predictions) if not _is_finite(value))
         raise BadRequest(
             Code.NOT_FINITE,
             f"row {row}: the model answers {predictions[row]}, for which JSON has no number; ask"
@@ -267,7 +267,7 @@ def decode_reply(payload: bytes) -> Answer | Refusal | None:
         }:
             return Refusal(id=identity, code=code, message=message, row=row, field=field)
         case {"id": str(identity), "predictions": list(predictions), "model": str(model)} if all(
-            isinstance(prediction, float) for prediction in predictions
+            is_prediction(prediction) for prediction in predictions
         ):
             return Answer(id=identity, predictions=predictions, model=model)
     return None
@@ -397,7 +397,12 @@ def _unknown(number: int, name: str, features: Sequence[str]) -> BadRequest:
     )
 
 
-def _fitting(predictions: list[float], room: int) -> int:
+def _is_finite(prediction: Prediction) -> bool:
+    numbers = prediction if isinstance(prediction, list) else [prediction]
+    return all(map(math.isfinite, numbers))
+
+
+def _fitting(predictions: Answers, room: int) -> int:
     """How many predictions, from the first, print into so many bytes."""
     used = len("[]")
     for count, prediction in enumerate(predictions):

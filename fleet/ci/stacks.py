@@ -68,7 +68,7 @@ def in_turn(there: Sequence[Stack]) -> tuple[list[str], list[str]]:
 
 
 def _own_files(stack: Stack) -> set[str]:
-    return {_value(stack, key) for key in ("model", "samples")} - {""}
+    return {_value(stack, key) for key in ("model", "samples", "predictions")} - {""}
 
 
 def _value(stack: Stack, key: str, default: str = "") -> str:

@@ -46,12 +46,11 @@ class File:
         return cls(asset=pulumi.FileAsset(str(path)), sha256=_sha256(path.read_bytes()))
 
     @classmethod
-    def packed(cls, path: Path) -> File:
+    def packed(cls, data: bytes) -> File:
         """Packed by bzip2, whose output has been the same in every version since 2000.
 
         zlib's hasn't: the same model would be another object on another machine.
         """
-        data = path.read_bytes()
         sha256 = _sha256(data)
         packed = BUILD / f"{sha256}.bz2"
         if not packed.exists():
@@ -72,12 +71,18 @@ class Handover:
     @classmethod
     def read(cls, settings: Settings) -> Handover:
         """Ask XGBoost for the golden answers; Misconfigured for what a device can't use."""
-        check_memory(settings.model, settings.memory, settings.engine)
-        answers = golden(settings.model, settings.samples, settings.engine)
+        answers = golden(
+            settings.model,
+            settings.samples,
+            settings.engine,
+            settings.trees,
+            settings.predictions,
+        )
+        check_memory(settings.model, len(answers.file), settings.memory, settings.engine)
         return cls(
             golden=answers,
             files={
-                MODEL: File.packed(settings.model),
+                MODEL: File.packed(answers.file),
                 "samples.json": File.text(versions.canonical(answers.samples).decode()),
                 "golden.json": File.text(versions.canonical(answers.document()).decode()),
                 "consumer.py": File.plain(CONSUMER_PROGRAM),

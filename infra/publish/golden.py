@@ -1,29 +1,28 @@
 """The answers that XGBoost itself gives for the samples: what a device must reproduce, bit for bit.
 
-The model is also read by the device's own reader, so that one the device would refuse is refused at
-preview, in the reader's words.
+Where the author hands over predictions of her own, they are compared here, and a model that was
+stopped early is released only once she has said which of its trees she means.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
-import os
-import subprocess
-import sys
+import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edge.inference import engine, forest
+from edge.inference.model import Answers, model_id
 from edge.inference.settings import Engine
+from infra.publish import samples
+from infra.publish.model import Reading, read
 from infra.settings import Misconfigured
 
-# The service's peak while it loads, 2026-11-23: 27 MiB for a model of 0.4 MiB, 46 for 3.3, 110 for
-# 13 and 195 for 26. With 64 MiB the one of 13 ended in exit 137.
-# XGBoost's own library: 64 MiB for 3.2, 210 for 15.3, beside the service; half of it from .ubj.
-_MEMORY = {Engine.EVALUATOR: (25, 6.6), Engine.XGBOOST: (40, 15.0)}  # MiB, and MiB for each of them
+# The service's peak while it loads (2026-11-30), by MiB of the unpacked file: 28.4 for 0.58, 31.4
+# for 2.26, of which bzip2 has 3.7. XGBoost's own library: 42.6 for 2.6, 70.8 for 10.1.
+_MEMORY = {Engine.EVALUATOR: (30, 1.2), Engine.XGBOOST: (36, 4.0)}  # MiB, and MiB for each of them
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,18 +30,24 @@ class Golden:
     """A release's questions and answers; predictions are the float64 of XGBoost's float32."""
 
     model: str
-    samples: list[dict[str, float]]
-    predictions: list[float]
+    samples: list[samples.Record]
+    predictions: Answers
+    file: bytes  # what the device loads
 
     def document(self) -> dict[str, Any]:
         """golden.json, as com.ml.check reads it."""
         return {"model": self.model, "predictions": self.predictions}
 
 
-def check_memory(model: Path, memory: int, engine_name: str = Engine.EVALUATOR) -> None:
-    """Raises Misconfigured where a container of so many MiB would be killed while it loads."""
+def needed_memory(size: int, engine_name: str = Engine.EVALUATOR) -> int:
+    """MiB of a container whose model has so many bytes on the device."""
     service, loading = _MEMORY[Engine(engine_name)]
-    needed = service + math.ceil(loading * model.stat().st_size / 2**20)
+    return math.ceil(service + loading * size / 2**20)
+
+
+def check_memory(model: Path, size: int, memory: int, engine_name: str = Engine.EVALUATOR) -> None:
+    """Raises Misconfigured where a container of so many MiB would be killed while it loads."""
+    needed = needed_memory(size, engine_name)
     if memory < needed:
         raise Misconfigured(
             f"model '{model}' takes {needed} MiB to load, and a container has {memory}: the kernel"
@@ -51,97 +56,102 @@ def check_memory(model: Path, memory: int, engine_name: str = Engine.EVALUATOR) 
         )
 
 
-def golden(model: Path, samples: Path, engine_name: str = Engine.EVALUATOR) -> Golden:
+def golden(
+    model: Path,
+    questions: Path,
+    engine_name: str = Engine.EVALUATOR,
+    trees: str = "",
+    predictions: Path | None = None,
+) -> Golden:
     """Ask XGBoost; raises Misconfigured for a model or samples that a device can't use."""
-    data = model.read_bytes()
-    if len(data) > engine.MAX_MODEL:
+    found = read(model, engine_name=engine_name, trees=trees)
+    if found.best is not None and not trees:
         raise Misconfigured(
-            f"model '{model}' has {len(data)} bytes, the device takes {engine.MAX_MODEL} at most:"
-            " train fewer or smaller trees"
+            f"model '{model}' was stopped early: the best of its {found.rounds} rounds is number"
+            f" {found.best}. XGBRegressor and XGBClassifier answer with the first {found.best},"
+            f" Booster.predict with all. Say which: pulumi config set trees best (or all)"
         )
-    try:
-        features = _features(data, Engine(engine_name))
-    except forest.ModelRefused as error:
-        raise Misconfigured(f"the device would refuse model '{model}': {error}") from error
-    records = _records(samples, features)
-    import numpy as np  # noqa: PLC0415  # with xgboost 1.7 s, which a refusal needn't wait for
-    import xgboost  # noqa: PLC0415
-
-    rows = np.array([[record[name] for name in features] for record in records], dtype=np.float32)
-    booster = xgboost.Booster(model_file=bytearray(data))
-    matrix = xgboost.DMatrix(
-        rows,
-        feature_names=list(features),
-        feature_types=booster.feature_types,  # for categories, which are given by their numbers
-        enable_categorical=True,
-    )
-    predictions = [float(value) for value in booster.predict(matrix)]
-    for number, prediction in enumerate(predictions):
-        if not math.isfinite(prediction):
-            raise Misconfigured(
-                f"samples '{samples}', row {number}: XGBoost answers {prediction}, for which JSON"
-                " has no number. Take a row nearer to those that the model was trained with"
-            )
-    return Golden(
-        model=hashlib.sha256(data).hexdigest()[:12], samples=records, predictions=predictions
-    )
-
-
-def _features(data: bytes, chosen: Engine) -> tuple[str, ...]:
-    """The names by the device's own reader; raises its ModelRefused."""
-    return _by_xgboost(data) if chosen is Engine.XGBOOST else forest.read(data).feature_names
-
-
-_READ = """
-import json, sys
-from edge.inference.booster import Booster
-from edge.inference.forest import ModelRefused
-try:
-    print(json.dumps(Booster(sys.stdin.buffer.read()).model.feature_names))
-except ModelRefused as refused:
-    sys.exit(str(refused))
-"""
-
-
-def _by_xgboost(data: bytes) -> tuple[str, ...]:
-    """In a process of its own: XGBoost 3.2 ends its process for some files that are none."""
-    done = subprocess.run(
-        [sys.executable, "-c", _READ],
-        env=os.environ | {"PYTHONPATH": str(Path(engine.__file__).parents[2])},
-        input=data,
-        capture_output=True,
-        check=False,
-    )
-    if done.returncode == 0:
-        return tuple(json.loads(done.stdout))
-    said = done.stderr.decode(errors="replace").strip()
-    raise forest.ModelRefused(
-        said if done.returncode == 1 else "XGBoost crashes on it, so it isn't one that it has saved"
-    )
-
-
-def _records(path: Path, features: tuple[str, ...]) -> list[dict[str, float]]:
-    try:
-        records = json.loads(path.read_bytes())
-    except ValueError as error:
-        raise Misconfigured(f"samples '{path}' is not JSON: {error}") from error
-    if not isinstance(records, list) or not records:
-        raise Misconfigured(f"samples '{path}' is not a list of at least one record")
-    for number, record in enumerate(records):
-        if not isinstance(record, dict):
-            raise Misconfigured(f"samples '{path}', row {number}: not a record but {record!r}")
-        if set(record) != set(features):
-            missing = sorted(set(features) - set(record))
-            strange = sorted(set(record) - set(features))
-            raise Misconfigured(
-                f"samples '{path}', row {number}: not the model's features"
-                f" (missing: {missing or 'none'}; not in the model: {strange or 'none'})"
-            )
-        for name, value in record.items():
-            number_like = isinstance(value, int | float) and not isinstance(value, bool)
-            if not number_like or not abs(value) <= forest.FLOAT32_MAX:  # NaN is no number either
+    records = samples.read(questions, found.model)
+    asked = read(model, engine_name=engine_name, trees=trees, rows=samples.packed(records))
+    answers = _by_row(asked)
+    for row, answer in enumerate(answers):
+        for number in answer if isinstance(answer, list) else [answer]:
+            if not math.isfinite(number):
                 raise Misconfigured(
-                    f"samples '{path}', row {number}: {name} is {value!r}, not a number that a"
-                    " float32 can hold"
+                    f"samples '{questions}', row {row}: XGBoost answers {number}, for which JSON"
+                    " has no number. Take a row nearer to those that the model was trained with"
                 )
-    return records
+    if predictions:
+        compare(predictions, answers, asked)
+    return Golden(model=model_id(asked.file), samples=records, predictions=answers, file=asked.file)
+
+
+def compare(path: Path, answers: Answers, reading: Reading) -> None:
+    """Raises Misconfigured where the author's own predictions are others than XGBoost's here."""
+    try:
+        theirs = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
+        raise Misconfigured(f"predictions '{path}' can't be read as JSON: {error}") from error
+    if not isinstance(theirs, list) or len(theirs) != len(answers):
+        count = f"a list of {len(theirs)}" if isinstance(theirs, list) else "no list"
+        raise Misconfigured(
+            f"predictions '{path}' is {count}, and the samples have {len(answers)} rows: write"
+            " json.dump(model.predict(X).tolist(), file) for these very rows"
+        )
+    differing = [
+        row
+        for row, (said, answer) in enumerate(zip(theirs, answers, strict=True))
+        if _bits(_unwrapped(said, reading)) != _bits(answer)
+    ]
+    if differing:
+        row = differing[0]
+        raise Misconfigured(
+            f"predictions '{path}', row {row}: the author's model says {theirs[row]!r}, XGBoost"
+            f" {answers[row]!r} here; {len(differing)} of {len(answers)} rows differ. Likely:"
+            f" {'; or '.join(_causes(theirs, reading))}"
+        )
+
+
+def _by_row(reading: Reading) -> Answers:
+    found, outputs = list(reading.predictions), reading.model.outputs
+    if outputs == 1:
+        return found
+    return [found[at : at + outputs] for at in range(0, len(found), outputs)]
+
+
+def _unwrapped(said: Any, reading: Reading) -> Any:
+    """A row of predict_proba has both classes' probabilities, where XGBoost has the second's."""
+    if isinstance(said, list) and reading.model.outputs == 1 and len(said) in (1, 2):
+        return said[-1]
+    return said
+
+
+def _bits(answer: Any) -> bytes | None:
+    """Its float32s, so that 0.1 is the same whether it was printed of one or of a float64."""
+    numbers = answer if isinstance(answer, list) else [answer]
+    try:
+        return struct.pack(f"{len(numbers)}f", *numbers)
+    except (struct.error, OverflowError, TypeError):
+        return None
+
+
+def _causes(theirs: Sequence[Any], reading: Reading) -> list[str]:
+    """What explains a difference, the likeliest first."""
+    objective, causes = reading.model.objective, []
+    whole = all(isinstance(said, int | float) and said == int(said) for said in theirs)
+    if whole and objective in ("binary:logistic", "multi:softprob"):
+        causes.append("those are the classes of predict(): hand over predict_proba()")
+    if reading.best is not None:
+        causes.append(
+            f"early stopping: she used the other trees of the best {reading.best} and all"
+            f" {reading.rounds}: pulumi config set trees all (or best)"
+        )
+    if reading.booster == "dart":
+        causes.append(
+            "scikit-learn's predict adds up dart's trees in another way: hand over"
+            " model.get_booster().predict(xgboost.DMatrix(X))"
+        )
+    causes.append("a missing value other than NaN, which no file says: write it as null")
+    causes.append("a base_margin, which no file has")
+    causes.append("another version of XGBoost, or a graphics card, in the last digits")
+    return causes

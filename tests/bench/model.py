@@ -14,6 +14,8 @@ import numpy as np
 import xgboost
 
 from edge.inference import forest
+from edge.inference.model import FLOAT32_MAX, Model
+from infra.publish.read_model import answer
 
 ROOT = Path(__file__).parents[2]
 MODEL = ROOT / "edge" / "models" / "wine-quality.json"
@@ -31,8 +33,14 @@ def scratch() -> Path:
 
 
 @cache
-def model() -> forest.Model:
-    return forest.read(MODEL.read_bytes())
+def compiled() -> bytes:
+    """What a device loads."""
+    return answer(MODEL.read_bytes(), {"engine": "evaluator", "trees": ""}, b"")[1]
+
+
+@cache
+def model() -> Model:
+    return evaluator().model
 
 
 @cache
@@ -41,7 +49,7 @@ def evaluator() -> forest.Evaluator:
     library = scratch() / "libforest.so"
     flags = (INFERENCE / "forest.flags").read_text().split()
     compile_c([*flags, "-o", library, INFERENCE / "forest.c"])
-    return forest.Evaluator(model(), library)
+    return forest.Evaluator(bytearray(compiled()), library)
 
 
 def compile_c(arguments: list[str | Path]) -> None:
@@ -75,7 +83,7 @@ def ordinary_rows(count: int, seed: int = 1) -> Rows:
 def hard_rows(count: int, seed: int = 2) -> Rows:
     """Thresholds and their neighbours, NaN, both zeros, denormals, the largest and infinities."""
     special = np.array(
-        [np.nan, 0.0, -0.0, 1e-45, -1e-45, 1e-39, forest.FLOAT32_MAX, -forest.FLOAT32_MAX],
+        [np.nan, 0.0, -0.0, 1e-45, -1e-45, 1e-39, FLOAT32_MAX, -FLOAT32_MAX],
         dtype="f4",
     )
     infinities = np.array([np.inf, -np.inf], dtype="f4")

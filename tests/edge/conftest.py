@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +16,10 @@ INFERENCE = Path(__file__).parents[2] / "edge" / "inference"
 def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """libforest.so for this machine; zig's compiler comes from PyPI, so no gcc is assumed."""
     target = tmp_path_factory.mktemp("forest") / "libforest.so"
-    flags = (INFERENCE / "forest.flags").read_text().split()
+    # for the C library that the image is built for, which zig brings along: to look for this
+    # machine's fails now and then while the machine is busy
+    flags = ["-target", f"{platform.machine()}-linux-gnu.2.31"]
+    flags += (INFERENCE / "forest.flags").read_text().split()
     subprocess.run(
         [sys.executable, "-m", "ziglang", "cc", *flags, "-o", target, INFERENCE / "forest.c"],
         check=True,

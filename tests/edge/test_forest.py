@@ -18,18 +18,13 @@ import pytest
 import xgboost
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 
 from edge.inference import forest
+from tests.edge.compiling import compiled
+from tests.edge.rows import ENDS, Rows, assert_same_bits, hard_rows, reference, trees
 
 EDGE = Path(__file__).parents[2] / "edge"
 SHIPPED = EDGE / "models" / "wine-quality.json"
-LARGEST = np.finfo(np.float32).max
-ENDS = np.array(
-    [np.nan, 0.0, -0.0, 1e-45, -1e-45, 1.1754942e-38, -1.1754942e-38, LARGEST, -LARGEST],
-    dtype=np.float32,
-)
-Rows = NDArray[np.float32]
 Evaluate = Callable[[bytes, Rows], Rows]
 PARAMETERS: dict[str, st.SearchStrategy[Any]] = {
     "max_depth": st.integers(1, 9),
@@ -54,7 +49,7 @@ few = settings(max_examples=150, deadline=None, suppress_health_check=list(Healt
 @pytest.fixture(scope="session")
 def evaluate(library: Path) -> Evaluate:
     def answers(data: bytes, rows: Rows) -> Rows:
-        evaluator = forest.Evaluator(forest.read(data), library)
+        evaluator = forest.Evaluator(compiled(data), library)
         return np.array(evaluator.predict(rows.tolist()), dtype=np.float32)
 
     return answers
@@ -62,45 +57,6 @@ def evaluate(library: Path) -> Evaluate:
 
 def saved(booster: xgboost.Booster) -> bytes:
     return bytes(booster.save_raw("json"))
-
-
-def trees(data: bytes) -> Any:
-    return json.loads(data)["learner"]["gradient_booster"]["model"]["trees"]
-
-
-def hard_rows(data: bytes, width: int, seed: int = 0) -> Rows:
-    rng = np.random.default_rng(seed)
-    rows = list(rng.choice(ENDS, (len(ENDS), width)))
-    for tree in trees(data):
-        waiting = [(0, rng.choice(ENDS, width))]
-        while waiting:
-            node, row = waiting.pop()
-            left, right = tree["left_children"][node], tree["right_children"][node]
-            if left == -1:
-                continue
-            feature = tree["split_indices"][node]
-            at = np.float32(tree["split_conditions"][node])
-            below, above = np.nextafter(at, -LARGEST), np.nextafter(at, LARGEST)
-            for value in (below, at, above, np.float32(np.nan)):
-                rows.append(row.copy())
-                rows[-1][feature] = value
-            waiting += [(right, rows[-3].copy()), (left, rows[-4].copy())]
-    return np.array(rows, dtype=np.float32)
-
-
-def reference(data: bytes, rows: Rows) -> Rows:
-    booster = xgboost.Booster({"nthread": 1}, model_file=bytearray(data))
-    names = booster.feature_names
-    answers: Rows = booster.predict(xgboost.DMatrix(rows, feature_names=names, nthread=1))
-    return answers
-
-
-def assert_same_bits(ours: Rows, theirs: Rows) -> None:
-    different = np.flatnonzero(ours.view(np.uint32) != theirs.astype(np.float32).view(np.uint32))
-    assert not different.size, (
-        f"{different.size} of {len(ours)} rows differ, the first is row {different[0]}:"
-        f" XGBoost says {theirs[different[0]]!r}, we say {ours[different[0]]!r}"
-    )
 
 
 def train(
@@ -226,7 +182,7 @@ def test_all_trees_answer_whatever_the_best_iteration_was(evaluate: Evaluate) ->
 
 
 def test_an_answer_does_not_depend_on_the_rows_beside_it(library: Path) -> None:
-    evaluator = forest.Evaluator(forest.read(SHIPPED.read_bytes()), library)
+    evaluator = forest.Evaluator(compiled(SHIPPED.read_bytes()), library)
     rows = hard_rows(SHIPPED.read_bytes(), 13)[:200].tolist()
     alone = [evaluator.predict([row])[0] for row in rows]
     for count in (0, 2, 7, 8, 9, 63, 64, 65, 71, 72, 128, 200):
@@ -234,7 +190,7 @@ def test_an_answer_does_not_depend_on_the_rows_beside_it(library: Path) -> None:
 
 
 def test_an_answer_is_a_float64_that_reads_back_to_its_float32(library: Path) -> None:
-    evaluator = forest.Evaluator(forest.read(SHIPPED.read_bytes()), library)
+    evaluator = forest.Evaluator(compiled(SHIPPED.read_bytes()), library)
     (answer,) = evaluator.predict([[1.0] * 13])
     assert type(answer) is float
     assert float(np.float32(answer)) == json.loads(json.dumps(answer)) == answer
@@ -243,14 +199,14 @@ def test_an_answer_is_a_float64_that_reads_back_to_its_float32(library: Path) ->
 def test_a_row_of_another_width_is_refused_even_if_its_neighbour_makes_up_for_it(
     library: Path,
 ) -> None:
-    evaluator = forest.Evaluator(forest.read(train()), library)
+    evaluator = forest.Evaluator(compiled(train()), library)
     with pytest.raises(ValueError, match="row 0 has 3 values instead of 4"):
         evaluator.predict([[1.0] * 3, [1.0] * 5])
 
 
 @pytest.mark.parametrize("value", [1e39, -1e39, 3.4028235677973366e38, 1e-46, True, 7, 2**127])
 def test_a_row_alone_rounds_every_number_as_rows_in_company_do(library: Path, value: float) -> None:
-    evaluator = forest.Evaluator(forest.read(train()), library)
+    evaluator = forest.Evaluator(compiled(train()), library)
     for place in range(4):
         row = [0.25] * 4
         row[place] = value
@@ -271,7 +227,7 @@ def test_a_row_alone_rounds_every_number_as_rows_in_company_do(library: Path, va
 def test_a_row_alone_is_refused_as_rows_in_company_are(
     library: Path, row: list[Any], error: type[Exception]
 ) -> None:
-    evaluator = forest.Evaluator(forest.read(train()), library)
+    evaluator = forest.Evaluator(compiled(train()), library)
     good = [0.25] * 4
     (before,) = evaluator.predict([good])
     with pytest.raises(error) as alone:
@@ -283,11 +239,11 @@ def test_a_row_alone_is_refused_as_rows_in_company_are(
 
 
 def test_a_long_walk_leaves_the_other_threads_running(library: Path) -> None:
-    evaluator = forest.Evaluator(forest.read(SHIPPED.read_bytes()), library)
+    evaluator = forest.Evaluator(compiled(SHIPPED.read_bytes()), library)
     rows = [[1.0] * 13] * 1_000
     assert evaluator._walk(1) is evaluator._brief, "giving the GIL away would cost most calls more"
     assert evaluator._walk(len(rows)) is evaluator._long
-    assert evaluator.predict(rows) == evaluator.predict(rows[:1]) * 1_000
+    assert evaluator.predict(rows) == [*evaluator.predict(rows[:1])] * 1_000
 
 
 def test_a_tree_may_be_deeper_than_python_recurses(library: Path) -> None:
@@ -297,21 +253,29 @@ def test_a_tree_may_be_deeper_than_python_recurses(library: Path) -> None:
     inner = range(0, 2 * depth, 2)
     tree["left_children"] = [-1] * (2 * depth + 1)
     tree["right_children"] = [-1] * (2 * depth + 1)
-    tree["split_indices"] = tree["default_left"] = tree["split_type"] = [0] * (2 * depth + 1)
+    for key in ("split_indices", "default_left", "split_type", "parents"):
+        tree[key] = [0] * (2 * depth + 1)
+    for key in ("base_weights", "loss_changes", "sum_hessian"):
+        tree[key] = [0.0] * (2 * depth + 1)
+    tree["tree_param"]["num_nodes"] = str(2 * depth + 1)
     tree["split_conditions"] = [0.0] * (2 * depth) + [7.0]
     for node in inner:
         tree["left_children"][node], tree["right_children"][node] = node + 1, node + 2
     document["learner"]["learner_model_param"]["base_score"] = "[0]"
-    evaluator = forest.Evaluator(forest.read(json.dumps(document).encode()), library)
+    evaluator = forest.Evaluator(compiled(json.dumps(document).encode()), library)
     assert evaluator.predict([[1.0], [-1.0], [0.0]]) == [7.0, 0.0, 7.0]
 
 
-def test_reading_needs_neither_a_package_nor_the_library() -> None:
+def test_loading_needs_no_package(library: Path, tmp_path: Path) -> None:
+    (tmp_path / "model").write_bytes(compiled(SHIPPED.read_bytes()))
     code = (
         f"import sys; sys.path.insert(0, {str(EDGE.parent)!r}); from edge.inference import forest;"
-        f" print(forest.read(open({str(SHIPPED)!r}, 'rb').read()).id)"
+        f" from pathlib import Path; file = Path({str(tmp_path / 'model')!r}).read_bytes();"
+        f" evaluator = forest.Evaluator(bytearray(file), Path({str(library)!r}));"
+        " print(evaluator.predict([[1.0] * 13]))"
     )
     alone = subprocess.run(
         [sys.executable, "-I", "-S", "-c", code], check=True, capture_output=True, text=True
     )
-    assert alone.stdout.strip() == forest.model_id(SHIPPED.read_bytes())
+    row = np.ones((1, 13), dtype=np.float32)
+    assert json.loads(alone.stdout) == reference(SHIPPED.read_bytes(), row).tolist()

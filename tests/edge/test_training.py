@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 import xgboost
 
-from edge.inference import forest
+from edge.inference.booster import Booster
+from edge.inference.model import model_id
 from edge.training import data, model
 
 ROOT = Path(__file__).parents[2]
@@ -96,7 +97,7 @@ def test_without_tables_the_message_names_the_files_and_where_to_get_them(tmp_pa
 
 
 def test_the_shipped_model_has_the_thirteen_features_in_their_order() -> None:
-    shipped = forest.read((EDGE / "models" / "wine-quality.json").read_bytes())
+    shipped = Booster((EDGE / "models" / "wine-quality.json").read_bytes()).model
     assert shipped.feature_names == FEATURES
     assert shipped.trees == model.TREES
     assert not shipped.missing_allowed, "the tables have no missing values"
@@ -105,7 +106,7 @@ def test_the_shipped_model_has_the_thirteen_features_in_their_order() -> None:
 def test_the_card_is_about_the_shipped_model() -> None:
     content = (EDGE / "models" / "wine-quality.json").read_bytes()
     card = (EDGE / "models" / "wine-quality.md").read_text(encoding="utf-8")
-    assert forest.model_id(content) in card
+    assert model_id(content) in card
     assert xgboost.__version__ in card
     for name, value in model.PARAMETERS.items():
         assert f"| {name} | {value} |" in card

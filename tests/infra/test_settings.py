@@ -139,6 +139,8 @@ def test_a_follower_sets_nothing_of_what_its_publisher_s_release_is_made_of() ->
         "architectures": ["aarch64"],
         "model": "m",
         "samples": "s",
+        "predictions": "p",
+        "trees": "best",
         "major": 7,
         "check-timeout": 7,
         "memory": 77,

@@ -76,7 +76,7 @@ def credentials_that_have_expired(place: Place) -> Iterator[None]:
 @pytest.mark.parametrize(
     ("sabotage", "reason"),
     [
-        pytest.param(a_model_that_is_none, "the device would refuse model", id="wrong model"),
+        pytest.param(a_model_that_is_none, "can't be released", id="wrong model"),
         pytest.param(
             a_model_of_another_schema,
             "not the model's features",

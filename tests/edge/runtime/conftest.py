@@ -21,6 +21,7 @@ from greenhouse.device.ipc import operations
 from greenhouse.device.ipc.broker import Broker, Connect, connect_java
 from greenhouse.device.ipc.connection import Connection
 from greenhouse.device.ipc.topics import Topics
+from tests.edge.compiling import shipped
 
 T = TypeVar("T")
 EDGE = Path(__file__).parents[3] / "edge"
@@ -187,11 +188,11 @@ def runtime(library: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def golden(library: Path, tmp_path: Path) -> Path:
     """The evaluator's own answers; that they are XGBoost's is test_forest's to prove."""
-    data = (EDGE / "models/wine-quality.json").read_bytes()
-    model = forest.read(data)
+    evaluator = forest.Evaluator(bytearray(shipped().read_bytes()), library)
+    model = evaluator.model
     records = json.loads((EDGE / "consumer/samples.json").read_text())
     rows = [[record[name] for name in model.feature_names] for record in records]
     path = tmp_path / "golden.json"
-    predictions = forest.Evaluator(model, library).predict(rows)
+    predictions = evaluator.predict(rows)
     path.write_text(json.dumps({"model": model.id, "predictions": predictions}))
     return path

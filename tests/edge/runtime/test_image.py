@@ -21,13 +21,13 @@ from edge.inference.protocol import ANSWER_TOPIC
 from edge.inference.settings import Engine
 from greenhouse.toolchain import Toolchain
 from tests.bench.client import Client
+from tests.edge.compiling import answers_of, shipped
 from tests.edge.runtime.messages import ask_all, worst
 from tests.infra.pulumi_yaml import declared
 
 pytestmark = pytest.mark.docker
 
 EDGE = Path(__file__).parents[3] / "edge"
-MODEL = EDGE / "models/wine-quality.json"
 SAMPLES = EDGE / "consumer/samples.json"
 CONSUMER = EDGE / "consumer/consumer.py"
 RESTRICTIONS = (
@@ -131,9 +131,10 @@ def containers(image: str, nucleus: Any) -> Iterator[Containers]:
 def test_service_check_and_consumer_meet_in_containers_of_one_image(
     containers: Containers, golden: Path, engine: Engine
 ) -> None:
+    answers_of(shipped(engine), golden)
     wanted = json.loads(golden.read_text())
-    serve = ["serve", "--model", f"/artifacts/{MODEL.name}", "--engine", engine]
-    service = containers.run("com.ml.xgboost", serve, [MODEL])
+    serve = ["serve", "--model", f"/artifacts/{shipped(engine).name}", "--engine", engine]
+    service = containers.run("com.ml.xgboost", serve, [shipped(engine)])
     assert containers.until(service, "ready")["model"] == wanted["model"]
 
     command = ["check", "--samples", "/artifacts/samples.json"]
@@ -162,9 +163,9 @@ def test_no_message_that_a_nucleus_carries_ends_the_service(
     """At the kernel's own limit: the least that memory.py states, for XGBoost the default."""
     least = math.ceil(memory.LEAST / memory.MIB)
     limit = {Engine.EVALUATOR: least, Engine.XGBOOST: declared()["memory"]["default"]}[engine]
-    serve = ["serve", "--model", f"/artifacts/{MODEL.name}", "--engine", engine]
+    serve = ["serve", "--model", f"/artifacts/{shipped(engine).name}", "--engine", engine]
     options = (f"--memory={limit}m", f"--memory-swap={limit}m")  # no swap
-    service = containers.run("com.ml.xgboost", serve, [MODEL], *options)
+    service = containers.run("com.ml.xgboost", serve, [shipped(engine)], *options)
     containers.until(service, "ready")
     token = nucleus.environment("com.ml.asker")["SVCUID"]
     requests = worst(1, json.loads(SAMPLES.read_text())[:1])

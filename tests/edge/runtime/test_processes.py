@@ -25,11 +25,12 @@ from edge.inference.protocol import ANSWER_TOPIC, MAX_REQUEST, REQUEST_TOPIC, en
 from edge.inference.service import WINDOW
 from edge.inference.settings import Engine
 from tests.bench.client import Client
+from tests.edge.compiling import SHIPPED, answers_of, shipped
 from tests.edge.runtime.messages import LARGEST, ask_all, worst
 from tests.infra.pulumi_yaml import declared
 
 EDGE = Path(__file__).parents[3] / "edge"
-MODEL = EDGE / "models/wine-quality.json"
+MODEL = shipped()
 SAMPLES = EDGE / "consumer/samples.json"
 CONSUMER = EDGE / "consumer/consumer.py"
 
@@ -177,7 +178,9 @@ def impatient_consumer() -> tuple[str, str]:
 def test_the_service_says_what_it_serves_and_passes_its_check(
     start: Start, golden: Path, engine: Engine
 ) -> None:
-    service = serving(start, engine=engine)
+    model = shipped(engine)
+    answers_of(model, golden)
+    service = serving(start, model, engine=engine)
     ready = service.until("ready")
     assert ready["model"] == json.loads(golden.read_text())["model"]
     assert (len(ready["features"]), ready["trees"]) == (13, 96)
@@ -447,11 +450,12 @@ def test_a_model_that_cant_be_served_is_65_and_the_log_says_why(
     packed = bz2.compress(MODEL.read_bytes())
     for content, why in (
         (None, "No such file"),
-        (b"{", "not JSON"),
-        (b"{}", "not laid out"),
+        (b"", "0 bytes"),
+        (SHIPPED.read_bytes(), "no compiled forest"),
+        (MODEL.read_bytes()[:-1], "cut off"),
         (packed[:-1], "cut off"),
         (packed[:1000] + bytes(1000) + packed[2000:], "packed, and broken"),
-        (MODEL.read_bytes().replace(b'"gbtree"', b'"dart"'), "booster is 'dart'"),
+        (MODEL.read_bytes()[:2000] + b"\xff" * 4 + MODEL.read_bytes()[2004:], "broken"),
     ):
         if content is not None:
             model.write_bytes(content)

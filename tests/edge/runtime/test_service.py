@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import threading
-from array import array
 from collections import deque
 from collections.abc import Sequence
 from types import SimpleNamespace
@@ -15,18 +14,17 @@ import pytest
 
 from edge.inference import ipc, serve
 from edge.inference import service as limits
-from edge.inference.forest import Model
+from edge.inference.model import Model
 from edge.inference.protocol import MAX_REQUEST, MAX_ROWS
 from edge.inference.service import HOLD_SECONDS, Sent, Service
 
 MODEL = Model(
     id="0123456789ab",
     feature_names=("pH",),
+    feature_types=("float",),
     missing_allowed=False,
-    base_score=0.0,
-    nodes=b"",
-    roots=array("i"),
-    depths=array("i"),
+    outputs=1,
+    trees=0,
 )
 
 

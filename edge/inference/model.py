@@ -1,0 +1,66 @@
+"""What the users of a model have to know of it, whatever evaluates it, and how it is refused."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from reprlib import repr as short  # a hostile value may be as long as the file
+
+FLOAT32_MAX = 3.4028234663852886e38
+MISSING_ATTRIBUTE = "missing_values"  # booster.set_attr(missing_values="allowed" or "refused")
+
+Prediction = float | list[float]  # the answer to a row: one number, or several outputs
+Answers = Sequence[Prediction]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model:
+    """The facts that a request is read by, and an answer is written by."""
+
+    id: str  # the first 12 hex digits of the sha256 of the device's file, unpacked
+    feature_names: tuple[str, ...]
+    feature_types: tuple[str, ...]  # XGBoost's: float, int, i (true or false), c (category), q
+    missing_allowed: bool
+    outputs: int  # numbers in the answer to a row
+    trees: int
+    objective: str = ""
+
+
+class ModelRefused(ValueError):
+    """A file that can't be served exactly; the message says why, and what to do instead."""
+
+
+class Unsupported(ModelRefused):
+    """A sound file, for an evaluator that does more than ours: XGBoost itself."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(
+            f"{reason}. Or let XGBoost itself answer: pulumi config set engine xgboost"
+        )
+
+
+def is_prediction(value: object) -> bool:
+    """Whether a parsed JSON value is the answer to a row."""
+    if isinstance(value, list):
+        return bool(value) and all(isinstance(each, float) for each in value)
+    return isinstance(value, float)
+
+
+def model_id(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()[:12]
+
+
+def missing_allowed(attributes: Mapping[str, str]) -> bool:
+    """Whether a missing value means something to this model, as its author says in the file.
+
+    Every tree sends missing values somewhere, also where training never saw one, so the trees can't
+    tell: unless the attribute says so, a request that lacks a feature is refused.
+    """
+    said = attributes.get(MISSING_ATTRIBUTE, "refused")
+    if said not in ("allowed", "refused"):
+        raise ModelRefused(
+            f"the model's attribute {MISSING_ATTRIBUTE} is {short(said)}, neither 'allowed' nor"
+            f" 'refused'. Booster.set_attr({MISSING_ATTRIBUTE}='refused') and save it again"
+        )
+    return said == "allowed"

@@ -1,0 +1,116 @@
+"""A model file as XGBoost itself reads it, and what it becomes for a device.
+
+XGBoost reads it in a process of its own (read_model.py), with limits of time and memory: a file
+that makes it crash, run or grow without an end is refused in one line that names the file.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edge.inference import engine
+from edge.inference.model import Model
+from infra.settings import Misconfigured
+
+_ROOT = Path(engine.__file__).parents[2]
+# 26 MiB of JSON took 4 s and 0.5 GiB of address space beyond XGBoost's own (2026-11-30)
+_SECONDS, _SECONDS_EACH_MIB = 60, 4
+_MIB, _MIB_EACH_MIB = 2048, 40
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """What a model is, what the device loads for it, and what XGBoost answers to some rows."""
+
+    model: Model
+    file: bytes  # the compiled forest, or XGBoost's own for engine xgboost
+    booster: str  # gbtree, dart or gblinear
+    rounds: int  # of boosting, as the file has them
+    best: int | None  # rounds up to the best one, where early stopping left more
+    depth: int | None = None  # of the deepest tree
+    nodes: int | None = None
+    forest: int | None = None  # bytes of the compiled forest
+    unsupported: str | None = None  # why the evaluator can't answer for it
+    predictions: tuple[float, ...] = ()  # all rows' numbers, one row after the other
+
+
+def read(path: Path, *, engine_name: str, trees: str = "", rows: bytes = b"") -> Reading:
+    """Ask XGBoost; raises Misconfigured. `rows` are float32 in the model's order, NaN if missing.
+
+    `trees` is the config key: "best" leaves out the rounds after the best one.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise Misconfigured(f"model '{path}' can't be read: {error.strerror}") from error
+    if len(data) > engine.MAX_MODEL:
+        raise Misconfigured(
+            f"model '{path}' has {len(data)} bytes, at most {engine.MAX_MODEL} are taken: train"
+            " fewer or smaller trees"
+        )
+    mebibytes = len(data) >> 20
+    seconds = _SECONDS + _SECONDS_EACH_MIB * mebibytes
+    memory = _MIB + _MIB_EACH_MIB * mebibytes
+    asked = {"engine": engine_name, "trees": trees, "bytes": len(rows)}
+    question = json.dumps({**asked, "seconds": seconds, "memory": memory}).encode() + b"\n"
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "infra.publish.read_model"],
+            env=os.environ | {"PYTHONPATH": str(_ROOT), "OMP_NUM_THREADS": "1"},
+            input=question + rows + data,
+            capture_output=True,
+            check=False,
+            timeout=2 * seconds,  # of the clock; the process has a limit of its own processor time
+        )
+    except subprocess.TimeoutExpired as error:
+        raise Misconfigured(_endless(path, seconds)) from error
+    if done.returncode:
+        raise Misconfigured(_ended(path, done, seconds, memory))
+    line, _, file = done.stdout.partition(b"\n")
+    found = json.loads(line)
+    if "refused" in found:
+        raise Misconfigured(f"model '{path}' can't be released: {found['refused']}")
+    return _reading(found, file)
+
+
+def _reading(found: dict[str, Any], file: bytes) -> Reading:
+    model = found.pop("model")
+    for field in ("feature_names", "feature_types"):
+        model[field] = tuple(model[field])
+    found["predictions"] = tuple(found.get("predictions", ()))
+    return Reading(model=Model(**model), file=file, **found)
+
+
+def _ended(path: Path, done: subprocess.CompletedProcess[bytes], seconds: int, memory: int) -> str:
+    """Why there is no answer, in a line."""
+    if done.returncode in (-signal.SIGXCPU, -signal.SIGKILL):
+        return _endless(path, seconds)
+    said = done.stderr.decode(errors="replace").strip().splitlines() or [""]
+    if "MemoryError" in said[-1] or "bad_alloc" in said[-1]:
+        return (
+            f"model '{path}' takes more than {memory} MiB to read, which a sound file of its size"
+            " doesn't: save it again with Booster.save_model('model.ubj')"
+        )
+    if done.returncode < 0:
+        return (
+            f"model '{path}' makes XGBoost crash ({signal.Signals(-done.returncode).name}), so it"
+            " isn't one that XGBoost has saved: save it again with Booster.save_model('model.ubj')"
+        )
+    return (
+        f"model '{path}' is not laid out as XGBoost does it ({said[-1]}): save it again with"
+        " Booster.save_model('model.ubj')"
+    )
+
+
+def _endless(path: Path, seconds: int) -> str:
+    return (
+        f"model '{path}' keeps XGBoost busy for more than {seconds} s, which a sound file of its"
+        " size doesn't: save it again with Booster.save_model('model.ubj')"
+    )

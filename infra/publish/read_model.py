@@ -1,0 +1,154 @@
+"""Asks XGBoost about a model, in a process of its own: python -m infra.publish.read_model.
+
+XGBoost trusts its files. Some end the process that loads them, some make it run or grow without an
+end, so this one has limits, and nobody else's state. It reads a question (a line of JSON, rows of
+float32, the model's file) from its input, and writes an answer (a line of JSON, the device's file).
+`model.py` is who asks.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import resource
+import sys
+from array import array
+from dataclasses import asdict
+from typing import Any
+
+from edge.inference.booster import BEST_ATTRIBUTE, Booster
+from edge.inference.model import Model, ModelRefused, Unsupported
+from infra.publish import ubjson
+from infra.publish.compiled import compiled
+
+_MIB = 2**20
+_STARTS = {  # of what isn't XGBoost's, and how to come from there to what is
+    b"\xef\xbb\xbf": "begins with a byte order mark: save it as UTF-8 without one",
+    b"\xff\xfe": "is in UTF-16: save it as UTF-8",
+    b"\xfe\xff": "is in UTF-16: save it as UTF-8",
+    b"\x80": "is a pickle: load it in Python, and call its save_model('model.ubj')",
+    b"\x1f\x8b": "is packed by gzip: unpack it",
+    b"BZh": "is packed by bzip2: unpack it",
+    b"PK": "is a ZIP archive: unpack it",
+    b"binf": "is in the old binary format: load it with XGBoost 2, and save_model('model.ubj')",
+}
+
+
+def main() -> None:
+    """Answer one question."""
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # what XGBoost prints is no answer
+    source = sys.stdin.buffer
+    asked = json.loads(source.readline())
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_AS, (asked["memory"] * _MIB,) * 2)
+    resource.setrlimit(resource.RLIMIT_CPU, (asked["seconds"],) * 2)
+    rows = source.read(asked["bytes"])
+    file = b""
+    try:
+        found, file = answer(source.read(), asked, rows)
+    except ModelRefused as refused:
+        found = {"refused": str(refused)}
+    answers.write(json.dumps(found).encode() + b"\n" + file)
+    answers.close()
+
+
+def answer(data: bytes, asked: dict[str, Any], rows: bytes) -> tuple[dict[str, Any], bytes]:
+    """What the model is, what the device loads, and the model's answers to the rows."""
+    for start, what in _STARTS.items():
+        if data.startswith(start):
+            raise ModelRefused(f"the file {what}")
+    if not data.startswith(b"{"):
+        raise ModelRefused(
+            "the file is neither JSON nor UBJSON, or is cut off. Save the model with"
+            " Booster.save_model('model.ubj')"
+        )
+    booster = Booster(data)
+    rounds, best = booster.rounds(), booster.attributes.get(BEST_ATTRIBUTE, "")
+    kept = int(best) + 1 if best.isdecimal() else rounds
+    cut = kept < rounds and asked["trees"] == "best"
+    if cut:
+        booster = Booster(booster.cut(kept))
+    file = booster.saved()
+    document = ubjson.parse(file)
+    found: dict[str, Any] = {
+        "model": asdict(booster.model),
+        "booster": document["learner"]["gradient_booster"]["name"],
+        "rounds": rounds,
+        "best": kept if kept < rounds else None,
+        "unsupported": None,
+    }
+    try:
+        base_scores = _base_scores(document, booster.model)
+        source = hashlib.sha256(data).hexdigest()[:12]
+        forest = compiled(document, booster.model, base_scores, source)
+        found |= {"depth": forest.depth, "nodes": forest.nodes, "forest": len(forest.data)}
+        if asked["engine"] == "evaluator":
+            file = forest.data
+    except Unsupported as reason:
+        if asked["engine"] == "evaluator":
+            raise
+        found["unsupported"] = str(reason)
+    if rows:
+        values = array("f", rows)
+        found["predictions"] = booster.predicted(
+            values, len(values) // len(booster.model.feature_names)
+        )
+    return found, file
+
+
+def _base_scores(document: Any, model: Model) -> list[float]:
+    """What the sums begin with: XGBoost's own, of trees that add nothing.
+
+    The file has them as predictions; XGBoost takes their logarithms where the objective wants it.
+    """
+    learner = document["learner"]
+    booster = learner["gradient_booster"]
+    if booster["name"] not in ("gbtree", "dart"):
+        return []
+    columns = len(model.feature_names)
+    outputs = max(int(learner["learner_model_param"][key]) for key in ("num_class", "num_target"))
+    # a model without trees has margins of its own kind
+    leaves = range(max(1, outputs) if model.trees else 0)
+    bare: dict[str, Any] = {
+        "model": {
+            "gbtree_model_param": {"num_parallel_tree": "1", "num_trees": str(len(leaves))},
+            "iteration_indptr": sorted({0, len(leaves)}),
+            "tree_info": list(leaves),
+            "trees": [_leaf(number, columns) for number in leaves],
+            "cats": {"enc": [], "feature_segments": [], "sorted_idx": []},
+        },
+        "name": "gbtree",
+    }
+    emptied = {
+        "learner": {
+            "attributes": {},
+            "feature_names": [],
+            "feature_types": [],
+            "gradient_booster": bare,
+            "learner_model_param": learner["learner_model_param"],
+            "objective": learner["objective"],
+        },
+        "version": [int(number) for number in document["version"]],
+    }
+    nothing = Booster(json.dumps(emptied).encode())
+    return nothing.predicted(array("f", bytes(4 * columns)), 1, margins=True)
+
+
+def _leaf(number: int, columns: int) -> dict[str, Any]:
+    """A tree of -0.0, which leaves every number as it is, and so both zeros."""
+    values = {"split_conditions": -0.0, "base_weights": 0.0, "loss_changes": 0.0}
+    values |= {"sum_hessian": 0.0, "left_children": -1, "right_children": -1}
+    values |= {"parents": 2**31 - 1, "split_indices": 0, "split_type": 0, "default_left": 0}
+    sizes = {"num_deleted": 0, "num_feature": columns, "num_nodes": 1, "size_leaf_vector": 1}
+    return {
+        **{key: [value] for key, value in values.items()},
+        **{f"categories{key}": [] for key in ("", "_nodes", "_segments", "_sizes")},
+        "tree_param": {key: str(size) for key, size in sizes.items()},
+        "id": number,
+    }
+
+
+if __name__ == "__main__":
+    main()

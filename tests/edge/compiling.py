@@ -1,0 +1,34 @@
+"""The files that a preview makes for a device, made here without its process around XGBoost."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from functools import cache
+from pathlib import Path
+
+from edge.inference.model import model_id
+from edge.inference.settings import Engine
+from infra.publish.read_model import answer
+
+SHIPPED = Path(__file__).parents[2] / "edge" / "models" / "wine-quality.json"
+
+
+def compiled(data: bytes, *, trees: str = "all") -> bytearray:
+    """The compiled forest of a sound model; raises ModelRefused."""
+    return bytearray(answer(data, {"engine": Engine.EVALUATOR, "trees": trees}, b"")[1])
+
+
+@cache
+def shipped(engine: Engine = Engine.EVALUATOR) -> Path:
+    """What a device loads for the shipped model."""
+    asked = {"engine": engine, "trees": ""}
+    path = Path(tempfile.mkdtemp(prefix="edge-inference-")) / "model"
+    path.write_bytes(answer(SHIPPED.read_bytes(), asked, b"")[1])
+    return path
+
+
+def answers_of(model: Path, golden: Path) -> None:
+    """Let golden answers be this file's: the engines' files differ, what they answer doesn't."""
+    wanted = json.loads(golden.read_text())
+    golden.write_text(json.dumps({**wanted, "model": model_id(model.read_bytes())}))
