@@ -67,7 +67,10 @@ def as_the_cloud_has_it(document: dict[str, Any]) -> dict[str, Any]:
 
 
 class Engine:
-    """A Docker engine that nobody else uses."""
+    """A Docker engine that nobody else uses.
+
+    It has a network of its own: `--bridge none` removes the machine's docker0, which is another's.
+    """
 
     def __init__(self, folder: Path, path: str) -> None:
         self._folder, self._path = folder, path
@@ -79,6 +82,7 @@ class Engine:
         with (self._folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
                 [
+                    *("unshare", "--net"),
                     *("dockerd", "--host", self.host, "--pidfile", f"{self._folder}/pid"),
                     *("--data-root", f"{self._folder}/data", "--exec-root", f"{self._folder}/exec"),
                     *("--bridge", "none", "--iptables=false", "--ip6tables=false"),
