@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 from rich.console import Console
 
 from fleet import engine, stackfile
+from fleet.rollback import last_good
 from fleet.stacks import NoStack, Stack
 from fleet.terminal import words
 from infra.account.clients import Clients
@@ -45,7 +46,8 @@ def prune(stack: Stack, console: Console, *, sure: bool) -> None:
             f" make prune STACK={settings.release_from}"
         )
     held, context = _held(stack), stack.context()
-    found = superfluous_in(context, held, keep=settings.keep_releases)
+    back = last_good(stack, stored_releases(context.clients, context.bucket))
+    found = superfluous_in(context, held, keep=settings.keep_releases, back=back)
     for line in found.lines(context.bucket, keep=settings.keep_releases):
         console.print(words(line), soft_wrap=True)
     if found == Superfluous():
@@ -205,8 +207,10 @@ def held_by(resources: Iterable[dict[str, Any]]) -> Held:
     )
 
 
-def superfluous_in(context: Context, held: Held, *, keep: int) -> Superfluous:
-    """Ask the account what can go; raises ClientError where AWS doesn't tell."""
+def superfluous_in(
+    context: Context, held: Held, *, keep: int, back: Sequence[Record] = ()
+) -> Superfluous:
+    """Ask the account what can go, `back` apart; raises ClientError where AWS doesn't tell."""
     clients = context.clients
     records = stored_releases(clients, context.bucket)
     strays = Parts()
@@ -219,9 +223,8 @@ def superfluous_in(context: Context, held: Held, *, keep: int) -> Superfluous:
         )
     if len(records) <= keep and strays == Parts():
         return Superfluous()
-    return superfluous(
-        records, strays, in_use(clients, context.project), own=held.record, keep=keep
-    )
+    used = in_use(clients, context.project) | Parts.of(back).components
+    return superfluous(records, strays, used, own=held.record, keep=keep)
 
 
 def remove(context: Context, found: Superfluous) -> None:

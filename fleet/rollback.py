@@ -109,23 +109,38 @@ def _failed(stack: Stack, records: Iterable[Record]) -> frozenset[str]:
     update concerns the release that its config names, and the one whose record it stored.
     """
     publisher = stack.publisher() or stack.name
-    done = engine.pulumi(publisher, "stack", "history", *_HISTORY, capture=True)
-    updates = [
-        one
-        for one in json.loads(done.stdout or "[]")
-        if one["kind"] == "update" and "endTime" in one
-    ]
-
-    def concerns(update: Mapping[str, Any], record: Record) -> bool:
-        named = update["config"].get(f"{project()}:{_KEY}", {}).get("value", "")
-        began, ended = (datetime.fromisoformat(update[key]) for key in ("startTime", "endTime"))
-        return named == record.release or (not named and began <= record.stored <= ended)
-
+    updates = _updates(publisher)
     results = {
-        record.release: {one["result"] for one in updates if concerns(one, record)}
+        record.release: {one["result"] for one in updates if _concerns(one, record)}
         for record in records
     }
     return frozenset(release for release, ends in results.items() if ends == {"failed"})
+
+
+def last_good(stack: Stack, records: Sequence[Record]) -> tuple[Record, ...]:
+    """The two releases that this stack's updates have brought last, and that were good.
+
+    The second is the way back. Pulumi deletes the deployment that it has replaced, so AWS doesn't
+    tell it any more.
+    """
+    found: list[Record] = []
+    for update in _updates(stack.name):
+        if update["result"] == "succeeded":
+            found += [one for one in records if one not in found and _concerns(update, one)]
+    return tuple(found[:2])
+
+
+def _updates(stack: str) -> list[dict[str, Any]]:
+    """The newest first."""
+    done = engine.pulumi(stack, "stack", "history", *_HISTORY, capture=True)
+    listed: list[dict[str, Any]] = json.loads(done.stdout or "[]")
+    return [one for one in listed if one["kind"] == "update" and "endTime" in one]
+
+
+def _concerns(update: Mapping[str, Any], record: Record) -> bool:
+    named = update["config"].get(f"{project()}:{_KEY}", {}).get("value", "")
+    began, ended = (datetime.fromisoformat(update[key]) for key in ("startTime", "endTime"))
+    return bool(named == record.release or (not named and began <= record.stored <= ended))
 
 
 def _find(release: str, records: Iterable[Record], stack: Stack) -> Record:

@@ -503,7 +503,9 @@ def test_what_the_state_has_is_read_from_its_resources() -> None:
 def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """What `pulumi stack export` prints."""
     file = tmp_path / "state.json"
-    (tmp_path / "pulumi").write_text(f'#!/bin/sh\n[ "$1 $2" = "stack export" ] && cat {file}\n')
+    (tmp_path / "history.json").write_text("[]")
+    (tmp_path / "export.json").symlink_to(file)
+    (tmp_path / "pulumi").write_text(f'#!/bin/sh\ncat "{tmp_path}/$2.json"\n')
     (tmp_path / "pulumi").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     file.write_text(json.dumps({"deployment": {"resources": RESOURCES}}))
@@ -527,6 +529,25 @@ def test_a_dry_run_removes_nothing_and_says_how_to_remove_it(
     assert "all of it was removed" in run("--yes").output
     assert published.kept == [record(NEW).key]
     assert "there is nothing to remove" in run().output
+
+
+def test_the_way_back_stays_though_pulumi_has_deleted_its_deployment(
+    published: Published, state: Path
+) -> None:
+    history = [
+        {
+            "kind": "update",
+            "result": result,
+            "startTime": "2026-11-23T13:00:00Z",
+            "endTime": "2026-11-23T13:01:00Z",
+            "config": {"edge-inference:release": {"value": one.outputs["release"]}},
+        }
+        for one, result in ((NEW, "succeeded"), (MIDDLE, "failed"), (OLD, "succeeded"))
+    ]
+    (state.parent / "history.json").write_text(json.dumps(history))
+    published.deploy(NEW)
+    run("--yes")
+    assert set(published.kept) == {record(NEW).key, record(OLD).key}
 
 
 @pytest.mark.usefixtures("published")
