@@ -18,6 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
+import psutil
 import typer
 import yaml
 from botocore.exceptions import BotoCoreError, ClientError
@@ -45,7 +46,14 @@ class NoThing(Exception):
 def our_thing() -> str:
     """The device that stack `local` deploys to, as its file says."""
     file = PROJECT_DIR / f"Pulumi.{STACK}.yaml"
-    config = (yaml.safe_load(file.read_text()) or {}).get("config") or {}
+    stack = yaml.safe_load(file.read_text()) or {}
+    config = (stack.get("config") if isinstance(stack, dict) else stack) or {}
+    if not isinstance(config, dict):
+        raise NoThing(
+            f"{file.name} can't be read as a stack's file: the values of a stack are below its key"
+            f" config, as in `config: {{edge-inference:thing: greenhouse}}`. git diff {file.name}"
+            " shows what was changed"
+        )
     if thing := config.get("edge-inference:thing"):
         return str(thing)
     raise NoThing(
@@ -202,7 +210,7 @@ def env() -> None:
     if not home.exists():
         sys.stderr.write("there is no greenhouse here yet: make up\n")
         raise typer.Exit(1)
-    for name, value in enter(home, Console(stderr=True))[1].items():
+    for name, value in enter(home, Console(stderr=True, markup=False))[1].items():
         sys.stdout.write(f"export {name}={shlex.quote(value)}\n")
 
 
@@ -235,7 +243,9 @@ def main() -> int:
         said = f"greenhouse's account: {error}. What runs: python -m greenhouse status"
     except subprocess.CalledProcessError as error:
         said = f"{shlex.join(error.cmd)} ended with {error.returncode}: {error.stderr}".rstrip()
-    except (OSError, yaml.YAMLError) as error:
+    except psutil.AccessDenied as error:
+        said = f"another user's process is in the way: {error}"
+    except (OSError, ValueError, yaml.YAMLError) as error:
         said = str(error)
     sys.stderr.write(f"{said}\n")
     return 1

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 TENANT_RECIPE = Path(__file__).with_name("heartbeat.json")
 TENANT = "com.example.heartbeat"
 TENANT_DEPLOYMENT = "what the owner runs"
+LITE = "aws_nucleus_lite"  # as GetCoreDevice calls it
 
 # https://docs.aws.amazon.com/greengrass/v2/developerguide/device-service-role.html
 _TRUST = {
@@ -72,9 +73,26 @@ def thing_arn(ports: Ports, thing: str) -> str:
     return iot.describe_thing(thingName=thing)["thingArn"]
 
 
+def _owners_target(ports: Ports, thing: str) -> str:
+    """The ARN that the device's owner deploys to; Nucleus Lite takes deployments to groups only."""
+    client = greengrass(ports)
+    try:
+        runtime = client.get_core_device(coreDeviceThingName=thing).get("runtime")
+    except client.exceptions.ResourceNotFoundException:
+        runtime = None  # it hasn't spoken yet
+    if runtime != LITE:
+        return thing_arn(ports, thing)
+    iot = session(ports).client("iot", endpoint_url=aws_environment(ports)["AWS_ENDPOINT_URL"])
+    group = f"owner-of-{thing}"
+    with suppress(iot.exceptions.ResourceAlreadyExistsException):
+        iot.create_thing_group(thingGroupName=group)
+    iot.add_thing_to_thing_group(thingGroupName=group, thingName=thing)
+    return iot.describe_thing_group(thingGroupName=group)["thingGroupArn"]
+
+
 def settle_tenant(ports: Ports, thing: str) -> str | None:
     """Deploy the tenant to a device that has no deployment yet; returns the deployment's id."""
-    client, target = greengrass(ports), thing_arn(ports, thing)
+    client, target = greengrass(ports), _owners_target(ports, thing)
     if client.list_deployments(targetArn=target)["deployments"]:
         return None
     try:

@@ -65,6 +65,11 @@ class Home:
         """Pulumi's file backend."""
         return self.root / "pulumi"
 
+    @property
+    def pulumi(self) -> Path:
+        """Pulumi's own folder, PULUMI_HOME: it tells this greenhouse's `pulumi` from others."""
+        return self.root / "pulumi-home"
+
     def device(self, thing: str) -> Path:
         """The Greengrass root folder of one core device."""
         return self.root / "devices" / thing
@@ -145,7 +150,7 @@ def aws_environment(ports: Ports) -> dict[str, str]:
 def pulumi_environment(home: Home, ports: Ports) -> dict[str, str]:
     """The real Pulumi engine on a file backend, with our providers attached to it."""
     return {
-        "PULUMI_HOME": str(home.root / "pulumi-home"),
+        "PULUMI_HOME": str(home.pulumi),
         # without sidecar files, which a killed CLI leaves empty: no command reads the stack then
         "PULUMI_BACKEND_URL": f"file://{home.stacks}?metadata=skip",
         "PULUMI_CONFIG_PASSPHRASE": "",  # nothing in a local stack is worth one

@@ -12,6 +12,7 @@ import psutil
 
 from greenhouse import account
 from greenhouse.home import ACCOUNT, PROJECT_DIR, REGION, Home, aws_environment
+from greenhouse.orphans import end_orphans
 from greenhouse.processes import Processes, ProcessFailed
 
 
@@ -150,8 +151,12 @@ def bring_up(
 
 
 def stop_greenhouse(home: Home, *, but: AbstractSet[str] = frozenset()) -> None:
-    """Devices first: they stop their components while the cloud still listens."""
+    """Devices first: they stop their components while the cloud still listens.
+
+    What a killed `pulumi` has left goes, too.
+    """
     processes = Processes(run=home.run, logs=home.logs)
     for name in sorted(processes.names(), key=lambda name: not name.startswith("device-")):
         if name not in but:
             processes.stop(name)
+    end_orphans(home.pulumi)

@@ -28,7 +28,7 @@ _UP = (RUNNING, "FINISHED")
 _Seen = TypeVar("_Seen")
 _JSON = json.JSONDecoder()
 _PATIENCE_SECONDS = 30.0
-_SHOWN_FEATURES = ("color_red", "alcohol", "pH", "residual sugar", "volatile acidity")
+_SHOWN_FEATURES = 5  # a terminal has 80 columns
 
 
 @dataclass(frozen=True)
@@ -146,15 +146,20 @@ def _show_answers(
     wanted: Sequence[Any],
     samples: Sequence[Mapping[str, Any]],
 ) -> bool:
-    table = Table(title=f"asked over IPC, answered in {answer['ms']} ms", title_justify="left")
-    for feature in _SHOWN_FEATURES:
+    features = [*dict.fromkeys(name for record in samples for name in record)]
+    shown = features[:_SHOWN_FEATURES]
+    title = f"asked over IPC, answered in {answer['ms']} ms"
+    if len(features) > len(shown):
+        title += f"; {len(shown)} of {len(features)} features are shown"
+    table = Table(title=title, title_justify="left")
+    for feature in shown:
         table.add_column(Text(printable(feature)), justify="right")
     table.add_column("device says", justify="right")
     table.add_column("XGBoost says", justify="right")
     table.add_column("")
     got = answer["predictions"]
     for record, one, other in zip(samples, got, wanted, strict=True):
-        cells = [Text(printable(str(record.get(feature, "")))) for feature in _SHOWN_FEATURES]
+        cells = [Text(printable(str(record.get(feature, "")))) for feature in shown]
         table.add_row(*cells, repr(one), repr(other), "equal" if one == other else "DIFFERENT")
     console.print(table)
     return list(got) == list(wanted)

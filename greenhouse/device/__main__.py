@@ -10,12 +10,12 @@ import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import boto3
 import typer
 
-from greenhouse.device.cloud import AccountCloud, Cloud
+from greenhouse.device.cloud import AccountCloud
 from greenhouse.device.flavours import Flavour
 from greenhouse.device.flavours.java import Java
 from greenhouse.device.flavours.lite.nucleus import Lite
@@ -26,10 +26,6 @@ from greenhouse.faults import Faults
 from greenhouse.files import write_whole
 from greenhouse.home import DEVICE_ROLE
 from greenhouse.signatures import NoKey, own_key
-
-if TYPE_CHECKING:
-    from mypy_boto3_iam import IAMClient
-    from mypy_boto3_s3 import S3Client
 
 FLAVOURS: dict[str, Callable[[], Flavour]] = {
     "java": Java,
@@ -68,38 +64,43 @@ def main(
         print(error, file=sys.stderr)
         raise typer.Exit(EX_CONFIG) from error
     folders = Folders(root.resolve())
-    _log_to(folders.log("greengrass"))
-    settings = Settings(
-        thing=thing,
-        folders=folders,
-        role=role,
-        region=region,
-        flavour=FLAVOURS[_remembered(folders.root / "flavour", flavour)](),
-    )
-    session = boto3.Session(region_name=region)
-    cloud = AccountCloud(
-        thing=thing,
-        endpoint=endpoint,
-        greengrass=session.client("greengrassv2"),
-        iot=session.client("iot"),
-        credentials=key,
-        faults=Faults(folders.root),
-    )
+
+    def nucleus() -> Nucleus:
+        _log_to(folders.log("greengrass"))
+        settings = Settings(
+            thing=thing,
+            folders=folders,
+            role=role,
+            region=region,
+            flavour=FLAVOURS[_remembered(folders.root / "flavour", flavour)](),
+        )
+        session = boto3.Session(region_name=region)
+        cloud = AccountCloud(
+            thing=thing,
+            endpoint=endpoint,
+            greengrass=session.client("greengrassv2"),
+            iot=session.client("iot"),
+            credentials=key,
+            faults=Faults(folders.root),
+        )
+        return Nucleus(settings, cloud=cloud, iam=session.client("iam"), s3=session.client("s3"))
+
     try:
-        asyncio.run(_run(settings, cloud, iam=session.client("iam"), s3=session.client("s3")))
+        asyncio.run(_run(thing, folders.root, nucleus))
     except Taken as taken:
         print(taken, file=sys.stderr)
         raise typer.Exit(EX_TEMPFAIL) from taken
 
 
-async def _run(settings: Settings, cloud: Cloud, *, iam: IAMClient, s3: S3Client) -> None:
-    lock = await hold(settings.thing, settings.folders.root)
+async def _run(thing: str, root: Path, nucleus: Callable[[], Nucleus]) -> None:
+    """Make the device once its name is ours: who is refused leaves no folder of a half one."""
+    lock = await hold(thing, root)
     ended = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, ended.set)
     async with lock:
-        await Nucleus(settings, cloud=cloud, iam=iam, s3=s3).run(ended)
+        await nucleus().run(ended)
 
 
 def _remembered(path: Path, wanted: str | None) -> str:

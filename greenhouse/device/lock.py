@@ -34,7 +34,7 @@ async def hold(thing: str, root: Path) -> asyncio.Server:
         raise Taken(
             f"a device '{thing}' runs on this machine already, with the root folder {owner}."
             " Stop that one, in its checkout (make down; make clean where that fails), or give this"
-            " one another name: pulumi config set --stack local thing NAME"
+            " one another name: change edge-inference:thing in Pulumi.local.yaml"
         ) from error
 
 

@@ -36,6 +36,7 @@ from greenhouse.providers.session import Call
 from greenhouse.providers.wire import UNKNOWN, Properties, has_unknown
 
 _GO_NAMES = {"x86_64": "amd64", "aarch64": "arm64"}
+_DIGEST_LINE = re.compile(r"#\d+ sha256:[0-9a-f]{64}( |$)")  # of a step: tells people nothing
 _TAIL = 30  # lines of a failed build that are shown
 _PING_SECONDS = 10
 
@@ -175,7 +176,8 @@ class Image(Resource):
             environment = {"DOCKER_CONFIG": folder}
             server = _host(registry.get("server") or inputs["imageName"])
             login = ["login", "--username", user, "--password-stdin", server]
-            _docker(call, login, environment, typed=password)
+            # its warning is that the password is kept in a file, but that file goes with the folder
+            _docker(call, login, environment, typed=password, shown=False)
             yield environment
 
 
@@ -239,7 +241,12 @@ def _copy_client_config(folder: Path) -> None:
 
 
 def _docker(
-    call: Call, arguments: Sequence[str], environment: Mapping[str, str], *, typed: str = ""
+    call: Call,
+    arguments: Sequence[str],
+    environment: Mapping[str, str],
+    *,
+    typed: str = "",
+    shown: bool = True,
 ) -> list[str]:
     """Run the client, showing what it says; its last lines, or Refused with them."""
     said: deque[str] = deque(maxlen=_TAIL)
@@ -257,9 +264,10 @@ def _docker(
             process.stdin.write(typed)
             process.stdin.close()
             for line in map(str.rstrip, process.stdout):
-                if line:
+                if line and not _DIGEST_LINE.match(line):
                     said.append(line)
-                    call.status(line)
+                    if shown:
+                        call.status(line)
     if process.returncode != 0:
         ended = "was cancelled" if call.cancelled.is_set() else f"ended with {process.returncode}"
         raise Refused(f"docker {arguments[0]} {ended}:\n" + "\n".join(said))

@@ -7,28 +7,31 @@ can't be asked for any. But the kernel knows which user a local connection belon
 from __future__ import annotations
 
 import os
+import re
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import grpc
 
+# Go dials 127.0.0.1 by a socket of IPv4, gRPC's C core by one of IPv6
 _TABLES = (Path("/proc/net/tcp"), Path("/proc/net/tcp6"))
 _ROOT = 0  # reads this process's memory anyway
+_REMEMBERED_SECONDS = 30.0  # TCP_TIMEWAIT_LEN is 60
 
 
 def user_of(peer: str, port: int) -> int | None:
     """The user id behind a gRPC peer such as `ipv4:127.0.0.1:40312` of our port; None when gone.
 
-    https://docs.kernel.org/networking/proc_net_tcp.html: the second field is the local address,
-    the third the remote one, the eighth the user; ports are hexadecimal.
+    https://docs.kernel.org/networking/proc_net_tcp.html: local address, remote address, state,
+    queues, timers, retransmissions, user; the ports are hexadecimal.
     """
-    near, far = (f":{number:04X}" for number in (int(peer.rpartition(":")[2]), port))
+    near, far = (f"{number:04X}" for number in (int(peer.rpartition(":")[2]), port))
+    line = re.compile(rf"\d+: \w+:{near} \w+:{far} \w+ \S+ \S+ \S+ +(\d+) ")
     for table in _TABLES:
-        for line in table.read_text().splitlines()[1:]:
-            fields = line.split()
-            if fields[1].endswith(near) and fields[2].endswith(far):
-                return int(fields[7])
+        if found := line.search(table.read_text()):
+            return int(found.group(1))
     return None
 
 
@@ -37,6 +40,21 @@ class OwnersAlone(grpc.ServerInterceptor):  # type: ignore[misc]  # grpc is unty
 
     def __init__(self, port: int) -> None:
         self._port = port
+        self._known: dict[str, float] = {}  # when a peer was last found to be the owner's
+
+    def _owners(self, peer: str) -> bool:
+        """Ask the kernel, whose table is long on a busy machine, once for a while.
+
+        The while is shorter than the kernel keeps the number of a closed connection from others.
+        """
+        now = time.monotonic()
+        if now - self._known.get(peer, float("-inf")) < _REMEMBERED_SECONDS:
+            return True
+        self._known = {one: at for one, at in self._known.items() if now - at < _REMEMBERED_SECONDS}
+        if user_of(peer, self._port) not in (os.geteuid(), _ROOT):
+            return False
+        self._known[peer] = now
+        return True
 
     def intercept_service(
         self, continuation: Callable[[Any], Any], handler_call_details: Any
@@ -46,7 +64,7 @@ class OwnersAlone(grpc.ServerInterceptor):  # type: ignore[misc]  # grpc is unty
             return handler  # there is none, or one of no provider's: it answers "unimplemented"
 
         def answer(request: Any, context: grpc.ServicerContext) -> Any:
-            if user_of(context.peer(), self._port) not in (os.geteuid(), _ROOT):
+            if not self._owners(context.peer()):
                 context.abort(
                     grpc.StatusCode.PERMISSION_DENIED,
                     "this greenhouse answers the user who started it, and you are another one",

@@ -7,6 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import psutil
 import pytest
 import typer
 import yaml
@@ -32,6 +33,8 @@ DENIED = ClientError({"Error": {"Code": "Denied", "Message": "no"}}, "ListThings
         (EndpointConnectionError(endpoint_url="http://127.0.0.1:1"), "python -m greenhouse status"),
         (subprocess.CalledProcessError(1, ["docker", "ps"], stderr="gone\n"), "docker ps ended wi"),
         (OSError(28, "No space left on device", "settings.json"), "No space left on device"),
+        (ValueError("Expecting value: line 1"), "Expecting value"),
+        (psutil.AccessDenied(12, "python3"), "another user's process is in the way"),
         (yaml.YAMLError("Pulumi.local.yaml: a tab"), "a tab"),
     ],
 )
@@ -68,6 +71,16 @@ def test_a_stack_without_a_device_of_its_own_says_what_to_type(
     with pytest.raises(command_line.NoThing) as refused:
         command_line.our_thing()
     assert typed in str(refused.value)
+
+
+@pytest.mark.parametrize("written", ["- a list", "config: [a list]", "just words"])
+def test_a_stack_file_of_another_shape_is_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, written: str
+) -> None:
+    monkeypatch.setattr(command_line, "PROJECT_DIR", tmp_path)
+    (tmp_path / "Pulumi.local.yaml").write_text(written)
+    with pytest.raises(command_line.NoThing, match=r"Pulumi\.local\.yaml can't be read"):
+        command_line.our_thing()
 
 
 @pytest.fixture

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import pytest
 
 from greenhouse import machine
 from greenhouse.home import Home
-from greenhouse.machine import bring_up, refuse_what_forgot
+from greenhouse.machine import bring_up, refuse_what_forgot, stop_greenhouse
+from greenhouse.orphans import orphans
 from greenhouse.processes import Processes, ProcessFailed
 
 
@@ -66,3 +72,46 @@ def test_of_a_start_that_fails_nothing_stays_but_what_ran_before(
         assert processes.names() == ["ministack"]
     finally:
         processes.stop("ministack")
+
+
+def script(path: Path, text: str) -> str:
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(0o755)
+    return str(path)
+
+
+@pytest.fixture
+def parts(tmp_path: Path) -> Iterator[dict[str, psutil.Process]]:
+    """A plugin of a `pulumi` that is gone, one of a `pulumi` that runs, and one of another's."""
+    plugin = script(tmp_path / "pulumi-resource-x", "echo; sleep 1000; true")
+    alive = script(tmp_path / "pulumi", f"{plugin}; true")
+    home = Home(tmp_path / "home")
+    wanted = {"orphan": (plugin, home), "alive": (alive, home), "other": (plugin, Home(tmp_path))}
+    started = {
+        name: subprocess.Popen(
+            [program],
+            env={**os.environ, "PULUMI_HOME": str(whose.pulumi)},
+            stdout=subprocess.PIPE,
+            start_new_session=True,
+        )
+        for name, (program, whose) in wanted.items()
+    }
+    for process in started.values():
+        assert process.stdout
+        assert process.stdout.readline(), "the plugin itself runs"
+    yield {name: psutil.Process(process.pid) for name, process in started.items()}
+    for process in started.values():
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+
+
+def test_what_a_killed_pulumi_left_goes_and_what_a_running_one_has_stays(
+    tmp_path: Path, parts: dict[str, psutil.Process]
+) -> None:
+    home = Home(tmp_path / "home")
+    assert orphans(home.pulumi) == [parts["orphan"]]
+    stop_greenhouse(home)
+    assert orphans(home.pulumi) == []
+    assert [*parts["alive"].children()], "it is at work"
+    assert parts["other"].status() != psutil.STATUS_ZOMBIE

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
-from greenhouse.report import amiss, answers_to
+from greenhouse.report import _show_answers, amiss, answers_to
 
 BEGAN = datetime(2026, 11, 27, 12, tzinfo=UTC)
 GOLDEN = {"model": "abc", "predictions": [5.0, 6.0]}
@@ -64,3 +66,15 @@ def test_a_component_counts_that_is_up_at_its_version() -> None:
         "broken 1.0.0 should be up, but the device has 1.0.0 BROKEN",
         "absent 1.0.0 should be up, but the device has none",
     ]
+
+
+def test_the_answers_are_shown_with_the_models_own_features() -> None:
+    console = Console(record=True, width=160, file=io.StringIO())
+    samples = [{f"sensor [{number}]": number + 0.5 for number in range(7)}]
+    answer = {"ms": 2, "predictions": [5.0]}
+    assert _show_answers(console, answer, [5.0], samples)
+    shown = console.export_text()
+    assert "sensor [0]" in shown, "a name is no markup"
+    assert "sensor [5]" not in shown
+    assert "5 of 7 features are shown" in shown
+    assert "4.5" in shown

@@ -45,3 +45,32 @@ def test_the_tenant_goes_and_what_was_left_behind_stays(
     assert [one["deploymentId"] for one in deployments] == [left]
     components = client.list_components(scope="PRIVATE")["components"]
     assert [one["componentName"] for one in components] == ["com.ml.left"]
+
+
+def test_a_device_with_nucleus_lite_gets_the_tenant_by_a_group(
+    cloud_of_its_own: CloudProcess, iot: IoTClient
+) -> None:
+    cloud_of_its_own.start()
+    ports = Ports(
+        ministack=cloud_of_its_own.ministack_port,
+        cloud=cloud_of_its_own.port,
+        **NO_PROVIDERS,
+    )
+    thing = iot.create_thing(thingName="tenant-lite")["thingName"]
+    core = {
+        "platform": "linux",
+        "architecture": "amd64",
+        "coreVersion": "2.6.0",
+        "runtime": account.LITE,
+        "status": "HEALTHY",
+    }
+    said = {"core": core, "components": [], "effectiveDeployments": []}
+    status, _, answer = cloud_of_its_own.raw("POST", f"/device/{thing}/report", said)
+    assert status == 200, answer
+    id_ = account.settle_tenant(ports, thing)
+    assert id_
+    _, _, pending = cloud_of_its_own.raw("GET", f"/device/{thing}/deployments?seen=0&wait=0")
+    (given,) = pending["deployments"]
+    assert given["deploymentId"] == id_
+    assert ":thinggroup/" in given["targetArn"], "the only target that Lite takes deployments to"
+    assert account.settle_tenant(ports, thing) is None, "a later start finds it there"

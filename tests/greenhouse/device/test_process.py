@@ -268,6 +268,7 @@ def test_a_second_device_of_a_thing_is_told_where_the_first_one_lives(
             assert second.returncode == 75
         (line,) = output.splitlines()
         assert str(tmp_path / "first") in line
+        assert not (tmp_path / "second").exists(), "half a device would be taken for one later"
         first.send_signal(signal.SIGTERM)
         first.communicate(timeout=SECONDS)
         assert first.returncode == 0
