@@ -31,15 +31,13 @@ _OWN = {"connection", "content-length", "transfer-encoding", "keep-alive", "date
 
 def change_of(method: str, path: str, query: str, target: str, body: bytes) -> str | None:
     """The name of a call that changes the account, the same in every run; None for all others."""
-    if path.startswith("/device/") or path.endswith("/resolveComponentCandidates"):
-        return None  # the device's own
-    if target:  # ECR: JSON with the operation in a header
-        operation = target.rpartition(".")[2]
-        return None if operation.startswith(_READS) else operation
-    if path == "/" and method == "POST":  # IAM, STS: a form with the operation in it
+    service, _, operation = target.rpartition(".")  # ECR, Cloud Control: in a header
+    if path == "/" and method == "POST" and not target:  # IAM, STS: a form
         operation = parse_qs(body.decode()).get("Action", [""])[0]
-        return None if operation.startswith(_READS) else operation
-    if method in ("GET", "HEAD"):
+    if operation and not operation.startswith(_READS):
+        return f"{operation} {_resource(body)}" if service == "CloudApiService" else operation
+    own = path.startswith("/device/") or path.endswith("/resolveComponentCandidates")
+    if operation or own or method in ("GET", "HEAD"):  # its own: the device's
         return None
     named = f"{method} {_ID.sub('*', path)}"
     if path.endswith("/createComponentVersion"):
@@ -47,6 +45,16 @@ def change_of(method: str, path: str, query: str, target: str, body: bytes) -> s
         return f"{named} {recipe['ComponentName']}"
     asked = "&".join(part for part in query.split("&") if "=" not in part or part.endswith("="))
     return f"{named}?{asked}" if asked else named
+
+
+def _resource(body: bytes) -> str:
+    """What Cloud Control is asked to change: its type, and a component's name."""
+    asked = json.loads(body)
+    kind = asked.get("TypeName", "").rpartition("::")[2]  # none where a request is cancelled
+    if kind == "ComponentVersion" and "DesiredState" in asked:
+        recipe = json.loads(json.loads(asked["DesiredState"])["InlineRecipe"])
+        return f"{kind} {recipe['ComponentName']}"
+    return str(kind)
 
 
 @dataclass

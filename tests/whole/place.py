@@ -292,6 +292,7 @@ def started(root: Path, tools: toolchain.Toolchain, calls: Calls | None = None) 
             there.env |= {
                 "AWS_ENDPOINT_URL": aws,
                 "AWS_ENDPOINT_URL_GREENGRASSV2": greengrass,
+                "AWS_ENDPOINT_URL_CLOUDCONTROL": greengrass,
             }
         try:
             there.start()

@@ -69,8 +69,8 @@ def test_a_first_up_killed_at_each_change_of_the_account_is_green_in_the_end(
     for change in (
         *("CreateRepository", "PutLifecyclePolicy", "PutRolePolicy"),
         *("PUT /v2/edge-inference/local/manifests", "?policy", "/golden.json"),
-        *(f"createComponentVersion {name}" for name in OURS),
-        "POST /greengrass/v2/deployments",
+        *(f"CreateResource ComponentVersion {name}" for name in OURS),
+        "CreateResource Deployment",
     ):
         assert any(change in one for one in died_at), f"{change} not in {died_at}"
     assert_it_is_there_once(place)
@@ -98,14 +98,14 @@ def test_an_update_killed_at_each_change_of_the_account_is_green_in_the_end(
     """
     place.configure(keep_releases=2)
     change_the_model(place)
-    last = "POST /greengrass/v2/createComponentVersion com.ml.check"
+    last = "CreateResource ComponentVersion com.ml.check"
     assert last in killed_once(place, calls, *UP, kill=kill_group, counts=last.__eq__)
     change_the_model(place)
     died_at = killed_at_each_change(place, calls, *UP, kill=kill_group)
     for change in (
         *("PUT .*/model.bz2", "PUT .*/golden.json", "PUT .*/releases/", "PutRolePolicy"),
-        *(f"createComponentVersion {name}" for name in ("com.ml.check", "com.ml.xgboost")),
-        "POST /greengrass/v2/deployments",
+        *(f"CreateResource ComponentVersion {name}" for name in ("com.ml.check", "com.ml.xgboost")),
+        "CreateResource Deployment",
     ):
         assert any(re.search(change, one) for one in died_at), f"{change} not in {died_at}"
     said = place.fleet("prune", "--stack", STACK, "--yes")

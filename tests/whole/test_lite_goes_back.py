@@ -29,7 +29,8 @@ from tests.whole.sabotage import (
 pytestmark = pytest.mark.whole
 
 CONSUMER = "com.ml.consumer"
-DEPLOY = "POST /greengrass/v2/deployments"
+DEPLOY = "CreateResource Deployment"  # by the program's resource
+DEPLOY_BACK = "POST /greengrass/v2/deployments"  # by the wait for its answers
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,7 @@ def test_the_same_red_release_is_tried_again_and_never_believed(lite: Lite) -> N
 def test_a_red_up_killed_at_each_change_of_its_way_back_is_green_once_it_is_mended(
     lite: Lite, red: Red, calls: Calls
 ) -> None:
-    assert red.back == ("PutRolePolicy", DEPLOY)
+    assert red.back == ("PutRolePolicy", DEPLOY_BACK)
     for last in red.back:
         with a_consumer_that_crashes(lite.place):
             killed_on_the_way_back(lite.place, calls, at=last)

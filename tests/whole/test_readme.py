@@ -119,7 +119,7 @@ def test_a_newcomer_reaches_the_answers_changes_the_model_and_comes_back(read: R
     assert newest[1].rstrip().endswith(read.thing), "the list says which device runs it"
     assert model(first) in older[1]
     [back] = read.printed("make rollback RELEASE=previous")
-    assert f"to {older[0]} (model {model(first)}" in back
+    assert re.search(rf"to {older[0]} \(model .*{model(first)}", back)
     assert re.search(r"^ +~ +\d+ updated\n +\+-1 replaced", back, re.M), "a deployment, no more"
     now = read.printed("make status")[1]
     assert all(version in now for version in versions(first)), "the first release runs again"
@@ -129,7 +129,7 @@ def test_the_plan_says_what_the_new_model_changes(read: Read) -> None:
     [plan] = read.printed("make plan")
     first, second = map(model, read.printed("make up"))
     assert f"model `{first}` → `{second}`" in plan
-    changed = re.findall(r"^\| changed \| (\S+)", plan, re.M)
+    changed = re.findall(r"^\| changed \| `(\S+)`", plan, re.M)
     assert changed == ["com.ml.check", "com.ml.xgboost"], "two components, as README says"
     assert re.search(r"4\d\.\d kB of files, no image layer", plan), "about 50 kB, as README says"
 
