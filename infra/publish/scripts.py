@@ -38,9 +38,11 @@ def stays(container: str, run: str) -> str:
 
     A killed Java nucleus leaves its scripts running. The next start of the component writes its
     number into the file `owner`; whoever finds another number there leaves the container alone.
+    Who ends takes its own number away.
     """
     return f"""c="{container}" o="{{work:path}}/owner" n=0
 echo $$ >"$o"
+trap 'read -r k <"$o"; [ "$k" != $$ ] || rm "$o"' EXIT
 trap 'trap "" TERM; read -r k <"$o"; [ "$k" = $$ ] || exit 1; {_END}; exit 0' TERM
 while :; do
 p=

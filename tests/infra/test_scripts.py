@@ -354,6 +354,7 @@ def test_sigterm_ends_script_and_container(
     send(script.pid, signal.SIGTERM)
     assert code_of(script) == 0, "another code would be a failed unit to systemd"
     assert not (machine.folder / "container").exists()
+    assert not list(machine.work.iterdir()), "a destroy leaves nothing behind"
     assert machine.runs == 1
 
 

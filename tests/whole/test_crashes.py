@@ -78,6 +78,7 @@ def test_a_first_up_killed_at_each_change_of_the_account_is_green_in_the_end(
 
 
 def test_one_up_outlives_a_device_that_is_killed_at_each_step(place: Place) -> None:
+    place.up()  # something that the next one has to stop
     change_the_model(place)
     change_the_image(place)
     faults = Faults(place.home.device(place.thing))

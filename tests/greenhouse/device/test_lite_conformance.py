@@ -153,17 +153,21 @@ def test_components_that_depend_on_each_other_wait_for_ever(
     assert {one["status"] for one in seen["lite-dep-cycle/deployments"]} == {"NONE"}
     bench.cloud.publish(*RECORDS["lite-dep-cycle"]["recipes"], recipe("later", lifecycle=RUNS))
 
+    def changes() -> set[tuple[str, str]]:
+        """Of the two; AWS's own programs begin beside them."""
+        return {one for one in bench.changes() if one[0].startswith("xcy")}
+
     async def story() -> None:
         async with bench.device():
             made = bench.cloud.create_deployment(
                 {"xcya": "1.0.0", "xcyb": "1.0.0"}, target=GROUP_ARN
             )
-            await bench.until(lambda: len(bench.changes()) == 2, "both are installed")
+            await bench.until(lambda: len(changes()) == 2, "both are installed")
             later = bench.cloud.create_deployment({"later": "1.0.0"}, target=f"{GROUP_ARN}-2")
             await asyncio.sleep(0.5)  # nothing can announce that nothing happens
             assert bench.cloud.executions[made]["coreDeviceExecutionStatus"] == "IN_PROGRESS"
             assert later not in bench.cloud.executions
-            assert set(bench.changes()) == {(name, "NEW->INSTALLED") for name in ("xcya", "xcyb")}
+            assert changes() == {(name, "NEW->INSTALLED") for name in ("xcya", "xcyb")}
 
     asyncio.run(story())
 
