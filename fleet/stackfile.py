@@ -60,6 +60,7 @@ def write(
         raise NoStack(f"which region is {name} in? Say so: REGION=eu-west-1")
     if "aws:profile" in above:
         config["aws:profile"] = above["aws:profile"]
+    config |= {key.replace("aws:", "aws-native:"): value for key, value in config.items()}
     config[f"{this}:thing-group" if group else f"{this}:thing"] = group or name
     if follows:
         config[f"{this}:release-from"] = follows

@@ -5,6 +5,7 @@ Names of cloud resources follow from stack and account alone, since a preview ha
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
@@ -44,7 +45,26 @@ class Context:
             stack=pulumi.get_stack(),
         )
         _ = found.bucket  # refused before anything is made
+        found._check_aws_native()
         return found
+
+    def _check_aws_native(self) -> None:
+        """Misconfigured where the plugin aws-native would work elsewhere, or as somebody else.
+
+        It reads `aws-native:` keys and the shell, never `aws:` keys (pulumi-aws-native 220, 1646).
+        """
+        config = pulumi.Config("aws-native")
+        told = {
+            "region": (self.region, config.get("region") or os.environ.get("AWS_REGION")),
+            "profile": (self.profile, config.get("profile") or os.environ.get("AWS_PROFILE")),
+        }
+        for key, (wanted, found) in told.items():
+            if wanted and found != wanted:
+                raise Misconfigured(
+                    f"the aws plugin has {key} {wanted}, but the aws-native plugin has"
+                    f" {found or 'none'}. It reads no aws: keys:"
+                    f" pulumi config set aws-native:{key} {wanted}"
+                )
 
     @classmethod
     def remembered(cls, props: Mapping[str, Any]) -> Context:

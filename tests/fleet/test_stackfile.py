@@ -39,6 +39,7 @@ def test_a_follower_takes_the_region_of_the_stack_it_follows(root: Path) -> None
     config = yaml.safe_load(write(root, "press-3", follows="dev").read_text())["config"]
     assert config == {
         "aws:region": "eu-west-1",
+        "aws-native:region": "eu-west-1",
         f"{project()}:thing": "press-3",
         f"{project()}:release-from": "dev",
     }

@@ -118,6 +118,7 @@ class Account:
         monkeypatch.setattr(Clients, "_session", property(lambda _: session))
         clients.shared.cache_clear()
         # and any other way to AWS leads nowhere
+        monkeypatch.setenv("AWS_REGION", REGION)
         monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
         monkeypatch.setenv("AWS_ENDPOINT_URL_GREENGRASSV2", "http://127.0.0.1:1")
         return account

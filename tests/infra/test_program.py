@@ -48,6 +48,7 @@ class Program:
         self._monkeypatch = monkeypatch
         self.engine = Engine(upstream=UPSTREAM)
         self.exported: dict[str, Any] = {}
+        self.plugins: dict[str, str] = {}  # config of the plugins, by namespace and key
 
     def run(self, stack: str = "dev", **values: object) -> Engine:
         self.engine, self.exported = Engine(upstream=UPSTREAM), {}
@@ -61,7 +62,7 @@ class Program:
         self.engine.run(
             lambda: runpy.run_path("__main__.py") and None,
             stack=stack,
-            config=config_of(None, **values) | {"aws:region": REGION},
+            config=config_of(None, **values) | {"aws:region": REGION} | self.plugins,
         )
         return self.engine
 
@@ -807,3 +808,35 @@ def test_two_stacks_that_publish_the_same_content_have_nothing_in_common(program
 def test_two_stacks_on_one_role_have_a_policy_each(program: Program, stack: str) -> None:
     rights = program.run(stack=stack, thing="press-1").one("RolePolicy")
     assert rights.inputs["name"] == f"edge-inference-{stack}", "or one would overwrite the other's"
+
+
+# The plugin aws-native reads no aws: keys
+
+
+@pytest.mark.parametrize(
+    ("plugins", "refusal"),
+    [
+        ({}, "aws-native:region eu-west-1"),
+        ({"aws-native:region": "us-east-1"}, "aws-native plugin has us-east-1"),
+        (
+            {"aws-native:region": REGION, "aws:profile": "plant"},
+            "aws-native:profile plant",
+        ),
+    ],
+    ids=["no region", "another region", "another profile"],
+)
+def test_a_plugin_that_would_work_elsewhere_is_refused_with_what_to_type(
+    program: Program,
+    monkeypatch: pytest.MonkeyPatch,
+    plugins: dict[str, str],
+    refusal: str,
+) -> None:
+    """README's steps in a shell without AWS_*: cases/03."""
+    monkeypatch.delenv("AWS_REGION")
+    monkeypatch.delenv("AWS_PROFILE", raising=False)
+    program.plugins = plugins
+    with pytest.raises(Misconfigured, match=refusal):
+        program.run(thing="press-1")
+    assert not program.engine.registered
+    program.plugins = plugins | {"aws-native:region": REGION, "aws-native:profile": "plant"}
+    assert program.run(thing="press-1").registered
