@@ -165,16 +165,28 @@ class Held:
     parts: Parts
 
 
+def _unfinished(pending: Iterable[dict[str, Any]], resources: Iterable[dict[str, Any]]) -> bool:
+    """Whether a resource was about to be made that no later update has made.
+
+    Pulumi goes on listing an interrupted creation after an update that made the same resource.
+    """
+    made = {one["urn"] for one in resources}
+    return any(one["resource"]["urn"] not in made for one in pending)
+
+
 def _held(stack: Stack) -> Held:
     exported = engine.pulumi(stack.name, "stack", "export", capture=True)
-    state = json.loads(exported.stdout).get("deployment") if exported.returncode == 0 else None
-    if (state or {}).get("pending_operations"):
+    known = json.loads(exported.stdout).get("deployment") if exported.returncode == 0 else None
+    state = known or {}
+    resources = state.get("resources") or ()
+    if _unfinished(state.get("pending_operations") or (), resources):
         raise NoStack(
             f"an update of stack {stack.name} is under way, or was interrupted: what it has made"
             " can't be told from what is left over. Wait for it, or finish it:"
-            f" pulumi up --stack {stack.name}"
+            f" pulumi up --stack {stack.name}; pulumi refresh --stack {stack.name}"
+            " --clear-pending-creates"
         )
-    found = held_by((state or {}).get("resources") or ())
+    found = held_by(resources)
     if not found.record:
         raise NoStack(
             f"Pulumi's state of stack {stack.name} has no release, so nothing can be told from"
