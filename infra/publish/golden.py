@@ -138,12 +138,12 @@ def _bits(answer: Any) -> bytes | None:
 def _causes(theirs: Sequence[Any], reading: Reading) -> list[str]:
     """What explains a difference, the likeliest first."""
     objective, causes = reading.model.objective, []
-    whole = all(isinstance(said, int | float) and said == int(said) for said in theirs)
+    whole = all(isinstance(said, int | float) and float(said).is_integer() for said in theirs)
     if whole and objective in ("binary:logistic", "multi:softprob"):
         causes.append("those are the classes of predict(): hand over predict_proba()")
     if reading.best is not None:
         causes.append(
-            f"early stopping: she used the other trees of the best {reading.best} and all"
+            f"early stopping: they come from the other trees of the best {reading.best} and all"
             f" {reading.rounds}: pulumi config set trees all (or best)"
         )
     if reading.booster == "dart":
