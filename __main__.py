@@ -5,7 +5,7 @@ import pulumi
 from infra.account.target import Target
 from infra.context import Context
 from infra.dynamic import NobodyFollows, Residue
-from infra.preflight import preflight
+from infra.preflight import place, preflight
 from infra.publish import records
 from infra.publish.artifacts import Artifacts, Handover
 from infra.publish.components import Components
@@ -15,7 +15,7 @@ from infra.rollout.rollout import Rollout
 from infra.settings import Settings
 
 settings, context = Settings.load(pulumi.Config()), Context.find()
-preflight.check_account(context)
+place.check_account(context)
 target = Target.find(settings, context)
 pinned = records.pinned(settings, context)
 preflight.check(settings, context, target, pinned)

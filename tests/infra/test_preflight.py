@@ -13,6 +13,11 @@ from infra import policies
 from infra.account.target import Target
 from infra.names import CHECK
 from infra.preflight import preflight
+from infra.preflight.device import DEVICE_ARCHITECTURE, LITE_SYSTEMD, LITE_THING, NUCLEUS_VERSION
+from infra.preflight.role import ROLE_FULL, ROLE_MISSING, ROLE_RIGHTS, ROLE_TRUST
+from infra.preflight.target import CHECK_TOO_LATE, KEPT_GONE, SHARED, TAKEN_OVER, TOO_SLOW
+from infra.preflight.unread import NOT_READABLE
+from infra.preflight.wanted import Wanted
 from infra.settings import Misconfigured
 from recipes.findings import Finding, Severity
 from recipes.rules import RULES, required
@@ -85,12 +90,12 @@ def test_a_takeover_is_refused_but_for_the_very_deployment_that_may_be_overwritt
 ) -> None:
     theirs = account.deploy(THING_ARN, "by hand", {CHECK: spec("9.9.9")})
     found = the_one(findings())
-    assert found.rule is preflight.TAKEN_OVER
+    assert found.rule is TAKEN_OVER
     assert f"thing/press-1, deployment 'by hand' ({theirs}" in found.where
     assert f"pulumi up --config override={theirs}" in found.fix
     assert findings(override=theirs) == []
     account.deploy(THING_ARN, "by hand, later", {CHECK: spec("9.9.10")})
-    assert the_one(findings(override=theirs)).rule is preflight.TAKEN_OVER, (
+    assert the_one(findings(override=theirs)).rule is TAKEN_OVER, (
         "who means one deployment hasn't seen the next"
     )
 
@@ -122,7 +127,7 @@ def test_a_component_of_others_that_no_deployment_can_name_is_refused_before_it_
     account.deploy(THING_ARN, "by hand", {"com.other": spec("1.0.0")})
     account.undeployable[NEIGHBOUR] = status
     found = the_one(findings())
-    assert found.rule is preflight.KEPT_GONE
+    assert found.rule is KEPT_GONE
     assert found.where == f"com.other 1.0.0 on thing/press-1: {said}"
     assert "pulumi config set keep-components false" in found.fix
     assert findings(keep_components=False) == [], "then it goes, and nobody asks for it"
@@ -132,7 +137,7 @@ def test_a_component_of_others_that_may_not_be_read_is_a_warning(account: Accoun
     account.deploy(THING_ARN, "by hand", {"com.other": spec("1.0.0")})
     account.denied.add("DescribeComponent")
     found = the_one(findings())
-    assert (found.rule, found.where) == (preflight.NOT_READABLE, "com.other 1.0.0")
+    assert (found.rule, found.where) == (NOT_READABLE, "com.other 1.0.0")
     assert "allow DescribeComponent" in found.fix
 
 
@@ -147,7 +152,7 @@ def test_a_device_that_gets_our_components_by_another_target_too_is_a_warning(
     group = account.deploy(GROUP_ARN, "edge-inference/presses", theirs)
     account.devices["press-1"].deploys(group, "SUCCEEDED")
     found = the_one(findings())
-    assert found.rule is preflight.SHARED
+    assert found.rule is SHARED
     assert found.where == (
         "press-1, reached by thinggroup/presses too, where 'edge-inference/presses' deploys"
         f" {CHECK} 1.2.3"
@@ -166,7 +171,7 @@ def test_what_another_target_has_stopped_deploying_is_no_finding(
 
 def test_other_targets_that_may_not_be_read_are_a_warning(account: Account) -> None:
     account.denied.add("ListEffectiveDeployments")
-    assert the_one(findings()).rule is preflight.NOT_READABLE
+    assert the_one(findings()).rule is NOT_READABLE
 
 
 @pytest.mark.parametrize(
@@ -187,7 +192,7 @@ def test_a_rate_at_which_the_update_ends_before_the_last_device_begins_is_refuse
     if seconds is None:
         assert found == []
     else:
-        assert the_one(found).rule is preflight.TOO_SLOW
+        assert the_one(found).rule is TOO_SLOW
         assert f"after {seconds} s" in the_one(found).fix
         assert f"rollout-timeout {seconds + 900}" in the_one(found).fix
 
@@ -195,7 +200,7 @@ def test_a_rate_at_which_the_update_ends_before_the_last_device_begins_is_refuse
 def test_a_check_that_may_outlast_the_update_is_a_warning() -> None:
     found = the_one(findings(check_timeout=120, rollout_timeout=120))
     assert (found.rule, found.where) == (
-        preflight.CHECK_TOO_LATE,
+        CHECK_TOO_LATE,
         "check-timeout 120, rollout-timeout 120",
     )
     assert "pulumi config set rollout-timeout 1020" in found.fix
@@ -216,7 +221,7 @@ def test_a_device_of_another_architecture_is_named_with_the_command_that_adds_it
 ) -> None:
     account.devices["press-1"].architecture = "aarch64"
     found = the_one(findings())
-    assert found.rule is preflight.DEVICE_ARCHITECTURE
+    assert found.rule is DEVICE_ARCHITECTURE
     assert found.where == "press-1 (aarch64; the release: amd64)"
     assert found.fix == "pulumi config set --path 'architectures[1]' aarch64"
 
@@ -230,14 +235,14 @@ def test_an_architecture_may_have_its_other_name(account: Account, said: str, me
 def test_a_device_that_does_not_say_its_architecture_is_a_warning(account: Account) -> None:
     account.devices["press-1"].architecture = ""
     found = the_one(findings())
-    assert found.rule is preflight.NOT_READABLE
+    assert found.rule is NOT_READABLE
     assert "uname -m" in found.fix
 
 
 def test_lite_is_reached_by_a_group_and_never_by_its_thing(account: Account) -> None:
     account.devices["press-1"] = Device(runtime=LITE, version="2.6.0")
     found = the_one(findings())
-    assert found.rule is preflight.LITE_THING
+    assert found.rule is LITE_THING
     assert "aws iot add-thing-to-thing-group --thing-name press-1" in found.fix
     assert "pulumi config set thing-group" in found.fix
     group = of_a_group(account, Device(runtime=LITE, version="2.6.0"))
@@ -255,7 +260,7 @@ def test_what_lites_systemd_has_to_be_is_told_and_stops_nothing(
         stack="dev",
     )
     [systemd] = told
-    assert preflight.LITE_SYSTEMD.name in systemd
+    assert LITE_SYSTEMD.name in systemd
     assert "systemctl --version" in systemd
 
 
@@ -268,7 +273,7 @@ def test_a_nucleus_that_is_too_old_is_named_with_the_version_it_needs(
 ) -> None:
     group = of_a_group(account, Device(runtime=runtime, version=version))
     found = the_one(findings(**group))
-    assert found.rule is preflight.NUCLEUS_VERSION
+    assert found.rule is NUCLEUS_VERSION
     assert found.where == f"press-2 ({version})"
     assert f"{least} or newer" in found.fix
 
@@ -309,7 +314,7 @@ def test_a_large_group_is_read_in_pages_and_not_device_by_device(account: Accoun
 
 def test_a_role_that_is_not_there_is_named_with_the_way_to_find_the_right_one() -> None:
     found = the_one(findings(device_role="Nobody"))
-    assert (found.rule, found.where) == (preflight.ROLE_MISSING, "Nobody")
+    assert (found.rule, found.where) == (ROLE_MISSING, "Nobody")
     assert "pulumi config set device-role" in found.fix
     assert "aws iot describe-role-alias" in found.fix
 
@@ -332,7 +337,7 @@ def test_a_role_that_no_device_can_assume_is_refused(
     account: Account, statement: dict[str, Any]
 ) -> None:
     account.roles[DEVICE_ROLE] = {"Statement": [{"Action": "sts:AssumeRole"} | statement]}
-    assert the_one(findings()).rule is preflight.ROLE_TRUST
+    assert the_one(findings()).rule is ROLE_TRUST
 
 
 @pytest.mark.parametrize(
@@ -389,7 +394,7 @@ def test_what_would_still_stand_in_the_way_is_named_with_its_kind(
 ) -> None:
     account.decisions = {"ecr:BatchGetImage": decision}
     found = the_one(findings())
-    assert found.rule is preflight.ROLE_RIGHTS
+    assert found.rule is ROLE_RIGHTS
     assert "ecr:BatchGetImage" in found.where
     assert fix in found.fix
     assert "repository/edge-inference/dev" in found.fix
@@ -403,7 +408,7 @@ def test_a_denial_that_hangs_on_a_condition_is_no_refusal(account: Account) -> N
         }
     }
     found = the_one(findings())
-    assert found.rule is preflight.NOT_READABLE, "IAM's simulator doesn't know the request to come"
+    assert found.rule is NOT_READABLE, "IAM's simulator doesn't know the request to come"
     assert "aws:RequestedRegion" in found.fix
 
 
@@ -428,7 +433,7 @@ def fill(account: Account, *stacks: str) -> int:
     for stack in stacks:
         settings = load(config_of(None, thing="press-1"), stack)
         context = replace(CONTEXT, stack=stack)
-        wanted = preflight.Wanted.of(settings, context)
+        wanted = Wanted.of(settings, context)
         account.policies[DEVICE_ROLE, context.policy] = policies.read_release(
             objects=wanted.objects, repository=wanted.repository
         )
@@ -441,7 +446,7 @@ def test_a_role_without_room_for_one_more_stack_is_said_before_iam_refuses_it(
     each = fill(account, *(f"line-{number:02}" for number in range(10)))
     assert each * 10 <= 10_240 < each * 11, "docs/core-device.md says ten"
     found = the_one(findings(stack="line-10"))
-    assert found.rule is preflight.ROLE_FULL
+    assert found.rule is ROLE_FULL
     assert found.where.startswith(f"{DEVICE_ROLE} ({each * 11:,} with ours: edge-inference-line-00")
     assert "pulumi config set device-role" in found.fix
     assert findings(stack="line-09") == [], "its own policy is replaced"
@@ -452,7 +457,7 @@ def test_a_role_may_be_full_to_the_last_character(account: Account) -> None:
     account.policies[DEVICE_ROLE, "theirs"] = {"Id": "é" * (10_240 - ours - len('{"Id":""}'))}
     assert findings() == [], "white space isn't counted, and a letter is one character"
     account.policies[DEVICE_ROLE, "theirs"]["Id"] += "é"
-    assert the_one(findings()).rule is preflight.ROLE_FULL
+    assert the_one(findings()).rule is ROLE_FULL
 
 
 @pytest.mark.parametrize(
@@ -462,14 +467,14 @@ def test_what_may_not_be_read_is_a_warning_and_no_refusal(account: Account, oper
     fill(account, "other")
     account.denied = {operation}
     found = the_one(findings())
-    assert (found.rule, found.rule.severity) == (preflight.NOT_READABLE, Severity.WARNING)
+    assert (found.rule, found.rule.severity) == (NOT_READABLE, Severity.WARNING)
     assert operation in found.fix
 
 
 def test_a_listing_that_is_withheld_is_a_warning_too(account: Account) -> None:
     group = of_a_group(account, *(Device() for _ in range(30)))
     account.denied = {"ListCoreDevices"}
-    assert the_one(findings(**group)).rule is preflight.NOT_READABLE
+    assert the_one(findings(**group)).rule is NOT_READABLE
 
 
 # Followers
@@ -516,7 +521,7 @@ def test_a_recipe_that_would_grow_too_long_is_refused_before_its_image_is_built(
 
 def test_a_preview_measures_the_recipes_as_they_will_be_registered() -> None:
     settings = load(config_of(None, thing="press-1"))
-    [first, *_] = preflight.Wanted.of(settings, CONTEXT).recipes
+    [first, *_] = Wanted.of(settings, CONTEXT).recipes
     image = f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com/edge-inference/dev@{DIGEST}"
     [manifest] = first["Manifests"]
     assert len(manifest["Artifacts"][0]["Uri"]) == len(f"docker:{image}")
@@ -538,7 +543,7 @@ def test_every_error_is_said_at_once_and_every_warning_once(
         preflight.check(settings, CONTEXT, target)
     said = str(refused.value)
     assert "nothing was changed" in said
-    for rule in (preflight.DEVICE_ARCHITECTURE, preflight.LITE_THING):
+    for rule in (DEVICE_ARCHITECTURE, LITE_THING):
         assert f"error {rule.name}: {rule.reason} → " in said, "fixing one to meet the next is slow"
     [warning] = warned
     assert "GetRole" in warning

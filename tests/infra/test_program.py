@@ -19,7 +19,7 @@ from pulumi.runtime.rpc import is_rpc_secret
 from infra import policies
 from infra.context import Context
 from infra.names import CHECK, COMPONENTS, CONSUMER, SERVICE
-from infra.preflight import preflight
+from infra.preflight.wanted import Wanted
 from infra.settings import Misconfigured
 from tests.infra.engine import AS_REGISTERED, DIGEST, Engine, Registered
 from tests.infra.fakes import ACCOUNT, CONTEXT, REGION, THING_ARN, Account, Device, spec
@@ -443,7 +443,7 @@ def test_no_right_outlives_the_release_it_was_for(deployed: Engine) -> None:
 
 
 def test_the_preflight_measures_the_policy_that_is_written(deployed: Engine) -> None:
-    wanted = preflight.Wanted.of(load(config_of(None, thing="press-1")), CONTEXT)
+    wanted = Wanted.of(load(config_of(None, thing="press-1")), CONTEXT)
     ours = policies.read_release(objects=wanted.objects, repository=wanted.repository)
     assert len(json.dumps(ours)) == len(deployed.one("RolePolicy").inputs["policy"]), (
         "a role would be full in the middle of the update"

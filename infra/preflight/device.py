@@ -1,0 +1,136 @@
+"""Whether the target's devices can run the release."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import ClientError
+
+from infra.account.greengrass import core_devices
+from infra.account.target import Target
+from infra.preflight.unread import NOT_READABLE, withheld
+from infra.preflight.wanted import Wanted
+from infra.settings import Settings
+from recipes.findings import Bites, Finding, Rule, Severity
+
+if TYPE_CHECKING:
+    from mypy_boto3_greengrassv2 import GreengrassV2Client
+
+ASKED_SINGLY = 20  # a larger group is read in pages of the account's devices, without versions
+_NEWEST_TOO_OLD = {"aws_nucleus_lite": (2, 3), "aws_nucleus_classic": (2, 1)}
+_SYNONYMS = {"x86_64": "amd64", "arm64": "aarch64"}
+
+DEVICE_ARCHITECTURE = Rule(
+    name="device-architecture",
+    severity=Severity.ERROR,
+    bites=Bites.BOTH,
+    reason="no manifest of the release fits this device",
+    source="aws-greengrass-nucleus, manifest selection",
+)
+LITE_THING = Rule(
+    name="lite-thing",
+    severity=Severity.ERROR,
+    bites=Bites.LITE,
+    reason="a deployment to a thing never reaches Nucleus Lite, which listens to thing groups only",
+    source="aws-greengrass-lite docs/spec/executable/ggdeploymentd.md",
+)
+LITE_SYSTEMD = Rule(
+    name="lite-systemd",
+    severity=Severity.INFO,
+    bites=Bites.LITE,
+    reason="Lite ends each startup script by systemd-notify --stopping, which systemd older than"
+    " 253 (Debian 12 has 252) hasn't got: the check fails there, and no request says which it is",
+    source="seen on Nucleus Lite 2.6.0, record lite-startup-systemd-252",
+)
+NUCLEUS_VERSION = Rule(
+    name="nucleus-version",
+    severity=Severity.ERROR,
+    bites=Bites.BOTH,
+    reason="images as artifacts need the Java nucleus 2.1, and `runtime` in a manifest Lite 2.3",
+    source="release notes of the Docker application manager and of Nucleus Lite",
+)
+RULES = (DEVICE_ARCHITECTURE, LITE_THING, LITE_SYSTEMD, NUCLEUS_VERSION)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CoreDevice:
+    """What a core device has said of itself; empty where it (or the listing) doesn't say."""
+
+    thing: str
+    architecture: str
+    runtime: str
+    version: str
+
+
+def findings(
+    settings: Settings, client: GreengrassV2Client, target: Target, wanted: Wanted
+) -> Iterator[Finding]:
+    try:
+        devices = _core_devices(client, target.devices)
+    except ClientError as error:
+        yield withheld(target.arn, error)
+        return
+    if lite := sorted(one.thing for one in devices if one.runtime == "aws_nucleus_lite"):
+        yield Finding(
+            rule=LITE_SYSTEMD,
+            where=", ".join(lite),
+            fix="systemctl --version on the device; 253 or newer",
+        )
+    for device in devices:
+        architecture = _SYNONYMS.get(device.architecture, device.architecture)
+        if not architecture:
+            fix = f"compare uname -m there with the release's {_words(wanted)}"
+            yield Finding(rule=NOT_READABLE, where=f"{device.thing}'s architecture", fix=fix)
+        elif architecture not in wanted.architectures:
+            yield Finding(
+                rule=DEVICE_ARCHITECTURE,
+                where=f"{device.thing} ({architecture}; the release: {_words(wanted)})",
+                fix=_another_architecture(settings, architecture),
+            )
+        if device.runtime == "aws_nucleus_lite" and settings.thing:
+            yield Finding(
+                rule=LITE_THING,
+                where=device.thing,
+                fix=f"aws iot add-thing-to-thing-group --thing-name {device.thing}"
+                " --thing-group-name GROUP; pulumi config rm thing;"
+                " pulumi config set thing-group GROUP",
+            )
+        least = _NEWEST_TOO_OLD.get(device.runtime or "aws_nucleus_classic", (0, 0))
+        version = re.match(r"(\d+)\.(\d+)", device.version)
+        if version and (int(version[1]), int(version[2])) < least:
+            yield Finding(
+                rule=NUCLEUS_VERSION,
+                where=f"{device.thing} ({device.version})",
+                fix=f"update it to {least[0]}.{least[1]} or newer",
+            )
+
+
+def _words(wanted: Wanted) -> str:
+    return ", ".join(wanted.architectures)
+
+
+def _another_architecture(settings: Settings, architecture: str) -> str:
+    at = len(settings.architectures)
+    stack = f" --stack {settings.release_from}" if settings.release_from else ""
+    then = f"; pulumi up{stack}" if stack else ""
+    return f"pulumi config set{stack} --path 'architectures[{at}]' {architecture}{then}"
+
+
+def _core_devices(client: GreengrassV2Client, things: Sequence[str]) -> list[CoreDevice]:
+    if len(things) <= ASKED_SINGLY:
+        said: list[Any] = [client.get_core_device(coreDeviceThingName=thing) for thing in things]
+    else:
+        wanted = frozenset(things)
+        said = [one for one in core_devices(client) if one["coreDeviceThingName"] in wanted]
+    return [
+        CoreDevice(
+            thing=one["coreDeviceThingName"],
+            architecture=one.get("architecture", ""),
+            runtime=one.get("runtime", ""),
+            version=one.get("coreVersion", ""),
+        )
+        for one in said
+    ]

@@ -1,0 +1,166 @@
+"""Whether a deployment to the target would disturb others, or come too late."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from botocore.exceptions import ClientError
+
+from infra.account.followers import other_targets
+from infra.account.target import Target, latest_deployment
+from infra.context import Context
+from infra.preflight.device import ASKED_SINGLY
+from infra.preflight.unread import withheld
+from infra.preflight.wanted import Wanted
+from infra.settings import Settings
+from recipes.findings import Bites, Finding, Rule, Severity
+
+if TYPE_CHECKING:
+    from mypy_boto3_greengrassv2 import GreengrassV2Client
+
+TAKEN_OVER = Rule(
+    name="taken-over",
+    severity=Severity.ERROR,
+    bites=Bites.BOTH,
+    reason="somebody else has deployed here since this stack did, and an up would undo that",
+    source="Greengrass developer guide, manage deployments",
+)
+KEPT_GONE = Rule(
+    name="kept-gone",
+    severity=Severity.ERROR,
+    bites=Bites.BOTH,
+    reason="it runs there and isn't ours, but no deployment can name it any more and so keep it",
+    source="greengrassv2 DeleteComponent, CloudComponentState",
+)
+SHARED = Rule(
+    name="shared-device",
+    severity=Severity.WARNING,
+    bites=Bites.BOTH,
+    reason="a device does all its targets' deployments at once: it fails where they name two"
+    " versions of a component, and keeps what any of them still names",
+    source="Greengrass developer guide, deployments to several targets",
+)
+TOO_SLOW = Rule(
+    name="too-slow",
+    severity=Severity.ERROR,
+    bites=Bites.BOTH,
+    reason="the update would be red before AWS has told enough devices of the release",
+    source="AWS IoT Jobs, maximumPerMinute",
+)
+CHECK_TOO_LATE = Rule(
+    name="check-too-late",
+    severity=Severity.WARNING,
+    bites=Bites.BOTH,
+    reason="where answers are wrong, the update is red before the check on the device says so",
+    source="Pulumi.yaml, check-timeout and rollout-timeout",
+)
+RULES = (TAKEN_OVER, KEPT_GONE, SHARED, TOO_SLOW, CHECK_TOO_LATE)
+
+
+def findings(
+    settings: Settings, context: Context, target: Target, wanted: Wanted
+) -> Iterator[Finding]:
+    """What the target's deployments and the two timeouts tell beforehand."""
+    yield from _taken_over(settings, target)
+    yield from _carried_on(settings, context, target)
+    yield from _shared(context.clients.greengrass, target)
+    yield from _pace(settings, target)
+    yield from _patience(settings, wanted)
+
+
+def _taken_over(settings: Settings, target: Target) -> Iterator[Finding]:
+    if target.takeover and target.takeover.deployment.id != settings.override:
+        yield Finding(
+            rule=TAKEN_OVER,
+            where=f"{target.arn.rpartition(':')[2]}, {target.takeover.summary}",
+            fix=f"to undo it: pulumi up --config override={target.takeover.deployment.id}; who made"
+            " it: aws cloudtrail lookup-events --lookup-attributes"
+            " AttributeKey=EventName,AttributeValue=CreateDeployment",
+        )
+
+
+def _carried_on(settings: Settings, context: Context, target: Target) -> Iterator[Finding]:
+    """The components of others that the new deployment would name, and the cloud wouldn't find."""
+    for name, spec in target.carried_on(settings).items():
+        version = spec["componentVersion"]
+        try:
+            why = _undeployable(context, name, version)
+        except ClientError as error:
+            yield withheld(f"{name} {version}", error)
+            continue
+        if why:
+            yield Finding(
+                rule=KEPT_GONE,
+                where=f"{name} {version} on {target.arn.rpartition(':')[2]}: {why}",
+                fix="publish it again, or deploy what is to stay without it: aws greengrassv2"
+                f" create-deployment --target-arn {target.arn} --components …; or take all"
+                " components of others off: pulumi config set keep-components false",
+            )
+
+
+def _undeployable(context: Context, name: str, version: str) -> str:
+    """Why a component version can't be deployed, empty where it can."""
+    client = context.clients.greengrass
+    owners = ("aws", context.account) if name.startswith("aws.") else (context.account,)
+    for owner in owners:
+        arn = replace(context, account=owner).component_arn(name, version)
+        try:
+            status = client.describe_component(arn=arn)["status"]
+        except client.exceptions.ResourceNotFoundException:
+            continue
+        failed = status.get("componentState") == "FAILED"
+        errors = [status.get("message", ""), *status.get("errors", {}).values()]
+        return " ".join(["FAILED", *filter(None, errors)]) if failed else ""
+    return "deleted"
+
+
+def _shared(client: GreengrassV2Client, target: Target) -> Iterator[Finding]:
+    """Other targets of these devices whose deployments name our components, too."""
+    if len(target.devices) > ASKED_SINGLY:
+        return
+    reached: dict[str, list[str]] = {}
+    try:
+        for device in target.devices:
+            for arn in other_targets(client, device, target.arn):
+                reached.setdefault(arn, []).append(device)
+        for arn, devices in sorted(reached.items()):
+            latest = latest_deployment(client, arn, ())
+            if latest and latest.ours and not latest.failed:
+                versions = ", ".join(f"{name} {one}" for name, one in latest.ours.items())
+                yield Finding(
+                    rule=SHARED,
+                    where=f"{', '.join(devices)}, reached by {arn.rpartition(':')[2]} too, where"
+                    f" '{latest.name}' deploys {versions}",
+                    fix="one target for a device: take it out of the group, or deploy only there",
+                )
+    except ClientError as error:
+        yield withheld(f"what else is deployed to the devices of {target.arn}", error)
+
+
+def _pace(settings: Settings, target: Target) -> Iterator[Finding]:
+    """AWS tells so many devices a minute, beginning at once."""
+    rate = settings.devices_per_minute
+    needed = math.ceil(len(target.devices) * settings.quorum / 100)
+    last = (needed - 1) // rate * 60 if rate else 0  # seconds until the last one hears of it
+    if last >= settings.rollout_timeout:
+        yield Finding(
+            rule=TOO_SLOW,
+            where=f"{needed} devices at {rate} a minute",
+            fix=f"the last hears of it after {last} s: pulumi config set rollout-timeout"
+            f" {last + 900}, or a higher devices-per-minute",
+        )
+
+
+def _patience(settings: Settings, wanted: Wanted) -> Iterator[Finding]:
+    """A check that succeeds is quick, so no refusal; another stack's check has its own patience."""
+    if wanted.recipes and settings.check_timeout >= settings.rollout_timeout:
+        yield Finding(
+            rule=CHECK_TOO_LATE,
+            where=f"check-timeout {settings.check_timeout}, rollout-timeout"
+            f" {settings.rollout_timeout}",
+            fix=f"pulumi config set rollout-timeout {settings.check_timeout + 900}, or a lower"
+            " check-timeout",
+        )

@@ -1,0 +1,24 @@
+"""What AWS withholds isn't checked: a warning, never a refusal."""
+
+from __future__ import annotations
+
+from botocore.exceptions import ClientError
+
+from recipes.findings import Bites, Finding, Rule, Severity
+
+NOT_READABLE = Rule(
+    name="not-readable",
+    severity=Severity.WARNING,
+    bites=Bites.BOTH,
+    reason="what can't be read isn't checked, and shows only when the device tries",
+    source="IAM, Greengrass",
+)
+
+
+def withheld(where: str, error: ClientError) -> Finding:
+    code = error.response["Error"]["Code"]
+    return Finding(
+        rule=NOT_READABLE,
+        where=where,
+        fix=f"allow {error.operation_name} to whoever runs this, or ignore it ({code})",
+    )
