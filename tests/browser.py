@@ -14,7 +14,7 @@ from selenium.webdriver import Chrome, ChromeOptions, ChromeService
 from greenhouse.toolchain.commands import ToolchainFailed, install
 
 
-def _none(why: str) -> Never:
+def no_browser(why: str) -> Never:
     """Without a browser these tests are skipped, but never in CI."""
     if os.environ.get("CI") == "true":
         pytest.fail(why)
@@ -26,11 +26,13 @@ def chromium() -> Iterator[Chrome]:
     """A browser of its own; installed where it is missing and may be."""
     if shutil.which("chromedriver") is None or shutil.which("chromium") is None:
         if os.geteuid():
-            _none("no Chromium here, and only root installs it: apt-get install chromium-driver")
+            no_browser(
+                "no Chromium here, and only root installs it: apt-get install chromium-driver"
+            )
         try:
             install("chromium", "chromium-driver", "fonts-dejavu-core")
         except ToolchainFailed as error:
-            _none(f"Chromium can't be installed: {error}")
+            no_browser(f"Chromium can't be installed: {error}")
     options = ChromeOptions()
     options.binary_location = str(shutil.which("chromium"))
     for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage"):

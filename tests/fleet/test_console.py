@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import http.client
-import os
 import re
-import shutil
 import socket
 import threading
 from collections.abc import Iterator
@@ -14,11 +12,11 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from importlib import resources
 from itertools import pairwise
-from typing import Any, Never
+from typing import Any
 
 import pytest
 import uvicorn
-from selenium.webdriver import Chrome, ChromeOptions, ChromeService, Keys
+from selenium.webdriver import Chrome, Keys
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.wait import WebDriverWait
@@ -28,7 +26,7 @@ from fleet.logs import UNANSWERED, Answer
 from fleet.observe import Fleet, Target
 from fleet.stacks import NoStack
 from fleet.status import Seen
-from greenhouse.toolchain.commands import ToolchainFailed, install
+from tests.browser import chromium, no_browser
 from tests.fleet.recording import Recording
 
 SECONDS = 120.0
@@ -93,33 +91,11 @@ class Watched:
         )
 
 
-def no_browser(why: str) -> Never:
-    """A person goes on without; where CI is true, as on GitHub, nobody would see it."""
-    if os.environ.get("CI") == "true":
-        pytest.fail(why)
-    pytest.skip(why)
-
-
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Chrome]:
-    if shutil.which("chromedriver") is None or shutil.which("chromium") is None:
-        if os.geteuid():
-            no_browser(
-                "no Chromium here, and only root installs it: apt-get install chromium-driver"
-            )
-        try:
-            install("chromium", "chromium-driver", "fonts-dejavu-core")
-        except ToolchainFailed as error:
-            no_browser(f"Chromium can't be installed: {error}")
-    options = ChromeOptions()
-    options.binary_location = str(shutil.which("chromium"))
-    for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage"):
-        options.add_argument(argument)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = Chrome(options=options, service=ChromeService(shutil.which("chromedriver")))
-    driver.set_window_size(1200, 900)
-    yield driver
-    driver.quit()
+    with chromium() as driver:
+        driver.set_window_size(1200, 900)
+        yield driver
 
 
 def html(watched: Watched) -> str:
