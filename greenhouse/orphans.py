@@ -18,6 +18,7 @@ _PATIENCE_SECONDS = 5.0
 def orphans(pulumi_home: Path) -> list[psutil.Process]:
     """Parts of a `pulumi` with this PULUMI_HOME that is gone; one that runs keeps its own."""
     found = []
+    psutil.process_iter.cache_clear()  # it would take a process for an ended one with its number
     for process in psutil.process_iter():
         with suppress(psutil.Error):  # it has just ended, or is another user's
             words = process.cmdline()

@@ -149,7 +149,8 @@ class NativeServicer(provider_pb2_grpc.ResourceProviderServicer):
             for name, value in request.variables.items()
         }
         with _told(context):
-            state = self._provider(session)
+            # A new provider instance, also where its connection has the address of an ended one.
+            state = self._providers[session] = _Provider()
             state.configured = self._configured(given, session, state.cancelled)
         return provider_pb2.ConfigureResponse(
             acceptSecrets=True, supportsPreview=True, supports_autonaming_configuration=True

@@ -195,6 +195,7 @@ class Device:
     def client(self, component: str) -> psutil.Process:
         """The docker client whose container it is."""
         name = f"{component}.{THING}"
+        psutil.process_iter.cache_clear()  # it may take a process for an ended one with its number
         [found] = [
             one
             for one in psutil.process_iter(["cmdline"])

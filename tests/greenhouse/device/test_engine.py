@@ -96,6 +96,7 @@ class Lab:
     def client(self) -> psutil.Process:
         """The `docker run` of the component."""
         mine = f"app.{self.thing}"
+        psutil.process_iter.cache_clear()  # it may take a process for an ended one with its number
         (found,) = (
             one
             for one in psutil.process_iter(["cmdline"])

@@ -365,6 +365,24 @@ def test_a_call_is_answered_as_by_the_plugin(
     _asked_the_same(record, account)
 
 
+def test_an_instance_on_an_ended_ones_address_is_not_cancelled(
+    common: tuple[ScriptedAccount, int], environment: pytest.MonkeyPatch
+) -> None:
+    del environment
+    account, port = common
+    (record,) = (one for one in RECORDS if one["id"] == "aws-native.Read.Deployment.refresh")
+    plugin = Plugin(port)
+    try:
+        account.play([])
+        plugin.configure(record["config"])
+        plugin.stub.Cancel(empty_pb2.Empty())
+        plugin.configure(record["config"])
+        account.play(record["backend"])
+        assert plugin.ask(record) == recorded(record)
+    finally:
+        plugin.close()
+
+
 def _asked_the_same(record: dict[str, Any], account: ScriptedAccount) -> None:
     """The requests behind the plugin: those that change something, to the letter."""
     backend = [one for one in record.get("backend") or [] if one["api"] == "cloudcontrol"]
