@@ -114,9 +114,14 @@ class Place:
         self._stack.callback(client.close)
         return client
 
-    def service(self) -> Container:
-        """The service, running once this returns and answering soon after."""
-        return self._started(self.service_argv(), SERVICE)
+    def service(self, *options: str) -> Container:
+        """The service, running once this returns and answering soon after.
+
+        `options` are further ones of `docker run`, of which the last of a kind counts.
+        """
+        argv = self.service_argv()
+        image = argv.index(images.built())
+        return self._started([*argv[:image], *options, *argv[image:]], SERVICE)
 
     def echo(self) -> Container:
         argv = self._instead(
@@ -186,7 +191,7 @@ def place() -> Iterator[Place]:
     with tempfile.TemporaryDirectory(prefix="bench-") as folder, ExitStack() as stack:
         artifacts = Path(folder)
         artifacts.chmod(0o755)  # the container's user must reach the files
-        (artifacts / recipe.MODEL).write_bytes(bz2.compress(model.MODEL.read_bytes()))
+        (artifacts / recipe.MODEL).write_bytes(bz2.compress(model.compiled()))
         nucleus = Nucleus(artifacts / "nucleus")
         stack.callback(nucleus.close)
         yield Place(nucleus, artifacts, stack)

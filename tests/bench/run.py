@@ -17,7 +17,7 @@ from rich.console import Console
 
 from greenhouse import toolchain
 from greenhouse.toolchain.progress import Progress
-from tests.bench import common_way, evaluator, images, ipc, model, soak, table
+from tests.bench import common_way, evaluator, images, ipc, limit, model, soak, table
 from tests.bench.table import Row
 
 DOCUMENT = model.ROOT / "docs" / "benchmarks.md"
@@ -34,6 +34,7 @@ MEASURES: dict[str, Callable[[], Iterator[Row]]] = {
     "download": images.downloads,
     "fuzz": soak.malformed,
     "soak": soak.soak,
+    "limit": limit.limit,
 }
 WIDTH = 150  # of the table where there is no terminal to fit it to
 
