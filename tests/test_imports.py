@@ -95,7 +95,7 @@ def test_no_module_needs_itself_on_the_way(room: str) -> None:
         pytest.fail(f"a circle of imports: {' -> '.join(error.args[1])}")
 
 
-ORDER = ("account", "publish", "rollout", "teardown", "preflight")
+ORDER = ("account", "model", "publish", "rollout", "teardown", "preflight")
 
 
 def test_the_rooms_of_infra_are_floors() -> None:

@@ -15,7 +15,7 @@ from .service import BACKLOG_BYTES, REFUSAL_BYTES, WINDOW
 MIB = 2**20
 
 # Python, the libraries and the shipped model, without what is mapped from files: the kernel takes
-# that back. A larger model comes on top, see `check_memory` in infra/publish/golden.py.
+# that back. A larger model comes on top, see `check_memory` in infra/model/golden.py.
 AT_REST = 14 * MIB
 # AWS_EVENT_STREAM_MAX_MESSAGE_SIZE: awscrt keeps a buffer for its longest event, and hands on a
 # copy, which is dropped unread.

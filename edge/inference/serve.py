@@ -9,8 +9,9 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
+from edge.inference.engines.engine import load
+
 from . import log
-from .engine import load
 from .memory import return_freed
 from .protocol import ANSWER_TOPIC, REQUEST_TOPIC
 from .service import Service

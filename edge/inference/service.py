@@ -29,8 +29,9 @@ from functools import partial
 from time import perf_counter
 from typing import Any, NamedTuple
 
+from edge.inference.engines.engine import Evaluator
+
 from . import log
-from .engine import Evaluator
 from .protocol import (
     MAX_REQUEST,
     BadRequest,

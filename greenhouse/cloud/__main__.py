@@ -15,8 +15,8 @@ import typer
 import uvicorn
 
 from greenhouse.cloud.account import Account
-from greenhouse.cloud.api import Api
-from greenhouse.cloud.cloudcontrol import CloudControl
+from greenhouse.cloud.cloudcontrol.requests import CloudControl
+from greenhouse.cloud.greengrassv2.api import Api
 from greenhouse.cloud.model import ServiceShapes
 from greenhouse.cloud.server import Cloud
 from greenhouse.cloud.store import Store, StoreUnusable

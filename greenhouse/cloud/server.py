@@ -27,9 +27,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from greenhouse.cloud.api import Api
-from greenhouse.cloud.cloudcontrol import TARGET, CloudControl, ControlError
+from greenhouse.cloud.cloudcontrol.requests import TARGET, CloudControl, ControlError
 from greenhouse.cloud.errors import ApiError, InternalServerException, ValidationException
+from greenhouse.cloud.greengrassv2.api import Api
 from greenhouse.cloud.model import ServiceShapes
 from greenhouse.faults import Faults
 

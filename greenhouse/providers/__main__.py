@@ -13,7 +13,7 @@ import typer
 os.environ["GRPC_VERBOSITY"] = "NONE"  # a taken port is ours to tell, in one line
 
 from greenhouse.providers.account import Account
-from greenhouse.providers.resource import Refused
+from greenhouse.providers.protocol.resource import Refused
 from greenhouse.providers.server import serve
 
 

@@ -16,9 +16,9 @@ from urllib.parse import urlsplit
 import boto3
 from botocore.config import Config
 
-from greenhouse.providers.resource import Refused
-from greenhouse.providers.session import Call
-from greenhouse.providers.wire import Properties
+from greenhouse.providers.protocol.resource import Refused
+from greenhouse.providers.protocol.session import Call
+from greenhouse.providers.protocol.wire import Properties
 
 if TYPE_CHECKING:
     from mypy_boto3_ecr import ECRClient

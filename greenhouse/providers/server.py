@@ -8,11 +8,13 @@ from concurrent import futures
 import grpc
 from pulumi.runtime.proto import provider_pb2_grpc
 
-from greenhouse.providers import aws, aws_native, docker
+from greenhouse.providers import aws
 from greenhouse.providers.account import Account
-from greenhouse.providers.owner import OwnersAlone
-from greenhouse.providers.resource import Refused
-from greenhouse.providers.servicer import Servicer
+from greenhouse.providers.aws_native import servicer as aws_native
+from greenhouse.providers.docker import image as docker
+from greenhouse.providers.protocol.owner import OwnersAlone
+from greenhouse.providers.protocol.resource import Refused
+from greenhouse.providers.protocol.servicer import Servicer
 
 PACKAGES: Mapping[str, Callable[[Account, int], provider_pb2_grpc.ResourceProviderServicer]] = {
     "aws": lambda account, port: Servicer(aws.package(account), port),

@@ -21,8 +21,8 @@ import pulumi_aws as aws
 
 from infra import policies
 from infra.context import Context
+from infra.model.golden import Golden, check_memory, golden
 from infra.publish import leftovers, versions
-from infra.publish.golden import Golden, check_memory, golden
 from infra.publish.recipe import MODEL
 from infra.settings import Settings
 

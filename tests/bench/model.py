@@ -13,14 +13,14 @@ from typing import Any
 import numpy as np
 import xgboost
 
-from edge.inference import forest
+from edge.inference.engines import forest
 from edge.inference.model import FLOAT32_MAX, Model
-from infra.publish.read_model import answer
+from infra.model.read_model import answer
 
 ROOT = Path(__file__).parents[2]
 MODEL = ROOT / "edge" / "models" / "wine-quality.json"
 SAMPLES = ROOT / "edge" / "consumer" / "samples.json"
-INFERENCE = ROOT / "edge" / "inference"
+ENGINES = ROOT / "edge" / "inference" / "engines"
 MEMORY = 96  # MiB of the container, as Pulumi.yaml has it; Pulumi itself is not in .venv-bench
 
 Rows = np.ndarray[Any, np.dtype[np.float32]]
@@ -47,8 +47,8 @@ def model() -> Model:
 def evaluator() -> forest.Evaluator:
     """Ours, compiled with the image's flags."""
     library = scratch() / "libforest.so"
-    flags = (INFERENCE / "forest.flags").read_text().split()
-    compile_c([*flags, "-o", library, INFERENCE / "forest.c"])
+    flags = (ENGINES / "forest.flags").read_text().split()
+    compile_c([*flags, "-o", library, ENGINES / "forest.c"])
     return forest.Evaluator(bytearray(compiled()), library)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-INFERENCE = Path(__file__).parents[2] / "edge" / "inference"
+ENGINES = Path(__file__).parents[2] / "edge" / "inference" / "engines"
 
 
 @pytest.fixture(scope="session")
@@ -19,9 +19,9 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
     # for the C library that the image is built for, which zig brings along: to look for this
     # machine's fails now and then while the machine is busy
     flags = ["-target", f"{platform.machine()}-linux-gnu.2.31"]
-    flags += (INFERENCE / "forest.flags").read_text().split()
+    flags += (ENGINES / "forest.flags").read_text().split()
     subprocess.run(
-        [sys.executable, "-m", "ziglang", "cc", *flags, "-o", target, INFERENCE / "forest.c"],
+        [sys.executable, "-m", "ziglang", "cc", *flags, "-o", target, ENGINES / "forest.c"],
         check=True,
     )
     return target

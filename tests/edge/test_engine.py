@@ -12,9 +12,9 @@ from typing import BinaryIO
 import numpy as np
 import pytest
 
-from edge.inference import engine
+from edge.inference.engines import engine
+from edge.inference.engines.forest import HEADER, MAGIC, Evaluator
 from edge.inference.files import UnusableFile
-from edge.inference.forest import HEADER, MAGIC, Evaluator
 from edge.inference.model import ModelRefused
 from edge.inference.settings import Engine
 from tests.edge.compiling import SHIPPED, compiled, shipped

@@ -19,7 +19,7 @@ import xgboost
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from edge.inference import forest
+from edge.inference.engines import forest
 from tests.edge.compiling import compiled
 from tests.edge.rows import ENDS, Rows, assert_same_bits, hard_rows, reference, trees
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from edge.inference import forest
+from edge.inference.engines import forest
 from edge.inference.model import ModelRefused
 from tests.edge.compiling import SHIPPED, compiled
 from tests.edge.kinds import KINDS, trained

@@ -15,10 +15,10 @@ import pytest
 import xgboost
 from numpy.typing import NDArray
 
-from edge.inference import forest
-from edge.inference.booster import Booster
+from edge.inference.engines import forest
+from edge.inference.engines.booster import Booster
 from edge.inference.model import Unsupported
-from infra.publish.read_model import answer
+from infra.model.read_model import answer
 from tests.edge.compiling import compiled
 from tests.edge.kinds import KINDS, ROWS, booster
 from tests.edge.rows import Rows, assert_same_bits, hard_rows, reference

@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge.inference import forest
-from edge.inference.booster import Booster
+from edge.inference.engines import forest
+from edge.inference.engines.booster import Booster
 from tests.edge.compiling import compiled
 from tests.edge.rows import assert_same_bits
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import xgboost
 
-from edge.inference.booster import Booster
+from edge.inference.engines.booster import Booster
 from edge.inference.model import model_id
 from edge.training import data, model
 

@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 import xgboost
 
-from edge.inference import engine, files
+from edge.inference import files
+from edge.inference.engines import engine
 from edge.inference.model import model_id
 from edge.inference.settings import Engine
+from infra.model.golden import check_memory, golden
 from infra.names import ENGINES
-from infra.publish.golden import check_memory, golden
 from infra.publish.versions import canonical
 from infra.settings import Misconfigured
 from tests.infra.pulumi_yaml import declared

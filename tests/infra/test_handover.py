@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 import xgboost
 
-from infra.publish import model
-from infra.publish.golden import golden
+from infra.model import reading
+from infra.model.golden import golden
 from infra.settings import Misconfigured
 
 MODELS = Path(__file__).parent / "models"
@@ -294,8 +294,8 @@ def of_so_many_features(folder: Path) -> Path:
 def test_a_file_that_keeps_xgboost_busy_is_ended(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(model, "_SECONDS", 1)
-    monkeypatch.setattr(model, "_MIB", 64 * 1024)
+    monkeypatch.setattr(reading, "_SECONDS", 1)
+    monkeypatch.setattr(reading, "_MIB", 64 * 1024)
     path = of_so_many_features(tmp_path)
     said = refused(path, MISSING / "samples.json")
     assert f"model '{path}' keeps XGBoost busy for more than 1 s" in said
@@ -306,4 +306,4 @@ def test_a_file_that_takes_too_much_memory_is_ended(tmp_path: Path) -> None:
     document = loaded(path)
     document["learner"]["learner_model_param"]["num_feature"] = str(2**31 - 1)
     said = refused(written(tmp_path, document, "model.json"), MISSING / "samples.json")
-    assert f"model '{path}' takes more than {model._MIB} MiB to read" in said
+    assert f"model '{path}' takes more than {reading._MIB} MiB to read" in said

@@ -170,7 +170,7 @@ STACKS = [
     ("path", "touched"),
     [
         ("infra/rollout/rollout.py", ["dev", "press-2", "press-3"]),
-        ("edge/inference/forest.c", ["dev", "press-2", "press-3"]),
+        ("edge/inference/engines/forest.c", ["dev", "press-2", "press-3"]),
         ("Pulumi.press-2.yaml", ["press-2"]),
         ("Pulumi.dev.yaml", ["dev", "press-2"]),
         ("models/a.json", ["dev", "press-2"]),

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from greenhouse.cloud.recipe import fits
+from greenhouse.cloud.greengrassv2.recipe import fits
 from greenhouse.device.errors import DeploymentFailed, ErrorCode
 
 log = logging.getLogger(__name__)

@@ -14,7 +14,7 @@ from graphlib import CycleError, TopologicalSorter
 
 from semver import Version
 
-from greenhouse.cloud.versions import parse_range
+from greenhouse.cloud.greengrassv2.versions import parse_range
 from greenhouse.device.errors import DeploymentFailed, ErrorCode
 from greenhouse.device.recipe.recipes import Recipe
 

@@ -6,7 +6,7 @@ from importlib import metadata
 
 from greenhouse.providers.account import Account
 from greenhouse.providers.aws import ecr, iam, s3, sts
-from greenhouse.providers.servicer import Package
+from greenhouse.providers.protocol.servicer import Package
 
 
 def package(account: Account) -> Package:

@@ -9,9 +9,9 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from greenhouse.providers.account import Account
-from greenhouse.providers.resource import Function, Resource
-from greenhouse.providers.session import Call
-from greenhouse.providers.wire import Properties
+from greenhouse.providers.protocol.resource import Function, Resource
+from greenhouse.providers.protocol.session import Call
+from greenhouse.providers.protocol.wire import Properties
 
 
 class AwsResource(Resource):

@@ -20,9 +20,9 @@ from greenhouse.providers.aws.common import (
     tag_list,
     tag_map,
 )
-from greenhouse.providers.resource import Failure, Naming
-from greenhouse.providers.session import Call
-from greenhouse.providers.wire import Properties, Secret
+from greenhouse.providers.protocol.resource import Failure, Naming
+from greenhouse.providers.protocol.session import Call
+from greenhouse.providers.protocol.wire import Properties, Secret
 
 if TYPE_CHECKING:
     from mypy_boto3_ecr import ECRClient

@@ -10,9 +10,9 @@ from typing import Any, ClassVar
 from pulumi_aws.iam import role_policy
 
 from greenhouse.providers.aws.common import AwsResource, fine_if
-from greenhouse.providers.resource import Failure, Naming
-from greenhouse.providers.session import Call
-from greenhouse.providers.wire import Properties
+from greenhouse.providers.protocol.resource import Failure, Naming
+from greenhouse.providers.protocol.session import Call
+from greenhouse.providers.protocol.wire import Properties
 
 
 class RolePolicy(AwsResource):

@@ -14,9 +14,9 @@ from pulumi_aws.s3 import bucket_ownership_controls as ownership
 from pulumi_aws.s3 import bucket_server_side_encryption_configuration as encryption
 
 from greenhouse.providers.aws.common import AwsResource, aws_error, fine_if, tag_list, tag_map
-from greenhouse.providers.resource import Failure, Incomplete, Naming, Refused
-from greenhouse.providers.session import Call
-from greenhouse.providers.wire import Asset, Properties, has_unknown
+from greenhouse.providers.protocol.resource import Failure, Incomplete, Naming, Refused
+from greenhouse.providers.protocol.session import Call
+from greenhouse.providers.protocol.wire import Asset, Properties, has_unknown
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from greenhouse.providers.aws.common import AwsFunction
-from greenhouse.providers.resource import Refused
-from greenhouse.providers.session import Call
-from greenhouse.providers.wire import Properties
+from greenhouse.providers.protocol.resource import Refused
+from greenhouse.providers.protocol.session import Call
+from greenhouse.providers.protocol.wire import Properties
 
 
 class GetCallerIdentity(AwsFunction):

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 import pytest
 
-from edge.inference import forest
+from edge.inference.engines import forest
 from greenhouse.device.flavours.lite.nucleus import Lite
 from greenhouse.device.ipc import operations
 from greenhouse.device.ipc.broker import Broker, Connect, connect_java
@@ -181,7 +181,7 @@ def runtime(library: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copytree(
         EDGE / "inference", app / "edge/inference", ignore=shutil.ignore_patterns("__pycache__")
     )
-    shutil.copy(library, app / "edge/inference")
+    shutil.copy(library, app / "edge/inference/engines")
     return app
 
 

@@ -241,7 +241,7 @@ def test_the_layers_are_built_for_their_architecture_without_emulation(
     finally:
         docker("image", "rm", image)
     for library in (
-        *("_awscrt.abi3.so", "edge/inference/libforest.so"),
+        *("_awscrt.abi3.so", "edge/inference/engines/libforest.so"),
         *("xgboost/lib/libxgboost.so", "xgboost_cpu.libs/libgomp-*"),
     ):
         [path] = (tmp_path / "app").glob(library)
@@ -255,7 +255,7 @@ def test_the_same_sources_make_the_same_layer_wherever_they_lie(
     assert tools.path
     copy = tmp_path / "elsewhere"
     shutil.copytree(EDGE, copy, copy_function=shutil.copy)
-    for path in (copy / "inference").iterdir():
+    for path in (copy / "inference").rglob("*"):
         path.chmod(0o700)
         os.utime(path, (0, 0))
     layers = []

@@ -20,7 +20,7 @@ import yaml
 
 from edge.consumer.consumer import ANSWER_SECONDS, OUTAGE
 from edge.inference import memory
-from edge.inference.forest import LIBRARY
+from edge.inference.engines.forest import LIBRARY
 from edge.inference.protocol import ANSWER_TOPIC, MAX_REQUEST, REQUEST_TOPIC, encode_request
 from edge.inference.service import WINDOW
 from edge.inference.settings import Engine
@@ -487,7 +487,7 @@ def test_samples_and_golden_answers_that_cant_be_used_are_65(
 def test_a_library_that_cant_be_loaded_is_65(start: Start, runtime: Path, tmp_path: Path) -> None:
     app = tmp_path / "app"
     shutil.copytree(runtime, app)
-    library = app / "edge/inference" / LIBRARY.name
+    library = app / "edge/inference/engines" / LIBRARY.name
     for break_it in (library.unlink, lambda: library.write_bytes(b"of another machine")):
         break_it()
         command = ("-m", "edge.inference", "serve", "--model", MODEL)

@@ -15,7 +15,7 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError, ConnectionClosedError, EndpointConnectionError
 
-from greenhouse.cloud.cloudcontrol import CloudControl, ControlError
+from greenhouse.cloud.cloudcontrol.requests import CloudControl, ControlError
 from greenhouse.cloud.model import ServiceShapes
 from greenhouse.cloud.store import Store
 from greenhouse.faults import Faults

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from greenhouse.cloud.errors import ValidationException
-from greenhouse.cloud.recipe import fits, read_recipe, written
+from greenhouse.cloud.greengrassv2.recipe import fits, read_recipe, written
 
 Make = Callable[..., dict[str, Any]]
 

@@ -26,7 +26,7 @@ from google.protobuf import empty_pb2  # type: ignore[import-untyped]
 from pulumi.runtime.proto import provider_pb2_grpc
 
 from greenhouse.home import ACCESS_KEY, PROJECT_DIR, REGION, Home, HomeBroken
-from greenhouse.providers.owner import OwnersAlone
+from greenhouse.providers.protocol.owner import OwnersAlone
 from greenhouse.signatures import sign
 from tests.browser import chromium
 from tests.greenhouse.cloud.conftest import KEY, SECRET, CloudProcess, free_port, http

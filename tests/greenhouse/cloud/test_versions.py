@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from greenhouse.cloud.versions import BadVersion, parse_range, parse_version
+from greenhouse.cloud.greengrassv2.versions import BadVersion, parse_range, parse_version
 
 numbers = st.integers(min_value=0, max_value=999_999)
 versions = st.builds("{}.{}.{}".format, numbers, numbers, numbers)

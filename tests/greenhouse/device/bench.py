@@ -15,8 +15,8 @@ from typing import Any
 
 from semver import Version
 
-from greenhouse.cloud.recipe import fits, read_recipe
-from greenhouse.cloud.versions import parse_range
+from greenhouse.cloud.greengrassv2.recipe import fits, read_recipe
+from greenhouse.cloud.greengrassv2.versions import parse_range
 from greenhouse.device.flavours import Flavour
 from greenhouse.device.flavours.java import Java
 from greenhouse.device.folders import Folders

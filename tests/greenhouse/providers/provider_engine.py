@@ -22,7 +22,7 @@ from pulumi.runtime.proto import (
     provider_pb2_grpc,
 )
 
-from greenhouse.providers.wire import Properties, decode, encode
+from greenhouse.providers.protocol.wire import Properties, decode, encode
 
 NONE = provider_pb2.DiffResponse.DIFF_NONE
 

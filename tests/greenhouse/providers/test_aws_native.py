@@ -11,7 +11,7 @@ import boto3
 import pytest
 from pulumi.runtime.proto import provider_pb2
 
-from greenhouse.providers.wire import UNKNOWN
+from greenhouse.providers.protocol.wire import UNKNOWN
 from tests.greenhouse.providers.provider_engine import NONE, Engine, Rejected, State
 
 COMPONENT = "aws-native:greengrassv2:ComponentVersion"

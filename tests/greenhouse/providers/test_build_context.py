@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from greenhouse.providers.build_context import (
+from greenhouse.providers.docker.build_context import (
     BadPattern,
     Pattern,
     context_digest,

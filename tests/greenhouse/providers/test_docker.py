@@ -13,7 +13,7 @@ import boto3
 import pytest
 
 from greenhouse import toolchain
-from greenhouse.providers.wire import UNKNOWN, Secret
+from greenhouse.providers.protocol.wire import UNKNOWN, Secret
 from tests.greenhouse.providers.provider_engine import NONE, Engine, Rejected, State
 from tests.greenhouse.providers.test_build_context import CASES, TREE
 

@@ -9,7 +9,7 @@ import secrets
 import boto3
 import pytest
 
-from greenhouse.providers.wire import UNKNOWN, Secret
+from greenhouse.providers.protocol.wire import UNKNOWN, Secret
 from tests.greenhouse.providers.provider_engine import NONE, Engine, Rejected, State
 
 REPOSITORY = "aws:ecr/repository:Repository"

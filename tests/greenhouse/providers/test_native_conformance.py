@@ -300,7 +300,7 @@ def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest.Monke
     for name, value in (KEYS | REGION).items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setattr("greenhouse.providers.cloudcontrol.random.random", lambda: 0.0)
+    monkeypatch.setattr("greenhouse.providers.aws_native.cloudcontrol.random.random", lambda: 0.0)
     return monkeypatch
 
 

@@ -11,7 +11,7 @@ import boto3
 import pytest
 from pulumi.runtime.proto import provider_pb2
 
-from greenhouse.providers.wire import UNKNOWN, Asset, Secret
+from greenhouse.providers.protocol.wire import UNKNOWN, Asset, Secret
 from tests.greenhouse.providers.provider_engine import NONE, Engine, Rejected, State
 
 BUCKET = "aws:s3/bucket:Bucket"

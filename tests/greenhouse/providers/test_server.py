@@ -18,10 +18,10 @@ from pulumi.runtime.proto import provider_pb2, provider_pb2_grpc
 
 from greenhouse.home import PROJECT_DIR
 from greenhouse.providers.account import Account
-from greenhouse.providers.resource import Refused
+from greenhouse.providers.protocol.resource import Refused
+from greenhouse.providers.protocol.session import Call, Session
+from greenhouse.providers.protocol.wire import encode
 from greenhouse.providers.server import PACKAGES, serve
-from greenhouse.providers.session import Call, Session
-from greenhouse.providers.wire import encode
 from tests.greenhouse.providers.conftest import free_port
 from tests.greenhouse.providers.provider_engine import Engine, Rejected, State
 

@@ -7,7 +7,7 @@ from google.protobuf.struct_pb2 import Struct  # type: ignore[import-untyped]
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from greenhouse.providers.wire import (
+from greenhouse.providers.protocol.wire import (
     UNKNOWN,
     Archive,
     Asset,

@@ -17,7 +17,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
-from greenhouse.cloud.deployments import deployment_arn
+from greenhouse.cloud.cloudcontrol.resource_types import ResourceType
 from greenhouse.cloud.errors import (
     AccessDeniedException,
     ApiError,
@@ -27,8 +27,8 @@ from greenhouse.cloud.errors import (
     ThrottlingException,
     ValidationException,
 )
+from greenhouse.cloud.greengrassv2.deployments import deployment_arn
 from greenhouse.cloud.model import ServiceShapes
-from greenhouse.cloud.resource_types import ResourceType
 
 Properties = Mapping[str, Any]
 Call = Callable[[str, Mapping[str, Any]], Mapping[str, Any]]

@@ -8,11 +8,11 @@ from mmap import ACCESS_COPY, mmap
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
-from . import forest
-from .booster import Booster
-from .files import MAX_FILE, UnusableFile
-from .model import Answers, Model, ModelRefused
-from .settings import Engine
+from edge.inference.engines import forest
+from edge.inference.engines.booster import Booster
+from edge.inference.files import MAX_FILE, UnusableFile
+from edge.inference.model import Answers, Model, ModelRefused
+from edge.inference.settings import Engine
 
 MAX_MODEL = MAX_FILE  # unpacked, too: a hostile file of 1 kB unpacks to gigabytes
 _PACKED = b"BZh"

@@ -18,7 +18,7 @@ from mmap import mmap
 from pathlib import Path
 from typing import Any
 
-from .model import Answers, Model, ModelRefused
+from edge.inference.model import Answers, Model, ModelRefused
 
 LIBRARY = Path(__file__).with_name("libforest.so")
 

@@ -19,8 +19,14 @@ from typing import Any
 
 from greenhouse.cloud.account import Account, Target, parse_target, thing_arn
 from greenhouse.cloud.calls import Answer, Request, drop_tags, page, tags_of
-from greenhouse.cloud.deployments import GROUP_ENDS, THING_ENDS, Deployments, roll_out, settle
 from greenhouse.cloud.errors import ResourceNotFoundException, ValidationException
+from greenhouse.cloud.greengrassv2.deployments import (
+    GROUP_ENDS,
+    THING_ENDS,
+    Deployments,
+    roll_out,
+    settle,
+)
 from greenhouse.cloud.model import ServiceShapes
 from greenhouse.cloud.store import Store, dump
 from greenhouse.home import ACCOUNT, REGION

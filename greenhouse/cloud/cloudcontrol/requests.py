@@ -21,7 +21,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from greenhouse.cloud.calls import Answer, Request
-from greenhouse.cloud.handlers import (
+from greenhouse.cloud.cloudcontrol.handlers import (
     Call,
     Cancelled,
     ComponentVersionHandler,

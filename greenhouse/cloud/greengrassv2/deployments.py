@@ -25,7 +25,6 @@ import uuid
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from greenhouse.cloud import components
 from greenhouse.cloud.account import Account, Target, parse_target, thing_arn
 from greenhouse.cloud.calls import Answer, ClientTokens, Request, drop_tags, page, put_tags, tags_of
 from greenhouse.cloud.errors import (
@@ -34,7 +33,8 @@ from greenhouse.cloud.errors import (
     ValidationException,
     not_modelled,
 )
-from greenhouse.cloud.recipe import MAX_NAME
+from greenhouse.cloud.greengrassv2 import components
+from greenhouse.cloud.greengrassv2.recipe import MAX_NAME
 from greenhouse.cloud.store import Store, dump
 from greenhouse.home import ACCOUNT, REGION
 

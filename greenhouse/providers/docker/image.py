@@ -29,11 +29,11 @@ from pulumi_docker.image import ImageArgs
 from greenhouse.home import REGION
 from greenhouse.providers.account import Account
 from greenhouse.providers.aws.common import fine_if
-from greenhouse.providers.build_context import BadPattern, context_digest
-from greenhouse.providers.resource import Failure, Naming, Refused, Resource
-from greenhouse.providers.servicer import Package
-from greenhouse.providers.session import Call
-from greenhouse.providers.wire import UNKNOWN, Properties, has_unknown
+from greenhouse.providers.docker.build_context import BadPattern, context_digest
+from greenhouse.providers.protocol.resource import Failure, Naming, Refused, Resource
+from greenhouse.providers.protocol.servicer import Package
+from greenhouse.providers.protocol.session import Call
+from greenhouse.providers.protocol.wire import UNKNOWN, Properties, has_unknown
 
 _GO_NAMES = {"x86_64": "amd64", "aarch64": "arm64"}
 _DIGEST_LINE = re.compile(r"#\d+ sha256:[0-9a-f]{64}( |$)")  # of a step: tells people nothing

@@ -9,15 +9,15 @@ from typing import Any
 
 from greenhouse.cloud.account import Account
 from greenhouse.cloud.calls import Answer, ClientTokens, Request, drop_tags, put_tags, tags_of
-from greenhouse.cloud.components import Components
-from greenhouse.cloud.deployments import Deployments, deployment_arn
-from greenhouse.cloud.devices import Devices, device_arn
 from greenhouse.cloud.errors import (
     ApiError,
     ResourceNotFoundException,
     injected,
     not_modelled,
 )
+from greenhouse.cloud.greengrassv2.components import Components
+from greenhouse.cloud.greengrassv2.deployments import Deployments, deployment_arn
+from greenhouse.cloud.greengrassv2.devices import Devices, device_arn
 from greenhouse.cloud.model import ServiceShapes
 from greenhouse.cloud.store import Store
 from greenhouse.faults import Faults

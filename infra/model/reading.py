@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edge.inference import engine
+from edge.inference.engines import engine
 from edge.inference.model import Model
 from infra.settings import Misconfigured
 
-_ROOT = Path(engine.__file__).parents[2]
+_ROOT = Path(__file__).resolve().parents[2]
 # 26 MiB of JSON took 4 s and 0.5 GiB of address space beyond XGBoost's own (2026-11-30)
 _SECONDS, _SECONDS_EACH_MIB = 60, 4
 _MIB, _MIB_EACH_MIB = 2048, 40
@@ -62,7 +62,7 @@ def read(path: Path, *, engine_name: str, trees: str = "", rows: bytes = b"") ->
     question = json.dumps({**asked, "seconds": seconds, "memory": memory}).encode() + b"\n"
     try:
         done = subprocess.run(
-            [sys.executable, "-m", "infra.publish.read_model"],
+            [sys.executable, "-m", "infra.model.read_model"],
             env=os.environ | {"PYTHONPATH": str(_ROOT), "OMP_NUM_THREADS": "1"},
             input=question + rows + data,
             capture_output=True,

@@ -19,7 +19,7 @@ from typing import Any
 import pulumi
 from pulumi import _types
 
-from greenhouse.providers.wire import Archive, Asset, Properties, Unknown
+from greenhouse.providers.protocol.wire import Archive, Asset, Properties, Unknown
 
 _SCALARS: dict[type, tuple[type, ...]] = {
     str: (str,),

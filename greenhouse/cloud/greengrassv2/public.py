@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from greenhouse.cloud.recipe import FORMAT_VERSION
+from greenhouse.cloud.greengrassv2.recipe import FORMAT_VERSION
 
 PUBLISHED = 1_784_160_000.0  # 2026-07-16, the day of Nucleus' newest tag
 

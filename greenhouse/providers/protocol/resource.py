@@ -12,9 +12,9 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from greenhouse.providers import schema
-from greenhouse.providers.session import Call
-from greenhouse.providers.wire import UNKNOWN, Properties, has_unknown, same
+from greenhouse.providers.protocol import schema
+from greenhouse.providers.protocol.session import Call
+from greenhouse.providers.protocol.wire import UNKNOWN, Properties, has_unknown, same
 
 
 class Refused(Exception):

@@ -16,8 +16,8 @@ from typing import Any
 
 from edge.inference.model import Answers, model_id
 from edge.inference.settings import Engine
-from infra.publish import samples
-from infra.publish.model import Reading, read
+from infra.model import samples
+from infra.model.reading import Reading, read
 from infra.settings import Misconfigured
 
 # The service's peak while it loads (2026-11-30), by MiB of the unpacked file: 28.4 for 0.58, 31.4

@@ -17,7 +17,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from .model import (
+from edge.inference.model import (
     MISSING_ATTRIBUTE,
     Answers,
     Model,

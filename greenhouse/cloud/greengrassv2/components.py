@@ -21,10 +21,16 @@ from greenhouse.cloud.errors import (
     ValidationException,
     not_modelled,
 )
-from greenhouse.cloud.public import PUBLIC_COMPONENTS, PUBLISHED
-from greenhouse.cloud.recipe import DIGEST_ALGORITHM, Recipe, fits, read_recipe, written
+from greenhouse.cloud.greengrassv2.public import PUBLIC_COMPONENTS, PUBLISHED
+from greenhouse.cloud.greengrassv2.recipe import (
+    DIGEST_ALGORITHM,
+    Recipe,
+    fits,
+    read_recipe,
+    written,
+)
+from greenhouse.cloud.greengrassv2.versions import BadVersion, Range, parse_range, parse_version
 from greenhouse.cloud.store import Store, dump
-from greenhouse.cloud.versions import BadVersion, Range, parse_range, parse_version
 from greenhouse.faults import Faults
 from greenhouse.home import ACCOUNT, REGION
 

@@ -17,8 +17,8 @@ from typing import Any
 from pulumi import _types
 from pulumi_aws_native.greengrassv2 import component_version, deployment
 
-from greenhouse.providers import schema
-from greenhouse.providers.wire import UNKNOWN, Asset, Properties, Secret, Unknown
+from greenhouse.providers.protocol import schema
+from greenhouse.providers.protocol.wire import UNKNOWN, Asset, Properties, Secret, Unknown
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,10 +18,17 @@ from google.protobuf import any_pb2, empty_pb2  # type: ignore[import-untyped]
 from google.rpc import status_pb2  # type: ignore[import-untyped]
 from pulumi.runtime.proto import plugin_pb2, provider_pb2, provider_pb2_grpc
 
-from greenhouse.providers.program import NoProgram
-from greenhouse.providers.resource import Diff, Function, Incomplete, Naming, Refused, Resource
-from greenhouse.providers.session import Call, Session, Sessions
-from greenhouse.providers.wire import (
+from greenhouse.providers.protocol.program import NoProgram
+from greenhouse.providers.protocol.resource import (
+    Diff,
+    Function,
+    Incomplete,
+    Naming,
+    Refused,
+    Resource,
+)
+from greenhouse.providers.protocol.session import Call, Session, Sessions
+from greenhouse.providers.protocol.wire import (
     Properties,
     decode,
     encode,

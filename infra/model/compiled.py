@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.inference.forest import (
+from edge.inference.engines.forest import (
     BY_CATEGORY,
     FORMAT,
     HEADER,

@@ -1,4 +1,4 @@
-"""Asks XGBoost about a model, in a process of its own: python -m infra.publish.read_model.
+"""Asks XGBoost about a model, in a process of its own: python -m infra.model.read_model.
 
 XGBoost trusts its files. Some end the process that loads them, some make it run or grow without an
 end, so this one has limits, and nobody else's state. It reads a question (a line of JSON, rows of
@@ -17,10 +17,10 @@ from array import array
 from dataclasses import asdict
 from typing import Any
 
-from edge.inference.booster import BEST_ATTRIBUTE, Booster
+from edge.inference.engines.booster import BEST_ATTRIBUTE, Booster
 from edge.inference.model import Model, ModelRefused, Unsupported
-from infra.publish import ubjson
-from infra.publish.compiled import compiled
+from infra.model import ubjson
+from infra.model.compiled import compiled
 
 _MIB = 2**20
 _STARTS = {  # of what isn't XGBoost's, and how to come from there to what is

@@ -33,18 +33,18 @@ from google.protobuf import any_pb2, empty_pb2  # type: ignore[import-untyped]
 from google.rpc import status_pb2  # type: ignore[import-untyped]
 from pulumi.runtime.proto import plugin_pb2, provider_pb2, provider_pb2_grpc
 
-from greenhouse.providers import native_schema as schema
 from greenhouse.providers.account import Account
-from greenhouse.providers.cloudcontrol import (
+from greenhouse.providers.aws_native import schema
+from greenhouse.providers.aws_native.cloudcontrol import (
     ATTEMPTS,
     NO_CREDENTIALS,
     ControlClient,
     Failed,
     HalfMade,
 )
-from greenhouse.providers.native_schema import TYPES, NativeType
-from greenhouse.providers.session import Call, Session, Sessions
-from greenhouse.providers.wire import (
+from greenhouse.providers.aws_native.schema import TYPES, NativeType
+from greenhouse.providers.protocol.session import Call, Session, Sessions
+from greenhouse.providers.protocol.wire import (
     UNKNOWN,
     Properties,
     Secret,

@@ -18,7 +18,7 @@ from typing import Any
 import yaml
 
 from greenhouse.cloud.errors import ValidationException, not_modelled
-from greenhouse.cloud.versions import BadVersion, parse_range, parse_version
+from greenhouse.cloud.greengrassv2.versions import BadVersion, parse_range, parse_version
 
 FORMAT_VERSION = "2020-01-25"
 MAX_BYTES = 16_000  # the only number known for the cloud: GDK 1.6.2 refuses more

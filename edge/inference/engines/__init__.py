@@ -1,0 +1,1 @@
+"""What answers: a compiled forest, or XGBoost itself."""

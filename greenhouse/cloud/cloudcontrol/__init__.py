@@ -1,0 +1,1 @@
+"""The API Cloud Control, with CloudFormation's handlers for the Greengrass types behind it."""

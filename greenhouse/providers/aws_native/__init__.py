@@ -1,0 +1,1 @@
+"""Package `aws-native`, by Cloud Control as the real plugin."""

@@ -1,0 +1,1 @@
+"""Package `docker`, by the machine's own engine."""

@@ -1,0 +1,1 @@
+"""Pulumi's provider protocol, for any package."""
