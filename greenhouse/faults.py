@@ -62,6 +62,12 @@ class Fault:
     effect: str
     detail: str = ""  # what may stand behind the colon; empty: nothing
 
+    def takes(self, detail: str) -> bool:
+        """Whether this can be behind the colon; what a list in it names is not looked at."""
+        if "|" in self.detail and "," not in self.detail:
+            return detail in self.detail.split("|")
+        return bool(self.detail) == bool(detail)
+
 
 DEVICE = {
     "disk-full": Fault("no byte is left for an artifact that has to be downloaded"),
@@ -74,6 +80,10 @@ DEVICE = {
         "a component's process is killed, once for each; of Lite's own there is"
         " aws.greengrass.TokenExchangeService, for tesd dies",
         "COMPONENT,…",
+    ),
+    "engine": Fault(
+        "the device's Docker engine and its containers have ended, until the fault is cleared",
+        "stopped|killed",
     ),
     "crash-at": Fault("the device kills itself, once at each", f"{'|'.join(Step)},…"),
 }
@@ -114,7 +124,7 @@ class Faults:
         """Make `NAME` or `NAME:DETAIL` active; raises Unknown."""
         name, _, detail = fault.partition(":")
         kind = (DEVICE | CLOUD).get(name)
-        if kind is None or bool(kind.detail) != bool(detail):
+        if kind is None or not kind.takes(detail):
             raise Unknown(f"there is no fault {fault!r}; there are:\n{catalogue()}")
         self._write({**self.active(), name: detail})
 

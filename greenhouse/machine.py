@@ -11,6 +11,8 @@ from pathlib import Path
 import psutil
 
 from greenhouse import account
+from greenhouse.device.engine import socket_of
+from greenhouse.faults import Faults
 from greenhouse.home import ACCOUNT, PROJECT_DIR, REGION, Home, aws_environment
 from greenhouse.orphans import end_orphans
 from greenhouse.processes import Processes, ProcessFailed
@@ -35,6 +37,11 @@ def _listening(process: psutil.Process | None, ports: set[int]) -> bool:
     return ports <= seen
 
 
+def _heard(engine: Path, root: Path) -> bool:
+    """Whether a device's view of the Docker engine is as it is to be."""
+    return engine.exists() or Faults(root).detail("engine") is not None
+
+
 def refuse_what_forgot(processes: Processes, state: Path) -> None:
     """Raise ProcessFailed where MiniStack was killed: it keeps its state when it ends, only then.
 
@@ -54,7 +61,7 @@ def refuse_what_forgot(processes: Processes, state: Path) -> None:
 def start_greenhouse(
     home: Home, env: dict[str, str], things: list[str], *, flavour: str | None = None
 ) -> None:
-    """Cloud, providers and a core device for each thing; what runs already is left alone.
+    """Cloud, providers, a core device with its engine for each thing; what runs is left alone.
 
     `flavour` (java, lite or lite-252) is for new devices: one that was started before stays what
     it is.
@@ -119,13 +126,21 @@ def start_greenhouse(
 
     for thing in things:
         root = str(home.device(thing))
+        engine = socket_of(home.run, thing)
+        processes.start(
+            f"engine-{thing}",
+            [python, "-m", "greenhouse.device.engine", thing, root, str(engine)],
+            env=env,
+            cwd=PROJECT_DIR,
+            ready=partial(_heard, engine, home.device(thing)),
+        )
         processes.start(
             f"device-{thing}",
             [
                 *[python, "-m", "greenhouse.device", "--thing", thing, "--root", root],
                 *(["--flavour", flavour] if flavour else []),
             ],
-            env=env,
+            env={**env, "DOCKER_HOST": f"unix://{engine}"},
             cwd=PROJECT_DIR,
             umask=0o022,  # a container's own user reads its artifacts, as on every core device
             ready=partial(reported, thing),

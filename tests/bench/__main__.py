@@ -18,7 +18,7 @@ REQUIREMENTS = ROOT / "requirements-bench.txt"
 ENVIRONMENT = ROOT / ".venv-bench"
 NAMES = (
     "evaluator", "bits", "json", "idle", "throughput", "memory", "start", "size", "download",
-    "fuzz", "soak", "limit",
+    "fuzz", "soak", "limit", "scripts",
 )  # fmt: skip
 
 FLEETS = "fleets"  # its table is a document of its own

@@ -131,8 +131,8 @@ class Place:
         )
         return self._started(argv, ECHO)
 
-    def service_argv(self) -> list[str]:
-        """The recipe's own `docker run`, with what the nucleus would have put in."""
+    def service_script(self) -> str:
+        """The recipe's own `run`, with the paths that the nucleus would have put in."""
         content = recipe.Content(
             images={"any": images.built()},
             files=recipe.Files(uris={recipe.MODEL: f"s3://bench/{recipe.MODEL}"}),
@@ -141,9 +141,14 @@ class Place:
             consumer_interval=5,
         )
         (manifest,) = recipe.service("1.0.0", content)["Manifests"]
-        [run] = re.findall(r"^(docker run .*) &", manifest["Lifecycle"]["run"]["Script"], re.M)
+        script: str = manifest["Lifecycle"]["run"]["Script"]
+        here = str(self._artifacts)
+        return script.replace("{artifacts:path}", here).replace("{work:path}", here)
+
+    def service_argv(self) -> list[str]:
+        """Its `docker run`."""
+        [run] = re.findall(r"^(docker run .*) &", self.service_script(), re.M)
         variables = {**self.nucleus.environment(SERVICE), "c": f"{SERVICE}.{THING}"}
-        run = run.replace("{artifacts:path}", str(self._artifacts))
         return shlex.split(string.Template(run).substitute(variables))
 
     def seconds_to_bare_python(self) -> float:

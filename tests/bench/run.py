@@ -17,7 +17,7 @@ from rich.console import Console
 
 from greenhouse import toolchain
 from greenhouse.toolchain.progress import Progress
-from tests.bench import common_way, evaluator, images, ipc, limit, model, soak, table
+from tests.bench import common_way, evaluator, images, ipc, limit, model, soak, supervising, table
 from tests.bench.table import Row
 
 DOCUMENT = model.ROOT / "docs" / "benchmarks.md"
@@ -35,6 +35,7 @@ MEASURES: dict[str, Callable[[], Iterator[Row]]] = {
     "fuzz": soak.malformed,
     "soak": soak.soak,
     "limit": limit.limit,
+    "scripts": supervising.supervising,
 }
 WIDTH = 150  # of the table where there is no terminal to fit it to
 

@@ -24,7 +24,7 @@ def test_a_fault_is_there_from_set_to_clear(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [], "no trace of it is left"
 
 
-@pytest.mark.parametrize("fault", ["disk-ful", "slow", "disk-full:3"])
+@pytest.mark.parametrize("fault", ["disk-ful", "slow", "disk-full:3", "engine", "engine:away"])
 def test_a_fault_that_there_is_not_is_refused_with_those_there_are(
     tmp_path: Path, fault: str
 ) -> None:

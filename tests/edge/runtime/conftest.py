@@ -159,8 +159,9 @@ def start_nucleus(tmp_path: Path) -> Iterator[StartNucleus]:
 
 
 @pytest.fixture
-def nucleus(start_nucleus: StartNucleus) -> Nucleus:
-    return start_nucleus(connect_java)
+def nucleus(request: pytest.FixtureRequest, start_nucleus: StartNucleus) -> Nucleus:
+    """The Java nucleus, unless a test asks by its parameter for other connections."""
+    return start_nucleus(getattr(request, "param", connect_java))
 
 
 @pytest.fixture

@@ -24,6 +24,8 @@ from edge.inference.engines.forest import LIBRARY
 from edge.inference.protocol import ANSWER_TOPIC, MAX_REQUEST, REQUEST_TOPIC, encode_request
 from edge.inference.service import WINDOW
 from edge.inference.settings import Engine
+from greenhouse.device.flavours.lite.nucleus import Lite
+from greenhouse.device.ipc.broker import connect_java
 from tests.bench.client import Client
 from tests.edge.compiling import SHIPPED, answers_of, shipped
 from tests.edge.runtime.messages import LARGEST, ask_all, worst
@@ -238,6 +240,9 @@ def test_the_consumer_logs_answers_and_tells_the_nucleus_of_an_outage_and_its_en
     assert consumer.terminate() == 0
 
 
+@pytest.mark.parametrize(
+    "nucleus", [connect_java, Lite().connection], ids=["java", "lite"], indirect=True
+)
 def test_a_service_that_lost_its_subscription_unawares_is_noticed_within_half_a_minute(
     start: Start, nucleus: Any
 ) -> None:
