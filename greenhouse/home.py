@@ -15,6 +15,7 @@ import socket
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
+from urllib.parse import quote
 
 from greenhouse.files import write_whole
 
@@ -152,7 +153,7 @@ def pulumi_environment(home: Home, ports: Ports) -> dict[str, str]:
     return {
         "PULUMI_HOME": str(home.pulumi),
         # without sidecar files, which a killed CLI leaves empty: no command reads the stack then
-        "PULUMI_BACKEND_URL": f"file://{home.stacks}?metadata=skip",
+        "PULUMI_BACKEND_URL": f"file://{quote(str(home.stacks))}?metadata=skip",
         "PULUMI_CONFIG_PASSPHRASE": "",  # nothing in a local stack is worth one
         "PULUMI_SKIP_UPDATE_CHECK": "true",
         "PULUMI_OPTION_SKIP_PLUGIN_PRE_INSTALL": "true",

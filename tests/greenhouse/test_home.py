@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import pytest
 
-from greenhouse.home import Home, HomeBroken, shell_environment
+from greenhouse.home import Home, HomeBroken, pulumi_environment, shell_environment
 
 
 def test_a_home_keeps_its_ports(tmp_path: Path) -> None:
@@ -38,3 +39,12 @@ def test_no_proxy_stands_between_a_shell_and_greenhouse(
 ) -> None:
     env = shell_environment(Home(tmp_path), path=[], docker_host=None, base=said)
     assert (env["no_proxy"], env["NO_PROXY"]) == (meant, meant)
+
+
+@pytest.mark.parametrize("name", ["my project", "my projects (edge)", "project #1", "100%20?"])
+def test_pulumi_finds_its_state_below_a_folder_of_any_name(tmp_path: Path, name: str) -> None:
+    home = Home(tmp_path / name / ".greenhouse")
+    url = pulumi_environment(home, home.ports())["PULUMI_BACKEND_URL"]
+    found = urlsplit(url)
+    assert (found.scheme, unquote(found.path)) == ("file", str(home.stacks))
+    assert (found.query, found.fragment) == ("metadata=skip", "")
