@@ -21,6 +21,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -82,6 +83,9 @@ class Device:
     def changes(self, component: str) -> list[str]:
         pattern = rf": {re.escape(component)} \S+: (\w+->\w+)"
         return re.findall(pattern, log(self.root, "greengrass"))
+
+    def is_running(self, component: str) -> bool:
+        return self.changes(component)[-1] == "STARTING->RUNNING"
 
     def errors(self, component: str) -> int:
         """Of the three an hour: Lite goes back to STARTING, Java to ERRORED."""
@@ -348,9 +352,7 @@ def test_it_answers_again_without_an_error_a_deployment_or_a_hand(lab: Lab, name
     lab.answered()
     for one, used in zip(lab.devices, errors, strict=True):
         for ours in OURS:
-            until(
-                lambda one=one, ours=ours: one.changes(ours)[-1] == "STARTING->RUNNING", "RUNNING"
-            )  # type: ignore[misc]  # bound per turn
+            until(partial(one.is_running, ours), f"{one.flavour}: {ours} is RUNNING")
         assert [one.errors(ours) for ours in OURS] == used, f"{one.flavour}: an error is used up"
     assert sorted(lab.engine.containers()) == sorted(lab.containers()), "one each"
     assert seconds < row.within
