@@ -10,11 +10,12 @@ from infra.publish import records
 from infra.publish.artifacts import Artifacts, Handover
 from infra.publish.components import Components
 from infra.publish.registry import Registry
-from infra.publish.release import Release
+from infra.publish.release import Release, upstream
 from infra.rollout.rollout import Rollout
 from infra.settings import Settings
 
-settings, context = Settings.load(pulumi.Config()), Context.find()
+settings = Settings.load(pulumi.Config())
+context = Context.find(settings.component_prefix)
 place.check_account(context)
 target = Target.find(settings, context)
 pinned = records.pinned(settings, context)
@@ -39,9 +40,9 @@ if handover:
     records.store(release.outputs(), settings, once=release.registered, parent=components)
     made += [registry, artifacts, components]
 if pinned:
-    release = Release.recorded(pinned)
+    release = Release.of(pinned.outputs)
 elif settings.release_from:
-    release = Release.followed(settings, context)
+    release = Release.of(upstream(settings, context))
 for name, value in release.outputs().items():
     pulumi.export(name, value)
 if target:

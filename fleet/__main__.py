@@ -37,6 +37,7 @@ from fleet.rollback import NEWEST, PREVIOUS, listing, roll_back
 from fleet.stacks import ROOT, NoStack, Places, Stack, places, project
 from fleet.status import look, show
 from infra.account.clients import Clients
+from infra.names import Names
 from infra.printable import printable, printable_lines
 from infra.settings import Misconfigured
 
@@ -115,7 +116,13 @@ def status(
     seen = look(there)
     if as_json:
         shown = [
-            {**fleet.json(), "answers": {name: _plain(one) for name, one in answers.items()}}
+            {
+                **fleet.json(),
+                "answers": [
+                    {"stack": stack, "device": device, **_plain(one)}
+                    for (stack, device), one in answers.items()
+                ],
+            }
             for fleet, answers in seen.fleets
         ]
         sys.stdout.write(json.dumps(shown, indent=2) + "\n")
@@ -149,33 +156,45 @@ def logs(
     device: Annotated[
         str | None, typer.Argument(help="The core device's thing name; needless for the only one.")
     ] = None,
-    component: Annotated[str, typer.Option(help="Whose log.")] = "com.ml.xgboost",
+    component: Annotated[
+        str, typer.Option(help="Whose log; the stack's service, where none is named.")
+    ] = "",
     stack: Annotated[str | None, typer.Option(help="Only this stack's devices.")] = None,
 ) -> None:
     """A component's log: from CloudWatch, or as FLEET_LOGS says; else where it lies."""
-    clients, found = _find_device(device, stack)
-    for line in tail(clients, found, component):
+    clients, found, names = _find_device(device, stack, component)
+    for line in tail(clients, found, component or names.service):
         sys.stdout.write(f"{printable(line)}\n")
 
 
-def _find_device(name: str | None, stack: str | None) -> tuple[Clients, Device]:
+def _find_device(
+    name: str | None, stack: str | None, component: str
+) -> tuple[Clients, Device, Names]:
+    """A device by its name, and what the stack calls its components that is meant there."""
     found, skipped = places(stack).ask(lambda one: (one, observe(one, project(), stack)))
     _say(skipped)
-    there = {
-        device.name: (clients, device)
-        for clients, fleet in found
-        for target in fleet.targets
-        for device in target.devices
-    }
+    there: dict[str, dict[Names, tuple[Clients, Device, Names]]] = {}
+    for clients, fleet in found:
+        for target in fleet.targets:
+            for device in target.devices:
+                models = there.setdefault(device.name, {})
+                models[target.names] = (clients, device, target.names)
     if name is None and len(there) == 1:
-        return next(iter(there.values()))
+        name = next(iter(there))
     if name not in there:
         names = ", ".join(sorted(there)) or "none"
         raise NoStack(
             f"{name or 'which one'}? This project's stacks deploy to: {names}."
             " make logs DEVICE=NAME"
         )
-    return there[name]
+    models = there[name]
+    if len(models) > 1 and not component:
+        services = ", ".join(sorted(names.service for names in models))
+        raise NoStack(
+            f"{name} has several models, whose services are {services}: make logs DEVICE={name}"
+            " COMPONENT=NAME, or STACK=NAME"
+        )
+    return next(iter(models.values()))
 
 
 @app.command()

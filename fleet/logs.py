@@ -24,7 +24,6 @@ from botocore.exceptions import BotoCoreError, ClientError
 from fleet.observe import Device
 from infra.account.clients import Clients
 from infra.account.logs import DAYS, log_group, uploaded
-from infra.names import CONSUMER
 
 COMMAND = "FLEET_LOGS"
 EXAMPLE = "ssh {device} sudo tail -n {lines} /greengrass/v2/logs/{component}.log"
@@ -41,7 +40,7 @@ class NoLog(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """The last answer that a device's consumer logged."""
+    """The last answer that a stack's consumer logged on a device."""
 
     at: datetime
     rows: int
@@ -79,12 +78,12 @@ def last_answer(lines: Iterable[str]) -> Answer | None:
     )
 
 
-def answered(clients: Clients, device: Device) -> Answer | str:
-    """The device's last answer, or why it isn't known."""
-    if not any(one.name == CONSUMER for one in device.components):
-        return f"{CONSUMER} isn't there"
+def answered(clients: Clients, device: Device, consumer: str) -> Answer | str:
+    """The last answer to this consumer on the device, or why it isn't known."""
+    if not any(one.name == consumer for one in device.components):
+        return f"{consumer} isn't there"
     try:
-        return last_answer(tail(clients, device, CONSUMER)) or UNANSWERED
+        return last_answer(tail(clients, device, consumer)) or UNANSWERED
     except NoLog:
         return "its log can't be read from here (make logs DEVICE=… says why)"
     except (ClientError, BotoCoreError) as error:  # no right to it, or too many asked at once

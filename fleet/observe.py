@@ -21,9 +21,10 @@ from infra.account.greengrass import (
     deployments,
     effective_deployments,
     installed_components,
+    versions_of,
 )
 from infra.account.target import things_of
-from infra.names import COMPONENTS
+from infra.names import DEFAULT_NAMES, PREFIX_TAG, Names
 from infra.publish import versions
 
 if TYPE_CHECKING:
@@ -49,7 +50,8 @@ class Component:
     reason: str  # the device's words on the state, may be empty
     source: str  # id of the deployment that brought it, or LOCAL
     wanted: str  # the version in the target's latest deployment, empty where that hasn't it
-    ours: bool
+    ours: bool  # its target's stack's
+    model: str = ""  # the prefix of a stack's three components, this one's or another's
 
     @property
     def differs(self) -> bool:
@@ -97,6 +99,11 @@ class Device:
         """The short name of the release that runs, empty unless it is whole."""
         return release_name(self.versions)
 
+    @property
+    def concerns(self) -> tuple[Component, ...]:
+        """What a look at its target's stack looks at: all but what belongs to another stack."""
+        return tuple(one for one in self.components if one.ours or not one.model)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Deployment:
@@ -108,10 +115,11 @@ class Deployment:
     status: str
     created: datetime
     components: Mapping[str, str]  # name to version
+    names: Names = DEFAULT_NAMES  # of the stack that made it
 
-    @property
-    def release(self) -> str:
-        return _release_among(self.components)
+    def ours(self, names: Names) -> dict[str, str]:
+        """The components of a stack with these names: their versions."""
+        return {name: one for name, one in self.components.items() if name in names.components}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,11 +132,17 @@ class Target:
     devices: tuple[Device, ...]
     strangers: tuple[str, ...]  # things of the group that have never reported as core devices
     drift: tuple[str, ...]
+    names: Names = DEFAULT_NAMES  # what the stack calls its components
     newer: str = ""  # of a follower: that its publisher has another release, and what to type
 
     @property
     def name(self) -> str:
         return self.arn.rpartition("/")[2]
+
+    @property
+    def release(self) -> str:
+        """The stack's release in the latest deployment, whoever made that; empty without one."""
+        return release_name(self.latest.ours(self.names)) if self.latest else ""
 
     @property
     def is_group(self) -> bool:
@@ -155,29 +169,33 @@ def observe(clients: Clients, project: str, stack: str | None = None) -> Fleet:
     greengrass = clients.greengrass
     listed = deployments(greengrass)
     latest = {one["targetArn"]: one for one in listed if one["isLatestForTarget"]}
-    ours = {
-        (found, one["targetArn"])
-        for one in listed
-        if (found := stack_of(project, one.get("deploymentName", "")))
-        and stack in (None, found)
-        and one["targetArn"] in latest
-    }
+    ours: dict[tuple[str, str], DeploymentTypeDef] = {}  # a stack's newest on each of its targets
+    for one in listed:
+        made = stack_of(project, one.get("deploymentName", ""))
+        if made and stack in (None, made) and one["targetArn"] in latest:
+            ours.setdefault((made, one["targetArn"]), one)
     return Fleet(
         project=project,
         region=clients.region,
         seen=datetime.now(UTC),
         targets=tuple(
-            _target(clients, project, name, arn, latest[arn]) for name, arn in sorted(ours)
+            _target(clients, project, name, arn, latest[arn], own)
+            for (name, arn), own in sorted(ours.items(), key=lambda one: one[0])
         ),
     )
 
 
 def observe_target(
-    clients: Clients, project: str, stack: str, arn: str, *, deployed: bool
+    clients: Clients, project: str, stack: str, arn: str, *, names: Names, deployed: bool
 ) -> Target:
-    """Look at one target, whatever is there; no drift where the stack hasn't `deployed` before."""
-    listed = deployments(clients.greengrass, arn, latest=True)
-    target = _target(clients, project, stack, arn, next(iter(listed), None))
+    """Look at one target, whatever is there; no drift where the stack hasn't `deployed` before.
+
+    `names` are what it calls its components.
+    """
+    listed = deployments(clients.greengrass, arn)
+    own = [one for one in listed if stack_of(project, one.get("deploymentName", "")) == stack]
+    latest, newest = next(iter(listed), None), next(iter(own), None)
+    target = _target(clients, project, stack, arn, latest, newest, names)
     return target if deployed else replace(target, drift=())
 
 
@@ -191,28 +209,41 @@ def members(clients: Clients, arn: str) -> list[str] | None:
 
 def release_name(components: Mapping[str, str]) -> str:
     """The short name of these versions, as the stack's output has it; empty unless complete."""
-    return versions.release_name(components) if set(components) == set(COMPONENTS) else ""
-
-
-def _release_among(components: Mapping[str, str]) -> str:
-    """The release that a deployment has, whatever of others is in it."""
-    return release_name({name: one for name, one in components.items() if name in COMPONENTS})
+    whole = set(components) == set(Names.of(components).components)
+    return versions.release_name(components) if whole else ""
 
 
 def _target(
-    clients: Clients, project: str, stack: str, arn: str, listed: DeploymentTypeDef | None
+    clients: Clients,
+    project: str,
+    stack: str,
+    arn: str,
+    listed: DeploymentTypeDef | None,
+    newest: DeploymentTypeDef | None,
+    names: Names | None = None,
 ) -> Target:
+    """`listed` is the target's latest deployment, `newest` the stack's own newest there.
+
+    Without `names`, they are what that one says.
+    """
     greengrass = clients.greengrass
     latest = _deployment(greengrass, project, listed["deploymentId"]) if listed else None
-    drift = _target_drift(stack, latest) if latest else ()
+    own = latest
+    if newest and listed and newest["deploymentId"] != listed["deploymentId"]:
+        own = _deployment(greengrass, project, newest["deploymentId"])
+    names = names or (own.names if own else DEFAULT_NAMES)
+    drift = _target_drift(stack, names, latest, own) if latest else ()
     things = members(clients, arn)
     if things is None:
         things, drift = [], (_gone(stack),)
     with ThreadPoolExecutor(_AT_ONCE) as pool:
-        devices = list(pool.map(lambda thing: _device(greengrass, project, thing, latest), things))
+        devices = list(
+            pool.map(lambda thing: _device(greengrass, project, thing, names, latest), things)
+        )
     return Target(
         arn=arn,
         stack=stack,
+        names=names,
         latest=latest,
         devices=tuple(device for device in devices if device),
         strangers=tuple(
@@ -240,11 +271,21 @@ def _deployment(greengrass: GreengrassV2Client, project: str, deployment: str) -
         components={
             name: spec["componentVersion"] for name, spec in found.get("components", {}).items()
         },
+        names=_names(found.get("tags", {})),
     )
 
 
+def _names(tags: Mapping[str, str]) -> Names:
+    """What the stack of a deployment with these tags calls its components."""
+    return Names(prefix=tags.get(PREFIX_TAG, DEFAULT_NAMES.prefix))
+
+
 def _device(
-    greengrass: GreengrassV2Client, project: str, thing: str, latest: Deployment | None
+    greengrass: GreengrassV2Client,
+    project: str,
+    thing: str,
+    names: Names,
+    latest: Deployment | None,
 ) -> Device | None:
     try:
         core = greengrass.get_core_device(coreDeviceThingName=thing)
@@ -253,8 +294,11 @@ def _device(
     installed = installed_components(greengrass, thing)
     sent = effective_deployments(greengrass, thing)
     wanted = latest.components if latest else {}
+    models = Names.among([one["componentName"] for one in installed])
     components = tuple(
-        sorted((_component(one, wanted) for one in installed), key=lambda one: one.name)
+        sorted(
+            (_component(one, wanted, names, models) for one in installed), key=lambda one: one.name
+        )
     )
     sent.sort(key=lambda one: one["creationTimestamp"], reverse=True)
     timeline = tuple(
@@ -275,26 +319,34 @@ def _device(
     )
 
 
-def _component(one: InstalledComponentTypeDef, wanted: Mapping[str, str]) -> Component:
+def _component(
+    one: InstalledComponentTypeDef,
+    wanted: Mapping[str, str],
+    names: Names,
+    models: Sequence[Names],
+) -> Component:
+    name = one["componentName"]
     return Component(
-        name=one["componentName"],
+        name=name,
         version=one["componentVersion"],
         state=one.get("lifecycleState", ""),
         reason=one.get("lifecycleStateDetails", ""),
         source=one.get("lastInstallationSource", ""),
-        wanted=wanted.get(one["componentName"], ""),
-        ours=one["componentName"] in COMPONENTS,
+        wanted=wanted.get(name, ""),
+        ours=name in names.components,
+        model=next((each.prefix for each in (names, *models) if name in each.components), ""),
     )
 
 
 @lru_cache(maxsize=10_000)
 def _release(greengrass: GreengrassV2Client, deployment: str) -> str:
-    """What it brought, which never changes; empty also of one that an update has replaced."""
+    """What its stack brought by it, which never changes; empty also of one that was replaced."""
     try:
-        found = greengrass.get_deployment(deploymentId=deployment).get("components", {})
+        found = greengrass.get_deployment(deploymentId=deployment)
     except greengrass.exceptions.ResourceNotFoundException:
         return ""
-    return _release_among({name: spec["componentVersion"] for name, spec in found.items()})
+    ours = _names(found.get("tags", {})).components
+    return release_name(versions_of(found.get("components", {}), ours))
 
 
 def _execution(project: str, one: EffectiveDeploymentTypeDef, release: str) -> Execution:
@@ -312,8 +364,14 @@ def _execution(project: str, one: EffectiveDeploymentTypeDef, release: str) -> E
     )
 
 
-def _target_drift(stack: str, latest: Deployment) -> tuple[str, ...]:
+def _target_drift(
+    stack: str, names: Names, latest: Deployment, own: Deployment | None
+) -> tuple[str, ...]:
+    """Whether somebody else's deployment is in force, which doesn't carry this stack's on."""
     if latest.stack == stack:
+        return ()
+    carried_on = own and own.stack == stack and latest.ours(names) == own.ours(names) != {}
+    if carried_on and latest.names != names:
         return ()
     whose = f"stack {latest.stack}" if latest.stack else f"'{latest.name or latest.id}'"
     return (f"replaced by {whose} on {latest.created:%Y-%m-%d %H:%M}, deployment {latest.id}",)

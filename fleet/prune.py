@@ -25,7 +25,6 @@ from infra.account.clients import Clients
 from infra.account.greengrass import component_versions, has_tags
 from infra.account.in_use import Version, in_use
 from infra.context import Context
-from infra.names import COMPONENTS
 from infra.publish import leftovers
 from infra.publish.leftovers import RECORDS
 from infra.publish.records import Record, stored_releases
@@ -235,7 +234,7 @@ def superfluous_in(
         )
     if len(records) <= keep and strays == Parts():
         return Superfluous()
-    used = in_use(clients, context.project) | Parts.of(back).components
+    used = in_use(clients, context.project, context.names) | Parts.of(back).components
     return superfluous(records, strays, used, own=held.record, keep=keep)
 
 
@@ -261,7 +260,7 @@ def _stray_versions(context: Context, known: AbstractSet[Version]) -> frozenset[
     client = context.clients.greengrass
     listed = {
         (component, arn.rpartition(":")[2])
-        for component in COMPONENTS
+        for component in context.names.components
         for arn in component_versions(client, context.component_arn(component))
     }
     return frozenset(

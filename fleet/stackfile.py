@@ -64,6 +64,8 @@ def write(
     config[f"{this}:thing-group" if group else f"{this}:thing"] = group or name
     if follows:
         config[f"{this}:release-from"] = follows
+        if prefix := above.get(f"{this}:component-prefix"):
+            config[f"{this}:component-prefix"] = prefix
     if architecture:
         config[f"{this}:architectures"] = [architecture]
     text = _HINT + yaml.dump({"config": config}, Dumper=_Quoting, sort_keys=False)

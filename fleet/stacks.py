@@ -15,6 +15,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from infra.account.clients import Clients
 from infra.context import Context
 from infra.name_patterns import stack_trouble
+from infra.names import DEFAULT_NAMES, Names
 from infra.printable import printable
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -48,6 +49,11 @@ class Stack:
     def publisher(self, root: Path = ROOT) -> str:
         """The stack whose release it deploys, empty where it publishes its own."""
         return str(self.config.get(f"{project(root)}:release-from") or "")
+
+    def names(self, root: Path = ROOT) -> Names:
+        """What it calls its components, as its file says."""
+        prefix = self.config.get(f"{project(root)}:component-prefix")
+        return Names(prefix=str(prefix or DEFAULT_NAMES.prefix))
 
     def clients(self) -> Clients:
         """AWS as this stack's provider sees it: its region and profile, else the environment's.
@@ -83,6 +89,7 @@ class Stack:
             profile=clients.profile,
             project=project(root),
             stack=self.name,
+            component_prefix=self.names(root).prefix,
         )
 
 

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from functools import partial
 
 from botocore.exceptions import ClientError
 from rich.console import Group, RenderableType
@@ -22,6 +21,8 @@ from infra.account.greengrass import FAILED, SUCCEEDED
 from infra.context import Context
 from infra.publish.records import newest
 
+Answers = Mapping[tuple[str, str], Answer | str]  # the last ones, by stack and device
+
 GOOD = {"HEALTHY", "RUNNING", "FINISHED", "ACTIVE", *SUCCEEDED}
 _EACH_LISTED = 8  # devices of a target
 _AT_ONCE = 16  # logs asked at the same time
@@ -34,9 +35,9 @@ _QUIET = timedelta(days=2)
 
 @dataclass(frozen=True, kw_only=True)
 class Seen:
-    """One look: each region's fleet with the last answers by device, and who couldn't be asked."""
+    """One look: each region's fleet with its last answers, and who couldn't be asked."""
 
-    fleets: Sequence[tuple[Fleet, Mapping[str, Answer | str]]]
+    fleets: Sequence[tuple[Fleet, Answers]]
     skipped: Sequence[str] = ()
 
     @property
@@ -52,7 +53,7 @@ class Seen:
     def worst_first(self) -> Seen:
         """The same, the targets that need a look before the others, and regions that have one."""
 
-        def fine(fleet: Fleet, answers: Mapping[str, Answer | str]) -> list[bool]:
+        def fine(fleet: Fleet, answers: Answers) -> list[bool]:
             return [target_well(one, answers, fleet.seen) for one in fleet.targets]
 
         ordered = []
@@ -71,17 +72,21 @@ def look(there: Places) -> Seen:
     return Seen(fleets=fleets, skipped=skipped)
 
 
-def _look(clients: Clients, there: Places) -> tuple[Fleet, Mapping[str, Answer | str]]:
+def _look(clients: Clients, there: Places) -> tuple[Fleet, Answers]:
     fleet = observe(clients, project(), there.stack)
     targets = [
         replace(one, newer=_newer(clients, one, there.follows.get(one.stack, "")))
         for one in fleet.targets
     ]
     fleet = replace(fleet, targets=tuple(targets))
-    devices = {one.name: one for target in fleet.targets for one in target.devices}
+    asked = {
+        (target.stack, device.name): (device, target.names.consumer)
+        for target in fleet.targets
+        for device in target.devices
+    }
     with ThreadPoolExecutor(_AT_ONCE) as pool:  # a log that can't be reached takes 20 s to say so
-        answers = pool.map(partial(answered, clients), devices.values())
-    return fleet, dict(zip(devices, answers, strict=True))
+        answers = pool.map(lambda one: answered(clients, *one), asked.values())
+    return fleet, dict(zip(asked, answers, strict=True))
 
 
 def _newer(clients: Clients, target: Target, publisher: str) -> str:
@@ -101,7 +106,7 @@ def _newer(clients: Clients, target: Target, publisher: str) -> str:
         found = newest(clients, place.bucket_of(publisher))
     except ClientError as error:
         return f"whether {publisher} has published a newer release, AWS doesn't tell: {error}"
-    if found is None or found[0] == target.latest.release:
+    if found is None or found[0] == target.release:
         return ""
     release, stored = found
     return (
@@ -124,17 +129,17 @@ def unheard(answer: Answer | str, now: datetime) -> str:
 
 def well(device: Device, answer: Answer | str, now: datetime) -> bool:
     """Whether there is nothing to look at: it reports and answers, without drift or a bad state."""
-    states = {device.health, *(one.state for one in device.components)}
+    states = {device.health, *(one.state for one in device.concerns)}
     states |= {one.status for one in device.timeline[:1]}
     return not (silence(device, now) or unheard(answer, now) or device.drift or states & BAD)
 
 
-def target_well(target: Target, answers: Mapping[str, Answer | str], now: datetime) -> bool:
+def target_well(target: Target, answers: Answers, now: datetime) -> bool:
     """Whether nothing of the target, its latest deployment and its devices needs a look."""
     return (
         not target.drift
         and not (target.latest and target.latest.status in BAD)
-        and all(well(one, answers[one.name], now) for one in target.devices)
+        and all(well(one, answers[target.stack, one.name], now) for one in target.devices)
     )
 
 
@@ -145,7 +150,7 @@ def show(seen: Seen) -> RenderableType:
     return Group(*skipped, *(_fleet(fleet, answers) for fleet, answers in seen.fleets))
 
 
-def _fleet(fleet: Fleet, answers: Mapping[str, Answer | str]) -> RenderableType:
+def _fleet(fleet: Fleet, answers: Answers) -> RenderableType:
     if not fleet.targets:
         return words(f"{fleet.region}: no stack of {fleet.project} has deployed anything here")
     parts: list[RenderableType] = []
@@ -155,7 +160,7 @@ def _fleet(fleet: Fleet, answers: Mapping[str, Answer | str]) -> RenderableType:
             parts.append(words(f"  {target.newer}", "cyan"))
         listed = _listed(target, answers, fleet.seen)
         parts.append(_table(listed, fleet.seen))
-        parts += [_answer(one.name, answers, fleet.seen) for one in listed]
+        parts += [_answer(target, one.name, answers, fleet.seen) for one in listed]
         if alike := len(target.devices) - len(listed):
             parts.append(
                 Text(f"{alike} more are well and run this release; each one: make status JSON=1")
@@ -166,9 +171,9 @@ def _fleet(fleet: Fleet, answers: Mapping[str, Answer | str]) -> RenderableType:
 
 def _heading(target: Target) -> Text:
     kind = "thing group" if target.is_group else "thing"
-    text = words(target.stack, "bold") + words(f" → {kind} {target.name}")
+    text = words(target.stack, "bold") + words(f" → {kind} {target.name}, {target.names.prefix}.*")
     if target.latest:
-        text.append_text(words(f", release {target.latest.release or 'of others'}, deployment "))
+        text.append_text(words(f", release {target.release or 'of others'}, deployment "))
         text.append_text(_state(target.latest.status))
         text.append(f" of {target.latest.created:%Y-%m-%d %H:%M} UTC")
     return text
@@ -194,15 +199,15 @@ def _drift(target: Target) -> list[RenderableType]:
     return [words(f"  ! {line}", "yellow") for line in lines]
 
 
-def _listed(target: Target, answers: Mapping[str, Answer | str], now: datetime) -> Sequence[Device]:
+def _listed(target: Target, answers: Answers, now: datetime) -> Sequence[Device]:
     """Of many devices, those that need a look: not well, or without the target's release."""
     if len(target.devices) <= _EACH_LISTED:
         return target.devices
-    wanted = target.latest.release if target.latest else ""
+    wanted = target.release
     return [
         one
         for one in target.devices
-        if not well(one, answers[one.name], now) or one.release != wanted
+        if not well(one, answers[target.stack, one.name], now) or one.release != wanted
     ]
 
 
@@ -228,14 +233,14 @@ def _table(devices: Sequence[Device], now: datetime) -> Table:
     return table
 
 
-def _answer(device: str, answers: Mapping[str, Answer | str], now: datetime) -> Text:
-    found = answers[device]
+def _answer(target: Target, device: str, answers: Answers, now: datetime) -> Text:
+    found = answers[target.stack, device]
     style = "red" if unheard(found, now) else "dim" if isinstance(found, str) else ""
     if isinstance(found, str):
         return words(f"{device}'s last answer: {found}", style)
     return words(
         f"{device} answered {_ago(found.at, now)} ago: {found.rows} rows in"
-        f" {found.milliseconds:.1f} ms, model {found.model}",
+        f" {found.milliseconds:.1f} ms, model {target.names.prefix} {found.model}",
         style,
     )
 

@@ -15,7 +15,7 @@ import pulumi_aws as aws
 
 from infra.account.clients import Clients, shared
 from infra.account.deployment_names import DeploymentName
-from infra.names import PROJECT_TAG, STACK_TAG
+from infra.names import DEFAULT_NAMES, PREFIX_TAG, PROJECT_TAG, STACK_TAG, Names
 from infra.settings import Misconfigured
 
 _LONGEST_BUCKET = 63  # docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html
@@ -32,9 +32,10 @@ class Context:
     profile: str | None
     project: str
     stack: str
+    component_prefix: str = DEFAULT_NAMES.prefix
 
     @classmethod
-    def find(cls) -> Context:
+    def find(cls, component_prefix: str) -> Context:
         """Ask Pulumi's provider where it works; Misconfigured for names that are too long."""
         found = cls(
             account=aws.get_caller_identity().account_id,
@@ -43,6 +44,7 @@ class Context:
             profile=pulumi.Config("aws").get("profile"),
             project=pulumi.get_project(),
             stack=pulumi.get_stack(),
+            component_prefix=component_prefix,
         )
         _ = found.bucket  # refused before anything is made
         found._check_aws_native()
@@ -69,8 +71,10 @@ class Context:
     @classmethod
     def remembered(cls, props: Mapping[str, Any]) -> Context:
         """The context of a dynamic resource, from what the state keeps of it."""
-        known: dict[str, Any] = {field.name: props.get(field.name) for field in fields(cls)}
-        return cls(**known)
+        known: dict[str, Any] = {
+            field.name: props[field.name] for field in fields(cls) if field.name in props
+        }
+        return cls(**{"profile": None, **known})
 
     @property
     def props(self) -> dict[str, Any]:
@@ -92,13 +96,20 @@ class Context:
         return self.arn("greengrass", f"components:{component}{at}")
 
     @property
+    def names(self) -> Names:
+        return Names(prefix=self.component_prefix)
+
+    @property
     def deployment_name(self) -> DeploymentName:
         return DeploymentName(project=self.project, stack=self.stack)
 
     @property
     def tags(self) -> dict[str, str]:
         """Marks what is ours in the account; leftovers are recognised by it."""
-        return {PROJECT_TAG: self.project, STACK_TAG: self.stack}
+        tags = {PROJECT_TAG: self.project, STACK_TAG: self.stack}
+        if self.names != DEFAULT_NAMES:
+            tags[PREFIX_TAG] = self.component_prefix
+        return tags
 
     @property
     def repository(self) -> str:

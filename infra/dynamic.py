@@ -19,7 +19,6 @@ from pulumi import dynamic
 from infra.account import followers
 from infra.account.target import Target
 from infra.context import Context
-from infra.names import COMPONENTS
 from infra.publish import leftovers
 from infra.rollout import gate
 from infra.rollout.clock import Clock, RolloutFailed, plain_failure
@@ -44,7 +43,25 @@ class Remembered(dynamic.ResourceProvider):
 
 
 class ResidueProvider(Remembered):
-    """Its delete says what the destroyed stack has left."""
+    """Its delete says what the destroyed stack has left.
+
+    It is the first resource of a stack, so its diff is where a stack's names are held to what they
+    were: its components would stay on the devices and in the account under the old ones.
+    """
+
+    def diff(self, _id: str, olds: dict[str, Any], news: dict[str, Any]) -> dynamic.DiffResult:
+        before, after = (
+            Context.remembered({**props, "profile": None}).component_prefix
+            for props in (olds, news)
+        )
+        with plain_failure():
+            if before != after:
+                raise RolloutFailed(
+                    f"nothing was changed: this stack's components are called {before}.*, and"
+                    f" component-prefix says {after}. pulumi config set component-prefix {before}."
+                    " For other names: pulumi destroy first, or a new stack"
+                )
+        return super().diff(_id, olds, news)
 
     def delete(self, _id: str, props: dict[str, Any]) -> None:
         context = Context.remembered(props)
@@ -107,7 +124,7 @@ class KeptVersionsProvider(Remembered):
         context = Context.remembered(props)
         for stack in (context.stack, *props.get("former", ())):
             tags = replace(context, stack=stack).tags
-            for component in COMPONENTS:
+            for component in context.names.components:
                 leftovers.sweep(context.clients, context.component_arn(component), tags)
 
 

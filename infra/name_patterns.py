@@ -12,6 +12,10 @@ import re
 _STACK = re.compile(r"(?=.{1,20}\Z)[a-z0-9]+(-+[a-z0-9]+)*")
 # Greengrass refuses a colon, which IoT allows; Docker would refuse it in a container's name.
 _TARGET = re.compile(r"[A-Za-z0-9_-]{1,128}")
+# A component's name is Greengrass' and a container's. IPC takes more in a topic, but `*` means
+# something to access control, `+` and `#` to a subscription, and Lite takes 256 bytes.
+_PREFIX = re.compile(r"(?=.{1,64}\Z)(?!aws\b)[a-z0-9]+([.-][a-z0-9]+)*")
+_TOPIC = re.compile(r"(?=.{1,128}\Z)[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)*")
 _ROLE = re.compile(r"[A-Za-z0-9_+=,.@-]{1,64}")  # IAM's pattern for RoleName
 
 
@@ -40,3 +44,23 @@ def role_trouble(name: str) -> str:
     if _ROLE.fullmatch(name):
         return ""
     return f"{name!r} is no name of an IAM role: letters, digits and any of _+=,.@-, at most 64"
+
+
+def prefix_trouble(prefix: str) -> str:
+    """The same of what a stack's component names begin with."""
+    if _PREFIX.fullmatch(prefix):
+        return ""
+    return (
+        f"{prefix!r} can't begin a component's name: at most 64 lower-case letters and digits, with"
+        " dots and hyphens between them, and not aws, which is Amazon's"
+    )
+
+
+def topic_trouble(topic: str) -> str:
+    """The same of a topic of Greengrass IPC."""
+    if _TOPIC.fullmatch(topic):
+        return ""
+    return (
+        f"{topic!r} is no topic here: letters, digits, _, . and -, with single slashes between"
+        " them, at most 128"
+    )

@@ -10,8 +10,14 @@ from pathlib import Path
 
 import pulumi
 
-from infra.name_patterns import role_trouble, stack_trouble, target_trouble
-from infra.names import ARCHITECTURES, ENGINES
+from infra.name_patterns import (
+    prefix_trouble,
+    role_trouble,
+    stack_trouble,
+    target_trouble,
+    topic_trouble,
+)
+from infra.names import ANSWER_TOPIC, ARCHITECTURES, ENGINES, REQUEST_TOPIC
 
 MIN_MEMORY_MIB = 6  # https://docs.docker.com/engine/containers/resource_constraints/: docker's own
 TREES = ("all", "best")  # of a model that was stopped early
@@ -25,6 +31,8 @@ OF_A_RELEASE: Mapping[str, object] = {
     "predictions": None,
     "trees": "",
     "major": 1,
+    "request-topic": REQUEST_TOPIC,
+    "answer-topic": ANSWER_TOPIC,
     "check-timeout": 110,
     "memory": 96,
     "consumer-interval": 5,
@@ -43,6 +51,9 @@ class Settings:
 
     thing: str
     thing_group: str
+    component_prefix: str
+    request_topic: str
+    answer_topic: str
     release_from: str
     release: str
     engine: str
@@ -80,6 +91,9 @@ class Settings:
         return cls(
             thing=read.text("thing"),
             thing_group=read.text("thing-group"),
+            component_prefix=read.text("component-prefix"),
+            request_topic=read.text("request-topic"),
+            answer_topic=read.text("answer-topic"),
             release_from=read.text("release-from"),
             release=read.text("release"),
             engine=read.text("engine"),
@@ -118,6 +132,7 @@ class Settings:
             raise Misconfigured(f"release-from {trouble}: pulumi config set release-from STACK")
         if trouble := role_trouble(self.device_role):
             raise Misconfigured(f"device-role {trouble}: pulumi config set device-role NAME")
+        self._check_names_on_the_device()
         if self.engine not in ENGINES:
             raise Misconfigured(
                 f"engine is '{self.engine}', neither {' nor '.join(ENGINES)}:"
@@ -150,6 +165,23 @@ class Settings:
                         f" pulumi config set {key} PATH, or pulumi config rm {key} for the"
                         " shipped one"
                     )
+
+    def _check_names_on_the_device(self) -> None:
+        if trouble := prefix_trouble(self.component_prefix):
+            raise Misconfigured(
+                f"component-prefix {trouble}: pulumi config set component-prefix com.example"
+            )
+        for key, topic in (
+            ("request-topic", self.request_topic),
+            ("answer-topic", self.answer_topic),
+        ):
+            if trouble := topic_trouble(topic):
+                raise Misconfigured(f"{key} {trouble}: pulumi config set {key} TOPIC")
+        if self.request_topic == self.answer_topic:
+            raise Misconfigured(
+                f"request-topic and answer-topic are both {self.request_topic}: the service would"
+                " hear its own answers: pulumi config set answer-topic TOPIC"
+            )
 
     def _check_what_the_author_says(self) -> None:
         if self.trees not in ("", *TREES):

@@ -28,7 +28,15 @@ from edge.inference.files import Golden, read_samples
 from edge.inference.ipc import Line
 from edge.inference.program import run
 from edge.inference.protocol import Answer, Record
-from edge.inference.settings import Exit, Nucleus, Parser, seconds
+from edge.inference.settings import (
+    Channel,
+    Exit,
+    Nucleus,
+    Parser,
+    add_topics,
+    channel,
+    seconds,
+)
 
 ANSWER_SECONDS = 3.0  # an answer takes milliseconds; after this long it is silence
 OUTAGE = 3  # turns without an answer in a row
@@ -121,12 +129,13 @@ class Consumer:
             log.event("state-reported", state=state)
 
 
-async def consume(samples: Path, interval: float, nucleus: Nucleus) -> None:
+async def consume(samples: Path, interval: float, channel: Channel, nucleus: Nucleus) -> None:
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     batches = read_samples(samples)
     await asking(
         nucleus,
+        channel,
         "consumer",
         lambda client, line: [
             stop.wait(),
@@ -137,8 +146,8 @@ async def consume(samples: Path, interval: float, nucleus: Nucleus) -> None:
     log.event("stopped")
 
 
-def program(samples: Path, interval: float, nucleus: Nucleus) -> Exit:
-    asyncio.run(consume(samples, interval, nucleus))
+def program(samples: Path, interval: float, channel: Channel, nucleus: Nucleus) -> Exit:
+    asyncio.run(consume(samples, interval, channel, nucleus))
     return Exit.DONE
 
 
@@ -146,8 +155,9 @@ def main(arguments: Sequence[str]) -> Exit:
     parser = Parser(prog="consumer.py", description="Asks the model at an interval")
     parser.add_argument("--samples", type=Path, required=True, metavar="PATH")
     parser.add_argument("--interval", type=seconds, required=True, metavar="SECONDS")
+    add_topics(parser)
     options = parser.parse_args(arguments)
-    return run(partial(program, options.samples, options.interval))
+    return run(partial(program, options.samples, options.interval, channel(options)))
 
 
 if __name__ == "__main__":

@@ -122,6 +122,7 @@ def check(options: Check, nucleus: Nucleus) -> Exit:
     verdict: Verdict = asyncio.run(
         asking(
             nucleus,
+            options.channel,
             "check",
             lambda client, _: [judge(client, samples, golden, seconds=options.timeout)],
             model=golden.model,

@@ -18,8 +18,6 @@ from typing import Any
 from . import log
 from .ipc import Line, Sent, settle
 from .protocol import (
-    ANSWER_TOPIC,
-    REQUEST_TOPIC,
     Answer,
     BadRequest,
     Code,
@@ -28,7 +26,7 @@ from .protocol import (
     decode_reply,
     encode_request,
 )
-from .settings import Nucleus
+from .settings import Channel, Nucleus
 
 Send = Callable[[bytes], Awaitable[None]]  # raises ConnectionError
 
@@ -96,6 +94,7 @@ class Client:
 
 async def asking(
     nucleus: Nucleus,
+    channel: Channel,
     name: str,
     works: Callable[[Client, Line], Sequence[Coroutine[Any, Any, Any]]],
     **opened: Any,
@@ -105,10 +104,10 @@ async def asking(
     `opened` is what the log says of it once there is a connection. Raises Unreachable.
     """
 
-    line = Line(nucleus, topic=ANSWER_TOPIC)
+    line = Line(nucleus, topic=channel.answers)
 
     async def send(payload: bytes) -> None:
-        await confirmed(partial(line.post, REQUEST_TOPIC, payload))
+        await confirmed(partial(line.post, channel.requests, payload))
 
     client = Client(name=f"{name}-{nucleus.thing}", send=send)
     tasks = [asyncio.create_task(work) for work in works(client, line)]

@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from enum import Enum, StrEnum, auto
 from typing import Any
 
-from .model import FLOAT32_MAX, Answers, Prediction, is_prediction
+from .model import FLOAT32_MAX, Answers, Model, Prediction, is_prediction
 
 REQUEST_TOPIC = "local/inference"
 ANSWER_TOPIC = "local/result"
@@ -205,13 +205,20 @@ def encode_stats(request_id: str | None, stats: Mapping[str, Any]) -> bytes:
     return json.dumps({**addressed, "stats": stats}).encode()
 
 
-def encode_description(
-    request: Request, *, model: str, features: Sequence[str], missing_allowed: bool
-) -> bytes:
+# What a column holds, by XGBoost's word for it. Each is sent as a number: true as 1, a category as
+# its code.
+_TYPES = {"int": "integer", "i": "boolean", "c": "category"}
+
+
+def encode_description(request: Request, model: Model) -> bytes:
     """The model and its features, from the one that `first` counts, as many as a message carries.
 
     Raises BadRequest for a `first` that there is no feature for.
     """
+    features = [
+        {"name": name, "type": _TYPES.get(kind, "number")}
+        for name, kind in zip(model.feature_names, model.feature_types, strict=True)
+    ]
     first = request.envelope.get("first", 0)
     if type(first) is not int or not 0 <= first < max(1, len(features)):
         raise BadRequest(
@@ -219,14 +226,14 @@ def encode_description(
             f"first is the place of a feature, 0 to {len(features) - 1}, found {_shown(first)}",
             field="first",
         )
-    shown = [{"name": name, "type": "number"} for name in features[first:]]
+    shown = features[first:]
     description: dict[str, Any] = {
-        "model": model,
+        "model": model.id,
         "features": shown,
         "first": first,
         "next": None,  # the `first` to go on with
-        "missing_allowed": missing_allowed,
-        "outputs": 1,  # numbers in the answer to a row
+        "missing_allowed": model.missing_allowed,
+        "outputs": model.outputs,  # numbers in the answer to a row
         "limits": {"request_bytes": MAX_REQUEST, "rows": MAX_ROWS, "answer_bytes": MAX_MESSAGE},
     }
     addressed = {} if request.id is None else {"id": request.id}

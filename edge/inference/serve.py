@@ -13,7 +13,6 @@ from edge.inference.engines.engine import load
 
 from . import log
 from .memory import return_freed
-from .protocol import ANSWER_TOPIC, REQUEST_TOPIC
 from .service import Service
 from .settings import Exit, Nucleus, Serve
 
@@ -39,9 +38,9 @@ def serve(options: Serve, nucleus: Nucleus) -> Exit:
             missing_allowed=model.missing_allowed,
         )
 
-    line = Line(nucleus, topic=REQUEST_TOPIC)
+    line = Line(nucleus, topic=options.channel.requests)
     signal.signal(signal.SIGTERM, lambda *_: line.stop())
-    service = Service(evaluator, partial(line.post, ANSWER_TOPIC))
+    service = Service(evaluator, partial(line.post, options.channel.answers))
     threading.Thread(target=_summaries, args=(service,), daemon=True).start()
     gc.freeze()  # all of this stays
     gc.enable()

@@ -205,12 +205,7 @@ class Service:
             if request.wanted is Wanted.STATS:
                 return encode_stats(asker, self.summary())
             if request.wanted is Wanted.DESCRIPTION:
-                return encode_description(
-                    request,
-                    model=model.id,
-                    features=model.feature_names,
-                    missing_allowed=model.missing_allowed,
-                )
+                return encode_description(request, model)
             values = rows(request, model.feature_names, missing_allowed=model.missing_allowed)
             answer = encode_answer(asker, self._evaluator.predict(values), model.id)
         except BadRequest as bad:

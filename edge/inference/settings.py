@@ -14,6 +14,8 @@ from enum import IntEnum, StrEnum
 from pathlib import Path
 from typing import NoReturn
 
+from .protocol import ANSWER_TOPIC, REQUEST_TOPIC
+
 
 class Exit(IntEnum):
     """The codes of serve, check and consumer; 64 and up as in BSD's sysexits.h."""
@@ -61,6 +63,14 @@ class Nucleus:
         return cls(**{field: environment[name] for field, name in names.items()})
 
 
+@dataclass(frozen=True, kw_only=True)
+class Channel:
+    """The topics of a service: two on a device have two of each."""
+
+    requests: str
+    answers: str
+
+
 class Parser(argparse.ArgumentParser):
     """argparse, leaving with our code: its own 2 says nothing to a reader of the nucleus' log."""
 
@@ -75,6 +85,7 @@ class Serve:
 
     model: Path
     engine: Engine
+    channel: Channel
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +95,7 @@ class Check:
     samples: Path
     golden: Path
     timeout: float
+    channel: Channel
 
 
 def parse(arguments: Sequence[str]) -> Serve | Check:
@@ -97,8 +109,22 @@ def parse(arguments: Sequence[str]) -> Serve | Check:
     check.add_argument("--samples", type=Path, required=True, metavar="PATH")
     check.add_argument("--golden", type=Path, required=True, metavar="PATH")
     check.add_argument("--timeout", type=seconds, required=True, metavar="SECONDS")
-    values = vars(parser.parse_args(arguments))
+    for command in (serve, check):
+        add_topics(command)
+    options = parser.parse_args(arguments)
+    values = {**vars(options), "channel": channel(options)}
+    del values["request_topic"], values["answer_topic"]
     return Serve(**values) if values.pop("command") == "serve" else Check(**values)
+
+
+def add_topics(parser: argparse.ArgumentParser) -> None:
+    """The options that `channel` reads."""
+    parser.add_argument("--request-topic", default=REQUEST_TOPIC, metavar="TOPIC")
+    parser.add_argument("--answer-topic", default=ANSWER_TOPIC, metavar="TOPIC")
+
+
+def channel(options: argparse.Namespace) -> Channel:
+    return Channel(requests=options.request_topic, answers=options.answer_topic)
 
 
 def seconds(text: str) -> float:

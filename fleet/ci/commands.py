@@ -11,7 +11,8 @@ import typer
 from fleet.ci import roles as documents
 from fleet.ci.stacks import changed, committed, differing, in_turn, values
 from fleet.stacks import NoStack, project
-from infra.name_patterns import role_trouble, target_trouble
+from infra.name_patterns import prefix_trouble, role_trouble, target_trouble
+from infra.names import DEFAULT_NAMES
 
 commands = typer.Typer(no_args_is_help=True, help=__doc__)
 
@@ -69,9 +70,17 @@ def roles(
         raise NoStack("\n".join(broken))
     things, groups = values(there, "thing"), values(there, "thing-group")
     device_roles = values(there, "device-role", default="GreengrassV2TokenExchangeRole")
+    prefixes = values(there, "component-prefix", default=DEFAULT_NAMES.prefix)
     # a * among them would be a right to everything
     if trouble := next(
-        filter(None, (*map(target_trouble, (*things, *groups)), *map(role_trouble, device_roles))),
+        filter(
+            None,
+            (
+                *map(target_trouble, (*things, *groups)),
+                *map(role_trouble, device_roles),
+                *map(prefix_trouble, prefixes),
+            ),
+        ),
         "",
     ):
         raise NoStack(f"{trouble}: correct the stack file that names it")
@@ -83,6 +92,7 @@ def roles(
         things=things,
         groups=groups,
         device_roles=device_roles,
+        prefixes=prefixes,
         state_bucket=state_bucket,
         state_key=state_key,
     )

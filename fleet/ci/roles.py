@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from infra.account.logs import log_group
-from infra.names import COMPONENTS
+from infra.names import DEFAULT_NAMES, Names
 
 _VERSION = "2012-10-17"
 ISSUER = "token.actions.githubusercontent.com"
@@ -37,6 +37,7 @@ class Scope:
     device_roles: tuple[str, ...]
     state_bucket: str
     state_key: str  # ARN of the KMS key behind the stacks' secrets
+    prefixes: tuple[str, ...] = (DEFAULT_NAMES.prefix,)  # of the stacks' components
 
     def arns(self, service: str, names: Iterable[str]) -> list[str]:
         """Each name in each region."""
@@ -53,6 +54,10 @@ class Scope:
             f"arn:{self.partition}:s3:::{self.project}-*-{self.account}-{region}"
             for region in sorted(self.regions)
         ]
+
+    @property
+    def components(self) -> list[str]:
+        return [name for one in self.prefixes for name in Names(prefix=one).components]
 
     @property
     def repositories(self) -> list[str]:
@@ -171,7 +176,7 @@ def _looking(scope: Scope) -> list[Statement]:
     groups = [
         f"log-group:{log_group(region, component)}"
         for region in scope.regions
-        for component in COMPONENTS
+        for component in scope.components
     ]
     return [
         *_allow("StateList", "s3:ListBucket", [scope.state]),
@@ -254,7 +259,7 @@ def _looking(scope: Scope) -> list[Statement]:
 
 
 def _changing(scope: Scope) -> list[Statement]:
-    ours = scope.arns("greengrass", [f"components:{name}" for name in COMPONENTS])
+    ours = scope.arns("greengrass", [f"components:{name}" for name in scope.components])
     versions = [f"{component}:versions:*" for component in ours]
     return [
         *_allow("StateWrite", "s3:DeleteObject s3:PutObject", [f"{scope.state}/.pulumi/*"]),

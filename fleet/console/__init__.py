@@ -12,7 +12,7 @@ import json
 import sys
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -34,9 +34,9 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from fleet.logs import Answer
-from fleet.observe import TOLD, Device, Fleet
+from fleet.observe import TOLD, Device, Fleet, Target
 from fleet.stacks import NoStack, places
-from fleet.status import BAD, GOOD, Seen, look, silence, unheard, well
+from fleet.status import BAD, GOOD, Answers, Seen, look, silence, unheard, well
 from infra.printable import printable
 
 HERE = Path(__file__).parent
@@ -119,7 +119,10 @@ class Feed:
         for fleet, answers in seen.fleets:
             for target in fleet.targets:
                 for device in target.devices:
-                    self._remember((fleet.region, target.stack, device.name), answers[device.name])
+                    self._remember(
+                        (fleet.region, target.stack, device.name),
+                        answers[target.stack, device.name],
+                    )
         html = self._template.module.fleets(  # type: ignore[attr-defined]
             seen.worst_first, self._answers, TOLD, GOOD, BAD, sparkline, apart, silence, unheard
         )
@@ -150,14 +153,12 @@ class Feed:
         return news
 
 
-def apart(
-    devices: Iterable[Device], answers: Mapping[str, Answer | str], now: datetime
-) -> tuple[list[Device], list[Device]]:
+def apart(target: Target, answers: Answers, now: datetime) -> tuple[list[Device], list[Device]]:
     """Those to look at, and those that are well."""
     wrong: list[Device] = []
     fine: list[Device] = []
-    for one in sorted(devices, key=lambda one: one.name):
-        (fine if well(one, answers[one.name], now) else wrong).append(one)
+    for one in sorted(target.devices, key=lambda one: one.name):
+        (fine if well(one, answers[target.stack, one.name], now) else wrong).append(one)
     return wrong, fine
 
 

@@ -9,7 +9,7 @@ from fleet.observe import Device, Target, release_name
 from fleet.plan.holdings import Holdings, artifacts, every_artifact, object_key
 from fleet.plan.planned import Planned
 from fleet.plan.preview import UNKNOWN
-from infra.names import SERVICE
+from infra.names import Names, role
 from infra.publish.recipe import FILES, MODEL
 
 
@@ -19,6 +19,10 @@ class BothSides:
     def __init__(self, planned: Planned, holdings: Holdings) -> None:
         self._planned, self._holdings = planned, holdings
         self._keys = {key.rpartition("/")[2]: key for key in planned.objects}
+
+    @property
+    def names(self) -> Names:
+        return self._planned.names
 
     def elsewhere(self, target: Target, device: Device) -> dict[str, str]:
         """The components that another target deploys to the device, too: by which."""
@@ -39,7 +43,10 @@ class BothSides:
         recipe = self.recipe(name, version)
         if recipe is None:
             older = self.files(name, before, "", architecture) if before else {}
-            return {file: self._keys.get(file, older.get(file, "")) for file in FILES.get(name, ())}
+            return {
+                file: self._keys.get(file, older.get(file, ""))
+                for file in FILES.get(role(name), ())
+            }
         keys = [object_key(uri) for uri in artifacts(recipe, architecture) if uri.startswith("s3:")]
         return {key.rpartition("/")[2]: key for key in keys}
 
@@ -70,7 +77,7 @@ class BothSides:
 
     def model(self) -> str:
         """The id of the model to come: how its content's hash begins (infra.golden)."""
-        recipe = self.recipe(SERVICE, self._planned.versions.get(SERVICE, ""))
+        recipe = self.recipe(self.names.service, self._planned.versions.get(self.names.service, ""))
         if recipe is None:  # its image is still to be built
             return str(self._keys.get(MODEL, ""))[:12]
         keys = (object_key(uri) for uri in every_artifact(recipe))

@@ -96,7 +96,14 @@ def _targets(clients: Clients, planned: Planned) -> tuple[Target, ...]:
     arns = {side.get("targetArn", "") for side in (deployment.before, deployment.after)} - {""}
     before = deployment.before.get("targetArn")
     return tuple(
-        observe_target(clients, planned.project, planned.stack, arn, deployed=arn == before)
+        observe_target(
+            clients,
+            planned.project,
+            planned.stack,
+            arn,
+            names=planned.names,
+            deployed=arn == before,
+        )
         for arn in sorted(arns)
     )
 

@@ -13,7 +13,6 @@ from itertools import groupby
 from fleet.plan.markdown import code, row
 from fleet.plan.plan import Download, Gate, Group, Kind, Plan, TargetPlan
 from fleet.plan.preview import UNKNOWN
-from infra.names import SERVICE
 from infra.printable import printable
 
 _NAMES_SHOWN, _CAUGHT_SHOWN = 10, 3
@@ -68,7 +67,10 @@ def _summary(plan: Plan) -> Iterator[str]:
         yield f"**{of}{_count(devices, 'device')}: {', '.join(parts)}{load}.**"
     named = [
         f"{what} {code(now or then)}{f' → {code(then)}' if then and now and now != then else ''}"
-        for what, (now, then) in (("release", plan.releases), ("model", plan.models))
+        for what, (now, then) in (
+            ("release", plan.releases),
+            (f"model {code(plan.names.prefix)}", plan.models),
+        )
         if now or then
     ]
     if named:
@@ -104,10 +106,11 @@ def _target(one: TargetPlan) -> Iterator[str]:
         yield "Nothing is deployed here."
         yield ""
     for group in one.groups:
-        yield from _group(group, alone=len(one.target.devices) == 1 and not one.target.is_group)
+        alone = len(one.target.devices) == 1 and not one.target.is_group
+        yield from _group(group, one.target.names.service, alone=alone)
 
 
-def _group(group: Group, *, alone: bool) -> Iterator[str]:
+def _group(group: Group, service: str, *, alone: bool) -> Iterator[str]:
     first = group.devices[0]
     what = code(f"{first.architecture}, {first.runtime} {first.nucleus}".strip(", "))
     names = "" if alone else f"**{_listed([device.name for device in group.devices])}** · "
@@ -124,7 +127,7 @@ def _group(group: Group, *, alone: bool) -> Iterator[str]:
         yield row((label, code(one.name), code(one.now) or "–", f"{code(then) or '–'}{older}", why))
     yield ""
     if any(change.moves for change in group.changes):
-        yield f"- {_restarts(group)}"
+        yield f"- {_restarts(group, service)}"
         yield f"- {_download(group.download)}"
     drift = [f"{device.name}: {line}" for device in group.devices for line in device.drift]
     yield from (f"- ⚠️ {code(line)}" for line in drift[:_NAMES_SHOWN])
@@ -133,13 +136,13 @@ def _group(group: Group, *, alone: bool) -> Iterator[str]:
     yield ""
 
 
-def _restarts(group: Group) -> str:
+def _restarts(group: Group, service: str) -> str:
     verbs = {Kind.REMOVED: "Stops", Kind.CHANGED: "Restarts", Kind.ADDED: "Starts"}
     named = {kind: [one.name for one in group.changes if one.kind is kind] for kind in verbs}
     text = " ".join(f"{verbs[kind]}: {_listed(names)}." for kind, names in named.items() if names)
-    if SERVICE in named[Kind.CHANGED]:
+    if service in named[Kind.CHANGED]:
         text += " Requests get no answer meanwhile."
-    elif SERVICE in named[Kind.REMOVED]:
+    elif service in named[Kind.REMOVED]:
         text += " Requests get no answer from then on."
     if group.seconds is None:
         return f"{text} No earlier deployment here says how long it takes."

@@ -23,7 +23,7 @@ from fleet.plan.planned import Planned
 from fleet.plan.preview import UNKNOWN
 from fleet.plan.rights import Right
 from infra.account.greengrass import SUCCEEDED
-from infra.names import COMPONENTS
+from infra.names import Names
 
 _REMEMBERED = 5  # deployments whose duration says how long the next one takes
 
@@ -116,6 +116,7 @@ class Plan:
     destroys: bool
     releases: tuple[str, str]  # now and then, empty where there is none
     models: tuple[str, str]
+    names: Names  # of the stack's components
     targets: tuple[TargetPlan, ...]
     rights: tuple[Right, ...]  # in the account, then on the device
     unread: tuple[str, ...]  # components whose recipe is known only once the image is built
@@ -159,6 +160,7 @@ def plan(planned: Planned, targets: Sequence[Target], holdings: Holdings) -> Pla
         destroys=planned.destroys,
         releases=(planned.outputs.get("release", ""), known.release()),
         models=(planned.outputs.get("model", ""), known.model()),
+        names=planned.names,
         targets=plans,
         rights=(*planned.rights, *_device_rights(changes.values(), known)),
         unread=tuple(
@@ -166,7 +168,7 @@ def plan(planned: Planned, targets: Sequence[Target], holdings: Holdings) -> Pla
                 {
                     change.name
                     for change in changes.values()
-                    if change.name in COMPONENTS
+                    if change.name in planned.names.components
                     and change.then
                     and known.recipe(change.name, change.then) is None
                 }
@@ -212,14 +214,15 @@ def _wanted(target: Target, planned: Planned) -> Mapping[str, str] | None:
             for name, spec in deployment.after["components"].items()
         }
     # the target is left: infra.uninstall takes our components off it, and no others'
-    latest = target.latest
-    if latest and latest.stack and latest.stack != target.stack:
+    latest, ours = target.latest, planned.names.components
+    taken_over = latest and latest.stack and latest.stack != target.stack
+    if latest and taken_over and latest.names == planned.names:
         return None
     deployed = latest.components if latest else {}
     there = {one.name for device in target.devices for one in device.components}
-    if not {*deployed, *there}.intersection(COMPONENTS):
+    if not {*deployed, *there}.intersection(ours):
         return None
-    return {name: version for name, version in deployed.items() if name not in COMPONENTS}
+    return {name: version for name, version in deployed.items() if name not in ours}
 
 
 def _changes(
@@ -228,7 +231,7 @@ def _changes(
     there = {one.name: one.version for one in device.components}
     if wanted is None:
         wanted = there
-    ours = {*COMPONENTS, *(target.latest.components if target.latest else ())}
+    ours = {*known.names.components, *(target.latest.components if target.latest else ())}
     elsewhere = known.elsewhere(target, device)
     found = []
     for name in {*wanted, *there}:
@@ -336,7 +339,7 @@ def _download(device: Device, changes: Sequence[Change], known: BothSides) -> Do
                 unknown.add(f"{change.name}'s {file}")
             files += size or 0
             least_files += 0 if known_there else size or 0
-        if known.recipe(change.name, change.then) is None and change.name in COMPONENTS:
+        if known.recipe(change.name, change.then) is None and change.name in known.names.components:
             unbuilt = True
             today = known.blobs(known.today(device.architecture))
             if today is None:

@@ -10,6 +10,7 @@ from typing import Any
 from fleet.plan import rights
 from fleet.plan.preview import MASKED, UNKNOWN, Preview, Resource
 from fleet.plan.rights import Right
+from infra.names import Names
 
 Version = tuple[str, str]  # component and version
 
@@ -30,6 +31,11 @@ class Planned:
     objects: Mapping[str, Mapping[str, str]]  # key to what is stored there: a text or a path
     retargeted: frozenset[str]  # architectures whose image becomes another engine's
     deployment: Resource | None
+
+    @property
+    def names(self) -> Names:
+        """What the stack calls its components."""
+        return Names.of(self.versions or self.outputs.get("components", {}))
 
     @classmethod
     def of(cls, preview: Preview) -> Planned:

@@ -56,6 +56,11 @@ class DeploymentName:
         made = DeploymentName.parse(name, project=self.project)
         return made is not None and made.stack == self.stack
 
+    def is_removal(self, name: str) -> bool:
+        """Whether a stack of the same project calls so what takes its components off."""
+        made = DeploymentName.parse(name, project=self.project)
+        return made is not None and made.removes
+
     def another_stack(self, name: str) -> str:
         """The other stack of the same project that calls a release so, else empty."""
         stack = stack_of(self.project, name)

@@ -24,6 +24,7 @@ from infra.account.greengrass import (
 )
 from infra.account.target import latest_deployment
 from infra.context import Context
+from infra.names import DEFAULT_NAMES, PREFIX_TAG
 
 if TYPE_CHECKING:
     from mypy_boto3_greengrassv2 import GreengrassV2Client
@@ -61,22 +62,26 @@ class Follower:
 def followers(context: Context, target: str) -> Iterator[Follower]:
     """The deployments of others that name component versions with this stack's tags.
 
-    `target` is the stack's own (its ARN, or ""). A deployment by hand there carries our components
-    on, and goes with them. One that is cancelled reaches no device any more, nor does one whose
-    target is gone.
+    `target` is the stack's own (its ARN, or ""). There a deployment by hand, or by a stack with
+    other names, carries our components on, and they go from it. One that is cancelled reaches no
+    device any more, nor does one whose target is gone.
     """
-    client, own = context.clients.greengrass, context.deployment_name
+    client, own, names = context.clients.greengrass, context.deployment_name, context.names
     published = cache(lambda arn: has_tags(client, arn, context.tags))
     for one in deployments(client, latest=True):
         called, where = one.get("deploymentName", ""), one["targetArn"]
         stack = own.another_stack(called)
-        carried_on = where == target and not stack
-        if own.is_own(called) or carried_on or one["deploymentStatus"] in _OVER:
+        if own.is_own(called) or one["deploymentStatus"] in _OVER:
             continue
         found = client.get_deployment(deploymentId=one["deploymentId"])
+        theirs = found.get("tags", {}).get(PREFIX_TAG, DEFAULT_NAMES.prefix)
+        if where == target and (not stack or theirs != names.prefix):
+            continue
         components = tuple(
             f"{component} {version}"
-            for component, version in versions_of(found.get("components", {})).items()
+            for component, version in versions_of(
+                found.get("components", {}), names.components
+            ).items()
             if published(context.component_arn(component, version))
         )
         if components and is_there(context.clients, where):
@@ -104,7 +109,7 @@ def also_deployed(client: GreengrassV2Client, device: str, target: str) -> dict[
 
 def deployed_by(client: GreengrassV2Client, target: str) -> tuple[str, ...]:
     """The components of the target's latest deployment; none of one that has failed."""
-    latest = latest_deployment(client, target, ())
+    latest = latest_deployment(client, target)
     return tuple(latest.components) if latest and not latest.failed else ()
 
 

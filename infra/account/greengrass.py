@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING, Any, Literal
 
 from infra.account.clients import unless_gone
-from infra.names import COMPONENTS
 
 if TYPE_CHECKING:
     from mypy_boto3_greengrassv2 import GreengrassV2Client
@@ -126,8 +125,6 @@ def has_tags(client: GreengrassV2Client, arn: str, tags: Mapping[str, str]) -> b
     return False
 
 
-def versions_of(components: Mapping[str, Any]) -> dict[str, str]:
+def versions_of(components: Mapping[str, Any], ours: Collection[str]) -> dict[str, str]:
     """Our components among a deployment's: version by name."""
-    return {
-        name: spec["componentVersion"] for name, spec in components.items() if name in COMPONENTS
-    }
+    return {name: spec["componentVersion"] for name, spec in components.items() if name in ours}

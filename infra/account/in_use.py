@@ -25,6 +25,7 @@ from infra.account.greengrass import (
     was_good,
 )
 from infra.account.target import things_of
+from infra.names import Names
 
 if TYPE_CHECKING:
     from mypy_boto3_greengrassv2 import GreengrassV2Client
@@ -56,9 +57,10 @@ def reachable(history: Iterable[Past]) -> frozenset[Version]:
     return found
 
 
-def in_use(clients: Clients, project: str) -> frozenset[Version]:
-    """Ask for every target: two calls for each of its devices, one for each deployment looked at.
+def in_use(clients: Clients, project: str, names: Names) -> frozenset[Version]:
+    """Of the components with these names, those that devices have or could go back to.
 
+    Ask for every target: two calls for each of its devices, one for each deployment looked at.
     Raises ClientError where AWS doesn't tell.
     """
     targets: defaultdict[str, list[DeploymentTypeDef]] = defaultdict(list)
@@ -66,21 +68,21 @@ def in_use(clients: Clients, project: str) -> frozenset[Version]:
         targets[one["targetArn"]].append(one)
     found: frozenset[Version] = frozenset()
     for target, history in targets.items():
-        if _concerns_us(clients.greengrass, history, project) and is_there(clients, target):
-            found |= _of_target(clients, target, history)
+        if _concerns_us(clients.greengrass, history, project, names) and is_there(clients, target):
+            found |= _of_target(clients, target, history, names)
     return found
 
 
 def _concerns_us(
-    client: GreengrassV2Client, history: Sequence[DeploymentTypeDef], project: str
+    client: GreengrassV2Client, history: Sequence[DeploymentTypeDef], project: str, names: Names
 ) -> bool:
     if any(stack_of(project, one.get("deploymentName", "")) for one in history):
         return True
-    return bool(_ours(client, history[0]))
+    return bool(_ours(client, history[0], names))
 
 
 def _of_target(
-    clients: Clients, target: str, history: Sequence[DeploymentTypeDef]
+    clients: Clients, target: str, history: Sequence[DeploymentTypeDef], names: Names
 ) -> frozenset[Version]:
     client = clients.greengrass
     devices = _core_devices_of(clients, target)
@@ -91,7 +93,7 @@ def _of_target(
     )
     states = execution_states(client, devices)
     return runs | reachable(
-        Past(components=_ours(client, one), good=was_good(states[one["deploymentId"]]))
+        Past(components=_ours(client, one, names), good=was_good(states[one["deploymentId"]]))
         for one in history
     )
 
@@ -110,6 +112,8 @@ def _core_devices_of(clients: Clients, target: str) -> set[str]:
     return devices
 
 
-def _ours(client: GreengrassV2Client, deployment: DeploymentTypeDef) -> frozenset[Version]:
+def _ours(
+    client: GreengrassV2Client, deployment: DeploymentTypeDef, names: Names
+) -> frozenset[Version]:
     found = client.get_deployment(deploymentId=deployment["deploymentId"])
-    return frozenset(versions_of(found.get("components", {})).items())
+    return frozenset(versions_of(found.get("components", {}), names.components).items())

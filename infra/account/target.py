@@ -25,7 +25,7 @@ from infra.account.greengrass import (
     versions_of,
 )
 from infra.context import Context
-from infra.names import COMPONENTS, STACK_TAG
+from infra.names import DEFAULT_NAMES, PREFIX_TAG, STACK_TAG, Names
 from infra.settings import Misconfigured, Settings
 
 if TYPE_CHECKING:
@@ -75,9 +75,13 @@ class Deployed:
         )
 
     @property
-    def ours(self) -> dict[str, str]:
-        """The components that carry this program's names, whoever deployed them: their versions."""
-        return versions_of(self.components)
+    def names(self) -> Names:
+        """What the stack that made it calls its components."""
+        return Names(prefix=self.tags.get(PREFIX_TAG, DEFAULT_NAMES.prefix))
+
+    def ours(self, names: Names) -> dict[str, str]:
+        """The components with these names, whoever deployed them: their versions."""
+        return versions_of(self.components, names.components)
 
     def others(self, ours: Collection[str]) -> dict[str, Any]:
         """The root components that aren't ours, with their configuration."""
@@ -105,6 +109,7 @@ class Target:
     devices: tuple[str, ...]
     latest: Deployed | None
     takeover: Takeover | None
+    names: Names  # this stack's
 
     @classmethod
     def find(cls, settings: Settings, context: Context) -> Target | None:
@@ -118,7 +123,9 @@ class Target:
             else:
                 arn, things = _group(clients, settings.thing_group)
             devices = tuple(thing for thing in things if is_core_device(clients.greengrass, thing))
-            latest = latest_deployment(clients.greengrass, arn, devices)
+            latest = latest_deployment(
+                clients.greengrass, arn, devices, ours=context.names.components
+            )
             takeover = _find_takeover(context, arn, latest) if latest else None
         except ClientError as error:
             raise Misconfigured(
@@ -133,11 +140,13 @@ class Target:
                 " Install Greengrass on it and start it once, or set another: pulumi config set"
                 f" {'thing' if settings.thing else 'thing-group'} NAME"
             )
-        return cls(arn=arn, devices=devices, latest=latest, takeover=takeover)
+        return cls(arn=arn, devices=devices, latest=latest, takeover=takeover, names=context.names)
 
     def carried_on(self, settings: Settings) -> dict[str, Any]:
         """What others deployed here and a new deployment carries on, in the API's shapes."""
-        return self.latest.others(COMPONENTS) if self.latest and settings.keep_components else {}
+        if self.latest is None or not settings.keep_components:
+            return {}
+        return self.latest.others(self.names.components)
 
     def policies_of_others(self, settings: Settings) -> DeploymentPoliciesTypeDef:
         """How the deployment of those whose components are carried on says to deploy them.
@@ -158,7 +167,7 @@ class Target:
         """
         if self.latest is None or not self._is_release_of(own):
             return ()
-        has = self.latest.ours
+        has = self.latest.ours(self.names)
         other = tuple(
             f"deployment {self.latest.maker} has {has.get(name, 'none')} of {name}, not {version}"
             for name, version in planned.items()
@@ -177,6 +186,22 @@ class Target:
         if self._is_release_of(own) and not self.reasons_to_deploy(own, planned):
             return self.latest.name
         return str(own.after(self.latest.id))
+
+    def is_carried_on(self, own: DeploymentName, planned: Mapping[str, str]) -> bool:
+        """Whether another stack of the project has deployed here last, and carries ours on.
+
+        Then there is nothing to do: two stacks that took turns would deploy for ever.
+        """
+        if self.latest is None:
+            return False
+        made = DeploymentName.parse(self.latest.name, project=own.project)
+        return (
+            made is not None
+            and made.stack != own.stack
+            and self.latest.names != self.names
+            and self.latest.ours(self.names) == dict(planned)
+            and not self.latest.failed
+        )
 
     def _is_release_of(self, own: DeploymentName) -> bool:
         return self.latest is not None and stack_of(own.project, self.latest.name) == own.stack
@@ -215,11 +240,16 @@ def things_of(clients: Clients, target: str) -> list[str]:
 
 
 def latest_deployment(
-    client: GreengrassV2Client, target: str, devices: Sequence[str]
+    client: GreengrassV2Client,
+    target: str,
+    devices: Sequence[str] = (),
+    *,
+    ours: Collection[str] = (),
 ) -> Deployed | None:
     """The deployment that a new one on this target would replace, and how it went on the devices.
 
-    A group's own status stays ACTIVE whatever its devices do.
+    `ours` are the components whose versions and states are looked at there. A group's own
+    status stays ACTIVE whatever its devices do.
     """
     listed = deployments(client, target, latest=True)
     if not listed:
@@ -232,12 +262,15 @@ def latest_deployment(
         tags=found.get("tags", {}),
         components=found.get("components", {}),
         policies=found.get("deploymentPolicies", {}),
-        failures=tuple(_failures(client, found, devices)),
+        failures=tuple(_failures(client, found, devices, ours)),
     )
 
 
 def _failures(
-    client: GreengrassV2Client, deployment: GetDeploymentResponseTypeDef, devices: Sequence[str]
+    client: GreengrassV2Client,
+    deployment: GetDeploymentResponseTypeDef,
+    devices: Sequence[str],
+    ours: Collection[str],
 ) -> Iterator[str]:
     """What has to be mended by deploying again.
 
@@ -247,7 +280,7 @@ def _failures(
     """
     if deployment["deploymentStatus"] in FAILED:
         yield f"the deployment is {deployment['deploymentStatus']}"
-    wanted = versions_of(deployment.get("components", {}))
+    wanted = versions_of(deployment.get("components", {}), ours)
     for device in devices:
         status = execution(client, device, deployment["deploymentId"])[0]
         if status in FAILED:
@@ -272,12 +305,12 @@ def _find_takeover(context: Context, target: str, latest: Deployed) -> Takeover 
         own = context.deployment_name.is_own(one.get("deploymentName", ""))
         if own and one["deploymentId"] != latest.id:
             found = client.get_deployment(deploymentId=one["deploymentId"])
-            had = versions_of(found.get("components", {}))
+            had = versions_of(found.get("components", {}), context.names.components)
             break
-    has = latest.ours
+    has = latest.ours(context.names)
     changes = tuple(
         _change(component, had.get(component, ""), has.get(component, ""))
-        for component in COMPONENTS
+        for component in context.names.components
         if had.get(component) != has.get(component)
     )
     return Takeover(deployment=latest, changes=changes) if changes else None

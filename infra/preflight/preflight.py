@@ -12,7 +12,7 @@ import pulumi
 
 from infra.account.target import Target
 from infra.context import Context
-from infra.preflight import device, role, unread
+from infra.preflight import device, neighbours, role, unread
 from infra.preflight import target as targets
 from infra.preflight.wanted import Wanted
 from infra.publish.records import Record
@@ -20,7 +20,7 @@ from infra.settings import Misconfigured, Settings
 from recipes import rules
 from recipes.findings import Finding, Severity
 
-RULES = (*targets.RULES, *device.RULES, *role.RULES, unread.NOT_READABLE)
+RULES = (*targets.RULES, *neighbours.RULES, *device.RULES, *role.RULES, unread.NOT_READABLE)
 
 
 def check(
@@ -55,6 +55,7 @@ def findings(
     ]
     if target:
         found += targets.findings(settings, context, target, wanted)
+        found += neighbours.findings(settings, context, target, wanted)
         found += device.findings(settings, context.clients.greengrass, target, wanted)
         found += role.findings(settings, context, wanted)
     return found

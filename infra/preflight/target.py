@@ -5,21 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from botocore.exceptions import ClientError
 
-from infra.account.followers import other_targets
-from infra.account.target import Target, latest_deployment
+from infra.account.target import Target
 from infra.context import Context
-from infra.preflight.device import ASKED_SINGLY
+from infra.names import STACK_TAG
+from infra.preflight.neighbours import OWN_NAMES
 from infra.preflight.unread import withheld
 from infra.preflight.wanted import Wanted
 from infra.settings import Settings
 from recipes.findings import Bites, Finding, Rule, Severity
-
-if TYPE_CHECKING:
-    from mypy_boto3_greengrassv2 import GreengrassV2Client
 
 TAKEN_OVER = Rule(
     name="taken-over",
@@ -35,14 +31,6 @@ KEPT_GONE = Rule(
     reason="it runs there and isn't ours, but no deployment can name it any more and so keep it",
     source="greengrassv2 DeleteComponent, CloudComponentState",
 )
-SHARED = Rule(
-    name="shared-device",
-    severity=Severity.WARNING,
-    bites=Bites.BOTH,
-    reason="a device does all its targets' deployments at once: it fails where they name two"
-    " versions of a component, and keeps what any of them still names",
-    source="Greengrass developer guide, deployments to several targets",
-)
 TOO_SLOW = Rule(
     name="too-slow",
     severity=Severity.ERROR,
@@ -57,27 +45,28 @@ CHECK_TOO_LATE = Rule(
     reason="where answers are wrong, the update is red before the check on the device says so",
     source="Pulumi.yaml, check-timeout and rollout-timeout",
 )
-RULES = (TAKEN_OVER, KEPT_GONE, SHARED, TOO_SLOW, CHECK_TOO_LATE)
+RULES = (TAKEN_OVER, KEPT_GONE, TOO_SLOW, CHECK_TOO_LATE)
 
 
 def findings(
     settings: Settings, context: Context, target: Target, wanted: Wanted
 ) -> Iterator[Finding]:
     """What the target's deployments and the two timeouts tell beforehand."""
-    yield from _taken_over(settings, target)
+    yield from _taken_over(settings, context, target)
     yield from _carried_on(settings, context, target)
-    yield from _shared(context.clients.greengrass, target)
     yield from _pace(settings, target)
     yield from _patience(settings, wanted)
 
 
-def _taken_over(settings: Settings, target: Target) -> Iterator[Finding]:
+def _taken_over(settings: Settings, context: Context, target: Target) -> Iterator[Finding]:
     if target.takeover and target.takeover.deployment.id != settings.override:
+        other = target.takeover.deployment.tags.get(STACK_TAG, context.stack) != context.stack
+        apart = f"for two models on a device: {OWN_NAMES}; " if other else ""
         yield Finding(
             rule=TAKEN_OVER,
             where=f"{target.arn.rpartition(':')[2]}, {target.takeover.summary}",
-            fix=f"to undo it: pulumi up --config override={target.takeover.deployment.id}; who made"
-            " it: aws cloudtrail lookup-events --lookup-attributes"
+            fix=f"{apart}to undo it: pulumi up --config override={target.takeover.deployment.id};"
+            " who made it: aws cloudtrail lookup-events --lookup-attributes"
             " AttributeKey=EventName,AttributeValue=CreateDeployment",
         )
 
@@ -115,29 +104,6 @@ def _undeployable(context: Context, name: str, version: str) -> str:
         errors = [status.get("message", ""), *status.get("errors", {}).values()]
         return " ".join(["FAILED", *filter(None, errors)]) if failed else ""
     return "deleted"
-
-
-def _shared(client: GreengrassV2Client, target: Target) -> Iterator[Finding]:
-    """Other targets of these devices whose deployments name our components, too."""
-    if len(target.devices) > ASKED_SINGLY:
-        return
-    reached: dict[str, list[str]] = {}
-    try:
-        for device in target.devices:
-            for arn in other_targets(client, device, target.arn):
-                reached.setdefault(arn, []).append(device)
-        for arn, devices in sorted(reached.items()):
-            latest = latest_deployment(client, arn, ())
-            if latest and latest.ours and not latest.failed:
-                versions = ", ".join(f"{name} {one}" for name, one in latest.ours.items())
-                yield Finding(
-                    rule=SHARED,
-                    where=f"{', '.join(devices)}, reached by {arn.rpartition(':')[2]} too, where"
-                    f" '{latest.name}' deploys {versions}",
-                    fix="one target for a device: take it out of the group, or deploy only there",
-                )
-    except ClientError as error:
-        yield withheld(f"what else is deployed to the devices of {target.arn}", error)
 
 
 def _pace(settings: Settings, target: Target) -> Iterator[Finding]:

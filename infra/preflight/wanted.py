@@ -6,13 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import pulumi
-
 from infra.context import Context
 from infra.publish import recipe
 from infra.publish.components import content
 from infra.publish.records import Record
-from infra.settings import Misconfigured, Settings
+from infra.publish.release import upstream
+from infra.settings import Settings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,14 +21,17 @@ class Wanted:
     architectures: tuple[str, ...]
     objects: tuple[str, ...]  # ARNs
     repository: str  # ARN
-    recipes: tuple[Mapping[str, Any], ...]  # none where another stack has published them
+    recipes: tuple[Mapping[str, Any], ...]  # none where it is published
+    components: Mapping[str, str]  # with their versions, where it is published
 
     @classmethod
     def of(cls, settings: Settings, context: Context, pinned: Record | None = None) -> Wanted:
         """This stack's release to come, or that of the stack it follows; Misconfigured without."""
         if pinned:
             return _published(pinned.outputs)
-        return _upstream(settings, context) if settings.release_from else _own(settings, context)
+        if settings.release_from:
+            return _published(upstream(settings, context))
+        return _own(settings, context)
 
 
 def _own(settings: Settings, context: Context) -> Wanted:
@@ -39,6 +41,7 @@ def _own(settings: Settings, context: Context) -> Wanted:
     files = {name: f"{bucket}/{zeros}/{name}" for one in recipe.FILES.values() for name in one}
     planned = content(
         settings,
+        context.names,
         dict.fromkeys(settings.architectures, f"{registry}/{context.repository}@sha256:{zeros}"),
         {name: f"s3://{path}" for name, path in files.items()},
     )
@@ -47,27 +50,8 @@ def _own(settings: Settings, context: Context) -> Wanted:
         architectures=settings.architectures,
         objects=tuple(context.arn("s3", path) for path in files.values()),
         repository=context.arn("ecr", f"repository/{context.repository}"),
-        recipes=tuple(write(version, planned) for write in recipe.RECIPES.values()),
-    )
-
-
-def _upstream(settings: Settings, context: Context) -> Wanted:
-    """What the followed stack has published; asked for at once, as a StackReference isn't."""
-    stack = f"{pulumi.get_organization()}/{context.project}/{settings.release_from}"
-    try:
-        read = pulumi.runtime.invoke("pulumi:pulumi:readStackOutputs", {"name": stack}).value
-    except Exception as error:  # the SDK raises nothing narrower for a stack that isn't there
-        raise _unpublished(settings.release_from, str(error)) from error
-    outputs = read["outputs"]
-    if "release" not in outputs:
-        raise _unpublished(settings.release_from, "it has no such outputs")
-    return _published(outputs)
-
-
-def _unpublished(stack: str, why: str) -> Misconfigured:
-    return Misconfigured(
-        f"stack '{stack}' has published no release to follow ({why}):"
-        f" pulumi up --stack {stack}, or pulumi config set release-from STACK"
+        recipes=tuple(write(version, planned) for write in recipe.recipes(context.names).values()),
+        components={},
     )
 
 
@@ -77,4 +61,5 @@ def _published(outputs: Mapping[str, Any]) -> Wanted:
         objects=tuple(outputs["objects"]),
         repository=outputs["repository_arn"],
         recipes=(),
+        components=outputs["components"],
     )

@@ -15,7 +15,7 @@ from pulumi_aws_native import greengrassv2
 
 from infra.context import Context
 from infra.dynamic import KeptVersions
-from infra.names import CHECK, COMPONENTS
+from infra.names import Names
 from infra.publish import leftovers, recipe, versions
 from infra.publish.artifacts import Artifacts
 from infra.publish.registry import Registry
@@ -46,21 +46,23 @@ class Components(pulumi.ComponentResource):
             context.props,
             opts=pulumi.ResourceOptions(parent=self),
         )
-        planned = content(settings, registry.tags, artifacts.planned)
+        names = context.names
+        writers = recipe.recipes(names)
+        planned = content(settings, names, registry.tags, artifacts.planned)
         real = pulumi.Output.all(images=registry.images, uris=artifacts.uris)
-        recipes = {component: write("", planned) for component, write in recipe.RECIPES.items()}
+        recipes = {component: write("", planned) for component, write in writers.items()}
         # the check judges all three, so a device has to run it again whenever one of them is new
-        judged: dict[str, Any] = {**recipes, CHECK: recipes}
+        judged: dict[str, Any] = {**recipes, names.check: recipes}
         self.planned = {
             component: versions.component_version(settings.major, judged[component])
-            for component in COMPONENTS
+            for component in names.components
         }
         self.release, self.versions = versions.release_name(self.planned), {}
-        for component, write in recipe.RECIPES.items():
+        for component, write in writers.items():
             version = self.planned[component]
             registered = greengrassv2.ComponentVersion(
                 component,
-                inline_recipe=real.apply(partial(_recipe, settings, write, version)),
+                inline_recipe=real.apply(partial(_recipe, settings, names, write, version)),
                 tags=context.tags,
                 opts=pulumi.ResourceOptions(
                     parent=self,
@@ -84,21 +86,27 @@ class Components(pulumi.ComponentResource):
 
 def _recipe(
     settings: Settings,
+    names: Names,
     write: Callable[[str, recipe.Content], dict[str, Any]],
     version: str,
     known: Mapping[str, Mapping[str, str]],
 ) -> str:
-    return recipe.serialise(write(version, content(settings, known["images"], known["uris"])))
+    return recipe.serialise(
+        write(version, content(settings, names, known["images"], known["uris"]))
+    )
 
 
 def content(
-    settings: Settings, images: Mapping[str, str], uris: Mapping[str, str]
+    settings: Settings, names: Names, images: Mapping[str, str], uris: Mapping[str, str]
 ) -> recipe.Content:
     """What the recipes are made of: `repository@digest` by architecture, `s3://…` by file."""
     return recipe.Content(
         images=images,
         files=recipe.Files(uris=uris),
         engine=settings.engine,
+        names=names,
+        request_topic=settings.request_topic,
+        answer_topic=settings.answer_topic,
         memory=settings.memory,
         check_timeout=settings.check_timeout,
         consumer_interval=settings.consumer_interval,

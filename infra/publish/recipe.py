@@ -3,7 +3,7 @@
 Everything is literal: each change is a new version anyway, and a reader of the recipe sees what the
 device will run. The scripts are in scripts.py.
 
-    com.ml.xgboost   the service           run      answers local/inference on local/result
+    com.ml.xgboost   the service           run      answers requests
     com.ml.consumer  a client              run      asks at an interval, logs answers and silence
     com.ml.check     the gate of a rollout startup  succeeds only on this release's golden answers
 
@@ -15,20 +15,20 @@ server.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from infra.names import ANSWER_TOPIC, CHECK, CONSUMER, ENGINES, REQUEST_TOPIC, SERVICE
+from infra.names import ANSWER_TOPIC, DEFAULT_NAMES, ENGINES, REQUEST_TOPIC, Names, role
 from infra.publish import scripts
 from recipes import rules
 from recipes.findings import Severity
 
 MODEL = "model.bz2"
-FILES = {  # a component's artifacts beside the image, as a device names them
-    SERVICE: (MODEL,),
-    CONSUMER: ("consumer.py", "samples.json"),
-    CHECK: ("samples.json", "golden.json"),
+FILES = {  # artifacts beside the image, as a device names them, by how a component's name ends
+    role(DEFAULT_NAMES.service): (MODEL,),
+    role(DEFAULT_NAMES.consumer): ("consumer.py", "samples.json"),
+    role(DEFAULT_NAMES.check): ("samples.json", "golden.json"),
 }
 
 _SUBSCRIBE, _PUBLISH = "aws.greengrass#SubscribeToTopic", "aws.greengrass#PublishToTopic"
@@ -55,21 +55,31 @@ class Content:
     check_timeout: int
     consumer_interval: int
     engine: str = ENGINES[0]
+    names: Names = DEFAULT_NAMES
+    request_topic: str = REQUEST_TOPIC
+    answer_topic: str = ANSWER_TOPIC
+
+    @property
+    def topics(self) -> str:
+        """The same as a program's arguments."""
+        return f"--request-topic {self.request_topic} --answer-topic {self.answer_topic}"
 
 
 def service(version: str, content: Content) -> dict[str, Any]:
     """The component that answers."""
+    name = content.names.service
     command = f"serve --model /artifacts/{MODEL}"
     if content.engine != ENGINES[0]:
         command += f" --engine {content.engine}"
+    command += f" {content.topics}"
     return _recipe(
-        SERVICE,
+        name,
         version,
         content,
-        description="Answers wine-quality requests with an XGBoost model",
-        listens=REQUEST_TOPIC,
-        speaks=ANSWER_TOPIC,
-        lifecycle=lambda image: _runs(SERVICE, content, image, command),
+        description="Answers requests with an XGBoost model",
+        listens=content.request_topic,
+        speaks=content.answer_topic,
+        lifecycle=lambda image: _runs(name, content, image, command),
     )
 
 
@@ -77,18 +87,17 @@ def consumer(version: str, content: Content) -> dict[str, Any]:
     """The component that asks, as an application on the device would."""
     command = (
         "/artifacts/consumer.py --samples /artifacts/samples.json"
-        f" --interval {content.consumer_interval}"
+        f" --interval {content.consumer_interval} {content.topics}"
     )
+    name = content.names.consumer
     return _recipe(
-        CONSUMER,
+        name,
         version,
         content,
         description="Asks the model at an interval and logs what came back",
-        listens=ANSWER_TOPIC,
-        speaks=REQUEST_TOPIC,
-        lifecycle=lambda image: _runs(
-            CONSUMER, content, image, command, entrypoint="/usr/bin/python3"
-        ),
+        listens=content.answer_topic,
+        speaks=content.request_topic,
+        lifecycle=lambda image: _runs(name, content, image, command, entrypoint="/usr/bin/python3"),
     )
 
 
@@ -96,28 +105,31 @@ def check(version: str, content: Content) -> dict[str, Any]:
     """The component whose startup succeeds only on golden answers; it runs again at every boot."""
     command = (
         "check --samples /artifacts/samples.json --golden /artifacts/golden.json"
-        f" --timeout {content.check_timeout}"
+        f" --timeout {content.check_timeout} {content.topics}"
     )
+    name = content.names.check
     return _recipe(
-        CHECK,
+        name,
         version,
         content,
         description="Succeeds only when this release's golden answers come back, bit for bit",
-        listens=ANSWER_TOPIC,
-        speaks=REQUEST_TOPIC,
+        listens=content.answer_topic,
+        speaks=content.request_topic,
         lifecycle=lambda image: {
             "startup": {
                 "Script": scripts.succeeds_once(
-                    _container(CHECK), _docker_run(CHECK, content, image, command)
+                    _container(name), _docker_run(name, content, image, command)
                 ),
                 "Timeout": scripts.startup_seconds(content.check_timeout),
             },
-            **_leave(CHECK),
+            **_leave(name),
         },
     )
 
 
-RECIPES = {SERVICE: service, CONSUMER: consumer, CHECK: check}
+def recipes(names: Names) -> dict[str, Callable[[str, Content], dict[str, Any]]]:
+    """Of each component what writes it, given a version and the content."""
+    return {names.service: service, names.consumer: consumer, names.check: check}
 
 
 def serialise(recipe: Mapping[str, Any]) -> str:
@@ -179,7 +191,10 @@ def _recipe(
                 # Lite skips a manifest without runtime; "*" is right on both
                 "Platform": {"os": "linux", "architecture": architecture, "runtime": "*"},
                 "Lifecycle": lifecycle(image),
-                "Artifacts": [{"Uri": f"docker:{image}"}, *content.files.artifacts(*FILES[name])],
+                "Artifacts": [
+                    {"Uri": f"docker:{image}"},
+                    *content.files.artifacts(*FILES[role(name)]),
+                ],
             }
             for architecture, image in sorted(content.images.items())
         ],
@@ -220,7 +235,7 @@ def _docker_run(
     The nucleus keeps what the container says, and rotates it; docker's own log would know no bound.
     """
     socket = "$AWS_GG_NUCLEUS_DOMAIN_SOCKET_FILEPATH_FOR_COMPONENT"
-    mounts = [f'-v "{{artifacts:path}}/{file}:/artifacts/{file}:ro"' for file in FILES[name]]
+    mounts = [f'-v "{{artifacts:path}}/{file}:/artifacts/{file}:ro"' for file in FILES[role(name)]]
     options = [
         "--rm --init --log-driver none",
         '--name "$c"',

@@ -7,18 +7,18 @@ nobody needs them; a destroy removes every one that carries this stack's tags.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
 import pulumi
 
 from infra.context import Context
-from infra.names import COMPONENTS
+from infra.names import Names
 from infra.publish.artifacts import Artifacts, Handover
 from infra.publish.components import Components
-from infra.publish.records import Record
 from infra.publish.registry import Registry
-from infra.settings import Settings
+from infra.settings import Misconfigured, Settings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +28,7 @@ class Release:
     registered: dict[str, pulumi.Output[str]]  # name to version; whoever deploys it waits for it
     release: pulumi.Input[str]  # a short name for the three versions
     model: pulumi.Input[str]
-    components: pulumi.Input[dict[str, str]]  # the same versions, known at preview
+    components: Mapping[str, str]  # the same versions, known at preview
     objects: pulumi.Input[list[str]]  # ARNs that a device must read, known at preview
     repository_arn: pulumi.Input[str]
     repository: pulumi.Input[str]
@@ -62,27 +62,18 @@ class Release:
         )
 
     @classmethod
-    def followed(cls, settings: Settings, context: Context) -> Release:
-        """The newest of the stack that this one follows."""
-        stack = f"{pulumi.get_organization()}/{context.project}/{settings.release_from}"
-        upstream = pulumi.StackReference(stack)
-        published = upstream.require_output("components")
-        return cls(
-            registered={name: published[name] for name in COMPONENTS},
-            **{name: upstream.require_output(name) for name in _OUTPUTS},
-        )
+    def of(cls, outputs: Mapping[str, Any]) -> Release:
+        """The newest of the stack that is followed, or an older one, by what that stack put out.
 
-    @classmethod
-    def recorded(cls, record: Record) -> Release:
-        """An older one, as it was published.
-
-        A publisher that deploys one publishes its tree all the same: nothing that is there goes,
-        and whoever takes the name out again finds the newest as it was.
+        A publisher that deploys an older one publishes its tree all the same: nothing that is there
+        goes, and whoever takes the name out again finds the newest as it was.
         """
-        components = record.outputs["components"]
         return cls(
-            registered={name: pulumi.Output.from_input(components[name]) for name in COMPONENTS},
-            **{name: record.outputs[name] for name in _OUTPUTS},
+            registered={
+                name: pulumi.Output.from_input(version)
+                for name, version in outputs["components"].items()
+            },
+            **{name: outputs[name] for name in _OUTPUTS},
         )
 
     def outputs(self) -> dict[str, Any]:
@@ -91,3 +82,32 @@ class Release:
 
 
 _OUTPUTS = [field.name for field in fields(Release) if field.name != "registered"]
+
+
+def upstream(settings: Settings, context: Context) -> Mapping[str, Any]:
+    """The outputs of the stack that this one follows; Misconfigured where it has no release for it.
+
+    Asked for at once, as a StackReference isn't.
+    """
+    stack = f"{pulumi.get_organization()}/{context.project}/{settings.release_from}"
+    try:
+        read = pulumi.runtime.invoke("pulumi:pulumi:readStackOutputs", {"name": stack}).value
+    except Exception as error:  # the SDK raises nothing narrower for a stack that isn't there
+        raise _unpublished(settings.release_from, str(error)) from error
+    outputs: Mapping[str, Any] = read["outputs"]
+    if "release" not in outputs:
+        raise _unpublished(settings.release_from, "it has no such outputs")
+    theirs = Names.of(outputs["components"])
+    if theirs != context.names:
+        raise Misconfigured(
+            f"stack '{settings.release_from}' calls its components {theirs.prefix}.*, and this one"
+            f" says {context.component_prefix}: pulumi config set component-prefix {theirs.prefix}"
+        )
+    return outputs
+
+
+def _unpublished(stack: str, why: str) -> Misconfigured:
+    return Misconfigured(
+        f"stack '{stack}' has published no release to follow ({why}):"
+        f" pulumi up --stack {stack}, or pulumi config set release-from STACK"
+    )

@@ -46,7 +46,7 @@ trap 'read -r k <"$o"; [ "$k" != $$ ] || rm "$o"' EXIT
 trap 'trap "" TERM; read -r k <"$o"; [ "$k" = $$ ] || exit 1; {_END}; exit 0' TERM
 while :; do
 p=
-{_until_free('read -r k <"$o"; [ "$k" = $$ ] || exit 1;')}
+{_until_free(container, 'read -r k <"$o"; [ "$k" = $$ ] || exit 1;')}
 t=$(cut -d. -f1 /proc/uptime)
 {run} & p=$!
 wait $p; e=$?
@@ -69,7 +69,7 @@ def succeeds_once(container: str, run: str) -> str:
     """
     waited = f"i=$((i+1)); [ $i -le {_WAIT_SECONDS} ] || exit 1;"
     return f"""c="{container}" i=0
-until {_until_free(after=waited)}
+until {_until_free(container, after=waited)}
 {run}; do
 e=$?; sleep 1
 if docker version >/dev/null 2>&1; then exit $e; fi
@@ -86,14 +86,16 @@ def removes(container: str) -> str:
     return f'sleep 1; docker rm -f "{container}" >/dev/null 2>&1 || true'
 
 
-def _until_free(before: str = "", after: str = "") -> str:
+def _until_free(container: str, before: str = "", after: str = "") -> str:
     """Wait until the engine answers and the name is free, remove who has it; say so once.
 
     No waiting helps where docker isn't installed, isn't ours to use, or refuses its client. Only
-    then its words are read: on a good day, too, it may warn of something.
+    then its words are read: on a good day, too, it may warn of something. Docker's filter is a
+    regular expression, whose dot would find com-ml, another stack's, for com.ml.
     """
+    name = container.replace(".", "[.]")
     return f"""w=
-until {before} s=$(docker ps -aqf "name=^/$c\\$" 2>/dev/null) && [ -z "$s" ]; do
+until {before} s=$(docker ps -aqf "name=^/{name}\\$" 2>/dev/null) && [ -z "$s" ]; do
 [ "$s" ] || s=$(docker ps -q 2>&1)
 case $s in *"not found"*|*"denied while"*|*"response from"*) echo "$s"; sleep 1; exit 1;; esac
 [ "$w" ] || echo "waiting for docker, or for it to remove $c: $s"

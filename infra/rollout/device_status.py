@@ -10,7 +10,7 @@ from itertools import chain
 from typing import TYPE_CHECKING
 
 from infra.account.greengrass import FAILED, SUCCEEDED, execution, installed_components
-from infra.names import CHECK
+from infra.names import is_check
 from infra.rollout.clock import RolloutFailed
 
 if TYPE_CHECKING:
@@ -132,7 +132,7 @@ class DeviceStatus:
 
 def _is_up(component: str, state: str) -> bool:
     """Service and consumer have to run; to have FINISHED is a good end for the check alone."""
-    return state == "RUNNING" or (component == CHECK and state == "FINISHED")
+    return state == "RUNNING" or (is_check(component) and state == "FINISHED")
 
 
 def look(

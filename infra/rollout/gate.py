@@ -81,7 +81,7 @@ def await_release(
         try:
             back = restore_previous(
                 context,
-                red=_latest(client, deployment),
+                red=_in_force(client, deployment, components),
                 before=before,
                 devices=devices,
                 role=role,
@@ -91,7 +91,7 @@ def await_release(
             raise RolloutFailed(
                 f"{red}\nit stays so, as nothing can be put back: {error}"
             ) from None
-        versions = versions_of(back.get("components", {}))
+        versions = versions_of(back.get("components", {}), context.names.components)
         try:
             await_versions(deployment=back["deploymentId"], components=versions, clock=clock())
         except _NO_WAY as still:
@@ -128,8 +128,10 @@ def await_devices(
     consumer that is FINISHED in two looks is down for good. One line for each change on a device.
     Once the time is over, `quorum` percent of the devices are enough, and the others are named.
 
-    Raises RolloutFailed when a device failed, when another deployment took this one's place, and
-    when the time is over; StaysBroken where a device keeps what failed.
+    Where another deployment has taken this one's place and carries these versions on, as another
+    stack's does, devices are waited for by that one. Raises RolloutFailed when a device failed,
+    when another deployment took this one's place without them, and when the time is over;
+    StaysBroken where a device keeps what failed.
     """
     watch = _Watch(client, deployment, components, clock, say, list(devices))
     overtime = False  # for one second look, of whoever answered as the time ended
@@ -137,7 +139,10 @@ def await_devices(
         watch.look_around()
         failed = watch.failed
         if watch.silent and all(one.status == "CANCELED" for one in failed):
-            _check_in_force(client, deployment)
+            follows = _not_cancelled(client, watch.deployment, components)
+            if follows != watch.deployment:
+                watch.deployment = follows
+                continue
         if any(one.broken or one.ended for one in failed):
             raise StaysBroken(reasons(client, failed, stack, words))
         if failed:
@@ -218,8 +223,13 @@ class _Watch:
         return since is not None and self.clock.now() - since >= _STEADY_SECONDS
 
 
-def _latest(client: GreengrassV2Client, deployment: str) -> GetDeploymentResponseTypeDef:
-    """The deployment; RolloutFailed where another one took its place, or where it is gone."""
+def _in_force(
+    client: GreengrassV2Client, deployment: str, components: Mapping[str, str]
+) -> GetDeploymentResponseTypeDef:
+    """The deployment, or the one that took its place and carries these components on.
+
+    Raises RolloutFailed where another one has done so without them, or where it is gone.
+    """
     try:
         found = client.get_deployment(deploymentId=deployment)
     except client.exceptions.ResourceNotFoundException:
@@ -229,6 +239,9 @@ def _latest(client: GreengrassV2Client, deployment: str) -> GetDeploymentRespons
         ) from None
     if not found["isLatestForTarget"]:
         newest = deployments(client, found["targetArn"])[0]
+        carrying = client.get_deployment(deploymentId=newest["deploymentId"])
+        if versions_of(carrying.get("components", {}), components) == dict(components):
+            return carrying
         raise RolloutFailed(
             f"deployment {deployment} was replaced by another one on the same target while we"
             f" waited: '{newest.get('deploymentName', '')}' ({newest['deploymentId']},"
@@ -238,13 +251,17 @@ def _latest(client: GreengrassV2Client, deployment: str) -> GetDeploymentRespons
     return found
 
 
-def _check_in_force(client: GreengrassV2Client, deployment: str) -> None:
-    """Raises RolloutFailed where devices won't get the deployment any more."""
-    if _latest(client, deployment)["deploymentStatus"] == "CANCELED":
+def _not_cancelled(
+    client: GreengrassV2Client, deployment: str, components: Mapping[str, str]
+) -> str:
+    """Which deployment devices get these components by; RolloutFailed where there is none."""
+    found = _in_force(client, deployment, components)
+    if found["deploymentStatus"] == "CANCELED":
         raise RolloutFailed(
             f"deployment {deployment} was cancelled while we waited, by hand or by AWS IoT Jobs"
             " (abort-percent): devices that haven't begun won't. pulumi up again deploys it anew"
         )
+    return found["deploymentId"]
 
 
 def _short_of(late: Sequence[DeviceStatus], devices: Sequence[str], quorum: int, stack: str) -> str:

@@ -16,10 +16,8 @@ from botocore.exceptions import ClientError
 from infra import policies
 from infra.account.greengrass import deployments, execution_states, versions_of, was_good
 from infra.context import Context
-from infra.names import COMPONENTS
 
 if TYPE_CHECKING:
-    from mypy_boto3_greengrassv2 import GreengrassV2Client
     from mypy_boto3_greengrassv2.type_defs import GetDeploymentResponseTypeDef
 
 
@@ -41,7 +39,7 @@ def restore_previous(
     once: those that never had the red one have nothing to do.
     """
     client, name = context.clients.greengrass, context.deployment_name
-    if good := before or _last_good(client, red, devices):
+    if good := before or _last_good(context, red, devices):
         listed = ", ".join(f"{component} {version}" for component, version in good.items())
         say(f"puts back what was good here before: {listed}")
         _may_read(context, role, good, say)
@@ -50,36 +48,37 @@ def restore_previous(
     components: Any = {
         component: {**spec, "componentVersion": good.get(component, spec["componentVersion"])}
         for component, spec in red["components"].items()
-        if component not in COMPONENTS or component in good
+        if component not in context.names.components or component in good
     }
     made = client.create_deployment(
         targetArn=red["targetArn"],
         deploymentName=str(name.after(red["deploymentId"]) if good else name.without),
         components=components,
         deploymentPolicies=red.get("deploymentPolicies", {}),
-        tags=red.get("tags", {}),
+        tags=context.tags,
     )
     return client.get_deployment(deploymentId=made["deploymentId"])
 
 
 def _last_good(
-    client: GreengrassV2Client, red: GetDeploymentResponseTypeDef, devices: Sequence[str]
+    context: Context, red: GetDeploymentResponseTypeDef, devices: Sequence[str]
 ) -> dict[str, str]:
     """Our versions in the newest older deployment that was good, and is none of the red release.
 
     The red release may have been called a success, and have broken later. Nobody goes back past a
     deployment without ours.
     """
+    client, ours = context.clients.greengrass, context.names.components
     states = execution_states(client, devices)
     for older in deployments(client, red["targetArn"]):
         if older["creationTimestamp"] >= red["creationTimestamp"]:
             continue
         found = client.get_deployment(deploymentId=older["deploymentId"])
-        had = versions_of(found.get("components", {}))
+        had = versions_of(found.get("components", {}), ours)
         if not had:
             break
-        other = had != versions_of(red["components"])
-        if other and had.keys() == set(COMPONENTS) and was_good(states[older["deploymentId"]]):
+        other = had != versions_of(red["components"], ours)
+        if other and had.keys() == set(ours) and was_good(states[older["deploymentId"]]):
             return had
     return {}
 

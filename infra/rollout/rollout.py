@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from mypy_boto3_greengrassv2.type_defs import DeploymentPoliciesTypeDef
 
 
+# what decides whether a deployment is another one, beside its target
+_MADE = ["components", "deploymentName", "deploymentPolicies", "iotJobConfiguration"]
+
+
 class Rollout(pulumi.ComponentResource):
     """A release on a target, and the certainty that it answers there."""
 
@@ -51,6 +55,7 @@ class Rollout(pulumi.ComponentResource):
             opts=pulumi.ResourceOptions(parent=self),
         )
         others = target.carried_on(settings)
+        carried_on = target.is_carried_on(context.deployment_name, release.components)
         for component, spec in sorted(others.items()):
             pulumi.log.info(f"keeps {component} {spec['componentVersion']} on {target.arn}")
         if theirs := target.policies_of_others(settings):
@@ -68,9 +73,7 @@ class Rollout(pulumi.ComponentResource):
         deployment = greengrassv2.Deployment(
             f"{name}-deployment",
             target_arn=target.arn,
-            deployment_name=pulumi.Output.from_input(release.components).apply(
-                partial(_deployment_name, target, context)
-            ),
+            deployment_name=_deployment_name(target, context, release.components),
             components={
                 **{component: _spec(known) for component, known in others.items()},
                 **{
@@ -91,6 +94,8 @@ class Rollout(pulumi.ComponentResource):
             tags=context.tags,
             opts=pulumi.ResourceOptions(
                 parent=self,
+                # as this stack last made it, wherever another one has the latest by now
+                ignore_changes=_MADE if carried_on else None,
                 delete_before_replace=False,  # or the device would be without a deployment
                 # no value of them says that a device may read by now, or will be cleaned in the end
                 depends_on=[rights, clean],
@@ -130,7 +135,7 @@ def check_unchanged(target: Target, context: Context) -> None:
     A release may be built for minutes in between; what came then would be lost without a word.
     What this stack made is nobody's: a killed update's request may have come late.
     """
-    now = latest_deployment(context.clients.greengrass, target.arn, ())
+    now = latest_deployment(context.clients.greengrass, target.arn)
     known = target.latest.id if target.latest else ""
     if now and now.id != known and not now.by_stack(context):
         raise RolloutFailed(

@@ -24,7 +24,6 @@ from infra.account.greengrass import (
 )
 from infra.account.target import things_of
 from infra.context import Context
-from infra.names import COMPONENTS
 
 # S3 and IAM may show for a moment what was deleted a moment ago:
 # https://docs.aws.amazon.com/AmazonS3/latest/userguide/Welcome.html#ConsistencyModel
@@ -70,7 +69,7 @@ def _told(stack: Stack, looks: Mapping[str, _Look]) -> Iterator[str]:
 
 def _versions(stack: Stack) -> Iterator[str]:
     client, context = stack.context.clients.greengrass, stack.context
-    for component in COMPONENTS:
+    for component in context.names.components:
         for arn in component_versions(client, context.component_arn(component)):
             if has_tags(client, arn, context.tags):
                 yield f"{arn} → aws greengrassv2 delete-component --arn {arn}"
@@ -107,12 +106,13 @@ def _policy(stack: Stack) -> Iterator[str]:
 
 def _deployments(stack: Stack) -> Iterator[str]:
     client, own = stack.context.clients.greengrass, stack.context.deployment_name
+    ours = stack.context.names.components
     for one in deployments(client, stack.target) if stack.target else []:
         found, called = one["deploymentId"], one.get("deploymentName", "")
         if not own.is_own(called):
             continue
         components = client.get_deployment(deploymentId=found).get("components", {})
-        others = sorted(components.keys() - versions_of(components).keys())
+        others = sorted(components.keys() - versions_of(components, ours).keys())
         yield f"deployment '{called}' ({found}): " + (
             f"it keeps {', '.join(others)} on the target, until another replaces it"
             if others
@@ -125,6 +125,7 @@ def _on_devices(stack: Stack) -> Iterator[str]:
     if not stack.target:
         return
     client, own = stack.context.clients.greengrass, stack.context.deployment_name
+    names = stack.context.names.components
     latest = next(iter(deployments(client, stack.target)), None)
     other = own.another_stack(latest.get("deploymentName", "")) if latest else ""
     things: list[str] = []
@@ -137,7 +138,7 @@ def _on_devices(stack: Stack) -> Iterator[str]:
             if ":thing/" in stack.target:
                 yield f"{device}: AWS has no record of it; if it comes back, it may still run ours"
             continue
-        ours = {component: one for component, one in there.items() if component in COMPONENTS}
+        ours = {component: one for component, one in there.items() if component in names}
         elsewhere = also_deployed(client, device, stack.target) if ours else {}
         for component, (version, state) in ours.items():
             yield f"{component} {version} on {device} ({state}): " + (

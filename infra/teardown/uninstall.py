@@ -49,17 +49,20 @@ def uninstall(
     killed or red update left them. `devices` were there at the last update; who joined since is
     waited for as well, and a device whose record was deleted is gone for good; one where the
     deployment without ours has failed is waited for no longer. May be run again after it was
-    interrupted. Where another stack of this program has taken the target over, the components there
-    are that stack's, and stay; so do those that another target deploys to the same device, which
-    runs what all of its targets name.
+    interrupted. Where another stack with the same names has taken the target over, the components
+    there are that stack's, and stay; so do those that another target deploys to the same device,
+    which runs what all of its targets name.
     """
     clients, name = context.clients, context.deployment_name
     client = clients.greengrass
     is_there = _is_there(clients, target)
     members = frozenset(things_of(clients, target) if is_there else ())
     devices = [one for one in sorted({*devices, *members}) if is_core_device(client, one)]
-    latest = latest_deployment(client, target, ())
-    ours = frozenset() if latest and name.another_stack(latest.name) else components
+    latest = latest_deployment(client, target)
+    taken_over = (
+        latest and name.another_stack(latest.name) and latest.names == context.names
+    )  # one with other names only carries ours on
+    ours = frozenset() if taken_over else components
     others = latest.others(ours) if latest else {}
     ours_there = latest is not None and len(others) < len(latest.components)
     leaving = latest.id if latest and name.is_own(latest.name) else ""
@@ -93,7 +96,8 @@ def uninstall(
             raise RolloutFailed(_stuck(context, seen, lost, target, clock.seconds))
     for deployment in deployments(client, target):
         id_, called = deployment["deploymentId"], deployment.get("deploymentName", "")
-        if name.is_own(called) and not (id_ == leaving and others and is_there):
+        done = name.is_removal(called) and leaving and id_ != leaving  # and replaced by ours
+        if done or (name.is_own(called) and not (id_ == leaving and others and is_there)):
             with unless_gone():
                 with suppress(client.exceptions.ConflictException):  # it was over before
                     client.cancel_deployment(deploymentId=id_)

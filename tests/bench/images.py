@@ -23,7 +23,7 @@ from pathlib import Path
 from unittest import mock
 
 from greenhouse.toolchain import bases
-from infra.names import CHECK, SERVICE
+from infra.names import CHECK, COMPONENTS, DEFAULT_NAMES, SERVICE
 from infra.publish import recipe, versions
 from tests.bench import model
 from tests.bench.table import Row, kilobytes, megabytes
@@ -116,12 +116,12 @@ def downloads() -> Iterator[Row]:
     changed = [layer for layer in _with_changed_code() if layer.digest not in known]
     yield Row(
         what="new code: bytes to the device",
-        ours=kilobytes(sum(layer.compressed for layer in changed) + _recipes(*recipe.RECIPES)),
+        ours=kilobytes(sum(layer.compressed for layer in changed) + _recipes(*COMPONENTS)),
         reference=f"the whole image: {kilobytes(sum(layer.compressed for layer in layers))}",
     )
     yield Row(
         what="a new base: bytes to the device",
-        ours=kilobytes(layers[0].compressed + _recipes(*recipe.RECIPES)),
+        ours=kilobytes(layers[0].compressed + _recipes(*COMPONENTS)),
         reference=f"the whole image: {kilobytes(sum(layer.compressed for layer in layers))}",
     )
 
@@ -193,7 +193,10 @@ def _recipes(*names: str) -> int:
         consumer_interval=5,
     )
     version = versions.component_version(1, "bench")
-    return sum(len(recipe.serialise(recipe.RECIPES[name](version, content))) for name in names)
+    return sum(
+        len(recipe.serialise(recipe.recipes(DEFAULT_NAMES)[name](version, content)))
+        for name in names
+    )
 
 
 def _golden_bytes() -> int:

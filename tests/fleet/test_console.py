@@ -60,7 +60,12 @@ class Watched:
     def look(self) -> Seen:
         if self.broken:
             raise NoStack("stack dev can't be asked in eu-west-1: Could not connect")
-        return Seen(fleets=[(self.fleet, dict(self.answers))], skipped=self.skipped)
+        answers = {
+            (target.stack, name): answer
+            for target in self.fleet.targets
+            for name, answer in self.answers.items()
+        }
+        return Seen(fleets=[(self.fleet, answers)], skipped=self.skipped)
 
     def breaks(self, component: str) -> None:
         """The device reports the component BROKEN, as the API then says."""
@@ -278,7 +283,9 @@ def test_devices_of_one_name_have_latencies_of_their_own(watched: Watched) -> No
     elsewhere = replace(there, region="us-east-1")
     one = Answer(at=AT, rows=1, milliseconds=1.0, model="m")
     other = replace(one, at=AT + timedelta(seconds=1), milliseconds=9.0)
-    feed = Feed(lambda: Seen(fleets=[(there, {name: one}), (elsewhere, {name: other})]), every=0)
+    whose = watched.target.stack, name
+    fleets = [(there, {whose: one}), (elsewhere, {whose: other})]
+    feed = Feed(lambda: Seen(fleets=fleets), every=0)
     assert "Latency of the last" not in asyncio.run(feed.picture()).html, "each has one answer"
 
 

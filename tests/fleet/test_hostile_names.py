@@ -172,7 +172,7 @@ def seen(name: str) -> Seen:
     )
     target = replace(target, stack=name, devices=(hostile,), drift=(name,), strangers=(name,))
     there = Fleet(project=name, region="eu-west-1", seen=AT, targets=(target,))
-    return Seen(fleets=[(there, {name: name})], skipped=(name,))
+    return Seen(fleets=[(there, {(name, name): name})], skipped=(name,))
 
 
 def tags(name: str) -> Tags:

@@ -72,7 +72,7 @@ def test_a_command_of_one_s_own_reaches_the_device(
     log.write_text("begin\n" * LINES + answers + "no event: { at all\n")
     monkeypatch.setenv(COMMAND, f"tail -n {{lines}} {tmp_path}/{{device}}.{{component}}.log")
     assert len(tail(NOBODY, device(), CONSUMER)) == LINES
-    found = answered(NOBODY, device())
+    found = answered(NOBODY, device(), CONSUMER)
     assert not isinstance(found, str)
     assert (found.at.second, found.rows, found.milliseconds) == (2, 6, 1.5), "the last one"
 

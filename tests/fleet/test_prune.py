@@ -377,7 +377,7 @@ def test_deployments_of_others_are_looked_at_no_closer_than_needed(
     account: Account,
 ) -> None:
     account.deploy(GROUP, "theirs", {"com.other": spec("1.0.0")})
-    assert in_use(CONTEXT.clients, "edge-inference") == frozenset()
+    assert in_use(CONTEXT.clients, "edge-inference", CONTEXT.names) == frozenset()
     asked = [operation for operation, _ in account.asked]
     assert asked == ["ListDeployments", "GetDeployment"], "nor are their devices"
 

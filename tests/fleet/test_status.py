@@ -80,7 +80,7 @@ def test_of_a_large_group_only_those_that_need_a_look_are_listed(account: Fleet)
     account.deployments[-1]["creationTimestamp"] = AT
     fleet = observe(Clients(region=REGION, profile=None), "edge-inference")
     page = io.StringIO()
-    seen = Seen(fleets=[(fleet, dict.fromkeys(names, "no log"))])
+    seen = Seen(fleets=[(fleet, {("dev", name): "no log" for name in names})])
     Console(file=page, width=200).print(show(seen))
     shown = page.getvalue()
     assert "47 more are well and run this release" in shown
@@ -154,7 +154,7 @@ def test_a_stack_that_can_t_be_asked_is_told_and_hides_no_other(
         (tmp_path / f"Pulumi.{name}.yaml").write_text(json.dumps({"config": config}))
     seen = look(places(root=tmp_path))
     assert [one.region for one, _ in seen.fleets] == [REGION]
-    assert fleet.devices.keys() == {device for _, answers in seen.fleets for device in answers}
+    assert fleet.devices.keys() == {device for _, answers in seen.fleets for _, device in answers}
     assert seen.skipped == (
         "stack nowhere names no region: pulumi config set --stack nowhere aws:region REGION",
         "stack theirs uses the AWS profile theirs, which is unknown here:"
@@ -191,7 +191,7 @@ def test_a_region_that_aws_doesn_t_tell_of_is_named_with_the_reason_and_hides_no
     why = "stack press-9 can't be asked in us-east-1: An error occurred (ExpiredTokenException)"
     shown = run("status")
     assert f"! {why}" in shown
-    assert f"thing press-1, release {release_name(WANTED)}" in shown
+    assert f"thing press-1, com.ml.*, release {release_name(WANTED)}" in shown
     assert CliRunner().invoke(commands.app, ["status", "--fail"]).exit_code == 3
     done = CliRunner().invoke(commands.app, ["logs"])
     assert why in " ".join(done.stderr.split()), "press-1's log is read all the same"
@@ -234,7 +234,7 @@ def test_the_devices_logs_are_asked_at_the_same_time(
     waits.chmod(0o755)
     monkeypatch.setenv(COMMAND, f"{waits} {{device}}")
     [(_, answers)] = look(places("dev")).fleets
-    assert answers == dict.fromkeys(names, "no answer in its log")
+    assert answers == {("dev", name): "no answer in its log" for name in names}
 
 
 def test_a_log_that_may_not_be_read_leaves_the_rest_of_the_picture(fleet: Fleet) -> None:
@@ -287,7 +287,7 @@ def test_a_deployment_has_the_name_of_the_release_that_it_brought(fleet: Fleet) 
     asked = len(fleet.asked)
     assert releases() == brought
     again = [operation for operation, _ in fleet.asked[asked:]]
-    assert again.count("GetDeployment") == 1, "the target's latest: what one brought stays"
+    assert again.count("GetDeployment") == 2, "the latest, and dev's newest: what one brought stays"
 
 
 @pytest.mark.parametrize(
@@ -326,9 +326,8 @@ def test_programs_read_devices_states_drift_and_answers(fleet: Fleet) -> None:
     assert target["drift"]
     assert {one["name"]: (one["version"], one["state"]) for one in device["components"]} == GOOD
     assert datetime.fromisoformat(target["latest"]["created"]) == AT
-    assert region["answers"] == {
-        "press-1": {"unknown": "its log can't be read from here (make logs DEVICE=… says why)"}
-    }
+    unread = "its log can't be read from here (make logs DEVICE=… says why)"
+    assert region["answers"] == [{"stack": "dev", "device": "press-1", "unknown": unread}]
 
 
 @pytest.mark.parametrize("terminal", [True, False])

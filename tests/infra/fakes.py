@@ -93,6 +93,7 @@ class Account:
     things: dict[str, str] = field(default_factory=dict)  # name to ARN
     groups: dict[str, list[str]] = field(default_factory=dict)
     deployments: list[dict[str, Any]] = field(default_factory=list)  # oldest first
+    made: int = 0  # deployments, also those that are gone
     components: dict[str, dict[str, str]] = field(default_factory=dict)  # ARN to tags
     repositories: dict[str, dict[str, str]] = field(default_factory=dict)  # name to tags
     images: dict[tuple[str, str], str] = field(default_factory=dict)  # repository, tag to digest
@@ -163,7 +164,8 @@ class Account:
                 one["isLatestForTarget"] = False
                 if one["deploymentStatus"] == "ACTIVE":
                     one["deploymentStatus"] = "CANCELED"
-        found = f"{len(self.deployments) + 1:08d}-of-{name.replace('/', '-').replace(' ', '-')}"
+        self.made += 1
+        found = f"{self.made:08d}-of-{name.replace('/', '-').replace(' ', '-')}"
         self.deployments.append(
             {
                 "deploymentId": found,
@@ -173,7 +175,7 @@ class Account:
                 "deploymentPolicies": DEFAULT_POLICIES | (policies or {}),
                 "deploymentStatus": "ACTIVE",
                 "isLatestForTarget": True,
-                "creationTimestamp": NOON + timedelta(seconds=len(self.deployments)),
+                "creationTimestamp": NOON + timedelta(seconds=self.made - 1),
                 "tags": tags,
             }
         )

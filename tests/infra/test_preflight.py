@@ -11,11 +11,12 @@ import pytest
 
 from infra import policies
 from infra.account.target import Target
-from infra.names import CHECK
+from infra.names import CHECK, COMPONENTS
 from infra.preflight import preflight
 from infra.preflight.device import DEVICE_ARCHITECTURE, LITE_SYSTEMD, LITE_THING, NUCLEUS_VERSION
+from infra.preflight.neighbours import SHARED
 from infra.preflight.role import ROLE_FULL, ROLE_MISSING, ROLE_RIGHTS, ROLE_TRUST
-from infra.preflight.target import CHECK_TOO_LATE, KEPT_GONE, SHARED, TAKEN_OVER, TOO_SLOW
+from infra.preflight.target import CHECK_TOO_LATE, KEPT_GONE, TAKEN_OVER, TOO_SLOW
 from infra.preflight.unread import NOT_READABLE
 from infra.preflight.wanted import Wanted
 from infra.settings import Misconfigured
@@ -42,6 +43,7 @@ UPSTREAM: dict[str, Any] = {
     "image": {"aarch64": f"somewhere@{DIGEST}"},
     "objects": ["arn:aws:s3:::theirs/1/model.json"],
     "repository_arn": "arn:aws:ecr:eu-west-1:123456789012:repository/theirs",
+    "components": dict.fromkeys(COMPONENTS, "1.2.3"),
 }
 LITE = "aws_nucleus_lite"
 
@@ -147,15 +149,14 @@ GROUP_ARN = f"arn:aws:iot:{REGION}:{ACCOUNT}:thinggroup/presses"
 def test_a_device_that_gets_our_components_by_another_target_too_is_a_warning(
     account: Account,
 ) -> None:
-    """The other stack's next release would fail there, and no destroy could clean the device."""
+    """Their next release would fail there, and no destroy could clean the device."""
     theirs = {CHECK: spec("1.2.3"), "com.other": spec("1.0.0")}
-    group = account.deploy(GROUP_ARN, "edge-inference/presses", theirs)
+    group = account.deploy(GROUP_ARN, "by hand", theirs)
     account.devices["press-1"].deploys(group, "SUCCEEDED")
     found = the_one(findings())
     assert found.rule is SHARED
     assert found.where == (
-        "press-1, reached by thinggroup/presses too, where 'edge-inference/presses' deploys"
-        f" {CHECK} 1.2.3"
+        f"press-1: 'by hand' (deployment {group} to thinggroup/presses) has {CHECK} 1.2.3"
     )
 
 
@@ -568,6 +569,7 @@ def test_the_number_of_requests_does_not_grow_with_the_release(account: Account)
     account.asked.clear()
     preflight.findings(settings, CONTEXT, target)
     assert [operation for operation, _ in account.asked] == [
+        "ListDeployments",  # which stacks' models are neighbours
         "ListEffectiveDeployments",
         "GetCoreDevice",
         "GetRole",

@@ -659,7 +659,7 @@ def test_engine_xgboost_is_another_target_under_a_tag_of_its_own_and_one_word_of
         return str(manifest["Lifecycle"]["run"]["Script"])
 
     assert "--engine" not in script(ours)
-    assert " serve --model /artifacts/model.bz2 --engine xgboost & " in script(theirs)
+    assert " serve --model /artifacts/model.bz2 --engine xgboost --request-topic " in script(theirs)
 
 
 # Older releases

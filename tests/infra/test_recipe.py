@@ -12,6 +12,7 @@ import os
 import re
 import shlex
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,8 @@ import pytest
 
 from edge.inference import settings as device
 from edge.inference.protocol import ANSWER_TOPIC, REQUEST_TOPIC
-from infra.names import CHECK, CONSUMER, SERVICE
+from infra.names import CHECK, CONSUMER, DEFAULT_NAMES, SERVICE, Names
 from infra.publish import recipe
-from infra.publish.recipe import RECIPES
 
 REPOSITORY = (
     "123456789012.dkr.ecr.ap-southeast-1.amazonaws.com/edge-inference/a-stack-of-20-letters"
@@ -39,6 +39,7 @@ CONTENT = recipe.Content(
     check_timeout=110,
     consumer_interval=5,
 )
+CHANNEL = device.Channel(requests=REQUEST_TOPIC, answers=ANSWER_TOPIC)
 TOKEN = "a-token-that-nobody-may-see"
 NUCLEUS = {
     "SVCUID": TOKEN,
@@ -47,6 +48,7 @@ NUCLEUS = {
 }
 STEPS = ("run", "startup", "uninstall")
 
+RECIPES = recipe.recipes(DEFAULT_NAMES)
 every_component = pytest.mark.parametrize("name", RECIPES)
 
 
@@ -268,7 +270,8 @@ def test_what_is_started_is_what_is_looked_for_before_and_removed_after(
     options, _ = docker_run(shell, name)
     container = options[options.index("--name") + 1]
     assert container == f"{name}.press-1", "several simulated devices share one engine"
-    assert shell.asked[0] == ["ps", "-aqf", f"name=^/{container}$"], "who has the name already"
+    exactly = container.replace(".", "[.]")
+    assert shell.asked[0] == ["ps", "-aqf", f"name=^/{exactly}$"], "who has this very name already"
     shell.run(lifecycle(name)["uninstall"]["Script"], ends=0)
     assert shell.asked == [["rm", "-f", container]], "a client killed in mid-start left it behind"
 
@@ -311,8 +314,9 @@ def test_greengrass_waits_longer_than_the_check_does() -> None:
 
 def test_the_service_takes_the_command_that_the_recipe_gives(shell: Shell) -> None:
     _, command = docker_run(shell, SERVICE)
-    wanted = device.Serve(model=Path("/artifacts/model.bz2"), engine=device.Engine.EVALUATOR)
-    assert device.parse(command) == wanted
+    assert device.parse(command) == device.Serve(
+        model=Path("/artifacts/model.bz2"), engine=device.Engine.EVALUATOR, channel=CHANNEL
+    )
 
 
 def test_the_check_takes_the_command_that_the_recipe_gives(shell: Shell) -> None:
@@ -321,6 +325,7 @@ def test_the_check_takes_the_command_that_the_recipe_gives(shell: Shell) -> None
         samples=Path("/artifacts/samples.json"),
         golden=Path("/artifacts/golden.json"),
         timeout=CONTENT.check_timeout,
+        channel=CHANNEL,
     )
 
 
@@ -339,7 +344,35 @@ def test_the_consumer_takes_the_command_that_the_recipe_gives(
     started: list[tuple[Any, ...]] = []
     monkeypatch.setattr(consumer, "run", lambda main: started.append(main.args))
     consumer.main(arguments)
-    assert started == [(Path("/artifacts/samples.json"), CONTENT.consumer_interval)]
+    assert started == [(Path("/artifacts/samples.json"), CONTENT.consumer_interval, CHANNEL)]
+
+
+def test_a_second_model_on_a_device_shares_no_name_and_no_topic_with_the_first() -> None:
+    names = Names(prefix="com-ml")
+    other = replace(CONTENT, names=names, request_topic="plant/ask", answer_topic="plant/say")
+    for mine, theirs in zip(RECIPES, recipe.recipes(names), strict=True):
+        first = recipe.serialise(RECIPES[mine]("1.2.3", CONTENT))
+        second = recipe.serialise(recipe.recipes(names)[theirs]("1.2.3", other))
+        assert not {mine, REQUEST_TOPIC, ANSWER_TOPIC} & set(re.findall(r"[\w./-]+", second))
+        assert "plant/ask" not in first
+        for word in ("--request-topic plant/ask", "--answer-topic plant/say"):
+            assert word in second, "its programs ask and answer there"
+        assert set(
+            json.loads(second)["ComponentConfiguration"]["DefaultConfiguration"]["accessControl"][
+                "aws.greengrass.ipc.pubsub"
+            ]
+        ) == {f"{theirs}:pubsub:1", f"{theirs}:pubsub:2"}, "unique on a device"
+
+
+def test_a_container_of_another_stack_is_not_taken_for_ours_by_a_dot_that_matches_anything(
+    shell: Shell,
+) -> None:
+    docker_run(shell, SERVICE)
+    _, _, wanted = shell.asked[0]
+    pattern = wanted.removeprefix("name=")
+    assert re.search(pattern, f"/{SERVICE}.press-1")
+    for stranger in ("com-ml.xgboost.press-1", "com.ml.xgboost-press-1", "comxml.xgboost.press-1"):
+        assert not re.search(pattern, f"/{stranger}"), "waiting for it to go would take for ever"
 
 
 @pytest.mark.parametrize(

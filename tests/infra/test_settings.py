@@ -142,6 +142,8 @@ def test_a_follower_sets_nothing_of_what_its_publisher_s_release_is_made_of() ->
         "predictions": "p",
         "trees": "best",
         "major": 7,
+        "request-topic": "a/b",
+        "answer-topic": "a/c",
         "check-timeout": 7,
         "memory": 77,
         "consumer-interval": 7,

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from edge.inference.model import Model
 from edge.inference.protocol import (
     MAX_MESSAGE,
     MAX_REQUEST,
@@ -165,8 +166,18 @@ def test_a_request_without_a_body_may_ask_for_the_stats() -> None:
         assert refused(said).code is Code.NOT_A_REQUEST
 
 
-def described(payload: bytes, features: Sequence[str]) -> dict[str, Any]:
-    said = encode_description(decode(payload), model="m", features=features, missing_allowed=True)
+def described(
+    payload: bytes, features: Sequence[str], types: Sequence[str] = (), outputs: int = 1
+) -> dict[str, Any]:
+    model = Model(
+        id="m",
+        feature_names=tuple(features),
+        feature_types=tuple(types or ["float"] * len(features)),
+        missing_allowed=True,
+        outputs=outputs,
+        trees=1,
+    )
+    said = encode_description(decode(payload), model)
     assert len(said) <= MAX_MESSAGE, "Lite carries no more"
     told: dict[str, Any] = json.loads(said)["description"]
     return told
@@ -185,6 +196,16 @@ def test_a_client_learns_what_it_can_ask_and_within_which_limits() -> None:
         with pytest.raises(BadRequest) as caught:
             described(json.dumps({"describe": True, "first": first}).encode(), FEATURES)
         assert (caught.value.code, caught.value.field) == (Code.NOT_A_REQUEST, "first")
+    kinds = ("float", "q", "int", "i", "c")
+    told = described(b'{"describe": true}', "abcde", kinds, outputs=3)
+    assert [one["type"] for one in told["features"]] == [
+        "number",
+        "number",
+        "integer",
+        "boolean",
+        "category",
+    ]
+    assert told["outputs"] == 3, "of softprob, a client must expect lists"
     asked_for_rows = decode(asking([ROW], describe=True))
     assert asked_for_rows.wanted is Wanted.PREDICTIONS
 

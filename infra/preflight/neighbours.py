@@ -1,0 +1,227 @@
+"""Whether the models of several stacks go together on a device: names, topics, memory.
+
+A device runs what all of its targets name, so a stack's neighbours are in its own target's latest
+deployment, and in those of other targets with the same devices. Two services on one topic would
+each answer every request, and a client couldn't tell whose answer it hears.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from infra.account.clients import unless_gone
+from infra.account.followers import other_targets
+from infra.account.greengrass import deployments
+from infra.account.target import Deployed, Target, latest_deployment, things_of
+from infra.context import Context
+from infra.names import STACK_TAG
+from infra.preflight.device import ASKED_SINGLY
+from infra.preflight.unread import withheld
+from infra.preflight.wanted import Wanted
+from infra.settings import Settings
+from recipes.findings import Bites, Finding, Rule, Severity
+
+SAME_NAMES = Rule(
+    name="same-names",
+    severity=Severity.ERROR,
+    bites=Bites.BOTH,
+    reason="another stack deploys components of these names to the same device, which runs one"
+    " version of a component",
+    source="Greengrass developer guide, deployments to several targets",
+)
+SAME_TOPIC = Rule(
+    name="same-topic",
+    severity=Severity.ERROR,
+    bites=Bites.BOTH,
+    reason="another model on the device uses the topic, so a request would get two answers, or an"
+    " answer would be taken for a request",
+    source="Greengrass developer guide, publish/subscribe local messages",
+)
+SHARED = Rule(
+    name="shared-device",
+    severity=Severity.WARNING,
+    bites=Bites.BOTH,
+    reason="a device does all its targets' deployments at once: it fails where they name two"
+    " versions of a component, and keeps what any of them still names",
+    source="Greengrass developer guide, deployments to several targets",
+)
+MEMORY = Rule(
+    name="models-memory",
+    severity=Severity.INFO,
+    bites=Bites.BOTH,
+    reason="several models share the device's memory, of which AWS doesn't tell how much there is",
+    source="docker run --memory in the recipes",
+)
+RULES = (SAME_NAMES, SAME_TOPIC, SHARED, MEMORY)
+
+_OWN_TOPICS = "pulumi config set request-topic TOPIC; pulumi config set answer-topic TOPIC"
+OWN_NAMES = f"pulumi config set component-prefix PREFIX; {_OWN_TOPICS}"
+_MEMORY = re.compile(r"docker run .*--memory (\d+)m")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Neighbour:
+    """What else is deployed to devices of the target."""
+
+    where: str  # thing/… or thinggroup/…
+    devices: tuple[str, ...]  # that it shares with the target
+    deployed: Deployed
+    stack: str  # of this project that made it, empty where none did
+
+    @property
+    def words(self) -> str:
+        by = f"stack {self.stack}" if self.stack else f"'{self.deployed.name}'"
+        return f"{by} (deployment {self.deployed.id} to {self.where})"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model:
+    """What a stack's components do on a device, as their recipes say."""
+
+    prefix: str
+    stack: str  # that published it
+    request_topic: str
+    answer_topic: str
+    memory: int  # MiB of all containers that may run at once
+
+
+def findings(
+    settings: Settings, context: Context, target: Target, wanted: Wanted
+) -> Iterator[Finding]:
+    try:
+        found = list(_others(context, target))
+        for one in found:
+            yield from _names(context, one)
+        if target.latest and settings.keep_components:
+            found.append(_on_target(target, target.latest))
+        others = [(one, model) for one in found for model in _models(context, one)]
+        ours = _own(context, wanted) if others else None
+    except ClientError as error:
+        yield withheld(f"what else is deployed to the devices of {target.arn}", error)
+        return
+    if ours:
+        for one, theirs in others:
+            yield from _topics(ours, one, theirs)
+        listed = {model.prefix: model.memory for model in (ours, *(model for _, model in others))}
+        words = ", ".join(f"{prefix}.* {size}" for prefix, size in listed.items())
+        yield Finding(
+            rule=MEMORY,
+            where=f"up to {sum(listed.values())} MiB in containers ({words})",
+            fix="compare with free -m on the device; a container's is the key memory",
+        )
+
+
+def _others(context: Context, target: Target) -> Iterator[Neighbour]:
+    """The latest deployments to other targets that have devices of this one.
+
+    Found by this project's deployments, whether or not they have reached a device by now, and in a
+    small target by what each device says.
+    """
+    client, own = context.clients.greengrass, context.deployment_name
+    shared: dict[str, set[str]] = {}
+    for one in deployments(client, latest=True):
+        arn = one["targetArn"]
+        if arn != target.arn and own.another_stack(one.get("deploymentName", "")):
+            with unless_gone():
+                shared[arn] = {*things_of(context.clients, arn)} & {*target.devices}
+    if len(target.devices) <= ASKED_SINGLY:
+        for device in target.devices:
+            for arn in other_targets(client, device, target.arn):
+                shared.setdefault(arn, set()).add(device)
+    for arn, devices in sorted(shared.items()):
+        latest = latest_deployment(client, arn) if devices else None
+        if latest and not latest.failed:
+            yield Neighbour(
+                where=arn.rpartition(":")[2],
+                devices=tuple(sorted(devices)),
+                deployed=latest,
+                stack=own.another_stack(latest.name),
+            )
+
+
+def _on_target(target: Target, latest: Deployed) -> Neighbour:
+    """What this target's own deployment carries on."""
+    return Neighbour(
+        where=target.arn.rpartition(":")[2],
+        devices=target.devices,
+        deployed=latest,
+        stack="",
+    )
+
+
+def _names(context: Context, one: Neighbour) -> Iterator[Finding]:
+    """Our components' names in another target's deployment."""
+    if theirs := one.deployed.ours(context.names):
+        versions = ", ".join(f"{name} {version}" for name, version in theirs.items())
+        yield Finding(
+            rule=SAME_NAMES if one.stack else SHARED,
+            where=f"{', '.join(one.devices)}: {one.words} has {versions}",
+            fix=f"{OWN_NAMES}; or one target for a device"
+            if one.stack
+            else "one target for a device: take it out of the group, or deploy only there",
+        )
+
+
+def _models(context: Context, one: Neighbour) -> Iterator[Model]:
+    """Other models in it: each whose service some stack of this program has published."""
+    for name, spec in sorted(one.deployed.components.items()):
+        prefix = name.removesuffix(".xgboost")
+        if prefix in (name, context.component_prefix) or name.startswith("aws."):
+            continue
+        with unless_gone():
+            arn = context.component_arn(name, spec["componentVersion"])
+            found = context.clients.greengrass.get_component(arn=arn)
+            if stack := found.get("tags", {}).get(STACK_TAG):
+                yield _read(json.loads(found["recipe"]), prefix, stack)
+
+
+def _topics(ours: Model, one: Neighbour, theirs: Model) -> Iterator[Finding]:
+    """Any topic of ours that is one of theirs."""
+    both = {ours.request_topic, ours.answer_topic} & {theirs.request_topic, theirs.answer_topic}
+    for topic in sorted(both):
+        yield Finding(
+            rule=SAME_TOPIC,
+            where=f"{', '.join(one.devices)}: {topic}, of {theirs.prefix}.xgboost by stack"
+            f" {theirs.stack}, in deployment {one.deployed.id} to {one.where}",
+            fix=_OWN_TOPICS,
+        )
+
+
+def _own(context: Context, wanted: Wanted) -> Model | None:
+    """This stack's own, of the release to come or, where it is published, of its recipe."""
+    service = context.names.service
+    recipes = {one["ComponentName"]: one for one in wanted.recipes}
+    if version := wanted.components.get(service):
+        with unless_gone():
+            arn = context.component_arn(service, version)
+            recipe = context.clients.greengrass.get_component(arn=arn)["recipe"]
+            recipes[service] = json.loads(recipe)
+    if service not in recipes:
+        return None
+    return _read(recipes[service], context.component_prefix, context.stack)
+
+
+def _read(service: Mapping[str, Any], prefix: str, stack: str) -> Model:
+    """What a service's recipe says; its release's three containers have the same limit."""
+    rights = service["ComponentConfiguration"]["DefaultConfiguration"]["accessControl"]
+    topics = {
+        operation.partition("#")[2]: topic
+        for policy in rights["aws.greengrass.ipc.pubsub"].values()
+        for operation in policy["operations"]
+        for topic in policy["resources"]
+    }
+    script = service["Manifests"][0]["Lifecycle"]["run"]["Script"]
+    limit = _MEMORY.search(script)
+    return Model(
+        prefix=prefix,
+        stack=stack,
+        request_topic=topics["SubscribeToTopic"],
+        answer_topic=topics["PublishToTopic"],
+        memory=3 * int(limit[1]) if limit else 0,
+    )
