@@ -80,6 +80,9 @@ class Device:
         """How many containers of each component have come to answer so far."""
         return {name: self.said(name, "stdout. answers") for name in OURS}
 
+    def answers_again(self, component: str, before: int) -> bool:
+        return self.answers[component] > before
+
     def changes(self, component: str) -> list[str]:
         pattern = rf": {re.escape(component)} \S+: (\w+->\w+)"
         return re.findall(pattern, log(self.root, "greengrass"))
@@ -344,7 +347,7 @@ def test_it_answers_again_without_an_error_a_deployment_or_a_hand(lab: Lab, name
     for one, before in zip(lab.devices, answers, strict=True):
         for ours in OURS:
             until(
-                lambda one=one, ours=ours, before=before: one.answers[ours] > before[ours],  # type: ignore[misc]  # bound per turn
+                partial(one.answers_again, ours, before[ours]),
                 f"{one.flavour}: {ours} answers after {name}: {log(one.root, ours)[-2000:]}",
             )
         print(f"{one.flavour}: {name}: all answer after {time.monotonic() - began:.1f} s")
@@ -394,6 +397,25 @@ def test_a_running_component_costs_a_shell_and_wakes_nobody(lab: Lab) -> None:
         wait(3)  # what polls would do so within three seconds
         assert (shell.num_ctx_switches(), shell.cpu_times()) == before
         print(f"{one.flavour}: the shell has {shell.memory_info().rss // 1024} kB")
+
+
+def test_a_nucleus_that_stops_ends_its_containers_before_it_would_kill_them(lab: Lab) -> None:
+    """Java gives them five seconds, Lite the recipe's time."""
+    stopped = [one.said(name, "stopped") for one in lab.devices for name in OURS]
+    began = time.monotonic()
+    lab.nuclei(signal.SIGTERM)
+    print(f"all are stopped after {time.monotonic() - began:.1f} s")
+    assert not lab.engine.docker("ps", "-aq").stdout
+    assert [one.said(name, "stopped") for one in lab.devices for name in OURS] == [
+        count + 1 for count in stopped
+    ], "each by SIGTERM"
+    assert not any(one.said(name, "Going to kill") for one in lab.devices for name in OURS)
+    answers = [one.answers for one in lab.devices]
+    lab.boot()
+    for one, before in zip(lab.devices, answers, strict=True):
+        for name in OURS:
+            until(partial(one.answers_again, name, before[name]), f"{name} answers")
+    lab.answered()
 
 
 def test_what_crashes_or_is_killed_at_its_start_three_times_is_broken(lab: Lab) -> None:
