@@ -29,7 +29,7 @@ from functools import partial
 from time import perf_counter
 from typing import Any, NamedTuple
 
-from edge.inference.engines.engine import Evaluator, answers
+from edge.inference.engines.engine import Evaluator
 
 from . import log
 from .protocol import (
@@ -43,7 +43,7 @@ from .protocol import (
     encode_refusal,
     encode_stats,
     identity,
-    records,
+    rows,
     too_large,
 )
 from .stats import Stats
@@ -206,8 +206,8 @@ class Service:
                 return encode_stats(asker, self.summary())
             if request.wanted is Wanted.DESCRIPTION:
                 return encode_description(request, model)
-            found = answers(self._evaluator, records(request))
-            answer = encode_answer(asker, found, model.id)
+            values = rows(request, model.feature_names, missing_allowed=model.missing_allowed)
+            answer = encode_answer(asker, self._evaluator.predict(values), model.id)
         except BadRequest as bad:
             return self._refuse(asker, bad)
         except Exception:  # ours, not the peer's: it gets its one answer all the same

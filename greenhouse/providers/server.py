@@ -11,7 +11,7 @@ from pulumi.runtime.proto import provider_pb2_grpc
 from greenhouse.providers import aws
 from greenhouse.providers.account import Account
 from greenhouse.providers.aws_native import servicer as aws_native
-from greenhouse.providers.docker import image as docker
+from greenhouse.providers.docker.servicer import DockerServicer
 from greenhouse.providers.protocol.owner import OwnersAlone
 from greenhouse.providers.protocol.resource import Refused
 from greenhouse.providers.protocol.servicer import Servicer
@@ -19,7 +19,7 @@ from greenhouse.providers.protocol.servicer import Servicer
 PACKAGES: Mapping[str, Callable[[Account, int], provider_pb2_grpc.ResourceProviderServicer]] = {
     "aws": lambda account, port: Servicer(aws.package(account), port),
     "aws-native": aws_native.NativeServicer,
-    "docker": lambda account, port: Servicer(docker.package(account), port),
+    "docker": DockerServicer,
 }
 _THREADS = 32  # the engine runs as many steps at once as it likes
 _LONGEST_MESSAGE = 400 * 1024 * 1024  # the engine's own limit

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from infra.account.clients import Clients
-from infra.account.context import Context
 from infra.account.deployment_names import DeploymentName, stack_of
 from infra.account.greengrass import (
     FAILED,
@@ -25,6 +24,7 @@ from infra.account.greengrass import (
     is_core_device,
     versions_of,
 )
+from infra.context import Context
 from infra.names import DEFAULT_NAMES, PREFIX_TAG, STACK_TAG, Names
 from infra.settings import Misconfigured, Settings
 

@@ -16,10 +16,10 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from infra.account.clients import unless_gone
-from infra.account.context import Context
 from infra.account.followers import other_targets
 from infra.account.greengrass import deployments
 from infra.account.target import Deployed, Target, latest_deployment, things_of
+from infra.context import Context
 from infra.names import STACK_TAG
 from infra.preflight.device import ASKED_SINGLY
 from infra.preflight.unread import withheld

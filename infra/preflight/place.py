@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from infra.account.context import Context
+from infra.context import Context
 from infra.settings import Misconfigured
 
 

@@ -12,8 +12,8 @@ from collections.abc import Set as AbstractSet
 from typing import Any
 
 from infra.account.clients import unless_gone
-from infra.account.context import Context
 from infra.account.greengrass import installed
+from infra.context import Context
 from infra.rollout.clock import RolloutFailed
 
 

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from botocore.exceptions import ClientError
 
 from infra.account.clients import unless_gone
-from infra.account.context import Context
 from infra.account.followers import also_deployed
 from infra.account.greengrass import (
     component_versions,
@@ -24,6 +23,7 @@ from infra.account.greengrass import (
     versions_of,
 )
 from infra.account.target import things_of
+from infra.context import Context
 
 # S3 and IAM may show for a moment what was deleted a moment ago:
 # https://docs.aws.amazon.com/AmazonS3/latest/userguide/Welcome.html#ConsistencyModel

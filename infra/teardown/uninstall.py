@@ -13,7 +13,6 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from infra.account.clients import Clients, unless_gone
-from infra.account.context import Context
 from infra.account.followers import also_deployed
 from infra.account.greengrass import (
     FAILED,
@@ -24,6 +23,7 @@ from infra.account.greengrass import (
 )
 from infra.account.logs import last_words
 from infra.account.target import latest_deployment, things_of
+from infra.context import Context
 from infra.rollout.clock import Clock, RolloutFailed
 from infra.rollout.device_status import DeviceStatus, look, reasons
 from infra.teardown.dependents import check_dependents

@@ -10,7 +10,7 @@ import pulumi
 import pytest
 
 from edge.inference.model import model_id
-from infra.resources.artifacts import BUILD, File
+from infra.publish.artifacts import BUILD, File
 
 MODEL = Path("edge/models/wine-quality.json").resolve()
 

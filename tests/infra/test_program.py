@@ -17,7 +17,7 @@ import pytest
 from pulumi.runtime.rpc import is_rpc_secret
 
 from infra import policies
-from infra.account.context import Context
+from infra.context import Context
 from infra.names import CHECK, COMPONENTS, CONSUMER, SERVICE
 from infra.preflight.wanted import Wanted
 from infra.settings import Misconfigured

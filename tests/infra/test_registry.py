@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from infra.resources import registry
-from infra.resources.artifacts import BUILD
-from infra.resources.registry import EDGE
+from infra.publish import registry
+from infra.publish.artifacts import BUILD
+from infra.publish.registry import EDGE
 
 
 def test_whoever_checked_the_tree_out_its_build_context_is_the_same(

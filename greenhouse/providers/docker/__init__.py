@@ -1,1 +1,1 @@
-"""Package `docker`, by the machine's own engine."""
+"""Package `docker`: an image, built by the engine and pushed to its registry."""

@@ -56,6 +56,10 @@ class Session:
         """The program's folder."""
         return folder_of(self.process)
 
+    def warn(self, text: str) -> None:
+        """Say something that is about no single resource."""
+        self.log(engine_pb2.WARNING, text, "", passing=False)
+
     def log(self, severity: int, text: str, urn: str, *, passing: bool) -> None:
         """Say it in the engine's display; `passing` replaces the line before."""
         if self._engine is None:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import re
 import shutil
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -17,7 +14,6 @@ from greenhouse.providers.docker.build_context import (
     ignore_patterns,
     visible_files,
 )
-from tests.greenhouse.providers.recorded import records
 
 TREE = (
     "Dockerfile",
@@ -151,43 +147,3 @@ def test_a_link_counts_by_where_it_points(context: Path) -> None:
     link.symlink_to("inference")
     (context / "models/wine.json").write_text("models/wine.json")
     assert digest(context) != before
-
-
-def recorded_contexts() -> list[Any]:
-    """Each record of the plugin that tells a digest of files that are all named."""
-    found = []
-    for record in records("docker"):
-        build = (record["request"].get("news") or {}).get("build")
-        told = record["response"].get("inputs", {}).get("build")
-        if record["rpc"] != "Check" or not isinstance(build, dict) or not isinstance(told, dict):
-            continue
-        if re.fullmatch(r"[0-9a-f]{64}", str(told.get("contextDigest"))):
-            found.append(pytest.param(record, id=record["id"]))
-    return found
-
-
-@pytest.mark.parametrize("record", recorded_contexts())
-def test_the_digest_is_the_plugins(
-    record: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "plain").mkdir()
-    (tmp_path / "plain/app.py").write_text("print(1)\n")  # where a link of one record leads to
-    for name, file in record["files"].items():
-        path = tmp_path / name.replace("ignore{tmp}", "ignore/tmp/keep")  # masked by mistake
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if "link" in file:
-            path.symlink_to(file["link"].replace("{root}", str(tmp_path)))
-        elif "folder" in file:
-            path.mkdir(exist_ok=True)
-        elif "fifo" in file:
-            os.mkfifo(path, int(file.get("mode", "644"), 8))
-        else:
-            path.write_text(file["text"])
-        if "mode" in file and "link" not in file:
-            path.chmod(int(file["mode"], 8))
-    build = record["request"]["news"]["build"]
-    written = build.get("context", ".").replace("{root}", str(tmp_path))
-    dockerfile = build.get("dockerfile", f"{written}/Dockerfile").replace("{root}", str(tmp_path))
-    told = record["response"]["inputs"]["build"]["contextDigest"]
-    assert context_digest(Path(written), Path(dockerfile), written=written) == told

@@ -13,7 +13,7 @@ import boto3
 import pytest
 
 from greenhouse import toolchain
-from greenhouse.providers.protocol.wire import UNKNOWN, Secret
+from greenhouse.providers.protocol.wire import Secret
 from tests.greenhouse.providers.provider_engine import NONE, Engine, Rejected, State
 from tests.greenhouse.providers.test_build_context import CASES, TREE
 
@@ -54,59 +54,23 @@ class TestWithoutAnEngine:
     ) -> None:
         state = State(IMAGE, "it", id=NAME)
         state.inputs = engine.check(state, image(NAME))
+        state.outputs = {"__inputs": Secret(state.inputs)}
         assert engine.diff(state, image(NAME)).changes == NONE
         (context / "service.py").write_text("print('bye')\n")
         diff = engine.diff(state, image(NAME))
-        assert list(diff.diffs) == ["build"]
+        assert list(diff.detailedDiff) == ["build"]
         assert not diff.replaces
         other = engine.diff(state, image("127.0.0.1:5000/edge:v2"))
         assert not other.replaces
-
-    def test_a_new_password_is_no_reason_to_build(self, engine: Engine) -> None:
-        def login(password: str, server: str = "127.0.0.1:5000") -> dict[str, Any]:
-            return {"server": server, "username": "AWS", "password": Secret(password)}
-
-        state = State(IMAGE, "it", id=NAME)
-        state.inputs = engine.check(state, image(NAME, registry=login("one")))
-        assert state.inputs["registry"]["password"] == Secret("one")
-        assert engine.diff(state, image(NAME, registry=login("two"))).changes == NONE
-        assert engine.diff(state, image(NAME, registry=login("one", "other"))).changes != NONE
-
-    def test_a_preview_knows_all_but_the_digest(self, engine: Engine) -> None:
-        outputs = engine.preview(State(IMAGE, "it"), image(NAME))
-        assert outputs["repoDigest"] is UNKNOWN
-        assert outputs["imageName"] == NAME
-        assert outputs["dockerfile"] == "Dockerfile"
-
-    def test_a_preview_may_not_know_the_repository_yet(self, engine: Engine) -> None:
-        wanted = {**image(NAME), "imageName": UNKNOWN, "registry": {"password": UNKNOWN}}
-        outputs = engine.preview(State(IMAGE, "it"), wanted)
-        assert outputs["imageName"] is UNKNOWN
-
-    def test_without_a_platform_the_machine_decides_and_says_so(self, engine: Engine) -> None:
-        wanted = {"imageName": NAME, "build": {"context": "edge"}}
-        assert engine.check(State(IMAGE, "it"), wanted)["build"]["platform"].startswith("linux/")
-        assert any("Set build.platform" in line for line in engine.heard)
 
     @pytest.mark.parametrize(
         ("wanted", "reason"),
         [
             ({"build": {"context": "edge"}}, "imageName is required"),
-            ({"imageName": "edge:v1", "build": {"context": "edge"}}, "must be fully qualified"),
-            ({"imageName": NAME, "build": {"context": "nowhere"}}, "No such file.*nowhere"),
-            ({"imageName": NAME, "build": {"dockerfile": "Dockerfile"}}, "No such file.*Dockerf"),
             ({"imageName": NAME, "build": {"builder": "x"}}, "build.builder is not a property"),
             (
                 {"imageName": NAME, "build": {"context": "edge", "cacheFrom": {}}},
                 "build.cacheFrom is not acted on by greenhouse",
-            ),
-            (
-                {"imageName": NAME, "build": {"context": "edge"}, "buildOnPreview": True},
-                "buildOnPreview is not acted on by greenhouse",
-            ),
-            (
-                {"imageName": NAME, "build": {"builderVersion": "2"}},
-                "must be 'BuilderV1' or 'BuilderBuildKit'",
             ),
         ],
     )
@@ -124,10 +88,9 @@ class TestWithoutAnEngine:
         client.write_text("#!/bin/sh\necho Cannot connect to the Docker daemon >&2; exit 1\n")
         client.chmod(0o755)
         monkeypatch.setenv("PATH", str(client.parent), prepend=":")
-        with pytest.raises(
-            Rejected, match=r"failed to connect to any docker daemon: Cannot connect.*DOCKER_HOST"
-        ):
+        with pytest.raises(Rejected, match="failed to connect to any docker daemon"):
             engine.configure("docker")
+        assert any("`make up` does" in line for line in engine.heard), "it says what to do"
 
 
 def docker(*arguments: str) -> str:
@@ -140,6 +103,7 @@ def docker(*arguments: str) -> str:
 def repository(engine: Engine, tools: toolchain.Toolchain) -> Iterator[str]:
     """An immutable repository's address; images of it leave the engine afterwards."""
     del tools
+    engine.configure("docker")
     name = f"edge-inference/test-{secrets.token_hex(4)}"
     made = engine.create(
         "aws:ecr/repository:Repository",
@@ -171,7 +135,6 @@ class TestWithAnEngine:
     def test_an_image_is_built_pushed_and_known_by_its_digest(
         self, engine: Engine, repository: str
     ) -> None:
-        engine.configure("docker")
         wanted = image(
             f"{repository}:v1", registry=login(engine), build={"args": {"GREETING": "servus"}}
         )
@@ -189,8 +152,9 @@ class TestWithAnEngine:
         assert pulled["Config"]["Labels"]["greeting"] == "servus"
 
         assert any("COPY . /app/" in line for line in engine.heard), "a long build shows progress"
-        assert made.outputs["registry"]["password"] == wanted["registry"]["password"]
-        assert isinstance(made.outputs["registry"]["password"], Secret)
+        assert isinstance(made.outputs["__inputs"], Secret)
+        shown = {name: one for name, one in made.outputs.items() if name != "__inputs"}
+        assert wanted["registry"]["password"].value not in json.dumps(shown)
         assert engine.refresh(made)
         assert engine.diff(made, wanted).changes == NONE
 
@@ -216,8 +180,9 @@ class TestWithAnEngine:
         self, engine: Engine, repository: str, context: Path
     ) -> None:
         (context / "Dockerfile").write_text("FROM scratch\nCOPY nothing-there /\n")
-        with pytest.raises(Rejected, match=r"(?s)docker build ended with 1.*nothing-there"):
+        with pytest.raises(Rejected, match=r"error reading build output: .*nothing-there"):
             engine.create(IMAGE, **image(f"{repository}:v1"))
+        assert any("COPY nothing-there" in line for line in engine.heard)
 
     def test_the_builder_and_the_digest_see_the_same_files(
         self, engine: Engine, repository: str, context: Path, tmp_path: Path

@@ -20,7 +20,7 @@ import pulumi
 import pulumi_aws as aws
 
 from infra import policies
-from infra.account.context import Context
+from infra.context import Context
 from infra.model.golden import Golden, check_memory, golden
 from infra.publish import leftovers, versions
 from infra.publish.recipe import MODEL

@@ -18,10 +18,10 @@ import pulumi_aws as aws
 import pulumi_docker as docker
 
 from infra import policies
-from infra.account.context import Context
+from infra.context import Context
 from infra.names import ENGINES
 from infra.publish import leftovers, versions
-from infra.resources.artifacts import BUILD
+from infra.publish.artifacts import BUILD
 from infra.settings import Settings
 
 EDGE = Path("edge")

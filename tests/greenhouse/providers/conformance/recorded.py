@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 from collections.abc import Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -13,7 +14,7 @@ from google.protobuf.json_format import MessageToDict, ParseDict  # type: ignore
 from google.protobuf.struct_pb2 import Struct  # type: ignore[import-untyped]
 from pulumi.runtime import rpc
 
-FOLDER = Path(__file__).with_name("conformance")
+FOLDER = Path(__file__).parent
 SIGNATURE = rpc._special_sig_key
 _IDENTITY = (
     '<GetCallerIdentityResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/">'
@@ -26,6 +27,23 @@ def records(package: str) -> list[dict[str, Any]]:
     """Every single call of a package, in the order in which they were made."""
     everything = json.loads((FOLDER / "providers.json").read_text())
     return [record for record in everything if record["package"] == package]
+
+
+def lay(record: dict[str, Any], root: Path) -> None:
+    """The files that the plugin's process had before it."""
+    for name, file in (record.get("files") or {}).items():
+        path = root / name.replace("ignore{tmp}", "ignore/tmp/keep")  # masked by mistake
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if "link" in file:
+            path.symlink_to(file["link"].replace("{root}", str(root)))
+        elif "folder" in file:
+            path.mkdir(exist_ok=True)
+        elif "fifo" in file:
+            os.mkfifo(path)
+        else:
+            path.write_text(file["text"])
+        if "mode" in file and "link" not in file:
+            path.chmod(int(file["mode"], 8))
 
 
 def struct(value: Mapping[str, Any] | None) -> Struct:

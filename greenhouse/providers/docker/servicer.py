@@ -1,0 +1,286 @@
+"""Package `docker`: an image, built by the engine and pushed to its registry.
+
+What it does and says is what the real plugin did and said when it was recorded
+(tests/greenhouse/providers/conformance). Surprising, and kept:
+
+* It takes no secrets: the engine sends the registry's password in the clear, and `__inputs`, a
+  secret, is all that keeps it.
+* A preview gives back the bare inputs. Nothing is ever replaced, read or deleted.
+* New inputs are compared with `__inputs` of the state, and credentials don't count.
+* Given up, a build goes on, and is pushed.
+
+What ECR does and MiniStack doesn't is added here: an immutable tag is never taken twice, even for
+the same bytes (aws/containers-roadmap#2380).
+"""
+
+# ruff: noqa: N802, ARG002  # names and signatures are the protocol's
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import metadata
+from typing import Any
+
+import grpc
+import pulumi_docker
+from botocore import exceptions as boto
+from google.protobuf import empty_pb2  # type: ignore[import-untyped]
+from pulumi.runtime.proto import plugin_pb2, provider_pb2, provider_pb2_grpc
+
+from greenhouse.home import REGION
+from greenhouse.providers.account import Account
+from greenhouse.providers.aws.common import fine_if
+from greenhouse.providers.docker import inputs as image
+from greenhouse.providers.docker.client import Client, split, warn_of_half_a_login
+from greenhouse.providers.protocol.program import NoProgram
+from greenhouse.providers.protocol.resource import Refused
+from greenhouse.providers.protocol.session import Call, Session, Sessions
+from greenhouse.providers.protocol.wire import (
+    Properties,
+    Secret,
+    Unknown,
+    decode,
+    encode,
+    has_unknown,
+    plain,
+)
+
+_IMAGE = "docker:index/image:Image"
+_CONFIG = frozenset({"host", "version"})
+_NOT_ACTED_ON = frozenset(
+    {"caMaterial", "certMaterial", "certPath", "context", "disableDockerDaemonCheck"}
+    | {"keyMaterial", "registryAuth", "sshOpts"}
+)
+
+
+class DockerServicer(provider_pb2_grpc.ResourceProviderServicer):
+    """The package on one port, for every connection that the engine opens."""
+
+    def __init__(self, account: Account, port: int) -> None:
+        self._account = account
+        self._sessions = Sessions(port)
+        self._clients: dict[Session, Client] = {}
+
+    # -- the plugin itself ------------------------------------------------------------------------
+
+    def Attach(
+        self, request: plugin_pb2.PluginAttach, context: grpc.ServicerContext
+    ) -> empty_pb2.Empty:
+        self._sessions.of(context.peer()).attach(request.address)
+        return empty_pb2.Empty()
+
+    def GetPluginInfo(
+        self, request: empty_pb2.Empty, context: grpc.ServicerContext
+    ) -> plugin_pb2.PluginInfo:
+        return plugin_pb2.PluginInfo(version=metadata.version("pulumi-docker"))
+
+    def CheckConfig(
+        self, request: provider_pb2.CheckRequest, context: grpc.ServicerContext
+    ) -> provider_pb2.CheckResponse:
+        reasons = [
+            f"docker:{name} is not acted on by greenhouse. Take it out of this stack: pulumi config"
+            f" rm docker:{name}"
+            if name in _NOT_ACTED_ON
+            else f"`docker:{name}` is not a valid configuration key for the docker provider. If the"
+            " referenced key is not intended for the provider, please choose a different namespace"
+            " from `docker:`."
+            for name in sorted(decode(request.news).keys() - _CONFIG)
+        ]
+        if reasons:
+            return provider_pb2.CheckResponse(
+                failures=[provider_pb2.CheckFailure(reason=reason) for reason in reasons]
+            )
+        return provider_pb2.CheckResponse(inputs=request.news)
+
+    def DiffConfig(
+        self, request: provider_pb2.DiffRequest, context: grpc.ServicerContext
+    ) -> provider_pb2.DiffResponse:
+        olds, news = plain(decode(request.old_inputs)), plain(decode(request.news))
+        kinds = {
+            name: kind
+            for name, kind in image.differences(olds, news).items()
+            if not has_unknown(news.get(name))
+        }
+        if not kinds:
+            return provider_pb2.DiffResponse(changes=provider_pb2.DiffResponse.DIFF_UNKNOWN)
+        return provider_pb2.DiffResponse(
+            changes=provider_pb2.DiffResponse.DIFF_SOME,
+            diffs=sorted(kinds),
+            detailedDiff=_detailed(kinds),
+        )
+
+    def Configure(
+        self, request: provider_pb2.ConfigureRequest, context: grpc.ServicerContext
+    ) -> provider_pb2.ConfigureResponse:
+        session = self._sessions.of(context.peer())
+        with _told(context):
+            if registries := request.variables.get("docker:config:registryAuth"):
+                del registries  # may hold a password
+                raise Refused("docker:registryAuth is not acted on by greenhouse")
+            try:
+                host = request.variables.get("docker:config:host")
+                self._clients[session] = Client.find(session, host)
+            except Refused as error:
+                raise Refused(
+                    f"docker native provider returned an unexpected error from Configure: {error}"
+                ) from error
+        return provider_pb2.ConfigureResponse(
+            supportsPreview=True, supports_autonaming_configuration=True
+        )
+
+    def Cancel(self, request: empty_pb2.Empty, context: grpc.ServicerContext) -> empty_pb2.Empty:
+        """Nothing: what is being built goes on."""
+        return empty_pb2.Empty()
+
+    def Invoke(
+        self, request: provider_pb2.InvokeRequest, context: grpc.ServicerContext
+    ) -> provider_pb2.InvokeResponse:
+        with _told(context):
+            raise Refused(f"unrecognized data function (Invoke): {request.tok}")
+        raise AssertionError("abort returns never")
+
+    # -- the image --------------------------------------------------------------------------------
+
+    def Check(
+        self, request: provider_pb2.CheckRequest, context: grpc.ServicerContext
+    ) -> provider_pb2.CheckResponse:
+        with self._called(request, context, "Check") as (call, _):
+            news = plain(decode(request.news))
+            if failures := list(image.unusable(news)):
+                return provider_pb2.CheckResponse(
+                    failures=[
+                        # without `property`, for which the engine would print the value too
+                        provider_pb2.CheckFailure(reason=f"{found.path} {found.reason}")
+                        for found in failures
+                    ]
+                )
+            return provider_pb2.CheckResponse(inputs=encode(image.checked(call, news)))
+
+    def Diff(
+        self, request: provider_pb2.DiffRequest, context: grpc.ServicerContext
+    ) -> provider_pb2.DiffResponse:
+        with self._called(request, context, "Diff"):
+            olds = plain(decode(request.olds)).get("__inputs")
+            kinds = image.differences(olds, plain(decode(request.news)))
+        if not kinds:
+            return provider_pb2.DiffResponse(changes=provider_pb2.DiffResponse.DIFF_NONE)
+        return provider_pb2.DiffResponse(
+            changes=provider_pb2.DiffResponse.DIFF_SOME,
+            detailedDiff=_detailed(kinds),
+            hasDetailedDiff=True,
+        )
+
+    def Create(
+        self, request: provider_pb2.CreateRequest, context: grpc.ServicerContext
+    ) -> provider_pb2.CreateResponse:
+        with self._called(request, context, "Create") as (call, client):
+            inputs = plain(decode(request.properties))
+            if request.preview and not _builds_in_preview(call, inputs):
+                return provider_pb2.CreateResponse(properties=request.properties)
+            outputs = self._made(call, client, inputs, pushed=not request.preview)
+            return provider_pb2.CreateResponse(id=inputs["imageName"], properties=encode(outputs))
+
+    def Update(
+        self, request: provider_pb2.UpdateRequest, context: grpc.ServicerContext
+    ) -> provider_pb2.UpdateResponse:
+        with self._called(request, context, "Update") as (call, client):
+            inputs = plain(decode(request.news))
+            if request.preview and not _builds_in_preview(call, inputs):
+                return provider_pb2.UpdateResponse(properties=request.news)
+            outputs = self._made(call, client, inputs, pushed=not request.preview)
+            return provider_pb2.UpdateResponse(properties=encode(outputs))
+
+    def Read(
+        self, request: provider_pb2.ReadRequest, context: grpc.ServicerContext
+    ) -> provider_pb2.ReadResponse:
+        with self._called(request, context, "Read"):
+            return provider_pb2.ReadResponse(
+                id=request.id, properties=request.properties, inputs=request.inputs
+            )
+
+    def Delete(
+        self, request: provider_pb2.DeleteRequest, context: grpc.ServicerContext
+    ) -> empty_pb2.Empty:
+        """Nothing: the image belongs to its repository now."""
+        with self._called(request, context, "Delete"):
+            return empty_pb2.Empty()
+
+    def _made(
+        self, call: Call, client: Client | None, inputs: Properties, *, pushed: bool
+    ) -> Properties:
+        if client is None:
+            raise Refused("the provider is not configured")
+        warn_of_half_a_login(call, inputs)
+        digest = client.build(call, inputs)
+        if pushed and not inputs.get("skipPush"):
+            self._refuse_as_ecr(*split(inputs["imageName"]))
+            digest = client.push(call, inputs)
+        return {**image.described(inputs), "repoDigest": digest, "__inputs": Secret(inputs)}
+
+    def _refuse_as_ecr(self, repository: str, tag: str) -> None:
+        host, _, name = repository.partition("/")
+        if host != self._account.registry:
+            return
+        ecr = self._account.ecr(REGION)
+        with fine_if("RepositoryNotFoundException"):  # the registry will say so itself
+            (found,) = ecr.describe_repositories(repositoryNames=[name])["repositories"]
+            taken = ecr.batch_get_image(repositoryName=name, imageIds=[{"imageTag": tag}])["images"]
+            if found["imageTagMutability"] != "IMMUTABLE" or not taken:
+                return
+            raise Refused(
+                f"error reading push output: tag invalid: The image tag '{tag}' already exists in"
+                f" the '{name}' repository and cannot be overwritten because the repository is"
+                " immutable."
+            )
+
+    @contextmanager
+    def _called(
+        self, request: Any, context: grpc.ServicerContext, verb: str
+    ) -> Iterator[tuple[Call, Client | None]]:
+        """The call, with every error turned into one for the engine."""
+        session = self._sessions.of(context.peer())
+        token = request.urn.split("::")[-2].rpartition("$")[2]
+        with _told(context):
+            if token != _IMAGE and hasattr(pulumi_docker, token.rpartition(":")[2]):
+                raise Refused(f"greenhouse has no {token}; of this package there is: {_IMAGE}")
+            if token != _IMAGE:
+                raise Refused(f"unrecognized resource type ({verb}): {token}")
+            yield Call(session, request.urn), self._clients.get(session)
+
+
+def _builds_in_preview(call: Call, inputs: Properties) -> bool:
+    asked = inputs.get("buildOnPreview")
+    if isinstance(asked, Unknown):
+        call.warn(
+            "buildOnPreview is unresolved; cannot build on preview. Continuing without preview"
+            " image build. To avoid this warning, set buildOnPreview explicitly, and ensure all"
+            " inputs are resolved at preview."
+        )
+        return False
+    if not asked:
+        return False
+    if not image.can_be_built(inputs):
+        call.warn(
+            "Minimum inputs for build are unresolved. Continuing without preview image build. To"
+            " avoid this warning, ensure image name, dockerfile, args, and context are resolved at"
+            " preview."
+        )
+        return False
+    return True
+
+
+def _detailed(kinds: dict[str, str]) -> dict[str, provider_pb2.PropertyDiff]:
+    return {
+        name: provider_pb2.PropertyDiff(kind=provider_pb2.PropertyDiff.Kind.Value(kind))
+        for name, kind in kinds.items()
+    }
+
+
+@contextmanager
+def _told(context: grpc.ServicerContext) -> Iterator[None]:
+    """Every error is one text for the engine, as the plugin words it."""
+    try:
+        yield
+    except (Refused, NoProgram, OSError, boto.BotoCoreError, boto.ClientError) as error:
+        context.abort(grpc.StatusCode.UNKNOWN, str(error))
