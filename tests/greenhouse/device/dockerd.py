@@ -40,6 +40,7 @@ class Dockerd:
         with (self._folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
                 [
+                    *("setpriv", "--pdeathsig", "TERM"),  # else a killed test leaves it
                     *("unshare", "--net"),
                     *("dockerd", "--host", self.host, "--pidfile", f"{self._folder}/pid"),
                     *("--data-root", f"{self._folder}/data", "--exec-root", f"{self._folder}/exec"),
