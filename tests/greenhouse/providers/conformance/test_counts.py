@@ -1,0 +1,25 @@
+"""What docs/greenhouse.md says of the records is so, and nothing else is listed."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from greenhouse.home import PROJECT_DIR
+from tests.greenhouse.providers.conformance.recorded import FOLDER, records
+
+
+@pytest.mark.parametrize(("package", "short"), [("aws-native", "native"), ("docker", "docker")])
+def test_the_document_counts_what_is_replayed_and_what_is_refused(package: str, short: str) -> None:
+    listed: dict[str, str] = json.loads((FOLDER / f"not-modelled-{short}.json").read_text())
+    made = records(package)
+    assert listed.keys() <= {record["id"] for record in made}
+    assert all(listed.values()), "each has its reason"
+    deadly = sum("crash" in record["response"] for record in made)
+    alike = len(made) - len(listed) - deadly
+    line = (
+        f"* {package}: {len(made)} calls, {alike} answered alike, {len(listed)} refused, {deadly}"
+        " that the plugin dies of."
+    )
+    assert line in (PROJECT_DIR / "docs/greenhouse.md").read_text()
