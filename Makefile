@@ -22,7 +22,7 @@ $(foreach name,$(GIVEN),$(if $(filter-out undefined,$(origin $(name))),\
 # Stack local is greenhouse's; any other is in the account that the shell points at.
 THERE = case "$${STACK:-local}" in local) there="$$($(BIN)/python -m greenhouse env)" && eval "$$there";; esac &&
 
-.PHONY: help setup up down start plan status console logs rollback prune new-device abandon-device lint env preview deploy drift images lock ci-roles ci-stacks ci-comment check test test-quick test-matrices bench pictures train clean
+.PHONY: help setup up down start plan status console logs rollback prune sbom new-device abandon-device lint env preview deploy drift images lock ci-roles ci-stacks ci-comment check test test-quick test-matrices bench pictures train clean
 
 help:  ## print this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {gsub(/\$$\$$/, "$$", $$2); printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -55,6 +55,9 @@ rollback: $(STAMP)  ## list the kept releases, or deploy one: make rollback [STA
 
 prune: $(STAMP)  ## list old releases that no device needs, or remove them: make prune [STACK=dev] [YES=1]
 	@$(THERE) $(BIN)/python -m fleet prune --stack="$${STACK:-local}" $${YES:+--yes}
+
+sbom: $(STAMP)  ## packages, licences and files of a release's images: make sbom [STACK=dev] [RELEASE=r1234abcd] [JSON=1]
+	@$(THERE) $(BIN)/python -m fleet sbom --stack="$${STACK:-local}" $${RELEASE:+--release="$$RELEASE"} $${JSON:+--json}
 
 new-device: $(STAMP)  ## write one more stack file: make new-device NAME=press-3 [FROM=dev] [GROUP=] [ARCH=] [REGION=]
 	@$(BIN)/python -m fleet new-device $${FROM:+--from="$$FROM"} $${GROUP:+--group="$$GROUP"} $${ARCH:+--arch="$$ARCH"} $${REGION:+--region="$$REGION"} -- $${NAME:+"$$NAME"}

@@ -6,6 +6,7 @@ from infra.account.target import Target
 from infra.context import Context
 from infra.dynamic import NobodyFollows, Residue
 from infra.preflight import place, preflight
+from infra.provenance.boms import boms
 from infra.publish import records
 from infra.publish.artifacts import Artifacts, Handover
 from infra.publish.components import Components
@@ -37,7 +38,10 @@ if handover:
         opts=inside,
     )
     release = Release.published(handover, registry, artifacts, components, context)
-    records.store(release.outputs(), settings, once=release.registered, parent=components)
+    sboms = boms(registry.images, artifacts.bucket, context, parent=registry)
+    records.store(
+        release.outputs(), settings, sboms=sboms, once=release.registered, parent=components
+    )
     made += [registry, artifacts, components]
 if pinned:
     release = Release.of(pinned.outputs)

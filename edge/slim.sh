@@ -4,6 +4,8 @@
 # What stays of the standard library is compiled, unchecked against its sources: Debian ships no
 # compiled modules, a read-only container can't keep any, and a process that imports the IPC client
 # peaks at 21 MB in place of 35 (2026-11-23).
+# Who passes an image on passes its licences on, so those of what stays are kept. A package of which
+# nothing stays loses its entry, too: scanners, and the list of what ships, go by the entries.
 set -eu
 cd "$(dirname "$0")"
 rm slim.sh
@@ -14,10 +16,11 @@ if [ -n "$(ls -A)" ] && [ ! -d $library ]; then
   exit 1
 fi
 
-rm -rf usr/share/doc usr/share/man usr/share/locale usr/share/info usr/share/lintian usr/share/bug \
+rm -rf usr/share/man usr/share/locale usr/share/info usr/share/lintian usr/share/bug \
   usr/share/doc-base usr/share/pixmaps usr/share/applications usr/share/binfmts usr/share/zoneinfo \
-  usr/share/python3 usr/share/common-licenses usr/lib/python3 usr/sbin/* \
-  usr/lib/ssl etc/ssl etc/ld.so.cache usr/lib/*-linux-gnu/gconv usr/lib/*-linux-gnu/audit \
+  usr/share/python3 usr/lib/python3 usr/sbin/* \
+  usr/lib/ssl etc/ssl etc/ld.so.cache etc/ethertypes etc/mime.types etc/protocols etc/rpc etc/services \
+  usr/lib/*-linux-gnu/gconv usr/lib/*-linux-gnu/audit \
   usr/lib/*-linux-gnu/engines-3 usr/lib/*-linux-gnu/ossl-modules usr/lib/*-linux-gnu/krb5
 
 for name in __phello__ _pydecimal.py _pyio.py antigravity.py cgi.py cgitb.py curses dbm distutils \
@@ -36,6 +39,21 @@ for name in com_err crypto curses db- form gomp gssapi history k5crypto keyutils
   panel readline sqlite3 ssl tic tinfo tirpc; do
   rm -f lib/*-linux-gnu/lib"$name"* usr/lib/*-linux-gnu/lib"$name"*
 done
+
+docs=usr/share/doc
+[ ! -d $docs ] || find $docs -type f ! -name copyright -delete
+for entry in var/lib/dpkg/status.d/*.md5sums; do
+  [ -f "$entry" ] || continue
+  package=$(basename "$entry" .md5sums)
+  # a link in the documentation leads to the package that has the licence of several
+  stays=$(find $docs -lname "$package")
+  for path in $(cut -c 35- "$entry" | grep -v "^$docs/"); do
+    [ -z "$stays" ] || break
+    [ ! -e "$path" ] || stays=$path
+  done
+  [ -n "$stays" ] || rm -rf "$entry" "${entry%.md5sums}" "${docs:?}/$package"
+done
+[ ! -d $docs ] || find $docs -type d -empty -delete
 
 [ ! -d $library ] || python3 -m compileall -qq --invalidation-mode unchecked-hash -s . $library
 find . -exec touch --no-dereference --date=@0 {} +

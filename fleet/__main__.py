@@ -34,6 +34,7 @@ from fleet.plan.plan import plan as plan_of
 from fleet.plan.planned import Planned
 from fleet.prune import prune
 from fleet.rollback import NEWEST, PREVIOUS, listing, roll_back
+from fleet.sbom import documents, table
 from fleet.stacks import ROOT, NoStack, Places, Stack, places, project
 from fleet.status import look, show
 from infra.account.clients import Clients
@@ -256,6 +257,23 @@ def prune_releases(
 ) -> None:
     """List old releases that no device needs, and what interrupted updates left; or remove it."""
     prune(Stack.read(stack), console, sure=yes)
+
+
+@app.command()
+def sbom(
+    stack: StackName,
+    release: Annotated[str, typer.Option(help="A kept release; without, the newest.")] = "",
+    as_json: Annotated[
+        bool, typer.Option("--json", help="The CycloneDX documents, by architecture.")
+    ] = False,
+) -> None:
+    """What is in the images of a release: packages, versions, licences and files."""
+    found = documents(Stack.read(stack), release)
+    if as_json:
+        sys.stdout.write(json.dumps(found, indent=2) + "\n")
+        return
+    for document in found.values():
+        console.print(table(document))
 
 
 @app.command()

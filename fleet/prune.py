@@ -205,7 +205,7 @@ def held_by(resources: Iterable[dict[str, Any]]) -> Held:
                 components.add((name, version))
             case "Image":
                 images.add(outputs["repoDigest"].rpartition("@")[2])
-            case "BucketObjectv2":
+            case "BucketObjectv2" | "Sbom":
                 keys.add(outputs["key"])
     records = sorted(key for key in keys if key.startswith(RECORDS))
     return Held(

@@ -6,6 +6,8 @@ so no second hop is paid for. Its Docker registry is the exception, as Docker's 
 * to push takes the login that ECR's GetAuthorizationToken hands out, and that call is signed;
 * to pull takes none: what is in an image isn't secret, and a device takes it by its digest. The
   device itself asks its role before it pulls (`device.downloads.docker`).
+
+A layer is downloaded here, too: MiniStack names AWS's own address for it.
 """
 
 from __future__ import annotations
@@ -21,12 +23,16 @@ from botocore.credentials import Credentials
 from ministack import app as ministack
 from starlette.datastructures import Headers
 from starlette.responses import JSONResponse, Response
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from greenhouse.home import ACCOUNT, REGION
 from greenhouse.signatures import Foreign, Guard, NoKey, own_key, refusal, refuse_browsers
 
-_TOKEN = "AmazonEC2ContainerRegistry_V20150921.GetAuthorizationToken"  # noqa: S105  # an operation
+_ECR = "AmazonEC2ContainerRegistry_V20150921."
+_TOKEN = f"{_ECR}GetAuthorizationToken"
+_LAYER = f"{_ECR}GetDownloadUrlForLayer"
+_SCAN = f"{_ECR}DescribeImageScanFindings"
+_REGISTRY = f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com"
 _TOKEN_SECONDS = 12 * 3600  # what ECR says; a greenhouse's login lasts as long as its key
 _READS = ("GET", "HEAD")
 _TOKENS = "/v2/token"  # where the registry's clients change a login for a token
@@ -50,18 +56,24 @@ class Front:
             await self._signed(scope, receive, send)
 
     async def _owners(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and Headers(scope=scope).get("x-amz-target") == _TOKEN:
+        target = Headers(scope=scope).get("x-amz-target") if scope["type"] == "http" else None
+        if target == _TOKEN:
             await self._login()(scope, receive, send)
+        elif target == _SCAN:  # there is no scanner here, so what ECR says where none has run
+            error = {"__type": "ScanNotFoundException", "message": "greenhouse scans no image"}
+            await JSONResponse(error, 400)(scope, receive, send)
+        elif target == _LAYER:
+            here = f"http://{Headers(scope=scope)['host']}/"
+            await self._app(scope, receive, _rewritten(send, f"https://{_REGISTRY}/", here))
         else:
             await self._app(scope, receive, send)
 
     def _login(self) -> Response:
         token = b64encode(b"AWS:" + self._password).decode()
-        host = f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com"
         given = {
             "authorizationToken": token,
             "expiresAt": int(time.time()) + _TOKEN_SECONDS,
-            "proxyEndpoint": f"https://{host}",
+            "proxyEndpoint": f"https://{_REGISTRY}",
         }
         return JSONResponse({"authorizationData": [given]}, media_type="application/x-amz-json-1.1")
 
@@ -93,6 +105,27 @@ class Front:
         if kind == "basic" and hmac.compare_digest(given, login.encode()):
             return JSONResponse({"token": self._password.decode()})
         return JSONResponse({"details": "incorrect username or password"}, 401)
+
+
+def _rewritten(send: Send, address: str, here: str) -> Send:
+    """Send an answer once it is whole, with another address in it."""
+    start: Message = {}
+    body = bytearray()
+
+    async def later(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            start.update(message)
+            return
+        body.extend(message.get("body", b""))
+        if message.get("more_body", False):
+            return
+        text = body.replace(address.encode(), here.encode())
+        length = (b"content-length", str(len(text)).encode())
+        kept = [one for one in start["headers"] if one[0].lower() != b"content-length"]
+        await send({**start, "headers": [*kept, length]})
+        await send({"type": "http.response.body", "body": bytes(text)})
+
+    return later
 
 
 def _authorization(headers: Headers) -> tuple[str, bytes]:

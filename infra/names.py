@@ -66,6 +66,7 @@ REQUEST_TOPIC = "local/inference"  # Pulumi.yaml and edge/inference/protocol.py 
 ANSWER_TOPIC = "local/result"
 
 ENGINES = ("evaluator", "xgboost")  # edge/inference/settings.py has the same; the first is default
+SEVERITIES = ("critical", "high", "medium", "low")  # of what ECR's scan finds, in lower case
 ARCHITECTURES = ("amd64", "aarch64")  # the words that Greengrass has for them
 
 PROJECT_TAG, STACK_TAG = "edge-inference:project", "edge-inference:stack"

@@ -17,7 +17,7 @@ from infra.name_patterns import (
     target_trouble,
     topic_trouble,
 )
-from infra.names import ANSWER_TOPIC, ARCHITECTURES, ENGINES, REQUEST_TOPIC
+from infra.names import ANSWER_TOPIC, ARCHITECTURES, ENGINES, REQUEST_TOPIC, SEVERITIES
 
 MIN_MEMORY_MIB = 6  # https://docs.docker.com/engine/containers/resource_constraints/: docker's own
 TREES = ("all", "best")  # of a model that was stopped early
@@ -77,6 +77,7 @@ class Settings:
     consumer_interval: int
     build_image: str
     runtime_image: str
+    scan_severity: str
 
     @classmethod
     def load(cls, config: pulumi.Config) -> Settings:
@@ -117,6 +118,7 @@ class Settings:
             consumer_interval=read.number("consumer-interval"),
             build_image=read.text("build-image"),
             runtime_image=read.text("runtime-image"),
+            scan_severity=read.text("scan-severity"),
         )
 
     def __post_init__(self) -> None:
@@ -137,6 +139,11 @@ class Settings:
             raise Misconfigured(
                 f"engine is '{self.engine}', neither {' nor '.join(ENGINES)}:"
                 f" pulumi config set engine {ENGINES[0]}"
+            )
+        if self.scan_severity not in SEVERITIES:
+            raise Misconfigured(
+                f"scan-severity is '{self.scan_severity}', not one of {', '.join(SEVERITIES)}:"
+                " pulumi config set scan-severity high"
             )
         self._check_what_the_author_says()
         self._check_architectures()

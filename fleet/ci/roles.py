@@ -205,9 +205,9 @@ def _looking(scope: Scope) -> list[Statement]:
         ),
         *_allow(
             "Images",
-            "ecr:BatchCheckLayerAvailability ecr:BatchGetImage ecr:DescribeImages"
-            " ecr:DescribeRepositories ecr:GetDownloadUrlForLayer ecr:GetLifecyclePolicy"
-            " ecr:ListImages ecr:ListTagsForResource",
+            "ecr:BatchCheckLayerAvailability ecr:BatchGetImage ecr:DescribeImageScanFindings"
+            " ecr:DescribeImages ecr:DescribeRepositories ecr:GetDownloadUrlForLayer"
+            " ecr:GetLifecyclePolicy ecr:ListImages ecr:ListTagsForResource",
             scope.repositories,
         ),
         *_allow(

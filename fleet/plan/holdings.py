@@ -17,6 +17,7 @@ from botocore.exceptions import ClientError
 
 from fleet.observe import Target, observe, observe_target
 from fleet.plan.planned import Planned, Version
+from fleet.plan.scans import Scan, scans
 from infra.account.clients import Clients, unless_gone
 from infra.account.followers import deployed_by
 
@@ -35,6 +36,7 @@ class Holdings:
     objects: Mapping[str, int] = field(default_factory=dict)  # by key, which names the content
     images: Mapping[str, Mapping[str, int]] = field(default_factory=dict)  # reference → its blobs
     elsewhere: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # see _elsewhere
+    scans: tuple[Scan, ...] = ()  # of the images to come, as far as they are built
 
 
 def look(clients: Clients, planned: Planned, root: Path) -> tuple[tuple[Target, ...], Holdings]:
@@ -59,6 +61,7 @@ def look(clients: Clients, planned: Planned, root: Path) -> tuple[tuple[Target, 
         objects=_stored_objects(clients, recipes.values()) | _new_objects(planned, root),
         images=_images(clients, references, planned.project),
         elsewhere=_elsewhere(clients, targets),
+        scans=scans(clients, _to_come(planned, recipes)),
     )
 
 
@@ -164,6 +167,20 @@ def _new_objects(planned: Planned, root: Path) -> dict[str, int]:
         elif "path" in source and (root / source["path"]).is_file():
             sizes[key] = (root / source["path"]).stat().st_size
     return sizes
+
+
+def _to_come(planned: Planned, recipes: Mapping[Version, Mapping[str, Any]]) -> frozenset[str]:
+    """Images of this project that the update leads to; what it replaces says nothing of it."""
+    if planned.destroys:
+        return frozenset()
+    versions = planned.versions.items()
+    known = (planned.recipes.get(one) or recipes.get(one) or {} for one in versions)
+    return frozenset(
+        image
+        for recipe in known
+        for image in docker_images(recipe)
+        if "@" in image and image.partition("/")[2].startswith(f"{planned.project}/")
+    )
 
 
 def _images(

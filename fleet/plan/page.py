@@ -13,6 +13,7 @@ from itertools import groupby
 from fleet.plan.markdown import code, row
 from fleet.plan.plan import Download, Gate, Group, Kind, Plan, TargetPlan
 from fleet.plan.preview import UNKNOWN
+from fleet.plan.scans import Scan
 from infra.printable import printable
 
 _NAMES_SHOWN, _CAUGHT_SHOWN = 10, 3
@@ -81,12 +82,21 @@ def _summary(plan: Plan) -> Iterator[str]:
 def _gates(plan: Plan, gates: Sequence[Gate]) -> Iterator[str]:
     for gate in gates:
         caught = plan.caught(gate)
+        untold = _untold(plan) if gate is Gate.VULNERABLE else ""
         if caught:
-            yield f"- ❌ **{gate}**: {_listed(caught, shown=_CAUGHT_SHOWN)}"
+            yield f"- ❌ **{gate}**: {_listed(caught, shown=_CAUGHT_SHOWN)}{untold}"
         else:
-            yield f"- ✅ {gate}: none"
+            yield f"- ✅ {gate}: none{untold}"
     if gates:
         yield ""
+
+
+def _untold(plan: Plan) -> str:
+    """Which images no scan tells of."""
+    built = "; the image to be built is scanned once it is pushed" if plan.unread else ""
+    return built + "".join(
+        f"; {_short(one)}: {code(one.missing)}" for one in plan.scans if one.missing
+    )
 
 
 def _target(one: TargetPlan) -> Iterator[str]:
@@ -202,12 +212,20 @@ def _rights(plan: Plan) -> Iterator[str]:
 
 
 def _findings(plan: Plan) -> Iterator[str]:
-    if plan.findings:
-        yield "### Findings"
-        yield ""
-        for finding in plan.findings:
-            yield f"- ⚠️ {code(' '.join(finding.split()))}"
-        yield ""
+    lines = [f"- ⚠️ {code(' '.join(finding.split()))}" for finding in plan.findings]
+    for one in plan.scans:
+        if found := one.at_least(plan.severity):
+            named = [f"{name} ({severity.lower()})" for severity, name in found]
+            what = f"{_count(len(found), 'finding')} of severity {plan.severity} or above"
+            lines.append(f"- ⚠️ {_short(one)}: {what}: {_listed(named)}")
+        elif one.missing and not one.coming:
+            lines.append(f"- ⚠️ {_short(one)} is not scanned: {code(one.missing)}")
+    if lines:
+        yield from ("### Findings", "", *lines, "")
+
+
+def _short(scan: Scan) -> str:
+    return f"image {code(scan.image.rpartition(':')[2][:12])}"
 
 
 def _listed(names: Sequence[str], shown: int = _NAMES_SHOWN) -> str:

@@ -22,6 +22,7 @@ from fleet.plan.holdings import Holdings
 from fleet.plan.planned import Planned
 from fleet.plan.preview import UNKNOWN
 from fleet.plan.rights import Right
+from fleet.plan.scans import Scan
 from infra.account.greengrass import SUCCEEDED
 from infra.names import Names
 
@@ -46,6 +47,7 @@ class Gate(StrEnum):
     PUBLIC = "public"  # anybody gets one
     DRIFT = "drift"  # somebody else deployed
     WARNING = "warning"  # the program warned of something
+    VULNERABLE = "vulnerable"  # ECR's scan of an image found something of scan-severity or above
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,6 +123,8 @@ class Plan:
     rights: tuple[Right, ...]  # in the account, then on the device
     unread: tuple[str, ...]  # components whose recipe is known only once the image is built
     findings: tuple[str, ...]
+    scans: tuple[Scan, ...]
+    severity: str  # the least that counts of what a scan found
 
     def caught(self, gate: Gate) -> tuple[str, ...]:
         """What a check for this would refuse; empty: nothing."""
@@ -140,6 +144,8 @@ class Plan:
             found |= {f"{right.who}: {right.what}" for right in self.rights if right.public}
         elif gate is Gate.WARNING:
             found |= set(self.findings)
+        elif gate is Gate.VULNERABLE:
+            found |= {name for one in self.scans for _, name in one.at_least(self.severity)}
         return tuple(sorted(found))
 
 
@@ -175,6 +181,8 @@ def plan(planned: Planned, targets: Sequence[Target], holdings: Holdings) -> Pla
             )
         ),
         findings=planned.findings,
+        scans=holdings.scans,
+        severity=planned.severity,
     )
 
 

@@ -12,6 +12,8 @@ from fleet.plan.preview import MASKED, UNKNOWN, Preview, Resource
 from fleet.plan.rights import Right
 from infra.names import Names
 
+SCAN_SEVERITY = "high"  # Pulumi.yaml's default, which a preview doesn't print
+
 Version = tuple[str, str]  # component and version
 
 
@@ -31,6 +33,7 @@ class Planned:
     objects: Mapping[str, Mapping[str, str]]  # key to what is stored there: a text or a path
     retargeted: frozenset[str]  # architectures whose image becomes another engine's
     deployment: Resource | None
+    severity: str  # the least of a finding in an image that is named
 
     @property
     def names(self) -> Names:
@@ -73,6 +76,7 @@ class Planned:
             objects=objects,
             retargeted=frozenset(retargeted),
             deployment=deployment,
+            severity=preview.config.get(f"{preview.project}:scan-severity", SCAN_SEVERITY),
         )
 
 

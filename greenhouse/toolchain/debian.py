@@ -62,7 +62,11 @@ def download(packages: Sequence[str], folder: Path, *, log: Path) -> list[Path]:
 
 
 def unpack(archives: Sequence[Path], root: Path) -> None:
-    """Their files below `root`, with the list of packages where scanners of images look for it."""
+    """Their files below `root`, with the list of packages where scanners of images look for it.
+
+    Both files of each are as in distroless images (GoogleContainerTools/distroless,
+    PACKAGE_METADATA.md).
+    """
     for name in _MERGED:
         (root / "usr" / name).mkdir(parents=True)
         (root / name).symlink_to(f"usr/{name}")
@@ -78,8 +82,10 @@ def unpack(archives: Sequence[Path], root: Path) -> None:
             files.extractall(root, filter="tar")
         if unpacking.returncode:
             raise ToolchainFailed(f"dpkg-deb can't read {archive}; the next run fetches it anew")
-        control = ask("dpkg-deb", "--field", archive)
-        (manifest / archive.name.split("_")[0]).write_text(f"{control}\n")
+        name = archive.name.split("_")[0]
+        (manifest / name).write_text(f"{ask('dpkg-deb', '--field', archive)}\n")
+        sums = ask("dpkg-deb", "--info", archive, "md5sums")  # a package of links alone has none
+        (manifest / f"{name}.md5sums").write_text(f"{sums}\n" if sums else "")
 
 
 def pack(root: Path, target: Path) -> None:

@@ -47,10 +47,17 @@ class Record:
 
     @property
     def objects(self) -> frozenset[str]:
-        """Keys in the bucket."""
-        return frozenset(
-            arn.partition(":::")[2].partition("/")[2] for arn in self.outputs["objects"]
-        )
+        """Keys in the bucket: what devices read, and the bills of materials."""
+        read = (arn.partition(":::")[2].partition("/")[2] for arn in self.outputs["objects"])
+        return frozenset([*read, *self.sboms.values()])
+
+    @property
+    def sboms(self) -> dict[str, str]:
+        """Architecture to the key of what is in its image."""
+        return {
+            architecture: uri.removeprefix("s3://").partition("/")[2]
+            for architecture, uri in self.outputs.get("sboms", {}).items()
+        }
 
     def named(self, what: str) -> str:
         """Its model or samples, for people: the file's name, if it is known, and a content's id."""
@@ -69,6 +76,7 @@ def store(
     outputs: Mapping[str, Any],
     settings: Settings,
     *,
+    sboms: Mapping[str, pulumi.Output[str]],
     once: Mapping[str, pulumi.Output[str]],
     parent: pulumi.Resource,
 ) -> aws.s3.BucketObjectv2:
@@ -81,7 +89,7 @@ def store(
         "record",
         bucket=outputs["bucket"],
         key=pulumi.Output.concat(leftovers.RECORDS, outputs["release"], ".json"),
-        content=pulumi.Output.all({**outputs, "files": files}, once).apply(
+        content=pulumi.Output.all({**outputs, "files": files, "sboms": sboms}, once).apply(
             lambda known: versions.canonical(known[0]).decode()
         ),
         content_type="application/json",

@@ -129,7 +129,9 @@ def downloads() -> Iterator[Row]:
 @cache
 def image_layers(architecture: str) -> list[Layer]:
     """The image's layers, its Python first."""
-    return _saved(built(architecture, base="" if architecture == HERE else _foreign(architecture)))
+    return _saved(
+        built(architecture, base="" if architecture == HERE else foreign_base(architecture))
+    )
 
 
 def _with_changed_code() -> list[Layer]:
@@ -165,7 +167,7 @@ def _layer(tar: bytes) -> Layer:
     return _LAYERS[digest]
 
 
-def _foreign(architecture: str) -> str:
+def foreign_base(architecture: str) -> str:
     """The runtime base of another architecture, from the same packages by the same steps."""
     folder = model.scratch() / architecture
     folder.mkdir()

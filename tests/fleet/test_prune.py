@@ -70,6 +70,7 @@ class Content:
             },
             "objects": [f"arn:aws:s3:::{BUCKET}/{arn}" for arn in arns],
             "image": {"amd64": f"{REPOSITORY}@sha256:{self.code}"},
+            "sboms": {"amd64": f"s3://{BUCKET}/sbom-{self.code}"},
         }
 
 
@@ -236,6 +237,7 @@ class Published:
             self.account.components[component_arn(name, version)] = TAGS
         for arn in outputs["objects"]:
             self.account.objects[BUCKET].setdefault(arn.partition("/")[2], b"")
+        self.account.objects[BUCKET].setdefault(f"sbom-{content.code}", b"")
         self.account.images[REPOSITORY, f"amd64-{content.code}"] = f"sha256:{content.code}"
         key = f"releases/{outputs['release']}.json"
         self.account.objects[BUCKET][key] = json.dumps(outputs).encode()
@@ -282,14 +284,14 @@ def test_what_is_older_and_unused_goes_with_all_that_is_only_its_own(
             for name, version in one.outputs["components"].items()
         ),
         *("  image sha256:0", "  image sha256:1"),
-        *(f"  s3://{BUCKET}/{key}-{one}" for key in ("golden", "model") for one in (0, 1)),
+        *(f"  s3://{BUCKET}/{key}-{one}" for key in ("golden", "model", "sbom") for one in (0, 1)),
     ]
     assert set(account.components) == {
         component_arn(name, version) for name, version in NEW.outputs["components"].items()
     }
     assert set(account.images.values()) == {"sha256:2"}
     assert set(account.objects[BUCKET]) == {
-        *("model-2", "golden-2", "consumer-0"),
+        *("model-2", "golden-2", "consumer-0", "sbom-2"),
         f"releases/{NEW.outputs['release']}.json",
     }
 
@@ -424,16 +426,16 @@ def of_stray(account: Account) -> set[str]:
     versions = {component_arn(*one) for one in outputs["components"].items()}
     there = versions & account.components.keys()
     there |= set(account.images.values()) & {"sha256:7"}
-    return there | set(account.objects[BUCKET]) & {"model-7", "golden-7", "consumer-7"}
+    return there | set(account.objects[BUCKET]) & {"model-7", "golden-7", "consumer-7", "sbom-7"}
 
 
 def test_it_goes_though_no_release_is_old(cut_short: Published, account: Account) -> None:
-    assert len(of_stray(account)) == 7
+    assert len(of_stray(account)) == 8
     said = cut_short.prune(keep=3)
     assert of_stray(account) == set()
     assert len(cut_short.kept) == 3
     assert said[:2] == ["left by an interrupted update, in no release:", f"  {CHECK} 1.0.777"]
-    assert len(said) == 8
+    assert len(said) == 9
 
 
 def test_it_stays_whole_where_somebody_deployed_it_by_hand(
@@ -442,7 +444,7 @@ def test_it_stays_whole_where_somebody_deployed_it_by_hand(
     version = STRAY.outputs["components"][SERVICE]
     account.deploy(THING_ARN, "by hand", {SERVICE: spec(version)})
     assert cut_short.prune(keep=3) == []
-    assert len(of_stray(account)) == 7
+    assert len(of_stray(account)) == 8
 
 
 def test_the_version_of_another_stack_is_none_of_it(cut_short: Published, account: Account) -> None:
@@ -464,14 +466,14 @@ def test_what_the_state_has_is_none_of_it(account: Account) -> None:
     """An update that is under way has registered it, and its release has no record so far."""
     held = Held(record=record(NEW).key, parts=parts(NEW, STRAY))
     assert superfluous_in(CONTEXT, held, keep=3) == Superfluous()
-    assert len(of_stray(account)) == 7
+    assert len(of_stray(account)) == 8
 
 
 def test_without_a_record_of_the_tree_s_own_release_nothing_is_known_to_be_cut_short(
     cut_short: Published, account: Account
 ) -> None:
     cut_short.prune(keep=4, own=STRAY)
-    assert len(of_stray(account)) == 7
+    assert len(of_stray(account)) == 8
 
 
 # The command
@@ -485,6 +487,7 @@ RESOURCES: list[dict[str, Any]] = [
     {"type": "docker:index/image:Image", "outputs": {"repoDigest": IMAGE}},
     {"type": "aws:s3/bucketObjectv2:BucketObjectv2", "outputs": {"key": "model-2"}},
     {"type": "aws:s3/bucketObjectv2:BucketObjectv2", "outputs": {"key": record(NEW).key}},
+    {"type": "pulumi-python:dynamic/edge:Sbom", "outputs": {"key": "sbom-2"}},
 ]
 for _number, _one in enumerate(RESOURCES):
     _one["urn"] = f"urn:{_number}"
@@ -496,7 +499,7 @@ def test_what_the_state_has_is_read_from_its_resources() -> None:
         parts=Parts(
             components=frozenset({(SERVICE, NEW.outputs["components"][SERVICE])}),
             images=frozenset({"sha256:2"}),
-            objects=frozenset({"model-2"}),
+            objects=frozenset({"model-2", "sbom-2"}),
         ),
     )
 

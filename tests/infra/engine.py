@@ -155,6 +155,8 @@ class _Answers(pulumi.runtime.Mocks):
             case "ComponentVersion":
                 version = json.loads(inputs["inlineRecipe"])["ComponentVersion"]
                 computed = {"componentVersion": AS_REGISTERED.format(version=version)}
+            case "Sbom":
+                computed = {"key": f"{'5' * 64}/sbom-{inputs['architecture']}.json"}
             case "Deployment":
                 computed = {"deploymentId": "deployment-as-created"}
             case "StackReference":

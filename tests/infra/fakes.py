@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from io import BytesIO
@@ -106,6 +106,7 @@ class Account:
     undeployable: dict[str, dict[str, Any]] = field(default_factory=dict)  # ARN to cloud status
     decisions: dict[str, dict[str, Any]] = field(default_factory=dict)  # action to what IAM says
     logs: dict[tuple[str, str], list[str]] = field(default_factory=dict)  # by group and stream
+    scans: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)  # and digest
     reachable: bool = True
     denied: set[str] = field(default_factory=set)  # operations that the caller has no right to
     asked: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
@@ -475,18 +476,36 @@ class Account:
         return _page("imageIds", everything, nextToken)
 
     def _batch_get_image(
-        self, *, repositoryName: str, imageIds: list[dict[str, str]]
+        self,
+        *,
+        repositoryName: str,
+        imageIds: list[dict[str, str]],
+        acceptedMediaTypes: Sequence[str] = (),  # noqa: ARG002  # the one that there is
     ) -> dict[str, Any]:
         if repositoryName not in self.repositories:
             raise Refused("RepositoryNotFoundException")
         [asked] = imageIds
-        digest = self.images.get((repositoryName, asked["imageTag"]))
+        digest = self.images.get((repositoryName, asked.get("imageTag", "")))
         image = {
             "imageId": {"imageDigest": digest},
             "imageManifest": f"the manifest of {digest}",
             "imageManifestMediaType": "application/vnd.docker.distribution.manifest.v2+json",
         }
         return {"images": [image] if digest else []}
+
+    def _describe_image_scan_findings(
+        self, *, repositoryName: str, imageId: dict[str, str], nextToken: str = ""
+    ) -> dict[str, Any]:
+        key = (repositoryName, imageId["imageDigest"])
+        if key not in self.scans:
+            raise Refused("ScanNotFoundException")
+        found = self.scans[key]
+        listed = found.get("imageScanFindings", {}).get("findings", [])
+        if nextToken or len(listed) < 2:
+            return found | {
+                "imageScanFindings": found.get("imageScanFindings", {}) | {"findings": listed[-1:]}
+            }
+        return found | {"imageScanFindings": {"findings": listed[:-1]}, "nextToken": "the last one"}
 
     def _put_image(
         self,

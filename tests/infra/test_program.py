@@ -142,7 +142,7 @@ def test_components_make_only_what_they_are_named_for(deployed: Engine) -> None:
             parent = by_urn(deployed)[one.parent]
             where = one.type.partition(":")[2].split("/")[0].split(":")[0]
             allowed = {
-                "edge:registry:Registry": {"ecr", "index"},
+                "edge:registry:Registry": {"ecr", "index", "dynamic"},
                 "edge:artifacts:Artifacts": {"s3"},
                 "edge:release:Components": {"greengrassv2", "dynamic", "s3"},
                 "edge:rollout:Rollout": {"greengrassv2", "iam", "dynamic"},
@@ -625,6 +625,7 @@ def test_a_destroy_finds_the_code_that_an_older_up_has_named_in_the_state(deploy
         "KeptVersions": "KeptVersionsProvider",
         "NobodyFollows": "NobodyFollowsProvider",
         "Residue": "ResidueProvider",
+        "Sbom": "SbomProvider",
     }
     stored = {
         one.type.rpartition(":")[2]: base64.b64decode(one.inputs["__provider"])
@@ -684,6 +685,8 @@ def test_what_is_published_leaves_a_record_that_says_what_a_follower_would_read(
     assert record.inputs["key"] == f"releases/{program.exported['release']}.json"
     kept = json.loads(record.inputs["content"])
     assert kept.pop("files") == {"model": "wine-quality.json", "samples": "samples.json"}
+    [sbom] = kept.pop("sboms").values()
+    assert sbom == f"s3://{kept['bucket']}/{'5' * 64}/sbom-amd64.json"
     assert kept == {name: program.exported[name] for name in UPSTREAM}
     for version in engine.of_type("greengrassv2:ComponentVersion"):
         assert waits_for(engine, record, version), "what has a record can be deployed"

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import json
 import math
 import os
 import shutil
 import subprocess
 import sys
+import tarfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +23,9 @@ from edge.inference import memory
 from edge.inference.protocol import ANSWER_TOPIC
 from edge.inference.settings import Engine
 from greenhouse.toolchain import Toolchain
+from infra.provenance import sbom
+from infra.provenance.image import merged
+from tests.bench import images
 from tests.bench.client import Client
 from tests.edge.compiling import answers_of, shipped
 from tests.edge.runtime.messages import ask_all, worst
@@ -222,6 +228,87 @@ def test_a_device_downloads_no_more_than_it_is_told(image: str, engine: Engine) 
     most = {Engine.EVALUATOR: (40, 14), Engine.XGBOOST: (60, 20)}[engine]  # MB
     assert unpacked < most[0] * 10**6
     assert packed < most[1] * 10**6
+
+
+def layers(image: str) -> Iterator[bytes]:
+    """As a registry has them, the lowest first."""
+    saved = subprocess.run(["docker", "save", image], stdout=subprocess.PIPE, check=True).stdout
+    with tarfile.open(fileobj=io.BytesIO(saved)) as archive:
+        manifest = archive.extractfile("manifest.json")
+        assert manifest
+        for path in json.load(manifest)[0]["Layers"]:
+            layer = archive.extractfile(path)
+            assert layer
+            yield layer.read()
+
+
+def exported(image: str, architecture: str) -> dict[str, str]:
+    """Every file that a container has, as the engine says: its sha256, or where its link leads."""
+    container = docker("create", f"--platform=linux/{architecture}", image)
+    try:
+        tar = subprocess.run(["docker", "export", container], stdout=subprocess.PIPE, check=True)
+    finally:
+        docker("rm", container)
+    found = {}
+    with tarfile.open(fileobj=io.BytesIO(tar.stdout)) as archive:
+        for member in archive:
+            if member.issym():
+                found[member.name] = member.linkname
+            elif content := archive.extractfile(member):
+                found[member.name] = hashlib.sha256(content.read()).hexdigest()
+    return found
+
+
+ENGINES_OWN = {".dockerenv", "dev/console", "etc/hostname", "etc/hosts", "etc/resolv.conf"} | {
+    "etc/mtab"  # what an engine lays into each container
+}
+
+
+def listed(text: str) -> dict[str, str]:
+    """The files in a bill of materials."""
+    found = {}
+    for package in json.loads(text)["components"]:
+        assert package["components"], f"{package['name']} is in the list and not in the image"
+        for file in package["components"]:
+            links = [one["value"] for one in file.get("properties", ())]
+            [found[file["name"]]] = links or [one["content"] for one in file["hashes"]]
+    return found
+
+
+def check_the_list(image: str, architecture: str, engine: Engine) -> None:
+    there = exported(image, architecture)
+    for path in ENGINES_OWN:
+        there.pop(path, None)
+    text = sbom.document(f"host/name@{image}", architecture, merged(layers(image)))
+    assert listed(text) == there
+    names = {one["name"] for one in json.loads(text)["components"]}
+    assert names >= {"awscrt", "awsiotsdk", "edge-inference", "libc6", "python3.11-minimal"}
+    assert ("xgboost-cpu" in names) == (engine is Engine.XGBOOST)
+    assert "libssl3" not in names, "slim.sh left nothing of it, and its entry would be a false one"
+    unlicensed = [one["name"] for one in json.loads(text)["components"] if "licenses" not in one]
+    assert unlicensed == ["debian"], "the distribution's few files are no package's"
+
+
+def test_the_bill_of_materials_has_each_file_of_the_image_and_no_other(
+    image: str, engine: Engine
+) -> None:
+    check_the_list(image, "amd64", engine)
+
+
+@pytest.fixture(scope="module")
+def foreign(tools: Toolchain) -> Iterator[str]:
+    assert tools.path
+    yield images.foreign_base("arm64")
+    images.remove()
+
+
+@pytest.mark.matrix  # makes the other architecture's base from Debian's packages: half a minute
+def test_so_it_has_for_the_other_architecture(foreign: str, engine: Engine) -> None:
+    built = build("arm64", runtime=foreign, engine=engine)
+    try:
+        check_the_list(built, "arm64", engine)
+    finally:
+        docker("image", "rm", built)
 
 
 @pytest.mark.parametrize("architecture", ["amd64", "arm64"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
@@ -224,6 +225,30 @@ def test_the_registry_is_written_to_by_who_has_logged_in(ministack_port: int) ->
     assert http("POST", url, b"", right)[0] == 202
     for bearer in (pull, push):
         assert http("GET", f"{account}/v2/", None, {"authorization": f"Bearer {bearer}"})[0] == 200
+
+
+def test_a_layer_that_ecr_names_an_address_for_is_there(ministack_port: int) -> None:
+    account = f"http://127.0.0.1:{ministack_port}"
+    ecr = boto3.client(
+        "ecr",
+        endpoint_url=account,
+        region_name=REGION,
+        aws_access_key_id=ACCESS_KEY,
+        aws_secret_access_key=SECRET,
+    )
+    name, layer = "strangers/layers", b"a layer"
+    digest = f"sha256:{hashlib.sha256(layer).hexdigest()}"
+    with pytest.raises(ClientError, match="RepositoryNotFoundException"):
+        ecr.get_download_url_for_layer(repositoryName=name, layerDigest=digest)
+    ecr.create_repository(repositoryName=name)
+    [given] = ecr.get_authorization_token()["authorizationData"]
+    basic = {"authorization": f"Basic {given['authorizationToken']}"}
+    push = json.loads(http("GET", f"{account}/v2/token", None, basic)[2])["token"]
+    right = BYTES | {"authorization": f"Bearer {push}"}
+    status, _, _ = http("POST", f"{account}/v2/{name}/blobs/uploads/?digest={digest}", layer, right)
+    assert status == 201
+    url = ecr.get_download_url_for_layer(repositoryName=name, layerDigest=digest)["downloadUrl"]
+    assert http("GET", url)[0::2] == (200, layer), "as on AWS: by the address alone"
 
 
 @contextmanager

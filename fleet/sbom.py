@@ -1,0 +1,68 @@
+"""What is in a release's images: packages, licences and files, as its update has stored it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from fleet.stacks import NoStack, Stack
+from fleet.terminal import words
+from infra.publish.records import Record, stored_releases
+
+
+def documents(stack: Stack, release: str) -> dict[str, dict[str, Any]]:
+    """Architecture to its CycloneDX document, of a kept release or the newest.
+
+    Raises NoStack where there is none.
+    """
+    context = stack.context()
+    bucket = context.bucket_of(stack.publisher() or stack.name)
+    record = _find(stored_releases(context.clients, bucket), release, stack)
+    if not record.sboms:
+        raise NoStack(
+            f"release {record.release} was published by an older version of this program, which"
+            f" stored no bill of materials: pulumi up --stack {stack.name}"
+        )
+    s3 = context.clients.s3
+    return {
+        architecture: json.loads(s3.get_object(Bucket=bucket, Key=key)["Body"].read())
+        for architecture, key in sorted(record.sboms.items())
+    }
+
+
+def table(document: dict[str, Any]) -> RenderableType:
+    """The packages of one image with their licences; Debian's and Python's own names for these."""
+    made = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    for title in ("package", "version", "files", "licences"):
+        made.add_column(title, no_wrap=title != "licences")
+    for package in document["components"]:
+        made.add_row(
+            words(package["name"]),
+            words(package.get("version", "")),
+            words(str(len(package["components"]))),
+            words(", ".join(_licence(one) for one in package.get("licenses", ()))),
+        )
+    image = document["metadata"]["component"]
+    return Group(words(f"{image['name']}@{image['version']}", "bold"), made, Text())
+
+
+def _licence(choice: dict[str, Any]) -> str:
+    if "expression" in choice:
+        return str(choice["expression"])
+    licence = choice["license"]
+    return str(licence.get("id") or licence["name"])
+
+
+def _find(records: list[Record], release: str, stack: Stack) -> Record:
+    for record in records:
+        if release in ("", record.release):
+            return record
+    kept = ", ".join(record.release for record in records) or "none"
+    raise NoStack(
+        f"stack {stack.name} has no kept release {release}".rstrip()
+        + f"; there are, the newest first: {kept}. To publish one: pulumi up --stack {stack.name}"
+    )
