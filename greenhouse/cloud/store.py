@@ -10,7 +10,7 @@ import json
 import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -66,14 +66,17 @@ class Store:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._lock = threading.Lock()
         try:
-            self._db = sqlite3.connect(
-                path, timeout=0.2, isolation_level=None, check_same_thread=False
-            )
-            self._db.row_factory = sqlite3.Row
-            self._db.execute("PRAGMA locking_mode = EXCLUSIVE")  # a second cloud would serve lies
-            self._db.execute("PRAGMA journal_mode = WAL")
-            self._db.execute("PRAGMA synchronous = NORMAL")  # `kill -9`, not a power cut
-            self._prepare(path)
+            with ExitStack() as unless_ready:
+                self._db = sqlite3.connect(
+                    path, timeout=0.2, isolation_level=None, check_same_thread=False
+                )
+                unless_ready.callback(self._db.close)
+                self._db.row_factory = sqlite3.Row
+                self._db.execute("PRAGMA locking_mode = EXCLUSIVE")  # a second cloud would lie
+                self._db.execute("PRAGMA journal_mode = WAL")
+                self._db.execute("PRAGMA synchronous = NORMAL")  # `kill -9`, not a power cut
+                self._prepare(path)
+                unless_ready.pop_all()
         except sqlite3.OperationalError as error:
             raise StoreUnusable(
                 f"{path}: {error}. Does another greenhouse cloud use it? Stop that one, or name"

@@ -6,7 +6,8 @@ import json
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -362,7 +363,13 @@ class TestFaults:
         assert refused(error)[0] == "ConcurrentModificationException"
 
 
-def test_a_request_that_waits_is_cancelled_and_nothing_else_begins_on_it(tmp_path: Path) -> None:
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    with closing(Store(tmp_path / "cloud.sqlite")) as opened:
+        yield opened
+
+
+def test_a_request_that_waits_is_cancelled_and_nothing_else_begins_on_it(store: Store) -> None:
     described = threading.Event()
 
     def greengrass(operation: str, request: Any) -> dict[str, Any]:
@@ -370,7 +377,7 @@ def test_a_request_that_waits_is_cancelled_and_nothing_else_begins_on_it(tmp_pat
         described.set()
         return {"arn": "arn:c"} if operation == "CreateComponentVersion" else _REQUESTED
 
-    control = CloudControl(Store(tmp_path / "cloud.sqlite"), ServiceShapes(), greengrass)
+    control = CloudControl(store, ServiceShapes(), greengrass)
     asked = {"TypeName": COMPONENT, "DesiredState": '{"InlineRecipe": "{}"}'}
     token = control.answer("CreateResource", asked)["ProgressEvent"]["RequestToken"]
     assert control.unfinished() == [token]
@@ -385,8 +392,8 @@ def test_a_request_that_waits_is_cancelled_and_nothing_else_begins_on_it(tmp_pat
     assert ended["OperationStatus"] == "CANCEL_COMPLETE"
 
 
-def test_one_resource_has_one_operation_at_a_time(tmp_path: Path) -> None:
-    control = CloudControl(Store(tmp_path / "cloud.sqlite"), ServiceShapes(), lambda *_: {})
+def test_one_resource_has_one_operation_at_a_time(store: Store) -> None:
+    control = CloudControl(store, ServiceShapes(), lambda *_: {})
     asked = {"TypeName": DEPLOYMENT, "Identifier": "d"}
     control.answer("DeleteResource", asked)
     with pytest.raises(ControlError, match="in progress") as error:
