@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from infra.account.clients import Clients
 from infra.account.deployment_names import stack_of
 from infra.account.greengrass import (
+    LOCAL,
     SUCCEEDED,
     deployments,
     effective_deployments,
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
         InstalledComponentTypeDef,
     )
 
-LOCAL = "LOCAL"  # what the API names as the source of a deployment made on the device itself
 TOLD = 8  # of a device's deployments, the newest: those whose releases are asked
 _AT_ONCE = 8  # devices asked at the same time; AWS throttles reads at 50 a second and account
 

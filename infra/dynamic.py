@@ -29,13 +29,14 @@ class Remembered(dynamic.ResourceProvider):
     """Makes nothing: it keeps in the state what the delete needs to know."""
 
     serialize_as_secret_always = False
+    looked_up: tuple[str, ...] = ("__provider",)
+    """What says nothing of the thing remembered: how a class is stored, what a run has seen."""
 
     def create(self, props: dict[str, Any]) -> dynamic.CreateResult:
         return dynamic.CreateResult(id_="kept", outs=props)
 
     def diff(self, _id: str, olds: dict[str, Any], news: dict[str, Any]) -> dynamic.DiffResult:
-        # without __provider: how a class is stored says nothing about what it stands for
-        same = all(olds.get(key) == news[key] for key in news if key != "__provider")
+        same = all(olds.get(key) == news[key] for key in news if key not in self.looked_up)
         return dynamic.DiffResult(changes=not same)
 
     def update(self, _id: str, _olds: dict[str, Any], news: dict[str, Any]) -> dynamic.UpdateResult:
@@ -45,23 +46,22 @@ class Remembered(dynamic.ResourceProvider):
 class ResidueProvider(Remembered):
     """Its delete says what the destroyed stack has left.
 
-    It is the first resource of a stack, so its diff is where a stack's names are held to what they
-    were: its components would stay on the devices and in the account under the old ones.
+    It is the first resource of a stack, so its diff is where a stack's place and names are held to
+    what they were: its components would stay on the devices and in the account.
     """
 
-    def diff(self, _id: str, olds: dict[str, Any], news: dict[str, Any]) -> dynamic.DiffResult:
-        before, after = (
-            Context.remembered({**props, "profile": None}).component_prefix
-            for props in (olds, news)
-        )
+    def diff(self, id_: str, olds: dict[str, Any], news: dict[str, Any]) -> dynamic.DiffResult:
+        before, after = Context.remembered(olds), Context.remembered(news)
         with plain_failure():
-            if before != after:
+            _check_not_moved(before, after)
+            was, is_ = before.component_prefix, after.component_prefix
+            if was != is_:
                 raise RolloutFailed(
-                    f"nothing was changed: this stack's components are called {before}.*, and"
-                    f" component-prefix says {after}. pulumi config set component-prefix {before}."
+                    f"nothing was changed: this stack's components are called {was}.*, and"
+                    f" component-prefix says {is_}. pulumi config set component-prefix {was}."
                     " For other names: pulumi destroy first, or a new stack"
                 )
-        return super().diff(_id, olds, news)
+        return super().diff(id_, olds, news)
 
     def delete(self, _id: str, props: dict[str, Any]) -> None:
         context = Context.remembered(props)
@@ -80,22 +80,48 @@ class Residue(dynamic.Resource, module="edge", name="Residue"):
 
     def __init__(self, context: Context, target: Target | None, *, role: str) -> None:
         props = context.props | {"target": target.arn if target else "", "role": role}
-        opts = pulumi.ResourceOptions(hooks=leftovers.refuse_unknown_stack(context))
+        opts = pulumi.ResourceOptions(
+            hooks=leftovers.refuse_unknown_stack("unknown-stack", context)
+        )
         super().__init__(ResidueProvider(), "residue", props, opts)
 
 
+def _check_not_moved(before: Context, now: Context) -> None:
+    """Raises RolloutFailed where the stack was made in another account, region or partition.
+
+    Pulumi's plugins would update in place what is in another place, and find nothing there.
+    """
+    for what in ("account", "region", "partition"):
+        was, is_ = getattr(before, what), getattr(now, what)
+        if was != is_:
+            raise RolloutFailed(
+                f"nothing was changed: stack {before.deployment_name} was made in {what} {was}, and"
+                f" its config and credentials say {is_}. A stack stays where it is. Go back to"
+                f" {was}, or destroy it there first, or make another one: pulumi stack init NAME"
+            )
+
+
 class NobodyFollowsProvider(Remembered):
-    """Its delete refuses while others deploy what this stack has published."""
+    """Its delete refuses while others deploy what this stack has published.
+
+    So does its diff after `pulumi stack rename`: the update would remove what has the older name.
+    """
+
+    def diff(self, id_: str, olds: dict[str, Any], news: dict[str, Any]) -> dynamic.DiffResult:
+        if olds["stack"] != news["stack"]:
+            _check_nobody_follows(olds, f"stack {olds['stack']} can't become {news['stack']}")
+        return super().diff(id_, olds, news)
 
     def delete(self, _id: str, props: dict[str, Any]) -> None:
-        with plain_failure():
-            found = followers.followers(Context.remembered(props), props["target"])
-            if lines := [one.line for one in found]:
-                raise RolloutFailed(
-                    "\n".join(
-                        ["nothing was destroyed: others deploy what this stack published:", *lines]
-                    )
-                )
+        _check_nobody_follows(props, "nothing was destroyed")
+
+
+def _check_nobody_follows(props: Mapping[str, Any], what: str) -> None:
+    with plain_failure():
+        found = followers.followers(Context.remembered(props), props["target"])
+        if lines := [one.line for one in found]:
+            said = [f"{what}: others deploy what this stack published:", *lines]
+            raise RolloutFailed("\n".join(said))
 
 
 class NobodyFollows(dynamic.Resource, module="edge", name="NobodyFollows"):
@@ -197,7 +223,24 @@ def _with_sbom(props: dict[str, Any]) -> dict[str, Any]:
 
 
 class AnsweringProvider(Remembered):
-    """Its create and update wait until the devices answer."""
+    """Its create and update wait until the devices answer.
+
+    `latest` is the target's latest deployment as this run has found it, "" for none.
+    """
+
+    looked_up = (*Remembered.looked_up, "latest")
+
+    def diff(self, id_: str, olds: dict[str, Any], news: dict[str, Any]) -> dynamic.DiffResult:
+        """Raises RolloutFailed where only Pulumi's state has the deployment."""
+        with plain_failure():
+            if news["deployment"] == olds.get("deployment") and not news["latest"]:
+                raise RolloutFailed(
+                    f"deployment {olds['deployment']} of {news['target']} is gone, though Pulumi's"
+                    " state has it: somebody has deleted it, and its target has no other. Nothing"
+                    " would bring this release to the devices. To deploy it again: pulumi up"
+                    " --refresh"
+                )
+        return super().diff(id_, olds, news)
 
     def create(self, props: dict[str, Any]) -> dynamic.CreateResult:
         with plain_failure():

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     )
 
 ComponentTopology = Literal["ROOT", "ALL"]
+LOCAL = "LOCAL"  # what the API names as the source of a deployment made on the device itself
 SUCCEEDED = frozenset({"SUCCEEDED", "COMPLETED"})  # a group's word and a thing's
 FAILED = frozenset({"FAILED", "REJECTED", "TIMED_OUT", "CANCELED"})
 

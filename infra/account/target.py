@@ -17,10 +17,13 @@ from infra.account.clients import Clients
 from infra.account.deployment_names import DeploymentName, stack_of
 from infra.account.greengrass import (
     FAILED,
+    LOCAL,
     SUCCEEDED,
     deployments,
+    effective_deployments,
     execution,
     installed,
+    installed_components,
     is_core_device,
     versions_of,
 )
@@ -110,6 +113,8 @@ class Target:
     latest: Deployed | None
     takeover: Takeover | None
     names: Names  # this stack's
+    orphans: Mapping[str, Any]
+    """What others have on the devices though the target has no deployment, in the API's shapes."""
 
     @classmethod
     def find(cls, settings: Settings, context: Context) -> Target | None:
@@ -127,6 +132,9 @@ class Target:
                 clients.greengrass, arn, devices, ours=context.names.components
             )
             takeover = _find_takeover(context, arn, latest) if latest else None
+            orphans = {}
+            if latest is None:
+                orphans = orphans_on(clients.greengrass, arn, devices, context.names.components)
         except ClientError as error:
             raise Misconfigured(
                 f"AWS doesn't say what runs on {settings.thing or settings.thing_group}: {error}."
@@ -140,13 +148,20 @@ class Target:
                 " Install Greengrass on it and start it once, or set another: pulumi config set"
                 f" {'thing' if settings.thing else 'thing-group'} NAME"
             )
-        return cls(arn=arn, devices=devices, latest=latest, takeover=takeover, names=context.names)
+        return cls(
+            arn=arn,
+            devices=devices,
+            latest=latest,
+            takeover=takeover,
+            names=context.names,
+            orphans=orphans,
+        )
 
     def carried_on(self, settings: Settings) -> dict[str, Any]:
         """What others deployed here and a new deployment carries on, in the API's shapes."""
-        if self.latest is None or not settings.keep_components:
+        if not settings.keep_components:
             return {}
-        return self.latest.others(self.names.components)
+        return self.latest.others(self.names.components) if self.latest else dict(self.orphans)
 
     def policies_of_others(self, settings: Settings) -> DeploymentPoliciesTypeDef:
         """How the deployment of those whose components are carried on says to deploy them.
@@ -264,6 +279,37 @@ def latest_deployment(
         policies=found.get("deploymentPolicies", {}),
         failures=tuple(_failures(client, found, devices, ours)),
     )
+
+
+def orphans_on(
+    client: GreengrassV2Client, target: str, devices: Sequence[str], ours: Collection[str]
+) -> dict[str, Any]:
+    """What others have on the devices by a deployment to the target that was deleted since.
+
+    Whoever deletes a deployment takes nothing off the devices; the next one to the target would.
+    Configuration that its deployment had set stays on a device, as nothing resets it. Raises
+    Misconfigured where the devices have a component in different versions.
+    """
+    found: dict[str, str] = {}
+    for device in devices:
+        elsewhere = {
+            one["deploymentId"]
+            for one in effective_deployments(client, device)
+            if one["targetArn"] != target
+        }
+        for one in installed_components(client, device):
+            source, name = one.get("lastInstallationSource", ""), one["componentName"]
+            if source in ("", LOCAL, *elsewhere) or name in ours:
+                continue
+            version = one["componentVersion"]
+            if found.setdefault(name, version) != version:
+                raise Misconfigured(
+                    f"{target} has no deployment any more, and its devices have {name} in"
+                    f" {found[name]} and {version} by one that was deleted. Deploy the version that"
+                    f" is to stay: aws greengrassv2 create-deployment --target-arn {target}"
+                    f' --components \'{{"{name}": {{"componentVersion": "{version}"}}}}\''
+                )
+    return {name: {"componentVersion": version} for name, version in found.items()}
 
 
 def _failures(

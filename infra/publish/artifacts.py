@@ -116,9 +116,8 @@ class Artifacts(pulumi.ComponentResource):
             tags=tags,
             opts=pulumi.ResourceOptions(
                 parent=self,
-                hooks=leftovers.before_create(
-                    "clear-bucket",
-                    partial(leftovers.clear_bucket, context),
+                hooks=leftovers.refuse_unknown_stack(
+                    "bucket", context, partial(leftovers.clear_bucket, context)
                 ),
             ),
         )

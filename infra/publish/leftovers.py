@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from functools import partial
 
 import pulumi
 from botocore.exceptions import ClientError
@@ -31,30 +32,37 @@ class StackExists(Exception):
     """The account has this stack, and Pulumi's state doesn't; the message says how to go on."""
 
 
+def hook(
+    name: str, clear: Callable[[], object], opts: pulumi.ResourceHookOptions | None = None
+) -> pulumi.ResourceHook:
+    """One that does this, in a preview as well where `opts` say so."""
+
+    async def run(_: pulumi.ResourceHookArgs) -> None:
+        await asyncio.to_thread(clear)  # the program's event loop serves other resources meanwhile
+
+    return pulumi.ResourceHook(name, run, opts=opts)
+
+
 def before_create(name: str, clear: Callable[[], object]) -> pulumi.ResourceHookBinding:
     """Run `clear` before the resource is created (or replaced by a new one)."""
-    return pulumi.ResourceHookBinding(before_create=[_hook(name, clear)])
+    return pulumi.ResourceHookBinding(before_create=[hook(name, clear)])
 
 
 def before_build(name: str, clear: Callable[[], object]) -> pulumi.ResourceHookBinding:
     """Run `clear` before an image is pushed: a new tag updates the image, it creates none."""
-    hook = _hook(name, clear)
-    return pulumi.ResourceHookBinding(before_create=[hook], before_update=[hook])
+    both = [hook(name, clear)]
+    return pulumi.ResourceHookBinding(before_create=both, before_update=both)
 
 
-def refuse_unknown_stack(context: Context) -> pulumi.ResourceHookBinding:
-    """Refuse, in a preview as well, to make the first resource of a stack that exists already."""
-
-    async def run(_: pulumi.ResourceHookArgs) -> None:
-        await asyncio.to_thread(check_unknown_stack, context)
-
-    return pulumi.ResourceHookBinding(
-        before_create=[
-            pulumi.ResourceHook(
-                "unknown-stack", run, opts=pulumi.ResourceHookOptions(on_dry_run=True)
-            )
-        ]
-    )
+def refuse_unknown_stack(
+    name: str, context: Context, clear: Callable[[], object] | None = None
+) -> pulumi.ResourceHookBinding:
+    """Refuse, in a preview as well, to make what a stack that exists has already; else `clear`."""
+    check = partial(check_unknown_stack, context)
+    hooks = [hook(name, check, opts=pulumi.ResourceHookOptions(on_dry_run=True))]
+    if clear:
+        hooks.append(hook(f"clear-{name}", clear))
+    return pulumi.ResourceHookBinding(before_create=hooks)
 
 
 def check_unknown_stack(context: Context) -> None:
@@ -87,13 +95,6 @@ def check_unknown_stack(context: Context) -> None:
             " (pulumi login, pulumi stack select), or with a backup of it:"
             " pulumi stack import --file BACKUP"
         )
-
-
-def _hook(name: str, clear: Callable[[], object]) -> pulumi.ResourceHook:
-    async def run(_: pulumi.ResourceHookArgs) -> None:
-        await asyncio.to_thread(clear)  # the program's event loop serves other resources meanwhile
-
-    return pulumi.ResourceHook(name, run)
 
 
 def clear_component_version(clients: Clients, arn: str, tags: Mapping[str, str]) -> bool:

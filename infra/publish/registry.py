@@ -53,9 +53,8 @@ class Registry(pulumi.ComponentResource):
             tags=tags,
             opts=pulumi.ResourceOptions(
                 parent=self,
-                hooks=leftovers.before_create(
-                    "clear-repository",
-                    partial(leftovers.clear_repository, context),
+                hooks=leftovers.refuse_unknown_stack(
+                    "repository", context, partial(leftovers.clear_repository, context)
                 ),
             ),
         )

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
+import re
 from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pulumi
 import pulumi_aws as aws
+from botocore.exceptions import ClientError
 from pulumi_aws_native import greengrassv2
 
 from infra import policies
 from infra.account.target import Target, latest_deployment
 from infra.context import Context
 from infra.dynamic import Answering, CleanDevices
+from infra.names import COMPONENTS
 from infra.publish import leftovers
 from infra.publish.release import Release
 from infra.rollout.clock import RolloutFailed
@@ -21,6 +25,8 @@ from infra.settings import Settings
 
 if TYPE_CHECKING:
     from mypy_boto3_greengrassv2.type_defs import DeploymentPoliciesTypeDef
+
+_VERSION = re.compile(r"\d+\.\d+\.\d+")
 
 
 # what decides whether a deployment is another one, beside its target
@@ -100,9 +106,14 @@ class Rollout(pulumi.ComponentResource):
                 # no value of them says that a device may read by now, or will be cleaned in the end
                 depends_on=[rights, clean],
                 deleted_with=clean,  # which learns from it what of others stays, so deletes it last
-                hooks=leftovers.before_create(
-                    f"{name}-unchanged-target",
-                    partial(check_unchanged, target, context),
+                hooks=pulumi.ResourceHookBinding(
+                    before_create=[
+                        _refuse_missing(f"{name}-missing-versions", context),
+                        leftovers.hook(
+                            f"{name}-unchanged-target",
+                            partial(check_unchanged, target, context),
+                        ),
+                    ]
                 ),
             ),
         )
@@ -112,6 +123,7 @@ class Rollout(pulumi.ComponentResource):
             | {
                 "deployment": deployment.deployment_id,
                 "components": release.components,  # known at preview, as the registered ones aren't
+                "latest": target.latest.id if target.latest else "",
                 "role": settings.device_role,
                 "quorum": settings.quorum,
             },
@@ -142,6 +154,40 @@ def check_unchanged(target: Target, context: Context) -> None:
             f"nothing was deployed: since this update looked, {target.arn} has deployment"
             f" {now.maker}, which it would overwrite unseen. pulumi up again: it carries on"
             " what others have there, or says what they changed of ours"
+        )
+
+
+def _refuse_missing(name: str, context: Context) -> pulumi.ResourceHook:
+    """Refuse, in a preview as well, to deploy versions that only Pulumi's state has."""
+
+    async def run(args: pulumi.ResourceHookArgs) -> None:
+        await asyncio.to_thread(check_there, context, (args.new_inputs or {})["components"])
+
+    return pulumi.ResourceHook(name, run, opts=pulumi.ResourceHookOptions(on_dry_run=True))
+
+
+def check_there(context: Context, components: Mapping[str, Any]) -> None:
+    """Raises RolloutFailed where the account hasn't our components in these versions.
+
+    `components` are a deployment's, in the API's shapes. A preview doesn't know a version that is
+    yet to be made.
+    """
+    client, missing = context.clients.greengrass, []
+    for name in COMPONENTS:
+        version = components.get(name, {}).get("componentVersion")
+        if not isinstance(version, str) or not _VERSION.fullmatch(version):
+            continue
+        try:
+            client.describe_component(arn=context.component_arn(name, version))
+        except client.exceptions.ResourceNotFoundException:
+            missing.append(f"{name} {version}")
+        except ClientError:  # who may deploy needn't be allowed to read everything
+            continue
+    if missing:
+        raise RolloutFailed(
+            f"nothing was deployed: this account has no {', '.join(missing)}, though Pulumi's state"
+            " or a release's record says so. Somebody has deleted what the release is made of. To"
+            " make it again, where the release is made: pulumi up --refresh"
         )
 
 

@@ -22,7 +22,7 @@ from infra.account.greengrass import (
     is_core_device,
 )
 from infra.account.logs import last_words
-from infra.account.target import latest_deployment, things_of
+from infra.account.target import latest_deployment, orphans_on, things_of
 from infra.context import Context
 from infra.rollout.clock import Clock, RolloutFailed
 from infra.rollout.device_status import DeviceStatus, look, reasons
@@ -63,7 +63,7 @@ def uninstall(
         latest and name.another_stack(latest.name) and latest.names == context.names
     )  # one with other names only carries ours on
     ours = frozenset() if taken_over else components
-    others = latest.others(ours) if latest else {}
+    others = latest.others(ours) if latest else orphans_on(client, target, devices, ours)
     ours_there = latest is not None and len(others) < len(latest.components)
     leaving = latest.id if latest and name.is_own(latest.name) else ""
     check_dependents(context, devices=devices, others=others, ours=ours)

@@ -72,6 +72,7 @@ class Device:
 
     installed: dict[str, tuple[str, str]] = field(default_factory=dict)
     dependencies: dict[str, tuple[str, str]] = field(default_factory=dict)  # of roots, by name
+    sources: dict[str, str] = field(default_factory=dict)  # by component: which deployment
     executions: dict[str, dict[str, Any]] = field(default_factory=dict)
     details: dict[str, str] = field(default_factory=dict)  # why a component is in its state
     since: dict[str, datetime] = field(default_factory=dict)  # when it came to it
@@ -110,6 +111,7 @@ class Account:
     reachable: bool = True
     denied: set[str] = field(default_factory=set)  # operations that the caller has no right to
     asked: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    made: int = 0  # deployments, also those that are gone
     killed_at: int | None = None  # how many requests are answered before the program is killed
 
     @classmethod
@@ -258,6 +260,8 @@ class Account:
                 "componentVersion": version,
                 "lifecycleState": state,
                 "lifecycleStateDetails": device.details.get(name, ""),
+                "isRoot": name in device.installed,
+                "lastInstallationSource": device.sources.get(name, ""),
                 **(
                     {"lastStatusChangeTimestamp": device.since[name]}
                     if name in device.since

@@ -1,0 +1,370 @@
+"""What a stack's state knows × what is in the account: what preview, up and destroy do.
+
+docs/states.md has the same table for people. In no cell is an `up` successful while a device
+answers with another model, or a release lost that a device or a pin needs.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import runpy
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import pytest
+import xgboost
+
+import infra.dynamic
+from infra.publish.artifacts import Handover
+from infra.rollout.clock import Clock, RolloutFailed
+from infra.settings import Settings
+from infra.teardown import residue
+from tests.infra.fakes import REGION, THING_ARN, Time, spec
+from tests.infra.pulumi_yaml import ROOT, config_of
+from tests.infra.states.pulumi import Killed, Pulumi, State
+from tests.infra.states.world import FOLLOWER, TENANT, World
+
+STATES = ("fresh", "current", "older", "foreign backend", "renamed", "deleted in part")
+ONCE = "ours by another backend"  # the world whose rows are in `make test`
+PAGE = ROOT / "docs/states.md"
+COLUMNS = ("state", "world", "preview", "up", "destroy")
+WORLDS = (
+    "nothing",
+    "our plan",
+    "our older release",
+    "ours by another backend",
+    "somebody else's",
+    "follower pinned",
+    "killed half-way",
+)
+
+
+@dataclass
+class Scene:
+    """A world, the commands that people type there, and the states that they know of it."""
+
+    world: World
+    models: dict[str, Path]
+
+    def run(self, command: Pulumi, model: str, **values: str) -> None:
+        """The program of this tree, with one of the models."""
+        config = config_of(None, thing="press-1", model=str(self.models[model]), **values)
+        command.run_program(
+            lambda: runpy.run_path("__main__.py") and None, config | {"aws:region": REGION}
+        )
+
+    def up(self, state: State, model: str, *, killed_after: str = "") -> None:
+        self.run(Pulumi(state, self.world, killed_after=killed_after), model)
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
+    folder = tmp_path_factory.mktemp("models")
+    shipped = xgboost.Booster(model_file=ROOT / "edge/models/wine-quality.json")
+    models = {name: folder / f"{name}.json" for name in ("older", "planned", "another")}
+    for trees, path in enumerate(models.values(), start=2):
+        shipped[:trees].save_model(path)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(ROOT)
+        time = Time()
+        patch.setattr(infra.dynamic, "Clock", partial(Clock, now=time.now, pause=time.pause))
+        look = residue.residue
+        patch.setattr(residue, "residue", partial(look, pause=time.pause))
+        patch.setattr("infra.publish.artifacts.Handover.read", once(Handover.read))
+        yield Scene(World.with_a_device(patch), models)
+
+
+def once(read: Callable[[Settings], Handover]) -> Callable[[Settings], Handover]:
+    """Ask XGBoost once for each model: the same settings have the same answers."""
+    known: dict[Path, Handover] = {}
+
+    def remembered(settings: Settings) -> Handover:
+        if settings.model not in known:
+            known[settings.model] = read(settings)
+        return known[settings.model]
+
+    return remembered
+
+
+# Which words of a refusal tell it from the others, in the words of the page
+REFUSALS = {
+    "error taken-over": "refused: taken over",
+    "exists in this account": "refused: exists",
+    "NoSuchBucket": "refused by AWS: no bucket",
+    "this account has no com.ml.": "refused: versions deleted",
+    "others deploy what this stack published": "refused: followed",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """A row of the page: a cell of the table, with what each command does."""
+
+    state: str
+    world: str
+    preview: str
+    up: str
+    destroy: str
+
+
+def rows() -> list[Row]:
+    lines = re.findall(r"^\| (.*) \|$", PAGE.read_text(), flags=re.M)
+    cells = [line.split(" | ") for line in lines]
+    return [
+        Row(**dict(zip(COLUMNS, words, strict=True)))
+        for words in cells
+        if len(words) == len(COLUMNS) and words[0] in STATES
+    ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Past:
+    """What happened before: what is in the account, and what a state knows of it."""
+
+    snapshot: dict[str, Any]
+    state: State
+
+
+@pytest.fixture(scope="module")
+def pasts(scene: Scene) -> dict[tuple[str, str], Past]:
+    """By state and world."""
+    world, first = scene.world, State()
+    bare = world.snapshot()
+    world.settle_tenant()
+    with suppress(Killed):
+        scene.up(State(), "planned", killed_after="com.ml.consumer")
+    killed_at_first = world.snapshot()
+    world.restore(bare)
+    world.settle_tenant()
+    scene.up(first, "older")
+    older, second = first.copy(), first.copy()
+    scene.up(second, "another")
+    scene.up(first, "planned")
+    states = {
+        "fresh": State(),
+        "current": first,
+        "older": older,
+        "foreign backend": second,
+        "renamed": first.renamed("press"),
+        "deleted in part": first.without("artifacts", "record", "rollout-deployment"),
+    }
+    planned = world.snapshot()
+    since: dict[str, Callable[[], object]] = {
+        "nothing": lambda: world.restore(bare),
+        "our plan": lambda: None,
+        "our older release": lambda: scene.up(first.copy(), "older"),
+        "ours by another backend": lambda: scene.up(older.copy(), "another"),
+        "somebody else's": lambda: world.deploy(
+            THING_ARN, "panel", {TENANT: spec("1.0.0"), "com.panel": spec("1.0.0")}
+        ),
+        "follower pinned": partial(follow, world, older),
+        "killed half-way": partial(be_killed, scene, first.copy()),
+    }
+    found = {}
+    for name, happen in since.items():
+        world.restore(planned)
+        happen()
+        after = world.snapshot()
+        for known, state in states.items():
+            first_killed = (known, name) == ("fresh", "killed half-way")
+            snapshot = killed_at_first if first_killed else after
+            found[known, name] = Past(snapshot=snapshot, state=state)
+    return found
+
+
+def follow(world: World, older: State) -> None:
+    """Another stack deploys the older release to a device of its own, and is pinned to it."""
+    [record] = [one for one in older.resources.values() if one.name == "record"]
+    release = json.loads(record.inputs["content"])["components"]
+    world.deploy(
+        FOLLOWER,
+        "edge-inference/follower",
+        {name: spec(version) for name, version in release.items()},
+    )
+
+
+def be_killed(scene: Scene, state: State) -> None:
+    """An update to another model ends as soon as its deployment is made."""
+    with suppress(Killed):
+        scene.up(state, "another", killed_after="rollout-deployment")
+
+
+def refusal(error: Exception) -> str:
+    """Which one it was, in the page's words."""
+    words = [word for sign, word in REFUSALS.items() if sign in str(error)]
+    return words[0] if words else f"{type(error).__name__}: {error}"
+
+
+def running(world: World) -> list[dict[str, str]]:
+    """Our components on each device that has any."""
+    return [ours for thing in world.devices if (ours := world.ours_on(thing))]
+
+
+def assert_nothing_is_lost(world: World, before: Mapping[str, Any]) -> None:
+    """The releases are whole that were there, and what others have on the device is there."""
+    now = world.records()
+    for release, record in before["releases"].items():
+        assert release in now, f"the record of {release} is gone"
+        assert world.missing_of(now[release]) == [], "a device couldn't install it again"
+        assert world.missing_of(record) == [], "nor one that is pinned to it as it was"
+    for others in before["others"]:
+        assert others in world.devices["press-1"].installed
+
+
+def seen(world: World) -> dict[str, Any]:
+    installed = world.devices["press-1"].installed
+    return {
+        "releases": {
+            name: record for name, record in world.records().items() if not world.missing_of(record)
+        },
+        "others": [one for one in installed if not one.startswith("com.ml.")],
+        "running": running(world),
+    }
+
+
+def needed(world: World, releases: Mapping[str, Any]) -> dict[str, Any]:
+    """Those that a device runs now."""
+    return {name: one for name, one in releases.items() if one["components"] in running(world)}
+
+
+def test_every_cell_is_on_the_page() -> None:
+    assert [(row.state, row.world) for row in rows()] == list(product(STATES, WORLDS))
+
+
+def row_of(state: str, world: str) -> Row:
+    [row] = [one for one in rows() if (one.state, one.world) == (state, world)]
+    return row
+
+
+CELLS = [
+    pytest.param(state, world, marks=() if ONCE in (state, world) else pytest.mark.matrix)
+    for state, world in product(STATES, WORLDS)
+]
+
+
+@pytest.mark.parametrize(("state", "account"), CELLS)
+def test_a_preview_changes_nothing_and_says_what_the_update_will_do(
+    scene: Scene, pasts: dict[tuple[str, str], Past], state: str, account: str
+) -> None:
+    past, world = pasts[state, account], scene.world
+    world.restore(past.snapshot)
+    preview = Pulumi(past.state.copy(), world, dry=True)
+    try:
+        scene.run(preview, "planned")
+        said = words_of(preview)
+    except Exception as error:  # whatever a program or a provider raises
+        said = refusal(error)
+    assert said == row_of(state, account).preview
+    assert world.changes == []
+
+
+def words_of(done: Pulumi) -> str:
+    """What an update did, or will do by its preview."""
+    return "deploys" if "rollout-deployment" in done.steps else "changes nothing"
+
+
+@pytest.mark.parametrize(("state", "account"), CELLS)
+def test_an_up_ends_with_the_planned_model_on_the_device_or_is_refused_and_loses_nothing(
+    scene: Scene, pasts: dict[tuple[str, str], Past], state: str, account: str
+) -> None:
+    past, world = pasts[state, account], scene.world
+    world.restore(past.snapshot)
+    before, after = seen(world), past.state.copy()
+    update = Pulumi(after, world)
+    try:
+        scene.run(update, "planned")
+        said = words_of(update)
+    except Exception as error:  # whatever a program or a provider raises
+        said = refusal(error)
+        assert running(world) == before["running"], "a refused update touches no device"
+    else:
+        [answering] = [one for one in after.resources.values() if one.name == "rollout-answering"]
+        assert world.ours_on("press-1") == answering.inputs["components"], (
+            "successful, while the device answers with another model"
+        )
+        if state == "renamed":  # the releases of the older name go with its bucket
+            before |= {"releases": needed(world, before["releases"])}
+    assert_nothing_is_lost(world, before)
+    assert said == row_of(state, account).up
+
+
+@pytest.mark.parametrize(("state", "account"), CELLS)
+def test_a_destroy_leaves_nothing_that_it_does_not_name_and_takes_nothing_that_is_needed(
+    scene: Scene,
+    pasts: dict[tuple[str, str], Past],
+    state: str,
+    account: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    past, world = pasts[state, account], scene.world
+    world.restore(past.snapshot)
+    before, after = seen(world), past.state.copy()
+    capsys.readouterr()
+    try:
+        Pulumi(after, world).destroy()
+    except RolloutFailed as error:
+        assert_nothing_is_lost(world, before)
+        assert running(world) == before["running"]
+        said = refusal(error)
+    else:
+        left = [*world.buckets, *world.repositories, *world.components]
+        printed = capsys.readouterr().out
+        if not past.state.resources:
+            said = "nothing to do"
+            assert_nothing_is_lost(world, before)
+        elif left:
+            assert [one for one in left if one not in printed] == [], "left without a word"
+            said = f"names what it leaves: {', '.join(sorted(map(kind, left)))}"
+        else:
+            assert (world.policies, running(world)) == ({}, []), printed
+            said = "cleans up"
+        for others in before["others"]:
+            assert others in world.devices["press-1"].installed
+    assert said == row_of(state, account).destroy
+
+
+def kind(name: str) -> str:
+    return "the bucket" if name.startswith("edge-inference-") else name
+
+
+@pytest.mark.parametrize("account", ["our plan", "our older release", "ours by another backend"])
+def test_a_renamed_stack_that_takes_over_its_own_deployment_leaves_nothing_of_the_older_name(
+    scene: Scene, pasts: dict[tuple[str, str], Past], account: str
+) -> None:
+    past, world = pasts["renamed", account], scene.world
+    world.restore(past.snapshot)
+    after = past.state.copy()
+    scene.run(Pulumi(after, world), "planned", override=override(world))
+    assert [one for one in (*world.buckets, *world.repositories) if "press" not in one] == []
+    assert set(world.policies) == {("GreengrassV2TokenExchangeRole", "edge-inference-press")}
+    Pulumi(after, world).destroy()
+    assert (world.buckets, world.repositories, world.components, world.policies) == ({}, {}, {}, {})
+
+
+def test_a_renamed_stack_keeps_what_a_follower_is_pinned_to(
+    scene: Scene, pasts: dict[tuple[str, str], Past]
+) -> None:
+    past, world = pasts["renamed", "follower pinned"], scene.world
+    for dry in (True, False):
+        world.restore(past.snapshot)
+        before = seen(world)
+        command = Pulumi(past.state.copy(), world, dry=dry)
+        with pytest.raises(RolloutFailed, match="stack dev can't become press: others deploy"):
+            scene.run(command, "planned", override=override(world))
+        assert_nothing_is_lost(world, before)
+
+
+def override(world: World) -> str:
+    """The deployment that the refusal tells to name."""
+    [latest] = [
+        one["deploymentId"]
+        for one in world.deployments
+        if one["isLatestForTarget"] and one["targetArn"] == THING_ARN
+    ]
+    return str(latest)
