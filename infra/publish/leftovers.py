@@ -50,8 +50,8 @@ def before_create(name: str, clear: Callable[[], object]) -> pulumi.ResourceHook
 
 def before_build(name: str, clear: Callable[[], object]) -> pulumi.ResourceHookBinding:
     """Run `clear` before an image is pushed: a new tag updates the image, it creates none."""
-    both = [hook(name, clear)]
-    return pulumi.ResourceHookBinding(before_create=both, before_update=both)
+    both = hook(name, clear)
+    return pulumi.ResourceHookBinding(before_create=[both], before_update=[both])
 
 
 def refuse_unknown_stack(
@@ -59,10 +59,9 @@ def refuse_unknown_stack(
 ) -> pulumi.ResourceHookBinding:
     """Refuse, in a preview as well, to make what a stack that exists has already; else `clear`."""
     check = partial(check_unknown_stack, context)
-    hooks = [hook(name, check, opts=pulumi.ResourceHookOptions(on_dry_run=True))]
-    if clear:
-        hooks.append(hook(f"clear-{name}", clear))
-    return pulumi.ResourceHookBinding(before_create=hooks)
+    first = hook(name, check, opts=pulumi.ResourceHookOptions(on_dry_run=True))
+    then = [hook(f"clear-{name}", clear)] if clear else []
+    return pulumi.ResourceHookBinding(before_create=[first, *then])
 
 
 def check_unknown_stack(context: Context) -> None:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from io import BytesIO
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Self
 
 import boto3
 import botocore.session
@@ -115,7 +115,7 @@ class Account:
     killed_at: int | None = None  # how many requests are answered before the program is killed
 
     @classmethod
-    def with_a_device(cls, monkeypatch: pytest.MonkeyPatch) -> Account:
+    def with_a_device(cls, monkeypatch: pytest.MonkeyPatch) -> Self:
         """One thing, press-1, that is a core device with nothing on it; every client asks here."""
         account = cls(devices={"press-1": Device()}, things={"press-1": THING_ARN})
         session = account.session()

@@ -20,9 +20,8 @@ from typing import Any, cast
 from unittest.mock import patch
 
 import pulumi
-from pulumi.runtime import rpc
+from pulumi.runtime import rpc, sync_await
 from pulumi.runtime.proto import resource_pb2
-from pulumi.runtime.sync_await import _ensure_event_loop, _sync_await
 
 from tests.infra.engine import Engine
 from tests.infra.states.world import World
@@ -156,7 +155,7 @@ class Pulumi(Engine):
         if request.type == "pulumi:pulumi:Stack":
             return super().RegisterResource(request)
         with self._one_at_a_time:
-            _ensure_event_loop()
+            cast(Any, sync_await)._ensure_event_loop()
             if self._dead:
                 raise Killed
             urn = self.make_urn(request.parent, request.type, request.name)
@@ -171,7 +170,7 @@ class Pulumi(Engine):
             plain = {key: one for key, one in kept.outputs.items() if not isinstance(one, bytes)}
             told = cast(Any, rpc).serialize_properties(plain, {})
             return resource_pb2.RegisterResourceResponse(
-                urn=urn, id=kept.id, object=_sync_await(told)
+                urn=urn, id=kept.id, object=cast(Any, sync_await)._sync_await(told)
             )
 
     def _component(self, urn: str, request: Any, _: Mapping[str, Any]) -> Kept:

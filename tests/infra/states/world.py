@@ -126,8 +126,11 @@ class World(Account):
 
     def make(self, kind: str, inputs: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
         """Id and what only the provider knows."""
-        make = getattr(self, f"_make_{kind.rpartition(':')[2]}", None)
-        return make(inputs) if make else (str(inputs.get("bucket", "made")), {})
+        make: Any = getattr(self, f"_make_{kind.rpartition(':')[2]}", None)
+        made: tuple[str, dict[str, Any]] = (
+            make(inputs) if make else (str(inputs.get("bucket", "made")), {})
+        )
+        return made
 
     def remove(self, kind: str, id_: str, outputs: Mapping[str, Any]) -> None:
         if remove := getattr(self, f"_remove_{kind.rpartition(':')[2]}", None):
@@ -182,7 +185,7 @@ class World(Account):
         return f"{inputs['role']}:{inputs['name']}", {}
 
     def _remove_RolePolicy(self, id_: str, _: Mapping[str, Any]) -> None:
-        role, _, name = id_.partition(":")
+        role, name = id_.split(":")
         self.policies.pop((role, name), None)
 
     def _make_ComponentVersion(self, inputs: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
