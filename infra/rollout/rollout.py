@@ -17,7 +17,6 @@ from infra import policies
 from infra.account.target import Target, latest_deployment
 from infra.context import Context
 from infra.dynamic import Answering, CleanDevices
-from infra.names import COMPONENTS
 from infra.publish import leftovers
 from infra.publish.release import Release
 from infra.rollout.clock import RolloutFailed
@@ -173,7 +172,7 @@ def check_there(context: Context, components: Mapping[str, Any]) -> None:
     yet to be made.
     """
     client, missing = context.clients.greengrass, []
-    for name in COMPONENTS:
+    for name in context.names.components:
         version = components.get(name, {}).get("componentVersion")
         if not isinstance(version, str) or not _VERSION.fullmatch(version):
             continue

@@ -111,7 +111,6 @@ class Account:
     reachable: bool = True
     denied: set[str] = field(default_factory=set)  # operations that the caller has no right to
     asked: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
-    made: int = 0  # deployments, also those that are gone
     killed_at: int | None = None  # how many requests are answered before the program is killed
 
     @classmethod
