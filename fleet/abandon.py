@@ -1,7 +1,7 @@
 """A core device that is gone for good: nothing waits for it any more.
 
-A destroy waits until a device has taken our components off, and a destroyed board never does. Its
-record in AWS is what makes it a core device to wait for; that record is deleted, the rest stays.
+A destroy waits until every core device has removed our components, and a broken board never does.
+This deletes the device's core device record in AWS, so nothing waits for it. The rest stays.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """What the fleet runs, as AWS tells it: the one read-only view behind status, console and plan.
 
-Everything is asked of the API, nothing of Pulumi's state: what somebody else did since the last
-`pulumi up` is just what an operator looks for. AWS repeats what a device last reported, however
-old; `heard` says how old.
+Everything is read from AWS, nothing from Pulumi's state: an operator wants to see what others did
+since the last `pulumi up`. AWS repeats what a device last reported, and `heard` says when that was.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a person wants to know after `make up`, and the proof after `make down`.
+"""The report after `make up`, and the proof after `make down` that nothing is left.
 
 Everything is asked of the device and the account, as an operator would; only the wanted answers
 come from the stack's outputs.

@@ -1,7 +1,7 @@
 """The names that everything else agrees on; this module imports nothing of the program.
 
-A component's name and a topic are read on devices, a tag in the account: to change one is to leave
-behind what the old one marks.
+Devices know component names and topics, the account knows tags. After a change of one of them, this
+program no longer finds the things that carry the old one.
 """
 
 from __future__ import annotations

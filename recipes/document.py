@@ -1,6 +1,6 @@
 """Anybody's recipe, read leniently: keys in any spelling, and what isn't there is empty.
 
-Strictness is for the rules of `recipes.rules`, which say what is wrong with the same recipe.
+The rules in `recipes.rules` are strict, and say what is wrong with the same recipe.
 """
 
 from __future__ import annotations

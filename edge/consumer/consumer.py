@@ -1,13 +1,13 @@
 """A client as an application on the device would be one: asks at an interval, logs the answers.
 
 It runs in the service's image, which has the SDK, but isn't part of it: a new consumer is a new
-file. It outlives the service and its releases: it asks whichever model answers, and holds that to
-its own first answers, bit for bit. Whether those are XGBoost's is the check's to say.
+file. It outlives the service and its releases: it asks whichever model answers, and compares later
+answers of that model with its first ones, bit for bit. The check compares them with XGBoost's.
 
-While nobody answers it says so and goes on asking. An outage is also told to the nucleus, as the
-component state ERRORED, and its end as RUNNING. Once an outage, and not by a consumer that has
-heard no answer since it started: the Java nucleus starts it anew for that, and leaves it BROKEN
-until the next deployment after three times in an hour.
+While nobody answers, it says so and goes on asking. It reports each outage to the nucleus once, as
+the component state ERRORED, and its end as RUNNING. A consumer that has heard no answer since it
+started reports nothing: the Java nucleus restarts a component for ERRORED, and after three times
+in an hour leaves it BROKEN until the next deployment.
 """
 
 from __future__ import annotations

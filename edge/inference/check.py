@@ -1,8 +1,8 @@
 """Whether the release on this device answers as XGBoost did when it was published, bit for bit.
 
-This is the gate of a rollout: Greengrass calls it a success only once this did. Until the golden
-answers' own model answers, it may be anybody's turn: no service yet, the old release's, a busy one.
-A different number from the right model is final.
+This is the gate of a rollout: Greengrass calls the deployment a success only after this succeeded.
+Until the release's own model answers, the check waits: there may be no service, the old release's,
+or a busy one. A different number from the right model fails the check at once.
 """
 
 from __future__ import annotations

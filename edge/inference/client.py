@@ -1,6 +1,7 @@
 """The asking side: questions with an id of their own, and the answers that carry it back.
 
-Whoever listens on the answers' topic hears everybody's; only what was asked here counts.
+A subscriber to the answers' topic hears the answers to all clients; only those with an id of ours
+count.
 """
 
 from __future__ import annotations

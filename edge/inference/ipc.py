@@ -8,10 +8,10 @@ that nobody will ever listen on, and only leaving (exit 69) lets the nucleus sta
 Connecting is awsiotsdk's, streams are awscrt's: the SDK's classes for operations and shapes are a
 quarter of what the service costs under load, and 2.5 MB of it (docs/decisions/0015).
 
-The library calls back on one thread of its own. Messages are handed on right there, and may be
-answered right there, since a hop to another thread and back costs a third of a round trip (0.83 ms
-instead of the echo's 0.62, 2026-11-23). But while its thread is busy nothing is read: whoever takes
-long goes elsewhere. No asyncio: importing it is a sixth of the service's start.
+The library calls back on one thread of its own. Messages are handled on that thread, because a hop
+to another one and back costs a third of a round trip (0.83 ms instead of the echo's 0.62,
+2026-11-23). While the thread is busy nothing is read, so long work goes to another thread. There is
+no asyncio here, because importing it is a sixth of the service's start.
 """
 
 from __future__ import annotations

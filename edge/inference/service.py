@@ -1,21 +1,18 @@
 """Every request gets exactly one answer, in the requests' order; the transport is somebody else's.
 
-A prediction takes microseconds, a change of threads a hundred: a request is answered on the thread
-that brings it, the SDK's, and a reply to an answer makes room for the next one there. Sending goes
-on meanwhile, for at most WINDOW answers at once; what comes on top waits in a bounded queue. When
-that is full, a request is refused as `busy`, and only its refusal waits for its turn. Those are
-bounded, too: where 10,000 of them can't leave, requests are dropped and counted, as holding up the
-nucleus would hurt every other component.
+A prediction takes microseconds and a change of threads a hundred of them, so a request is answered
+on the SDK's thread, which brings it. At most WINDOW answers are being sent at a time. Further
+requests wait in a bounded queue. When the queue is full, a request is refused as `busy`, and only
+its refusal waits. Refusals are bounded as well: when 10,000 of them can't leave, requests are
+dropped and counted, because a blocked nucleus would hurt every other component.
 
-No request gets two answers. Those that the nucleus hasn't confirmed when the connection breaks are
-lost, and counted: it may have passed them on, and who asks without an id knows answers by their
-order. Nor would posting them again save a client its time-out: what it asks meanwhile reaches
-nobody.
+No request gets two answers. Answers that the nucleus hasn't confirmed when the connection breaks
+are lost and counted. Sending them again could answer twice: the nucleus may have passed them on,
+and a client that asks without an id knows answers by their order.
 
-The SDK reads nothing while its thread is busy, and a nucleus that can't write holds up others. So
-what will take longer than HOLD_SECONDS, judged by its size and by how long others took lately, is
-answered on a thread of its own, and everything behind it waits in the queue, where it is counted,
-bounded and shed.
+The SDK reads nothing while its thread is busy. So a request that will take longer than
+HOLD_SECONDS is answered on a thread of its own. That is judged by its size and by how long others
+took lately. Everything behind it waits in the queue, where it is counted, bounded and refused.
 """
 
 from __future__ import annotations

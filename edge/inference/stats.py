@@ -1,4 +1,4 @@
-"""What became of the requests since the start, for the log and for whoever asks.
+"""Counts and latencies of the requests since the start, for the log and for `stats` requests.
 
 Counting costs half a microsecond a request: latencies are kept as a histogram whose buckets grow
 by a twelfth, so that a quantile is right to 5 %, for as long as the service runs.

@@ -1,8 +1,8 @@
 """The two roles of GitHub's workflows, as functions from names to documents.
 
-One looks: every pull request of the repository takes it, so whatever it may do, whoever can push a
-branch may do. One deploys: only jobs in the environment take it, and the environment's own rules
-(reviewers, branch) stand before it. Neither has a key: GitHub vouches for the job by OIDC.
+The role that reads is for every pull request, so everybody who can push a branch has its rights.
+The role that deploys is for jobs in the environment alone, behind the environment's own rules
+(reviewers, branch). Neither has a key: GitHub vouches for the job by OIDC.
 
 Where AWS can limit an action to a resource, it is limited to this project's; where it can't
 (AWS's Service Authorization Reference says so for each action), there is a `*`.

@@ -1,6 +1,6 @@
 """Words of others on a Markdown page: code spans, the only inline in which GitHub renders nothing.
 
-A backslash isn't enough: @team and bare links are looked for in the finished page, behind Markdown.
+A backslash isn't enough: GitHub looks for @team and bare links in the finished page.
 https://spec.commonmark.org/0.31.2/#code-spans, https://github.github.com/gfm/#tables-extension-
 """
 

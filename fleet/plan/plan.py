@@ -1,9 +1,9 @@
 """What an update will do to each device: pure functions from what is planned, targets and holdings.
 
-A Pulumi diff says "replace deployment". A device notices something else: which of its components
-stop and start again, what it loses, what it has to download. Both runtimes leave a component whose
-version stays alone, and keep artifacts by component version, so a new version takes its files anew
-even where one of them is the same; of an image only the layers that aren't there.
+A Pulumi diff says "replace deployment". For a device it matters which components restart, what it
+loses, and what it has to download. Both runtimes leave a component alone whose version stays. They
+keep artifacts by component version, so a new version downloads all its files. Of an image only the
+missing layers are downloaded.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Who else deploys what a stack has published: a destroy would take it away under their devices.
 
-A device goes on with what it has, but couldn't install it anew: its component versions, its image
-and its files would be gone. Asked of the cloud, so a stack of another checkout and a deployment
+Such a device keeps running, but could not install the release again: its component versions, its
+image and its files would be gone. The cloud is asked, so stacks of other checkouts and deployments
 made by hand count as well.
 """
 

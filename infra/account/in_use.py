@@ -1,7 +1,7 @@
 """Which component versions devices run, are about to run, or could go back to.
 
 Asked of AWS for every target that this project's stacks or somebody with our components deploy to.
-Of a group that was deleted nobody is asked: AWS says of no device that it once was in it.
+The former devices of a deleted group are not asked: AWS doesn't say which ones they were.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The answers that XGBoost itself gives for the samples: what a device must reproduce, bit for bit.
 
-Where the author hands over predictions of her own, they are compared here, and a model that was
-stopped early is released only once she has said which of its trees she means.
+Predictions of the author's own are compared here. A model that was stopped early is refused until
+the author has said which of its trees count.
 """
 
 from __future__ import annotations

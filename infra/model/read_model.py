@@ -1,9 +1,9 @@
 """Asks XGBoost about a model, in a process of its own: python -m infra.model.read_model.
 
-XGBoost trusts its files. Some end the process that loads them, some make it run or grow without an
-end, so this one has limits, and nobody else's state. It reads a question (a line of JSON, rows of
-float32, the model's file) from its input, and writes an answer (a line of JSON, the device's file).
-`model.py` is who asks.
+XGBoost trusts its files. Some files end the process that loads them, others make it run or grow
+without an end, so this process has limits and holds no other state. It reads a question (a line of
+JSON, rows of float32, the model's file) from its input, and writes an answer (a line of JSON, the
+device's file). `model.py` starts it.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
 """What would go wrong on the devices, said before anything is made.
 
-Everything else of this program finds out by doing; here is what can be read beforehand, all at
-once: whether the target's devices can run the release, whether their role may read it, whether the
-recipes are portable. An answer that AWS withholds is a warning, never a refusal: whoever may deploy
-needn't be allowed to read everything.
+All of it is read before anything is made: whether the target's devices can run the release,
+whether their role may read it, whether the recipes are portable. An answer that AWS withholds is a
+warning, never a refusal: a person who may deploy need not be allowed to read everything.
 """
 
 from __future__ import annotations

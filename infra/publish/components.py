@@ -1,7 +1,7 @@
 """The component versions of a release.
 
-A version is a hash of the whole recipe as a preview knows it, with the image's tag in place of its
-digest, so a preview names the versions to come.
+A version is a hash of the whole recipe with the image's tag in place of its digest. A preview knows
+the tag, so it can name the versions to come.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""What an earlier `up` left and Pulumi's state doesn't know: cleared just before the same is made.
+"""Deletes what an earlier `up` left and Pulumi's state doesn't know, before making it again.
 
-Two ways lead there. An `up` was killed between a creation and the saved state. Or content came back
-(A, B, A): its component version was retained for rollback, its image kept in the repository, and
-neither can be made a second time. Everything here touches only what has exactly the name that is
-about to be made and carries this stack's tags; anything else is left for the provider to refuse.
+There are two causes. An `up` was killed between a creation and the saved state. Or content came
+back (A, B, A): its component version was retained for rollback, its image kept in the repository,
+and neither can be made a second time. Only a thing with exactly the name that is about to be made,
+and with this stack's tags, is deleted. Anything else is left for the provider to refuse.
 
 A bucket with release records is no leftover. It belongs to a stack that another state knows.
 """

@@ -1,8 +1,8 @@
-"""What a device's shell runs: a container that comes back, whatever becomes of its engine.
+"""The shell scripts of a device: each runs a container and brings it back after engine trouble.
 
-On a device these scripts are the only supervisor of a container. Greengrass starts a component
-again that ends with an error, three times within an hour, and never one that ends with 0. So what
-is no fault of the container must not reach Greengrass:
+On a device these scripts are the only supervisor of a container. Greengrass restarts a component
+that ends with an error, three times within an hour, and never one that ends with 0. So events that
+are no fault of the container must not reach Greengrass:
 
     the engine is away, or not there yet     wait for it; Greengrass sees a component that runs
     the container was stopped or killed      start another one; five within ten minutes are an error

@@ -1,4 +1,4 @@
-"""Devices that answer, or a red update.
+"""The gate: an update succeeds only when the devices answer.
 
 AWS calls a deployment created when it is recorded. `Answering` waits for the devices themselves:
 the deployment succeeded on each, and each of our components runs in the wanted version,

@@ -1,8 +1,8 @@
-"""What was good before, put back on devices where a red release stays broken.
+"""Restores the last good release on devices where a failed release stays broken.
 
-A Java nucleus goes back when a deployment fails. Nothing goes back once a deployment was called a
-success, and Nucleus Lite never does. A deployment is all that it takes: Lite, too, tries again what
-has failed, and every deployment starts what is BROKEN or has ended (lite-ml-broken-again).
+A Java nucleus rolls a failed deployment back. It rolls nothing back after it called a deployment a
+success, and Nucleus Lite never does. One more deployment is enough: both runtimes then try again
+what has failed, and start what is BROKEN or has ended (lite-ml-broken-again).
 """
 
 from __future__ import annotations

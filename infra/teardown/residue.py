@@ -1,4 +1,4 @@
-"""What a destroyed stack has left, and why: the account is asked, not Pulumi's state.
+"""Lists what a destroyed stack has left, and why: the account is asked, not Pulumi's state.
 
 One call for each version of our components in the account, for each deployment of ours on the
 target and for each of its devices; a handful for everything else. What should be gone is looked

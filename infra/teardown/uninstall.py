@@ -1,7 +1,7 @@
-"""Devices that are clean before a destroy goes on: deleting a deployment changes none of them.
+"""Removes our components from the devices before a destroy goes on: deleting a deployment does not.
 
-`CleanDevices` is made before the deployment whose components it takes off: whatever becomes of an
-`up`, what may be on a device has somebody in the state who takes it off again.
+`CleanDevices` is created before the deployment whose components it removes. So the state holds it
+even when an `up` fails, and a destroy always cleans the devices.
 """
 
 from __future__ import annotations
