@@ -22,7 +22,7 @@ $(foreach name,$(GIVEN),$(if $(filter-out undefined,$(origin $(name))),\
 # Stack local is greenhouse's; any other is in the account that the shell points at.
 THERE = case "$${STACK:-local}" in local) there="$$($(BIN)/python -m greenhouse env)" && eval "$$there";; esac &&
 
-.PHONY: help setup up down start plan status console logs rollback prune sbom new-device abandon-device lint env preview deploy drift images lock ci-roles ci-stacks ci-comment check test test-quick test-matrices bench pictures train clean
+.PHONY: help setup up down start plan status console logs rollback prune sbom new-device abandon-device lint env preview deploy drift images pin lock ci-roles ci-stacks ci-comment check test test-quick test-matrices bench pictures train clean
 
 help:  ## print this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {gsub(/\$$\$$/, "$$", $$2); printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -83,6 +83,9 @@ drift: $(STAMP)  ## fail where the account isn't what the tree says: make drift 
 images: $(STAMP)  ## build the device's images, for each engine and architecture: make images [BUILD_IMAGE=] [RUNTIME_IMAGE=]
 	@for build in "linux/amd64 evaluator" "linux/arm64 evaluator" "linux/amd64 xgboost" "linux/arm64 xgboost"; do \
 	  set -- $$build; $(BIN)/python -m greenhouse.toolchain.build --platform $$1 --target $$2 --quiet $${BUILD_IMAGE:+--build-arg="BUILD_IMAGE=$$BUILD_IMAGE"} $${RUNTIME_IMAGE:+--build-arg="RUNTIME_IMAGE=$$RUNTIME_IMAGE"} edge || exit 1; done
+
+pin: $(STAMP)  ## name the base images of edge/Dockerfile by the digests that their registries have today
+	@$(BIN)/python -m greenhouse.toolchain.pin
 
 ci-roles: $(STAMP)  ## a template of the workflows' two roles: make ci-roles REPOSITORY=owner/name ACCOUNT= STATE_BUCKET= STATE_KEY=
 	@$(BIN)/python -m fleet ci roles --repository="$$REPOSITORY" --account="$$ACCOUNT" --state-bucket="$$STATE_BUCKET" --state-key="$$STATE_KEY"

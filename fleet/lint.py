@@ -14,6 +14,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from fleet import terminal
+from fleet.terminal import words
+from infra.printable import printable
 from recipes.findings import Finding, Rule, Severity
 from recipes.rules import READABLE, RULES, findings
 
@@ -42,7 +45,7 @@ def lint(
 
     Ends with 1 where an error was found, with 2 where there was nothing to check.
     """
-    console = Console()
+    console = terminal.console()
     if rules:
         _show_rules(console, RULES)
         return
@@ -53,7 +56,7 @@ def lint(
         _show(console, found)
     else:
         for file, finding in found:
-            typer.echo(f"{file}:{finding.line}")
+            typer.echo(printable(f"{file}:{finding.line}"))
     if any(finding.rule.severity is Severity.ERROR for _, finding in found):
         raise typer.Exit(1)
 
@@ -117,13 +120,13 @@ def _show(console: Console, found: Sequence[tuple[Path, Finding]]) -> None:
     shown: Path | None = None
     for file, finding in found:
         if file != shown:
-            table.add_row(Text(str(file), "bold"))
+            table.add_row(words(str(file), "bold"))
             shown = file
         rule = finding.rule
         table.add_row(
-            Text(f"  {finding.where}"),
+            words(f"  {finding.where}"),
             Text(f"{rule.severity} {rule.name}", _COLOURS[rule.severity]),
-            Text.assemble(rule.reason, "\n→ ", (finding.fix, "bold")),
+            Text.assemble(rule.reason, "\n→ ", words(finding.fix, "bold")),
         )
     console.print(table if found else "nothing to correct")
 

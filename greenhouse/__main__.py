@@ -57,10 +57,10 @@ def our_thing() -> str:
     if thing := config.get("edge-inference:thing"):
         return str(thing)
     raise NoThing(
-        f"{file.name} names no thing, but greenhouse starts the core device of that name:"
-        f" pulumi config set --stack {STACK} thing greenhouse"
+        f"{file.name} names no thing, but greenhouse starts the core device of that name. Write"
+        " below its key config: edge-inference:thing: greenhouse"
         + (
-            f" && pulumi config rm --stack {STACK} thing-group"
+            " (and take out edge-inference:thing-group)"
             if "edge-inference:thing-group" in config
             else ""
         )

@@ -12,6 +12,7 @@ import psutil
 
 from greenhouse import account
 from greenhouse.device.engine import socket_of
+from greenhouse.device.ipc.broker import ShortFolder
 from greenhouse.faults import Faults
 from greenhouse.home import ACCOUNT, PROJECT_DIR, REGION, Home, aws_environment
 from greenhouse.orphans import end_orphans
@@ -105,11 +106,14 @@ def start_greenhouse(
         ready=lambda: _answers(f"{aws['AWS_ENDPOINT_URL_GREENGRASSV2']}/health"),
     )
     account.set_up(ports, things)
+    temporary = home.root / "tmp"
+    temporary.mkdir(exist_ok=True)
     provider_ports = [ports.aws, ports.aws_native, ports.docker]
     processes.start(
         "providers",
         [python, "-m", "greenhouse.providers", "--ports", env["PULUMI_DEBUG_PROVIDERS"]],
-        env=env,
+        # a killed one leaves folders, of which one holds the login to the registry
+        env={**env, "TMPDIR": str(temporary)},
         cwd=PROJECT_DIR,
         ports=provider_ports,
         ready=lambda: _listening(processes.find("providers"), set(provider_ports)),
@@ -175,3 +179,6 @@ def stop_greenhouse(home: Home, *, but: AbstractSet[str] = frozenset()) -> None:
         if name not in but:
             processes.stop(name)
     end_orphans(home.pulumi)
+    if not but:  # else some of them are in use
+        for root in (home.run, *map(home.device, home.things())):
+            ShortFolder.forget(root)

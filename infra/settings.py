@@ -36,8 +36,8 @@ OF_A_RELEASE: Mapping[str, object] = {
     "check-timeout": 110,
     "memory": 96,
     "consumer-interval": 5,
-    "build-image": "python:3.11-slim-bookworm",
-    "runtime-image": "gcr.io/distroless/python3-debian12",
+    "build-image": "",
+    "runtime-image": "",
 }
 
 

@@ -8,7 +8,9 @@ is pushed more than once under one tag, which an immutable repository refuses.
 from __future__ import annotations
 
 import json
+import re
 import shutil
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from tempfile import mkdtemp
@@ -25,6 +27,7 @@ from infra.publish.artifacts import BUILD
 from infra.settings import Settings
 
 EDGE = Path("edge")
+_BASE = re.compile(r"^FROM (?:--\S+ )?(\S+) AS (build|runtime)-image$", re.MULTILINE)
 _PLATFORMS = {"amd64": "linux/amd64", "aarch64": "linux/arm64"}  # Greengrass's words to Docker's
 
 
@@ -64,10 +67,9 @@ class Registry(pulumi.ComponentResource):
             policy=json.dumps(policies.lifecycle()),
             opts=pulumi.ResourceOptions(parent=self),
         )
-        arguments = {
-            "BUILD_IMAGE": settings.build_image,
-            "RUNTIME_IMAGE": settings.runtime_image,
-        }
+        bases = {"BUILD_IMAGE": settings.build_image, "RUNTIME_IMAGE": settings.runtime_image}
+        arguments = {name: image for name, image in bases.items() if image}
+        _warn_of_tags(given=arguments)
         # the default target has no name, or every image of before would be built again
         target = settings.engine if settings.engine != ENGINES[0] else None
         made_with = arguments | ({"target": target} if target else {})
@@ -104,6 +106,19 @@ class Registry(pulumi.ComponentResource):
             self.images[architecture] = built.repo_digest
             self.tags[architecture] = f"{context.repository}:{tag}"
         self.register_outputs({})
+
+
+def _warn_of_tags(given: Mapping[str, str]) -> None:
+    """A preview says so where a base that the Dockerfile names is another one tomorrow."""
+    text = (EDGE / "Dockerfile").read_text()
+    named = {f"{argument.upper()}_IMAGE": image for image, argument in _BASE.findall(text)}
+    if tags := [
+        image for argument, image in named.items() if argument not in given and "@" not in image
+    ]:
+        pulumi.log.warn(
+            f"edge/Dockerfile names {' and '.join(tags)} by tag, so what is built depends on the"
+            " day. Name what the registries have today by digest: make pin"
+        )
 
 
 def _build_files() -> list[Path]:

@@ -7,6 +7,7 @@ inference component, a sample for Nucleus Lite.
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
 from pathlib import Path
@@ -17,6 +18,7 @@ from rich.console import Console
 from typer.testing import CliRunner, Result
 
 from fleet import lint
+from fleet import terminal as terminal_
 from recipes import rules
 from recipes.findings import Severity
 
@@ -181,7 +183,7 @@ def test_a_terminal_gets_a_table_with_every_word_of_it(
     arguments: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wide = Console(force_terminal=True, width=400, color_system=None)
-    monkeypatch.setattr(lint, "Console", lambda: wide)
+    monkeypatch.setattr(terminal_, "console", lambda: wide)
     with wide.capture() as shown:
         run(*arguments)
     assert "docker-option-late" in shown.get()
@@ -189,3 +191,21 @@ def test_a_terminal_gets_a_table_with_every_word_of_it(
     if "--rules" not in arguments:
         assert "Manifests[0].Lifecycle.Run" in shown.get(), "brackets are no markup"
         assert Severity.ERROR in shown.get()
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_what_a_recipe_names_is_text_on_a_terminal_and_in_a_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, terminal: bool
+) -> None:
+    wide = Console(force_terminal=terminal, width=400, color_system=None, markup=False)
+    monkeypatch.setattr(terminal_, "console", lambda: wide)
+    folder = tmp_path / "[red]\x1b]0;title\x07"
+    folder.mkdir()
+    recipe = {"RecipeFormatVersion": "2020-01-25", "\x1b[2Jkey\u202e": 1, "ComponentName": "a\rb"}
+    (folder / "recipe.json").write_text(json.dumps(recipe))
+    with wide.capture() as shown:
+        piped = run(folder).output
+    said = shown.get() if terminal else piped
+    assert "recipe.json" in said
+    assert not {"\x1b", "\r", "\u202e", "\x07"} & set(said)
+    assert "[red]" in said

@@ -57,9 +57,10 @@ def test_what_can_not_be_done_is_one_message(
 @pytest.mark.parametrize(
     ("config", "typed"),
     [
-        ({"thing-group": "presses"}, "thing greenhouse && pulumi config rm --stack local thing-gr"),
-        ({}, "pulumi config set --stack local thing greenhouse"),
-        (None, "pulumi config set --stack local thing greenhouse"),
+        # not `pulumi config set`: before the first `make up` there is no such stack
+        ({"thing-group": "presses"}, "thing: greenhouse (and take out edge-inference:thing-group)"),
+        ({}, "Write below its key config: edge-inference:thing: greenhouse"),
+        (None, "Write below its key config: edge-inference:thing: greenhouse"),
     ],
 )
 def test_a_stack_without_a_device_of_its_own_says_what_to_type(

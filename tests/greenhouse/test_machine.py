@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -14,6 +15,7 @@ import psutil
 import pytest
 
 from greenhouse import machine
+from greenhouse.device.ipc.broker import ShortFolder
 from greenhouse.home import Home
 from greenhouse.machine import bring_up, refuse_what_forgot, stop_greenhouse
 from greenhouse.orphans import orphans
@@ -115,3 +117,24 @@ def test_what_a_killed_pulumi_left_goes_and_what_a_running_one_has_stays(
     assert orphans(home.pulumi) == []
     assert [*parts["alive"].children()], "it is at work"
     assert parts["other"].status() != psutil.STATUS_ZOMBIE
+
+
+def test_the_private_folders_of_killed_processes_go_with_the_greenhouse(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shared = tmp_path / "tmp"
+    shared.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(shared))
+    home = Home(tmp_path / "home")
+    for root in (home.run, home.device("press-1"), home.device("press-2")):
+        root.mkdir(parents=True)
+        assert ShortFolder(root).path.parent == shared
+    theirs = shared / "greenhouse-of-others"
+    theirs.mkdir(mode=0o755)
+    (home.device("press-2") / "socket-folder").write_text(str(theirs))
+    stop_greenhouse(home, but={"device-press-1"})
+    assert len(list(shared.iterdir())) == 4, "some of them are in use"
+    stop_greenhouse(home)
+    left = {path.name for path in shared.iterdir()}
+    assert theirs.name in left, "a record is no proof"
+    assert len(left) == 2, "and the folder that press-2 had before somebody wrote another name"

@@ -29,6 +29,7 @@ from greenhouse.files import write_whole
 log = logging.getLogger(__name__)
 
 MAX_SOCKET_PATH = 107  # sun_path has 108 bytes, the last one is NUL
+_SHORT = "socket-folder"  # where a folder of this name is remembered
 MAX_WAITING_BYTES = 64 * 1024 * 1024
 TOKEN_LENGTH = 16
 
@@ -188,8 +189,14 @@ class ShortFolder:
     """
 
     def __init__(self, root: Path) -> None:
-        self._record = root / "socket-folder"
+        self._record = root / _SHORT
         self.path = self._remembered() or self._made()
+
+    @classmethod
+    def forget(cls, root: Path) -> None:
+        """Remove the folder that somebody who was killed has left; theirs alone."""
+        if (root / _SHORT).exists():
+            cls(root).remove()
 
     def remove(self) -> None:
         """Nothing of it stays behind."""
