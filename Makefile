@@ -112,13 +112,13 @@ check: $(STAMP)  ## ruff, mypy --strict, actionlint, zizmor, and whether the loc
 
 TESTS = $(BIN)/python -m greenhouse.toolchain && $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
-test: $(STAMP)  ## the tests: pure, greenhouse, the whole way, one row of each kind of sabotage and crash
+test: $(STAMP)  ## all tests, with one case of each kind of failure and crash
 	@$(TESTS) -m "not live and not matrix"
 
 test-quick: $(STAMP)  ## the tests that need neither a Docker engine nor the Pulumi CLI
 	@$(BIN)/python -m pytest -n 2 --dist loadfile -m "not live and not docker and not whole"
 
-test-matrices: $(STAMP)  ## every other row: whatever is broken or killed, up fails with its reason and the next one converges
+test-matrices: $(STAMP)  ## the remaining cases of failure and crash (slow)
 	@$(TESTS) -m matrix
 
 bench: $(STAMP)  ## the figures of docs/benchmarks.md: make bench [ARGS="--only NAME"]

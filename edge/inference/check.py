@@ -1,6 +1,6 @@
 """Whether the release on this device answers as XGBoost did when it was published, bit for bit.
 
-This is the gate of a rollout: Greengrass calls the deployment a success only after this succeeded.
+Greengrass calls a deployment a success only after this succeeded.
 Until the release's own model answers, the check waits: there may be no service, the old release's,
 or a busy one. A different number from the right model fails the check at once.
 """

@@ -3,7 +3,7 @@
 XGBoost trusts its files. Some files end the process that loads them, others make it run or grow
 without an end, so this process has limits and holds no other state. It reads a question (a line of
 JSON, rows of float32, the model's file) from its input, and writes an answer (a line of JSON, the
-device's file). `model.py` starts it.
+device's file). `reading.py` starts it.
 """
 
 from __future__ import annotations

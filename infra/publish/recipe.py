@@ -5,7 +5,7 @@ device will run. The scripts are in scripts.py.
 
     com.ml.xgboost   the service           run      answers requests
     com.ml.consumer  a client              run      asks at an interval, logs answers and silence
-    com.ml.check     the gate of a rollout startup  succeeds only on this release's golden answers
+    com.ml.check     the release's check   startup  succeeds only on this release's golden answers
 
 They don't depend on each other: on Nucleus Lite a HARD dependent stays down after a crash of what
 it depends on, and what AWS provides is a SOFT dependency. Consumer and check tolerate a missing

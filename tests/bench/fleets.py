@@ -1,9 +1,9 @@
 """What a fleet costs: 1, 10 and 50 simulated devices, one group deployment, the program's own wait.
 
 Devices are real processes of greenhouse's device, each with one trivially light component and no
-container. The deployment goes to a thing group; `infra.answering.wait` waits for it as `pulumi up`
-does, and its calls are counted where boto3 sends them. `python -m tests.bench --only fleets` writes
-docs/fleets.md.
+container. The deployment goes to a thing group; the gate (`infra/rollout/gate.py`) waits for it as
+`pulumi up` does, and its calls are counted where boto3 sends them. `python -m tests.bench --only
+fleets` writes docs/fleets.md.
 """
 
 from __future__ import annotations
@@ -181,7 +181,8 @@ medians of {ROUNDS} releases, each replacing the one before.
   again, five seconds later, at a device that answers.
 * `devices' own time`: until the last device had reported its end. A device looks at its components
   once a second, like the nucleus, so a second is the least.
-* `calls of the wait`: greengrassv2 calls while `infra.answering.wait` waited, retries included.
+* `calls of the wait`: greengrassv2 calls while the gate waited (`infra/rollout/gate.py`), retries
+  included.
 * `memory`: unique set size of a device's process. Devices and cloud share the cores below.
 * date: {datetime.now(UTC):%Y-%m-%d %H:%M} UTC, 1-minute load at the start {load:.1f}
 * machine: {os.cpu_count()} cores, {memory:.0f} GiB, Linux {platform.release()}
