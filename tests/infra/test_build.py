@@ -18,8 +18,12 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_what_is_there_is_not_made_again() -> None:
     made: list[Path] = []
-    for _ in range(2):
-        path = made_once("a", lambda draft: (made.append(draft), draft.write_text("content")))
+
+    def make(draft: Path) -> None:
+        made.append(draft)
+        draft.write_text("content")
+
+    assert made_once("a", make) == made_once("a", make) == (path := BUILD / "a")
     assert (path.read_text(), len(made)) == ("content", 1)
     assert [*BUILD.iterdir()] == [path], "no draft is left"
 
