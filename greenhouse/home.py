@@ -135,12 +135,13 @@ def _free_ports(count: int) -> list[int]:
 
 
 def aws_environment(ports: Ports) -> dict[str, str]:
-    """What boto3 needs to talk to this account: its key pair, loopback endpoints."""
+    """What boto3 needs to talk to this account: its key pair, loopback endpoints.
+
+    No region: as on AWS, who asks has to say it.
+    """
     return {
         "AWS_ACCESS_KEY_ID": ACCESS_KEY,
         "AWS_SECRET_ACCESS_KEY": ports.secret,
-        "AWS_REGION": REGION,
-        "AWS_DEFAULT_REGION": REGION,
         "AWS_EC2_METADATA_DISABLED": "true",
         "AWS_ENDPOINT_URL": f"http://127.0.0.1:{ports.ministack}",
         "AWS_ENDPOINT_URL_GREENGRASSV2": f"http://127.0.0.1:{ports.cloud}",

@@ -73,7 +73,7 @@ class Registry(pulumi.ComponentResource):
         made_with = arguments | ({"target": target} if target else {})
         content = versions.build_tag(_build_files(), EDGE, made_with)
         staged = _staged(content)
-        token = aws.ecr.get_authorization_token_output()
+        token = aws.ecr.get_authorization_token_output(opts=pulumi.InvokeOutputOptions(parent=self))
         self.images, self.tags = {}, {}
         for architecture in settings.architectures:
             tag = f"{architecture}-{content}"
