@@ -28,6 +28,7 @@ from rich.table import Table
 from greenhouse import account, engine, faults, report, toolchain
 from greenhouse.home import PROJECT_DIR, Home, HomeBroken, shell_environment
 from greenhouse.machine import bring_up, stop_greenhouse
+from greenhouse.plugins import Plugins, PluginsRefused, choose
 from greenhouse.processes import Processes, ProcessFailed
 
 STACK = "local"
@@ -124,9 +125,23 @@ Things = Annotated[
 ]
 
 
+Asked = Annotated[
+    Plugins | None,
+    typer.Option(envvar="PLUGINS", help="Pulumi's plugins, for a greenhouse that is new."),
+]
+
+
+def enter_with(home: Home, plugins: Plugins | None) -> tuple[toolchain.Toolchain, dict[str, str]]:
+    """As `enter`, with these plugins for a greenhouse that is new."""
+    _, env = enter(home, console)
+    choose(home, plugins, env)
+    return enter(home, console)
+
+
 @app.command()
 def start(
     thing: Things = None,
+    plugins: Asked = None,
     flavour: Annotated[
         str | None,
         typer.Option(help="java, lite or lite-252 (on systemd 252), for devices that are new."),
@@ -134,7 +149,7 @@ def start(
 ) -> None:
     """Start the cloud, the providers and the device, without deploying anything."""
     home = Home.find()
-    _, env = enter(home, console)
+    _, env = enter_with(home, plugins)
     bring_up(home, env, thing or home.things() or [our_thing()], flavour=flavour)
 
 
@@ -145,11 +160,11 @@ def stop() -> None:
 
 
 @app.command()
-def up() -> None:
+def up(plugins: Asked = None) -> None:
     """Start everything, run the real `pulumi up` on stack `local`, show the device's answers."""
     home, steps, began = Home.find(), Steps(), datetime.now(UTC)
     with steps.step("Toolchain"):
-        _, env = enter(home, console)
+        _, env = enter_with(home, plugins)
     with steps.step("Greenhouse: cloud, providers, device"):
         bring_up(home, env, [our_thing()])
     with steps.step(f"pulumi up --stack {STACK}"):
@@ -237,7 +252,13 @@ def main() -> int:
     """Run a command; what it can't do is one message, never a traceback."""
     try:
         app()
-    except (ProcessFailed, toolchain.ToolchainFailed, HomeBroken, NoThing) as error:
+    except (
+        ProcessFailed,
+        toolchain.ToolchainFailed,
+        HomeBroken,
+        NoThing,
+        PluginsRefused,
+    ) as error:
         said = str(error)
     except (ClientError, BotoCoreError) as error:
         said = f"greenhouse's account: {error}. What runs: python -m greenhouse status"
