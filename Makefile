@@ -15,21 +15,21 @@ YES :=
 # What is given reaches a recipe by environment alone, as it is: make expands nothing in it, and the
 # shell sees it in quotes. So no name is ever code.
 GIVEN := STACK DEVICE COMPONENT RELEASE NAME FROM GROUP ARCH REGION DESTROY PREVIEW FAIL_ON WATCH JSON FAIL PORT YES \
-  RECIPE SINCE REPOSITORY ACCOUNT STATE_BUCKET STATE_KEY BUILD_IMAGE RUNTIME_IMAGE ARGS DATA PLUGINS
+  RECIPE SINCE ROWS FILE REPOSITORY ACCOUNT STATE_BUCKET STATE_KEY BUILD_IMAGE RUNTIME_IMAGE ARGS DATA
 $(foreach name,$(GIVEN),$(if $(filter-out undefined,$(origin $(name))),\
   $(eval override $(name) := $$(value $(name)))$(eval export $(name))))
 
 # Stack local is greenhouse's; any other is in the account that the shell points at.
 THERE = case "$${STACK:-local}" in local) there="$$($(BIN)/python -m greenhouse env)" && eval "$$there";; esac &&
 
-.PHONY: help setup up down start plan status console logs rollback prune sbom new-device abandon-device lint env preview deploy drift images pin lock ci-roles ci-stacks ci-comment check test test-quick test-matrices bench pictures train clean
+.PHONY: help setup up down start plan status console logs rollback prune sbom new-device abandon-device lint model ask env preview deploy drift images pin lock ci-roles ci-stacks ci-comment check test test-quick test-matrices bench pictures train clean
 
 help:  ## print this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {gsub(/\$$\$$/, "$$", $$2); printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(STAMP) $(COMMANDS)  ## install the Python packages into .venv, and the commands fleet and greenhouse
 
-up: $(STAMP)  ## set everything up, pulumi up on stack local, show the device's answers: make up [PLUGINS=real]
+up: $(STAMP)  ## set everything up, pulumi up on stack local, show the device's answers
 	@$(BIN)/python -m greenhouse up
 
 down: $(STAMP)  ## pulumi destroy on stack local, stop everything, prove that nothing is left
@@ -67,6 +67,12 @@ abandon-device: $(STAMP)  ## wait no more for a device that is gone for good: ma
 
 lint: $(STAMP)  ## check recipes for both runtimes, or list the rules: make lint [RECIPE="recipe.yaml components/"]
 	@$(BIN)/python -m fleet lint $${RECIPE:---rules}
+
+model: $(STAMP)  ## what a model file is, and what to type to release it: make model FILE=model.json [DATA=rows.csv]
+	@$(BIN)/python -m fleet model $${DATA:+--data="$$DATA"} -- $${FILE:+"$$FILE"}
+
+ask: $(STAMP)  ## ask the model on greenhouse's device, or what it can be asked: make ask [ROWS=rows.json] [STACK=local]
+	@$(BIN)/python -m greenhouse ask $${STACK:+--stack="$$STACK"} $${ROWS:+--rows="$$ROWS"}
 
 env: $(STAMP)  ## print what points a shell at greenhouse: eval "$$(make -s env)"
 	@$(BIN)/python -m greenhouse env

@@ -27,6 +27,7 @@ from fleet.ci.commands import commands as ci
 from fleet.console import console as serve
 from fleet.lint import lint
 from fleet.logs import Answer, NoLog, tail
+from fleet.model import tell
 from fleet.observe import Device, observe
 from fleet.plan import holdings, page, preview
 from fleet.plan.plan import Gate
@@ -220,6 +221,15 @@ def new_device(
         f"pulumi up --stack {name}",
     ):
         console.print(f"    {command}")
+
+
+@app.command()
+def model(
+    file: Annotated[Path, typer.Argument(help="What XGBoost's save_model wrote.")],
+    data: Annotated[Path | None, typer.Option(help="Some rows for it, as JSON or CSV.")] = None,
+) -> None:
+    """What a model file is, which limits it meets, and what to type to release it."""
+    tell(file, data, console)
 
 
 @app.command()

@@ -25,10 +25,10 @@ from botocore.exceptions import BotoCoreError, ClientError
 from rich.console import Console
 from rich.table import Table
 
-from greenhouse import account, engine, faults, report, toolchain
+from fleet.stacks import NoStack, Stack
+from greenhouse import account, asking, engine, faults, report, toolchain
 from greenhouse.home import PROJECT_DIR, Home, HomeBroken, shell_environment
 from greenhouse.machine import bring_up, stop_greenhouse
-from greenhouse.plugins import Plugins, PluginsRefused, choose
 from greenhouse.processes import Processes, ProcessFailed
 
 STACK = "local"
@@ -125,23 +125,9 @@ Things = Annotated[
 ]
 
 
-Asked = Annotated[
-    Plugins | None,
-    typer.Option(envvar="PLUGINS", help="Pulumi's plugins, for a greenhouse that is new."),
-]
-
-
-def enter_with(home: Home, plugins: Plugins | None) -> tuple[toolchain.Toolchain, dict[str, str]]:
-    """As `enter`, with these plugins for a greenhouse that is new."""
-    _, env = enter(home, console)
-    choose(home, plugins, env)
-    return enter(home, console)
-
-
 @app.command()
 def start(
     thing: Things = None,
-    plugins: Asked = None,
     flavour: Annotated[
         str | None,
         typer.Option(help="java, lite or lite-252 (on systemd 252), for devices that are new."),
@@ -149,7 +135,7 @@ def start(
 ) -> None:
     """Start the cloud, the providers and the device, without deploying anything."""
     home = Home.find()
-    _, env = enter_with(home, plugins)
+    _, env = enter(home, console)
     bring_up(home, env, thing or home.things() or [our_thing()], flavour=flavour)
 
 
@@ -160,11 +146,11 @@ def stop() -> None:
 
 
 @app.command()
-def up(plugins: Asked = None) -> None:
+def up() -> None:
     """Start everything, run the real `pulumi up` on stack `local`, show the device's answers."""
     home, steps, began = Home.find(), Steps(), datetime.now(UTC)
     with steps.step("Toolchain"):
-        _, env = enter_with(home, plugins)
+        _, env = enter(home, console)
     with steps.step("Greenhouse: cloud, providers, device"):
         bring_up(home, env, [our_thing()])
     with steps.step(f"pulumi up --stack {STACK}"):
@@ -219,6 +205,19 @@ def down() -> None:
 
 
 @app.command()
+def ask(
+    stack: Annotated[str, typer.Option(help="Whose model.")] = STACK,
+    rows: Annotated[
+        Path | None, typer.Option(help="A JSON list of records; without, what can be asked.")
+    ] = None,
+) -> None:
+    """Ask the model on a device of greenhouse, as an application there would."""
+    home = Home.find()
+    enter(home, Console(stderr=True, markup=False))
+    asking.ask(home, Stack.read(stack), rows, console)
+
+
+@app.command()
 def env() -> None:
     """Print the exports that point a shell at greenhouse: eval "$(make -s env)"."""
     home = Home.find()
@@ -257,7 +256,8 @@ def main() -> int:
         toolchain.ToolchainFailed,
         HomeBroken,
         NoThing,
-        PluginsRefused,
+        NoStack,
+        asking.NotAsked,
     ) as error:
         said = str(error)
     except (ClientError, BotoCoreError) as error:

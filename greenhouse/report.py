@@ -21,6 +21,7 @@ from rich.text import Text
 
 from greenhouse import account, engine
 from greenhouse.home import DEVICE_ROLE, Home, Ports, aws_environment
+from infra.names import Names
 from infra.printable import printable
 
 RUNNING = "RUNNING"
@@ -129,7 +130,7 @@ def _show_device(
             state = f"{component['componentVersion']}  {component['lifecycleState']}{mine}"
             facts.add_row(Text(printable(name)), Text(printable(state)))
     console.print(facts)
-    log = home.device(device) / "logs" / "com.ml.consumer.log"
+    log = home.device(device) / "logs" / f"{Names.of(wanted).consumer}.log"
     answers = _awaited(lambda: answers_to(log, golden, since=since), until=bool)
     findings = amiss(installed, wanted)
     if not answers:

@@ -35,6 +35,7 @@ class Unsupported(ModelRefused):
     """A sound file, for an evaluator that does more than ours: XGBoost itself."""
 
     def __init__(self, reason: str) -> None:
+        self.reason = reason
         super().__init__(
             f"{reason}. Or let XGBoost itself answer: pulumi config set engine xgboost"
         )

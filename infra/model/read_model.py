@@ -86,10 +86,10 @@ def answer(data: bytes, asked: dict[str, Any], rows: bytes) -> tuple[dict[str, A
         found |= {"depth": forest.depth, "nodes": forest.nodes, "forest": len(forest.data)}
         if asked["engine"] == "evaluator":
             file = forest.data
-    except Unsupported as reason:
+    except Unsupported as unsupported:
         if asked["engine"] == "evaluator":
             raise
-        found["unsupported"] = str(reason)
+        found["unsupported"] = unsupported.reason
     if rows:
         values = array("f", rows)
         found["predictions"] = booster.predicted(

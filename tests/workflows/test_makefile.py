@@ -45,9 +45,10 @@ GIVEN = {
         "STATE_BUCKET": "--state-bucket=",
         "STATE_KEY": "--state-key=",
     },
-    "sbom": {"STACK": "--stack=", "RELEASE": "--release="},
     "ci-stacks": {"SINCE": "--since="},
     "train": {"DATA": "--data="},
+    "model": {"FILE": "", "DATA": "--data="},
+    "ask": {"STACK": "--stack=", "ROWS": "--rows="},
 }
 ONLY_TYPED = {"RELEASE", "DEVICE", "NAME", "YES"}
 

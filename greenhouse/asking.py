@@ -1,0 +1,148 @@
+"""What `make ask` does: asks a greenhouse device's model, as an application on it would.
+
+The asker runs in the container of the stack's consumer, by whose rights it asks, and whose topics
+it takes. Whoever can do that has the engine, and so the machine, anyway.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from edge.inference.protocol import batches
+from fleet.stacks import Stack, project
+from greenhouse.home import Home
+from infra.printable import printable
+
+_ASKER = Path(__file__).with_name("asker.py")
+_SECONDS = 60
+_SHOWN_FEATURES = 4
+
+
+class NotAsked(Exception):
+    """The model can't be asked; the message says why, and what to do."""
+
+
+def ask(home: Home, stack: Stack, rows: Path | None, console: Console) -> None:
+    """Print the answers to the rows of a file, or, without one, what the model can be asked."""
+    container = _container(home, stack)
+    if rows is None:
+        _show_description(_describe(container, stack), stack, console)
+        return
+    records = _records(rows)
+    try:
+        requests = [{"body": json.dumps(batch)} for batch in batches(records)]
+    except ValueError as error:
+        raise NotAsked(f"{rows}: {error}") from error
+    replies = _replies(container, requests, stack)
+    for reply in replies:
+        if refused := reply.get("error"):
+            raise NotAsked(printable(f"{refused['code']}: {refused['message']}"))
+    table = Table(title_justify="left")
+    features = list(records[0])[:_SHOWN_FEATURES]
+    for feature in features:
+        table.add_column(Text(printable(feature)), justify="right")
+    table.add_column("answer", justify="right")
+    answers = [answer for reply in replies for answer in reply["predictions"]]
+    for record, answer in zip(records, answers, strict=True):
+        cells = [Text(printable(str(record.get(feature, "")))) for feature in features]
+        table.add_row(*cells, json.dumps(answer))
+    console.print(table)
+    models = ", ".join(sorted({str(reply["model"]) for reply in replies}))
+    console.print(Text(printable(f"answered by {stack.names().prefix} {models}")))
+
+
+def _container(home: Home, stack: Stack) -> str:
+    """The name of the consumer's container on the device that the stack deploys to."""
+    thing = str(stack.config.get(f"{project()}:thing") or "")
+    things = home.things() if home.exists() else []
+    if thing not in things:
+        raise NotAsked(
+            f"stack {stack.name} deploys to {thing or 'no single thing'}, and greenhouse's devices"
+            f" are: {', '.join(things) or 'none'}. make ask asks those alone; make up starts one"
+        )
+    return f"{stack.names().consumer}.{thing}"
+
+
+def _records(path: Path) -> list[dict[str, Any]]:
+    try:
+        records = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
+        raise NotAsked(f"{path} can't be read as JSON: {error}") from error
+    if isinstance(records, dict):
+        records = [records]
+    if not (isinstance(records, list) and records and all(isinstance(r, dict) for r in records)):
+        raise NotAsked(f'{path} is no list of records: [{{"pH": 3.2, …}}]. make ask tells which')
+    return records
+
+
+def _describe(container: str, stack: Stack) -> dict[str, Any]:
+    """The whole description, of however many messages."""
+    [reply] = _replies(container, [{"describe": True}], stack)
+    told: dict[str, Any] = reply["description"]
+    while (following := told["next"]) is not None:
+        [reply] = _replies(container, [{"describe": True, "first": following}], stack)
+        told["features"] += reply["description"]["features"]
+        told["next"] = reply["description"]["next"]
+    return told
+
+
+def _show_description(told: dict[str, Any], stack: Stack, console: Console) -> None:
+    facts = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    facts.add_row("model", f"{stack.names().prefix} {told['model']}")
+    facts.add_row("numbers a row", str(told["outputs"]))
+    facts.add_row("missing values", "allowed" if told["missing_allowed"] else "refused")
+    for name, most in told["limits"].items():
+        facts.add_row(f"at most {name.replace('_', ' ')}", f"{most:,}")
+    console.print(facts)
+    table = Table()
+    for column in ("feature", "type"):
+        table.add_column(column)
+    for one in told["features"]:
+        table.add_row(Text(printable(one["name"])), one["type"])
+    console.print(table)
+
+
+def _replies(
+    container: str, requests: Sequence[dict[str, Any]], stack: Stack
+) -> list[dict[str, Any]]:
+    topics = _topics(container, stack)
+    asker = ["/usr/bin/python3", "-c", _ASKER.read_text(), *topics]
+    done = _docker("exec", "-i", container, *asker, said=json.dumps(requests))
+    if done.returncode:
+        why = (done.stderr.strip() or done.stdout.strip()).splitlines()[-1:]
+        raise NotAsked(
+            printable(f"{container} gets no answer: {''.join(why)}. make logs says more")
+        )
+    lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    return [line["reply"] for line in lines if "reply" in line]
+
+
+def _topics(container: str, stack: Stack) -> list[str]:
+    """Where its consumer asks and listens, as it was started."""
+    done = _docker("inspect", "--type", "container", "--format", "{{json .Args}}", container)
+    if done.returncode:
+        raise NotAsked(
+            f"{container} isn't running: make status STACK={stack.name} says how the device is,"
+            f" and pulumi up --stack {stack.name} deploys to it"
+        )
+    arguments: list[str] = json.loads(done.stdout)
+    return [arguments[arguments.index(f"--{one}-topic") + 1] for one in ("request", "answer")]
+
+
+def _docker(*arguments: str, said: str = "") -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["docker", *arguments],
+        input=said,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=_SECONDS,
+    )
