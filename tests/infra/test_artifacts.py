@@ -10,8 +10,7 @@ import pulumi
 import pytest
 
 from edge.inference.model import model_id
-from infra.publish.artifacts import File
-from infra.publish.build import BUILD
+from infra.publish.artifacts import BUILD, File
 
 MODEL = Path("edge/models/wine-quality.json").resolve()
 

@@ -292,11 +292,11 @@ def run(account: Account, order: tuple[str, ...], killed: int | None = None) -> 
         device = account.devices["press-1"]
         runs = {name: version for name, (version, _) in device.installed.items()}
         assert runs == {n: v for one in wanted.values() for n, v in one.items()}, (at, step)
-        before = len(account.asked)
+        before = account.made
         for one in stacks.values():  # again: nothing to do, whoever was last
             if one.deployment:
                 one.up(next(iter(wanted[one.context.stack].values())))
-        assert not [name for name, _ in account.asked[before:] if name == "CreateDeployment"]
+        assert account.made == before, "taking turns, they would deploy for ever"
         listed = [one["deploymentName"] for one in account.deployments]
         assert len(listed) <= 3, listed
     assert account.deployments == []
@@ -318,6 +318,30 @@ def test_two_stacks_on_one_thing_take_turns_in_any_order(
     account: Account, order: tuple[str, ...]
 ) -> None:
     run(account, order)
+
+
+def test_a_release_is_waited_for_by_the_deployment_that_carries_it_on(account: Account) -> None:
+    """The first one has ended before its `up`, and the device has never heard of it."""
+    wine = {name: spec("1.0.0") for name in WINE.names.components}
+    first = account.deploy(THING_ARN, str(WINE.deployment_name), wine, WINE.tags)
+    noise = {name: spec("1.0.0") for name in NOISE.names.components}
+    account.deploy(THING_ARN, str(NOISE.deployment_name), wine | noise, NOISE.tags)
+
+    def wait(version: str) -> None:
+        gate.await_devices(
+            WINE.clients.greengrass,
+            deployment=first,
+            components=of(WINE, version),
+            devices=["press-1"],
+            quorum=100,
+            stack=WINE.stack,
+            clock=clock(account),
+        )
+
+    wait("1.0.0")
+    account.devices["press-1"].executions.clear()
+    with pytest.raises(RolloutFailed, match="was replaced by another one on the same target"):
+        wait("2.0.0")
 
 
 @pytest.mark.parametrize("killed", range(6))

@@ -76,7 +76,7 @@ def killed_once(
     if not unheard:
         assert run.returncode == 0, said.read_text()
     elif run.returncode < 0:
-        place.pulumi("cancel", STACK, "--yes")
+        place.pulumi("cancel", command[command.index("--stack") + 1], "--yes")
     calls.cut = False
     return unheard
 
