@@ -115,7 +115,8 @@ def status(
                     _watch(there, partial(live.update, refresh=True))
             _watch(there, console.print)
         return
-    seen = look(there)
+    stacks = [name for names in there.clients.values() for name in names]
+    seen = look(there, {name: engine.released(name) for name in stacks} if fail else None)
     if as_json:
         shown = [
             {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import subprocess
 
@@ -27,6 +28,16 @@ def pulumi(stack: str, *command: str, capture: bool = False) -> subprocess.Compl
             "there is no pulumi on PATH: https://www.pulumi.com/docs/iac/download-install/, or for"
             ' stack local: eval "$(make -s env)"'
         ) from error
+
+
+def released(stack: str) -> str:
+    """The release that is deployed by Pulumi's state; empty where it can't be read or has none."""
+    try:
+        told = pulumi(stack, "stack", "output", "--json", capture=True)
+    except NoPulumi:
+        return ""
+    outputs = json.loads(told.stdout) if told.returncode == 0 else {}
+    return str(outputs.get("release", ""))
 
 
 def change(stack: str, *command: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -66,16 +66,23 @@ class Seen:
         return replace(self, fleets=ordered)
 
 
-def look(there: Places) -> Seen:
-    """Ask AWS, and the devices' logs for their last answers; NoStack where AWS tells nothing."""
-    fleets, skipped = there.ask(lambda clients: _look(clients, there))
+def look(there: Places, states: Mapping[str, str] | None = None) -> Seen:
+    """Ask AWS, and the devices' logs for their last answers; NoStack where AWS tells nothing.
+
+    `states` has by stack which release Pulumi's state says is deployed, where that is known.
+    """
+    fleets, skipped = there.ask(lambda clients: _look(clients, there, states or {}))
     return Seen(fleets=fleets, skipped=skipped)
 
 
-def _look(clients: Clients, there: Places) -> tuple[Fleet, Answers]:
+def _look(clients: Clients, there: Places, states: Mapping[str, str]) -> tuple[Fleet, Answers]:
     fleet = observe(clients, project(), there.stack)
     targets = [
-        replace(one, newer=_newer(clients, one, there.follows.get(one.stack, "")))
+        replace(
+            one,
+            newer=_newer(clients, one, there.follows.get(one.stack, "")),
+            drift=(*one.drift, *_otherwise_in_state(one, states.get(one.stack, ""))),
+        )
         for one in fleet.targets
     ]
     fleet = replace(fleet, targets=tuple(targets))
@@ -87,6 +94,17 @@ def _look(clients: Clients, there: Places) -> tuple[Fleet, Answers]:
     with ThreadPoolExecutor(_AT_ONCE) as pool:  # a log that can't be reached takes 20 s to say so
         answers = pool.map(lambda one: answered(clients, *one), asked.values())
     return fleet, dict(zip(asked, answers, strict=True))
+
+
+def _otherwise_in_state(target: Target, release: str) -> Iterator[str]:
+    """That Pulumi's state has another release than this stack has deployed last."""
+    latest = target.latest
+    if release and latest and latest.stack == target.stack and target.release != release:
+        yield (
+            f"Pulumi's state says release {release}, but {target.release or 'none of ours whole'}"
+            " was deployed last: the state is an older one, or another backend deploys here. To"
+            f" deploy what this tree has: pulumi up --stack {target.stack}"
+        )
 
 
 def _newer(clients: Clients, target: Target, publisher: str) -> str:

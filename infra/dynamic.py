@@ -20,7 +20,7 @@ from infra.account import followers
 from infra.account.target import Target
 from infra.context import Context
 from infra.publish import leftovers
-from infra.rollout import gate
+from infra.rollout import gate, restore
 from infra.rollout.clock import Clock, RolloutFailed, plain_failure
 from infra.teardown import residue, uninstall
 
@@ -276,3 +276,4 @@ def _await_release(props: Mapping[str, Any], *, before: Mapping[str, str]) -> No
         role=props["role"],
         clock=lambda: Clock(seconds=props["timeout"]),
     )
+    restore.keep_rights(Context.remembered(props), props["role"], props["rights"])

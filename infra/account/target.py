@@ -28,6 +28,7 @@ from infra.account.greengrass import (
     versions_of,
 )
 from infra.context import Context
+from infra.name_patterns import target_trouble
 from infra.names import DEFAULT_NAMES, PREFIX_TAG, STACK_TAG, Names
 from infra.settings import Misconfigured, Settings
 
@@ -128,6 +129,7 @@ class Target:
             else:
                 arn, things = _group(clients, settings.thing_group)
             devices = tuple(thing for thing in things if is_core_device(clients.greengrass, thing))
+            _check_names(devices)
             latest = latest_deployment(
                 clients.greengrass, arn, devices, ours=context.names.components
             )
@@ -220,6 +222,15 @@ class Target:
 
     def _is_release_of(self, own: DeploymentName) -> bool:
         return self.latest is not None and stack_of(own.project, self.latest.name) == own.stack
+
+
+def _check_names(devices: Sequence[str]) -> None:
+    """Misconfigured where a device's containers can't be named after it; IoT takes more names."""
+    if strange := [trouble for one in devices if (trouble := target_trouble(one))]:
+        raise Misconfigured(
+            f"a core device of the target can't run this: {'; '.join(strange)}. Take it out of the"
+            " group (aws iot remove-thing-from-thing-group), or give the device another thing"
+        )
 
 
 def _thing(clients: Clients, name: str) -> tuple[str, list[str]]:

@@ -107,6 +107,24 @@ def _may_read(
         say(f"warning: the devices' role is not given what was there before to read: {error}")
 
 
+def keep_rights(
+    context: Context, role: str, policy: str, say: Callable[[str], None] = print
+) -> None:
+    """Leave the devices' role what Pulumi's state says (a JSON document), once a release answers.
+
+    A restore has added to it, and an update that has the same document again changes nothing.
+    """
+    iam, named = context.clients.iam, {"RoleName": role, "PolicyName": context.policy}
+    try:
+        if iam.get_role_policy(**named)["PolicyDocument"] != json.loads(policy):
+            iam.put_role_policy(**named, PolicyDocument=policy)
+    except ClientError as error:
+        say(
+            f"warning: whether role {role} may read more than this release needs, AWS doesn't tell:"
+            f" {error}"
+        )
+
+
 def _files(context: Context, component: str, version: str) -> Iterator[str]:
     """The ARNs of the objects that a component version's recipe names."""
     arn = context.component_arn(component, version)

@@ -48,15 +48,16 @@ class Rollout(pulumi.ComponentResource):
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         super().__init__("edge:rollout:Rollout", name, None, opts)
+        readable = pulumi.Output.json_dumps(
+            pulumi.Output.all(objects=release.objects, repository=release.repository_arn).apply(
+                lambda arns: policies.read_release(**arns)
+            )
+        )
         rights = aws.iam.RolePolicy(
             f"{name}-rights",
             name=context.policy,
             role=settings.device_role,
-            policy=pulumi.Output.json_dumps(
-                pulumi.Output.all(objects=release.objects, repository=release.repository_arn).apply(
-                    lambda arns: policies.read_release(**arns)
-                )
-            ),
+            policy=readable,
             opts=pulumi.ResourceOptions(parent=self),
         )
         others = target.carried_on(settings)
@@ -124,6 +125,7 @@ class Rollout(pulumi.ComponentResource):
                 "components": release.components,  # known at preview, as the registered ones aren't
                 "latest": target.latest.id if target.latest else "",
                 "role": settings.device_role,
+                "rights": readable,
                 "quorum": settings.quorum,
             },
             opts=pulumi.ResourceOptions(parent=self),

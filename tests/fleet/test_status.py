@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -410,6 +411,31 @@ def test_what_needs_a_look_is_an_exit_code_of_its_own(
         done = CliRunner().invoke(commands.app, ["status", "--fail", *options])
         assert done.exit_code == 3, done.output
         assert "press-1" in done.stdout, "who looks why sees all of it"
+
+
+@pytest.mark.parametrize(
+    ("has", "code"),
+    [
+        pytest.param({"release": release_name(WANTED)}, 0, id="the same"),
+        pytest.param({"release": "r0ld0ne00"}, 3, id="an older one, as from a backup"),
+        pytest.param({}, 0, id="none: it has failed or only follows"),
+    ],
+)
+@pytest.mark.usefixtures("fleet")
+def test_another_release_in_pulumi_s_state_than_on_the_device_needs_a_look(
+    has: dict[str, str], code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cli = tmp_path / "pulumi"
+    cli.write_text(
+        f"#!/bin/sh\ncase \"$*\" in *dev*) echo '{json.dumps(has)}' ;; *) exit 1 ;; esac\n"
+    )
+    cli.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    done = CliRunner().invoke(commands.app, ["status", "--fail"])
+    assert done.exit_code == code, done.output
+    if code:
+        assert "Pulumi's state says release r0ld0ne00" in " ".join(done.stdout.split())
+        assert "pulumi up --stack dev" in done.stdout
 
 
 @pytest.mark.parametrize(

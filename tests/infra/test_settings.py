@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import botocore.session
 import pytest
 
 from infra.settings import KEYS, OF_A_RELEASE, Misconfigured
@@ -156,3 +157,22 @@ def test_a_follower_sets_nothing_of_what_its_publisher_s_release_is_made_of() ->
         with pytest.raises(Misconfigured, match=f"{key} is set, but this stack follows dev") as no:
             load(given, stack="press-2")
         assert f"pulumi config rm {key}" in str(no.value), "ignored, it would look as if it held"
+
+
+@pytest.mark.parametrize(
+    ("key", "shape"),
+    [
+        ("devices-per-minute", "IoTJobMaxExecutionsPerMin"),
+        ("abort-percent", "IoTJobAbortThresholdPercentage"),
+    ],
+)
+def test_a_job_s_limits_are_refused_here_and_not_by_cloud_control_alone(
+    key: str, shape: str
+) -> None:
+    """The plugin lets any number pass (record aws-native.Check.Deployment.job-percent-200)."""
+    model = botocore.session.get_session().get_service_model("greengrassv2")
+    most = int(model.shape_for(shape).metadata["max"])
+    values = {"thing_group": "presses", key.replace("-", "_"): most}
+    load(config_of(None, **values))
+    with pytest.raises(Misconfigured, match=f"{key} is {most + 1}"):
+        load(config_of(None, **{**values, key.replace("-", "_"): most + 1}))

@@ -390,3 +390,58 @@ def test_after_our_uninstall_the_target_is_everybody_s(account: Account) -> None
     account.deploy(THING_ARN, f"without {WANTED}", {"com.other": spec("1.0.0")})
     account.deploy(THING_ARN, "by hand", {"com.another": spec("1.0.0")})
     assert taken_over() == ()
+
+
+def test_a_member_whose_name_docker_refuses_is_named_before_anything_is_made(
+    account: Account,
+) -> None:
+    """IoT takes a colon in a thing's name; a container named after the device can't have it."""
+    account.groups = {"presses": ["press-1", "press:2"]}
+    account.devices["press:2"] = Device()
+    said = refusal(thing_group="presses")
+    assert "'press:2' is no name that Greengrass and Docker take" in said
+    account.devices.pop("press:2")
+    assert found(thing_group="presses").devices == ("press-1",), "a thing that is no device"
+
+
+def orphaned(device: Device, **versions: str) -> None:
+    """What a deployment brought that was deleted since."""
+    for name, version in versions.items():
+        component = name.replace("_", ".")
+        device.installed[component] = (version, "RUNNING")
+        device.sources[component] = "deleted"
+
+
+def test_others_components_are_carried_on_when_their_deployment_was_deleted(
+    account: Account,
+) -> None:
+    press = account.devices["press-1"]
+    orphaned(press, com_other="1.0.0", com_locally="1.0.0")
+    press.sources["com.locally"] = "LOCAL"
+    press.installed |= dict.fromkeys(COMPONENTS, ("1.2.3", "RUNNING"))
+    target = found(thing="press-1")
+    assert target.carried_on(load(config_of(None))) == {"com.other": spec("1.0.0")}
+    assert target.carried_on(load(config_of(None, keep_components=False))) == {}
+
+
+def test_what_another_target_deploys_to_the_device_is_none_of_the_deleted_deployment(
+    account: Account,
+) -> None:
+    account.groups = {"presses": ["press-1"]}
+    orphaned(account.devices["press-1"], com_other="1.0.0")
+    group = account.deploy(GROUP_ARN, "group's", {"com.other": spec("1.0.0")})
+    account.devices["press-1"].deploys(group, "SUCCEEDED")
+    account.devices["press-1"].sources["com.other"] = group
+    assert found(thing="press-1").carried_on(load(config_of(None))) == {}
+
+
+def test_devices_that_differ_in_what_a_deleted_deployment_left_are_told_apart(
+    account: Account,
+) -> None:
+    account.groups = {"presses": ["press-1", "press-2"]}
+    account.devices["press-2"] = Device()
+    orphaned(account.devices["press-1"], com_other="1.0.0")
+    orphaned(account.devices["press-2"], com_other="2.0.0")
+    said = refusal(thing_group="presses")
+    assert "com.other in 1.0.0 and 2.0.0" in said
+    assert "aws greengrassv2 create-deployment --target-arn" in said

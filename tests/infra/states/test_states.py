@@ -25,7 +25,7 @@ from infra.publish.artifacts import Handover
 from infra.rollout.clock import Clock, RolloutFailed
 from infra.settings import Settings
 from infra.teardown import residue
-from tests.infra.fakes import REGION, THING_ARN, Time, spec
+from tests.infra.fakes import CONTEXT, DEVICE_ROLE, REGION, THING_ARN, Time, spec
 from tests.infra.pulumi_yaml import ROOT, config_of
 from tests.infra.states.pulumi import Killed, Pulumi, State
 from tests.infra.states.world import FOLLOWER, TENANT, World
@@ -77,6 +77,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
         look = residue.residue
         patch.setattr(residue, "residue", partial(look, pause=time.pause))
         patch.setattr("infra.publish.artifacts.Handover.read", once(Handover.read))
+        patch.setattr("infra.provenance.store.store", lambda *_, **__: "sbom")  # no layers here
         yield Scene(World.with_a_device(patch), models)
 
 
@@ -368,3 +369,87 @@ def override(world: World) -> str:
         if one["isLatestForTarget"] and one["targetArn"] == THING_ARN
     ]
     return str(latest)
+
+
+@pytest.mark.parametrize("state", ["current", "older"])
+def test_after_every_deployment_was_deleted_by_hand_what_others_have_stays_on_the_device(
+    scene: Scene, pasts: dict[tuple[str, str], Past], state: str
+) -> None:
+    past, world = pasts[state, "our plan"], scene.world
+    world.restore(past.snapshot)
+    world.lose_deployments(THING_ARN)
+    after = past.state.copy()
+    update = Pulumi(after, world)
+    scene.run(update, "planned")
+    assert words_of(update) == "deploys"
+    assert world.devices["press-1"].installed[TENANT] == ("1.0.0", "RUNNING")
+    Pulumi(after, world).destroy()
+    assert world.devices["press-1"].installed == {TENANT: ("1.0.0", "RUNNING")}
+
+
+@pytest.mark.parametrize("dry", [True, False])
+def test_a_deployment_that_only_the_state_has_is_refused_with_the_way_on(
+    scene: Scene, pasts: dict[tuple[str, str], Past], dry: bool
+) -> None:
+    """The first deployment to a target has the name that the next one would have, too."""
+    world, state = scene.world, State()
+    world.restore(pasts["fresh", "nothing"].snapshot)
+    scene.up(state, "planned")
+    world.lose_deployments(THING_ARN)
+    refused = Pulumi(state.copy(), world, dry=dry)
+    with pytest.raises(RolloutFailed, match=r"is gone, .* pulumi up --refresh"):
+        scene.run(refused, "planned")
+    update = Pulumi(state.without("rollout-deployment"), world)  # as a refresh leaves it
+    scene.run(update, "planned")
+    assert words_of(update) == "deploys"
+
+
+def test_a_destroy_after_every_deployment_was_deleted_takes_nothing_of_others(
+    scene: Scene, pasts: dict[tuple[str, str], Past]
+) -> None:
+    past, world = pasts["current", "our plan"], scene.world
+    world.restore(past.snapshot)
+    world.lose_deployments(THING_ARN)
+    Pulumi(past.state.copy(), world).destroy()
+    assert world.devices["press-1"].installed == {TENANT: ("1.0.0", "RUNNING")}
+
+
+def test_after_a_restore_and_a_good_update_the_role_may_read_what_the_state_says(
+    scene: Scene, pasts: dict[tuple[str, str], Past]
+) -> None:
+    """A restore adds an older release's files; the state has the same document all the time."""
+    past, world = pasts["older", "our plan"], scene.world
+    world.restore(past.snapshot)
+    state = past.state.copy()
+    [policy] = world.policies
+    world.policies[policy]["Statement"][0]["Resource"].append("arn:aws:s3:::bucket/older")
+    scene.run(Pulumi(state, world), "planned")
+    [said] = [one for one in state.resources.values() if one.name == "rollout-rights"]
+    assert world.policies[policy] == json.loads(said.inputs["policy"])
+
+
+@pytest.mark.parametrize(
+    ("what", "to"), [("region", "us-east-1"), ("account", "999999999999"), ("partition", "aws-cn")]
+)
+def test_a_stack_that_would_move_is_refused_at_preview(what: str, to: str) -> None:
+    """Pulumi's plugins replace nothing for it: they would look for the old names in a new place."""
+    olds = CONTEXT.props | {"target": THING_ARN, "role": DEVICE_ROLE}
+    provider = infra.dynamic.ResidueProvider()
+    assert not provider.diff("kept", olds, dict(olds)).changes
+    with pytest.raises(RolloutFailed, match=f"in {what} {olds[what]}, and .* say {to}"):
+        provider.diff("kept", olds, olds | {what: to})
+
+
+def test_docker_s_plugin_is_given_nothing_unknown_to_build(
+    scene: Scene, pasts: dict[tuple[str, str], Past]
+) -> None:
+    """Unknown arguments or skipPush end its process (records docker.Check.args-all-unknown, …)."""
+    past, world = pasts["fresh", "nothing"], scene.world
+    world.restore(past.snapshot)
+    previewed, updated = Pulumi(State(), world, dry=True), Pulumi(State(), world)
+    scene.run(previewed, "planned")
+    scene.run(updated, "planned")
+    [before], [after] = previewed.of_type("Image"), updated.of_type("Image")
+    for known in ("build", "skipPush", "buildOnPreview"):
+        assert before.inputs[known] == after.inputs[known]
+    assert all(isinstance(value, str) for value in after.inputs["build"]["args"].values())
