@@ -15,7 +15,7 @@ YES :=
 # What is given reaches a recipe by environment alone, as it is: make expands nothing in it, and the
 # shell sees it in quotes. So no name is ever code.
 GIVEN := STACK DEVICE COMPONENT RELEASE NAME FROM GROUP ARCH REGION DESTROY PREVIEW FAIL_ON WATCH JSON FAIL PORT YES \
-  RECIPE SINCE ROWS FILE REPOSITORY ACCOUNT STATE_BUCKET STATE_KEY BUILD_IMAGE RUNTIME_IMAGE ARGS DATA
+  RECIPE SINCE ROWS FILE REPOSITORY ACCOUNT STATE_BUCKET STATE_KEY BUILD_IMAGE RUNTIME_IMAGE ARGS DATA PLUGINS
 $(foreach name,$(GIVEN),$(if $(filter-out undefined,$(origin $(name))),\
   $(eval override $(name) := $$(value $(name)))$(eval export $(name))))
 
@@ -29,7 +29,7 @@ help:  ## print this
 
 setup: $(STAMP) $(COMMANDS)  ## install the Python packages into .venv, and the commands fleet and greenhouse
 
-up: $(STAMP)  ## set everything up, pulumi up on stack local, show the device's answers
+up: $(STAMP)  ## set everything up, pulumi up on stack local, show the device's answers: make up [PLUGINS=real]
 	@$(BIN)/python -m greenhouse up
 
 down: $(STAMP)  ## pulumi destroy on stack local, stop everything, prove that nothing is left

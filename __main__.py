@@ -5,8 +5,9 @@ import pulumi
 from infra.account.target import Target
 from infra.context import Context
 from infra.dynamic import NobodyFollows, Residue
-from infra.preflight import place, preflight
+from infra.preflight import preflight
 from infra.provenance.boms import boms
+from infra.providers import Providers
 from infra.publish import records
 from infra.publish.artifacts import Artifacts, Handover
 from infra.publish.components import Components
@@ -17,14 +18,15 @@ from infra.settings import Settings
 
 settings = Settings.load(pulumi.Config())
 context = Context.find(settings.component_prefix)
-place.check_account(context)
+residue = Residue(context, settings)  # first made, so last destroyed
+providers = Providers.of(context, pulumi.ResourceOptions(depends_on=[residue]))
+providers.check(context)
 target = Target.find(settings, context)
 pinned = records.pinned(settings, context)
 preflight.check(settings, context, target, pinned)
 handover = None if settings.release_from else Handover.read(settings)
 
-residue = Residue(context, target, role=settings.device_role)  # first made, so last destroyed
-inside = pulumi.ResourceOptions(depends_on=[residue])
+inside = pulumi.ResourceOptions(depends_on=[residue], providers=providers.both)
 made: list[pulumi.Resource] = [residue]
 if handover:
     registry = Registry("registry", settings=settings, context=context, opts=inside)

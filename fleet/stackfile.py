@@ -9,7 +9,7 @@ The schema is made from Pulumi.yaml and kept as Pulumi.schema.json.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -58,9 +58,7 @@ def write(
     config: dict[str, Any] = {"aws:region": region or above.get("aws:region", "")}
     if not config["aws:region"]:
         raise NoStack(f"which region is {name} in? Say so: REGION=eu-west-1")
-    if "aws:profile" in above:
-        config["aws:profile"] = above["aws:profile"]
-    config |= {key.replace("aws:", "aws-native:"): value for key, value in config.items()}
+    config |= {key: above[key] for key in ("aws:profile", "aws:assumeRoles") if key in above}
     config[f"{this}:thing-group" if group else f"{this}:thing"] = group or name
     if follows:
         config[f"{this}:release-from"] = follows
@@ -101,13 +99,22 @@ def read_back(text: str) -> dict[str, Any]:
         one.value
         for _, config in document.value
         for _, value in config.value
-        for one in (value.value if isinstance(value, yaml.SequenceNode) else [value])
+        for one in _scalars(value)
         if one.style not in ("'", '"')
     ]
     if bare:
         raise NoStack(f"not quoted, Pulumi may read these as numbers: {', '.join(bare)}")
     config: dict[str, Any] = yaml.safe_load(text)["config"]
     return config
+
+
+def _scalars(node: yaml.Node) -> Iterator[yaml.ScalarNode]:
+    """The values in it, without the keys of objects."""
+    if isinstance(node, yaml.ScalarNode):
+        yield node
+    else:
+        for one in node.value:
+            yield from _scalars(one[1] if isinstance(node, yaml.MappingNode) else one)
 
 
 def check(stack: str, config: Mapping[str, Any], root: Path = ROOT) -> Settings:
@@ -153,5 +160,6 @@ def schema(root: Path = ROOT) -> dict[str, Any]:
 
 
 def _declared(root: Path) -> dict[str, dict[str, Any]]:
-    found: dict[str, dict[str, Any]] = yaml.safe_load((root / "Pulumi.yaml").read_text())["config"]
-    return found
+    """The program's own keys."""
+    found = yaml.safe_load((root / "Pulumi.yaml").read_text())["config"]
+    return {key: said for key, said in found.items() if ":" not in key}

@@ -13,10 +13,12 @@ import yaml
 from botocore.exceptions import BotoCoreError, ClientError
 
 from infra.account.clients import Clients
+from infra.account.login import Login
 from infra.context import Context
 from infra.name_patterns import stack_trouble
 from infra.names import DEFAULT_NAMES, Names
 from infra.printable import printable
+from infra.settings import Misconfigured
 
 ROOT = Path(__file__).resolve().parent.parent
 _T = TypeVar("_T")
@@ -55,38 +57,30 @@ class Stack:
         prefix = self.config.get(f"{project(root)}:component-prefix")
         return Names(prefix=str(prefix or DEFAULT_NAMES.prefix))
 
-    def clients(self) -> Clients:
-        """AWS as this stack's provider sees it: its region and profile, else the environment's.
+    @property
+    def login(self) -> Login:
+        """Where and as whom its file says that it works; raises NoStack."""
+        try:
+            return Login.of(self.config, os.environ, self.name)
+        except Misconfigured as error:
+            raise NoStack(str(error)) from error
 
-        Raises NoStack where there is no such region or profile.
-        """
-        region = (
-            self.config.get("aws:region")
-            or os.environ.get("AWS_REGION")
-            or os.environ.get("AWS_DEFAULT_REGION")
-        )
-        if not region:
+    def clients(self) -> Clients:
+        """AWS as this stack's program sees it; NoStack where there is no such region or profile."""
+        login = self.login
+        if login.profile and login.profile not in boto3.Session().available_profiles:
             raise NoStack(
-                f"stack {self.name} names no region:"
-                f" pulumi config set --stack {self.name} aws:region REGION"
+                f"stack {self.name} uses the AWS profile {login.profile}, which is unknown here:"
+                f" aws configure --profile {login.profile}"
             )
-        profile = self.config.get("aws:profile")
-        if profile and profile not in boto3.Session().available_profiles:
-            raise NoStack(
-                f"stack {self.name} uses the AWS profile {profile}, which is unknown here:"
-                f" aws configure --profile {profile}"
-            )
-        return Clients(region=region, profile=profile)
+        return Clients(region=login.region, profile=login.profile, role=login.role)
 
     def context(self, root: Path = ROOT) -> Context:
         """The same as the program has it; raises NoStack as `clients` does, and botocore's."""
-        clients = self.clients()
-        caller = clients.sts.get_caller_identity()
-        return Context(
-            account=caller["Account"],
-            region=clients.region,
-            partition=caller["Arn"].split(":")[1],
-            profile=clients.profile,
+        caller = self.clients().sts.get_caller_identity()
+        return Context.of(
+            self.login,
+            caller,
             project=project(root),
             stack=self.name,
             component_prefix=self.names(root).prefix,

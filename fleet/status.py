@@ -117,6 +117,7 @@ def _newer(clients: Clients, target: Target, publisher: str) -> str:
         region=region,
         partition=partition,
         profile=clients.profile,
+        assumed=clients.role,
         project=project(),
         stack=target.stack,
     )

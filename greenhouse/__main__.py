@@ -29,6 +29,7 @@ from fleet.stacks import NoStack, Stack
 from greenhouse import account, asking, engine, faults, report, toolchain
 from greenhouse.home import PROJECT_DIR, Home, HomeBroken, shell_environment
 from greenhouse.machine import bring_up, stop_greenhouse
+from greenhouse.plugins import Plugins, PluginsRefused, choose
 from greenhouse.processes import Processes, ProcessFailed
 
 STACK = "local"
@@ -125,9 +126,23 @@ Things = Annotated[
 ]
 
 
+Asked = Annotated[
+    Plugins | None,
+    typer.Option(envvar="PLUGINS", help="Pulumi's plugins, for a greenhouse that is new."),
+]
+
+
+def enter_with(home: Home, plugins: Plugins | None) -> tuple[toolchain.Toolchain, dict[str, str]]:
+    """As `enter`, with these plugins for a greenhouse that is new."""
+    _, env = enter(home, console)
+    choose(home, plugins, env)
+    return enter(home, console)
+
+
 @app.command()
 def start(
     thing: Things = None,
+    plugins: Asked = None,
     flavour: Annotated[
         str | None,
         typer.Option(help="java, lite or lite-252 (on systemd 252), for devices that are new."),
@@ -135,7 +150,7 @@ def start(
 ) -> None:
     """Start the cloud, the providers and the device, without deploying anything."""
     home = Home.find()
-    _, env = enter(home, console)
+    _, env = enter_with(home, plugins)
     bring_up(home, env, thing or home.things() or [our_thing()], flavour=flavour)
 
 
@@ -146,11 +161,11 @@ def stop() -> None:
 
 
 @app.command()
-def up() -> None:
+def up(plugins: Asked = None) -> None:
     """Start everything, run the real `pulumi up` on stack `local`, show the device's answers."""
     home, steps, began = Home.find(), Steps(), datetime.now(UTC)
     with steps.step("Toolchain"):
-        _, env = enter(home, console)
+        _, env = enter_with(home, plugins)
     with steps.step("Greenhouse: cloud, providers, device"):
         bring_up(home, env, [our_thing()])
     with steps.step(f"pulumi up --stack {STACK}"):
@@ -256,6 +271,7 @@ def main() -> int:
         toolchain.ToolchainFailed,
         HomeBroken,
         NoThing,
+        PluginsRefused,
         NoStack,
         asking.NotAsked,
     ) as error:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import boto3
 from botocore.exceptions import ClientError
 
-from greenhouse.home import DEVICE_ROLE, Ports, aws_environment
+from greenhouse.home import DEVICE_ROLE, REGION, Ports, aws_environment
 
 if TYPE_CHECKING:
     from mypy_boto3_greengrassv2 import GreengrassV2Client
@@ -45,7 +45,7 @@ def session(ports: Ports) -> boto3.Session:
     return boto3.Session(
         aws_access_key_id=env["AWS_ACCESS_KEY_ID"],
         aws_secret_access_key=env["AWS_SECRET_ACCESS_KEY"],
-        region_name=env["AWS_REGION"],
+        region_name=REGION,
     )
 
 

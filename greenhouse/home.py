@@ -12,7 +12,7 @@ import os
 import secrets
 import shlex
 import socket
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from urllib.parse import quote
@@ -23,6 +23,7 @@ PROJECT_DIR = Path(__file__).resolve().parent.parent
 ACCOUNT = "123456789012"
 REGION = "eu-west-1"
 ACCESS_KEY = "greenhouse"  # names the key; the secret is what is secret
+REAL_PACKAGES = ("aws-native", "docker")  # whose plugins work on greenhouse; docs/greenhouse.md
 DEVICE_ROLE = "GreengrassV2TokenExchangeRole"  # the name that AWS's own installer gives it
 
 
@@ -40,6 +41,11 @@ class Ports:
     aws_native: int
     docker: int
     secret: str = field(repr=False)
+
+    def stand_ins(self, but: Collection[str] = ()) -> str:
+        """The providers' ports as PULUMI_DEBUG_PROVIDERS has them."""
+        ports = {"aws": self.aws, "aws-native": self.aws_native, "docker": self.docker}
+        return ",".join(f"{name}:{port}" for name, port in ports.items() if name not in but)
 
 
 @dataclass(frozen=True)
@@ -70,6 +76,15 @@ class Home:
     def pulumi(self) -> Path:
         """Pulumi's own folder, PULUMI_HOME: it tells this greenhouse's `pulumi` from others."""
         return self.root / "pulumi-home"
+
+    @property
+    def plugins(self) -> Path:
+        """The file that says which plugins the stacks of this greenhouse are made with."""
+        return self.root / "plugins"
+
+    def real_plugins(self) -> bool:
+        """Whether the CLI takes real plugins, where they work here."""
+        return self.plugins.is_file() and self.plugins.read_text().strip() == "real"
 
     def device(self, thing: str) -> Path:
         """The Greengrass root folder of one core device."""
@@ -135,12 +150,13 @@ def _free_ports(count: int) -> list[int]:
 
 
 def aws_environment(ports: Ports) -> dict[str, str]:
-    """What boto3 needs to talk to this account: its key pair, loopback endpoints."""
+    """What boto3 needs to talk to this account: its key pair, loopback endpoints.
+
+    No region: as on AWS, who asks has to say it.
+    """
     return {
         "AWS_ACCESS_KEY_ID": ACCESS_KEY,
         "AWS_SECRET_ACCESS_KEY": ports.secret,
-        "AWS_REGION": REGION,
-        "AWS_DEFAULT_REGION": REGION,
         "AWS_EC2_METADATA_DISABLED": "true",
         "AWS_ENDPOINT_URL": f"http://127.0.0.1:{ports.ministack}",
         "AWS_ENDPOINT_URL_GREENGRASSV2": f"http://127.0.0.1:{ports.cloud}",
@@ -150,6 +166,7 @@ def aws_environment(ports: Ports) -> dict[str, str]:
 
 def pulumi_environment(home: Home, ports: Ports) -> dict[str, str]:
     """The real Pulumi engine on a file backend, with our providers attached to it."""
+    real = home.real_plugins()
     return {
         "PULUMI_HOME": str(home.pulumi),
         # without sidecar files, which a killed CLI leaves empty: no command reads the stack then
@@ -157,9 +174,9 @@ def pulumi_environment(home: Home, ports: Ports) -> dict[str, str]:
         "PULUMI_CONFIG_PASSPHRASE": "",  # nothing in a local stack is worth one
         "PULUMI_SKIP_UPDATE_CHECK": "true",
         "PULUMI_OPTION_SKIP_PLUGIN_PRE_INSTALL": "true",
-        "PULUMI_DEBUG_PROVIDERS": (
-            f"aws:{ports.aws},aws-native:{ports.aws_native},docker:{ports.docker}"
-        ),
+        "PULUMI_DEBUG_PROVIDERS": ports.stand_ins(but=REAL_PACKAGES if real else ()),
+        # both SDKs of the real plugins try an unreachable endpoint 25 times otherwise
+        **({"AWS_MAX_ATTEMPTS": "3"} if real else {}),
     }
 
 

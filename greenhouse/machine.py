@@ -111,7 +111,7 @@ def start_greenhouse(
     provider_ports = [ports.aws, ports.aws_native, ports.docker]
     processes.start(
         "providers",
-        [python, "-m", "greenhouse.providers", "--ports", env["PULUMI_DEBUG_PROVIDERS"]],
+        [python, "-m", "greenhouse.providers", "--ports", ports.stand_ins()],
         # a killed one leaves folders, of which one holds the login to the registry
         env={**env, "TMPDIR": str(temporary)},
         cwd=PROJECT_DIR,

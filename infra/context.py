@@ -8,15 +8,19 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pulumi
-import pulumi_aws as aws
+from botocore.exceptions import BotoCoreError, ClientError
 
-from infra.account.clients import Clients, shared
+from infra.account.clients import Clients, Role, shared
 from infra.account.deployment_names import DeploymentName
+from infra.account.login import Login
 from infra.names import DEFAULT_NAMES, PREFIX_TAG, PROJECT_TAG, STACK_TAG, Names
 from infra.settings import Misconfigured
+
+if TYPE_CHECKING:
+    from mypy_boto3_sts.type_defs import GetCallerIdentityResponseTypeDef
 
 _LONGEST_BUCKET = 63  # docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html
 _OWNED_BY_PATH = ("s3",)  # services whose ARNs have neither region nor account
@@ -33,48 +37,62 @@ class Context:
     project: str
     stack: str
     component_prefix: str = DEFAULT_NAMES.prefix
+    assumed: Role | None = None
+    default_tags: Mapping[str, str] | None = None  # by aws:defaultTags, on all that takes tags
 
     @classmethod
     def find(cls, component_prefix: str) -> Context:
-        """Ask Pulumi's provider where it works; Misconfigured for names that are too long."""
-        found = cls(
-            account=aws.get_caller_identity().account_id,
-            region=aws.get_region().region,
-            partition=aws.get_partition().partition,
-            profile=pulumi.Config("aws").get("profile"),
+        """Ask AWS who the stack's config makes of us; Misconfigured for names that are too long."""
+        given = pulumi.runtime.config.CONFIG.get()
+        login = Login.of(given, os.environ, pulumi.get_stack())
+        clients = shared(login.region, login.profile, login.role)
+        try:
+            caller = clients.sts.get_caller_identity()
+        except (BotoCoreError, ClientError) as error:
+            raise Misconfigured(
+                f"AWS doesn't tell who asks it in {login.region}: {error}"
+            ) from error
+        found = cls.of(
+            login,
+            caller,
             project=pulumi.get_project(),
             stack=pulumi.get_stack(),
             component_prefix=component_prefix,
         )
         _ = found.bucket  # refused before anything is made
-        found._check_aws_native()
         return found
 
-    def _check_aws_native(self) -> None:
-        """Misconfigured where the plugin aws-native would work elsewhere, or as somebody else.
-
-        It reads `aws-native:` keys and the shell, never `aws:` keys (pulumi-aws-native 220, 1646).
-        """
-        config = pulumi.Config("aws-native")
-        told = {
-            "region": (self.region, config.get("region") or os.environ.get("AWS_REGION")),
-            "profile": (self.profile, config.get("profile") or os.environ.get("AWS_PROFILE")),
-        }
-        for key, (wanted, found) in told.items():
-            if wanted and found != wanted:
-                raise Misconfigured(
-                    f"the aws plugin has {key} {wanted}, but the aws-native plugin has"
-                    f" {found or 'none'}. It reads no aws: keys:"
-                    f" pulumi config set aws-native:{key} {wanted}"
-                )
+    @classmethod
+    def of(
+        cls,
+        login: Login,
+        caller: GetCallerIdentityResponseTypeDef,
+        *,
+        project: str,
+        stack: str,
+        component_prefix: str,
+    ) -> Context:
+        """A stack's, from what its config says and who AWS says that this is."""
+        return cls(
+            account=caller["Account"],
+            region=login.region,
+            partition=caller["Arn"].split(":")[1],
+            profile=login.profile,
+            assumed=login.role,
+            default_tags=login.default_tags,
+            project=project,
+            stack=stack,
+            component_prefix=component_prefix,
+        )
 
     @classmethod
     def remembered(cls, props: Mapping[str, Any]) -> Context:
         """The context of a dynamic resource, from what the state keeps of it."""
         known: dict[str, Any] = {
-            field.name: props[field.name] for field in fields(cls) if field.name in props
+            one.name: props[one.name] for one in fields(cls) if one.name in props
         }
-        return cls(**{"profile": None, **known})
+        role = known.pop("assumed", None)
+        return cls(**{"profile": None, **known}, assumed=Role(**role) if role else None)
 
     @property
     def props(self) -> dict[str, Any]:
@@ -84,7 +102,7 @@ class Context:
     @property
     def clients(self) -> Clients:
         """boto3's clients, which everybody in this process shares."""
-        return shared(self.region, self.profile)
+        return shared(self.region, self.profile, self.assumed)
 
     def arn(self, service: str, resource: str) -> str:
         where = ":" if service in _OWNED_BY_PATH else f"{self.region}:{self.account}"

@@ -22,6 +22,7 @@ from infra.context import Context
 from infra.publish import leftovers
 from infra.rollout import gate, restore
 from infra.rollout.clock import Clock, RolloutFailed, plain_failure
+from infra.settings import Settings
 from infra.teardown import residue, uninstall
 
 
@@ -75,11 +76,14 @@ class ResidueProvider(Remembered):
 class Residue(dynamic.Resource, module="edge", name="Residue"):
     """What is left of a stack, told at the end of its destroy.
 
-    Pulumi destroys backwards: a stack makes it before everything else. `role` is the devices'.
+    Pulumi destroys backwards: a stack makes it before everything else.
     """
 
-    def __init__(self, context: Context, target: Target | None, *, role: str) -> None:
-        props = context.props | {"target": target.arn if target else "", "role": role}
+    def __init__(self, context: Context, settings: Settings) -> None:
+        name = f"thing/{settings.thing}" if settings.thing else ""
+        name = f"thinggroup/{settings.thing_group}" if settings.thing_group else name
+        target = context.arn("iot", name) if name else ""
+        props = context.props | {"target": target, "role": settings.device_role}
         opts = pulumi.ResourceOptions(
             hooks=leftovers.refuse_unknown_stack("unknown-stack", context)
         )

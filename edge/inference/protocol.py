@@ -43,6 +43,8 @@ MAX_OPENINGS = 4_096
 MAX_ID = 128
 MAX_NAMES = 200  # characters of feature names in a refusal, which has to fit into a message, too
 
+_FINITE = json.JSONEncoder(allow_nan=False)  # json.dumps would make one for each answer
+
 Record = dict[str, Any]
 
 
@@ -125,9 +127,11 @@ def decode(payload: bytes) -> Request:
     return Request(id=_identity(envelope), wanted=wanted, envelope=envelope)
 
 
-def rows(request: Request, features: Sequence[str], *, missing_allowed: bool) -> list[list[float]]:
-    """Values in the features' order, NaN where one is missing and may be; raises BadRequest."""
-    return _rows(_records(request.envelope), features, missing_allowed)
+def records(request: Request) -> str:
+    """The JSON text of its records, which nobody has looked at; raises BadRequest."""
+    text = _body(request.envelope)
+    _bound(text, "body")
+    return text
 
 
 def identity(payload: bytes) -> str | None:
@@ -147,24 +151,13 @@ def too_large(size: int) -> BadRequest:
 
 def parsed(text: str | bytes, what: str) -> Any:
     """The JSON of a peer, in a bounded part of memory; raises BadRequest."""
-    objects, lists = ("{", "[") if isinstance(text, str) else (b"{", b"[")
-    openings = text.count(objects) + text.count(lists)  # type: ignore[arg-type]  # as text is
-    if openings > MAX_OPENINGS:
-        raise BadRequest(
-            Code.TOO_LARGE,
-            f"{what} has {openings} '{{' and '[', more than {MAX_OPENINGS}: send fewer rows, each"
-            " a plain record",
-        )
-    try:
-        return json.loads(text)  # NaN and Infinity pass here: the row's check names where
-    except (ValueError, RecursionError) as exc:
-        # ValueError: also what isn't UTF-8, and integers of thousands of digits
-        raise not_json(what, exc) from exc
+    _bound(text, what)
+    return read_json(text, what)
 
 
 def not_json(what: str, exc: Exception) -> BadRequest:
     """The refusal of what nobody could read."""
-    return BadRequest(Code.NOT_JSON, f"{what} is not JSON: {_cut(str(exc), MAX_NAMES)}")
+    return BadRequest(Code.NOT_JSON, f"{what} is not JSON: {cut(str(exc), MAX_NAMES)}")
 
 
 def encode_answer(request_id: str | None, predictions: Answers, model: str) -> bytes:
@@ -173,7 +166,7 @@ def encode_answer(request_id: str | None, predictions: Answers, model: str) -> b
     if request_id is not None:
         answer = {"id": request_id, "predictions": predictions, "model": model}
     try:
-        encoded = json.dumps(answer, allow_nan=False).encode()
+        encoded = _FINITE.encode(answer).encode()
     except ValueError as exc:
         row = next(row for row, value in enumerate(predictions) if not _is_finite(value))
         raise BadRequest(
@@ -223,7 +216,7 @@ def encode_description(request: Request, model: Model) -> bytes:
     if type(first) is not int or not 0 <= first < max(1, len(features)):
         raise BadRequest(
             Code.NOT_A_REQUEST,
-            f"first is the place of a feature, 0 to {len(features) - 1}, found {_shown(first)}",
+            f"first is the place of a feature, 0 to {len(features) - 1}, found {display(first)}",
             field="first",
         )
     shown = features[first:]
@@ -299,7 +292,7 @@ def _envelope(payload: bytes) -> dict[str, Any]:
     if not isinstance(envelope, dict):
         raise BadRequest(
             Code.NOT_A_REQUEST,
-            'a request is an object {"body": "<JSON text of records>"}, found ' + _shown(envelope),
+            'a request is an object {"body": "<JSON text of records>"}, found ' + display(envelope),
         )
     return envelope
 
@@ -310,98 +303,56 @@ def _identity(envelope: dict[str, Any]) -> str | None:
         return found
     raise BadRequest(
         Code.BAD_ID,
-        f"an id is a text of 1 to {MAX_ID} characters, found {_shown(found)}",
+        f"an id is a text of 1 to {MAX_ID} characters, found {display(found)}",
         field="id",
     )
 
 
-def _records(envelope: Mapping[str, Any]) -> list[Any]:
+def _bound(text: str | bytes, what: str) -> None:
+    objects, lists = ("{", "[") if isinstance(text, str) else (b"{", b"[")
+    openings = text.count(objects) + text.count(lists)  # type: ignore[arg-type]  # as text is
+    if openings > MAX_OPENINGS:
+        raise BadRequest(
+            Code.TOO_LARGE,
+            f"{what} has {openings} '{{' and '[', more than {MAX_OPENINGS}: send fewer rows, each"
+            " a plain record",
+        )
+
+
+def read_json(text: str | bytes, what: str) -> Any:
+    """The JSON of a text that has been found short enough; raises BadRequest."""
+    try:
+        return json.loads(text)  # NaN and Infinity pass here: the row's check names where
+    except (ValueError, RecursionError) as exc:
+        # ValueError: also what isn't UTF-8, and integers of thousands of digits
+        raise not_json(what, exc) from exc
+
+
+def _body(envelope: Mapping[str, Any]) -> str:
     body, encoded = envelope.get("body"), envelope.get("isBase64Encoded", False)
     if not isinstance(body, str):
-        found = _shown(body) if "body" in envelope else "none"
+        found = display(body) if "body" in envelope else "none"
         raise BadRequest(
             Code.NOT_A_REQUEST, f"body is the JSON text of the records, found {found}", field="body"
         )
     if not isinstance(encoded, bool):
         raise BadRequest(
             Code.NOT_A_REQUEST,
-            f"isBase64Encoded is true or false, found {_shown(encoded)}",
+            f"isBase64Encoded is true or false, found {display(encoded)}",
             field="isBase64Encoded",
         )
-    text: str | bytes = body
-    if encoded:
-        try:
-            text = base64.b64decode(body, validate=True)
-        except (binascii.Error, ValueError) as exc:
-            raise BadRequest(
-                Code.NOT_BASE64, f"body is not base64, as isBase64Encoded says: {exc}", field="body"
-            ) from exc
-    records = parsed(text, "body")
-    if not isinstance(records, list):
+    if not encoded:
+        return body
+    try:
+        data = base64.b64decode(body, validate=True)
+    except (binascii.Error, ValueError) as exc:
         raise BadRequest(
-            Code.NOT_RECORDS, f"body is a list of records, found {_shown(records)}", field="body"
-        )
-    if len(records) > MAX_ROWS:
-        raise BadRequest(
-            Code.TOO_LARGE,
-            f"body has {len(records)} rows, at most {MAX_ROWS} can be answered in a message",
-            row=MAX_ROWS,
-        )
-    return records
-
-
-def _rows(records: list[Any], features: Sequence[str], missing_allowed: bool) -> list[list[float]]:
-    rows = []
-    for number, record in enumerate(records):
-        if not isinstance(record, dict):
-            raise BadRequest(
-                Code.NOT_RECORDS,
-                f"row {number} is a record, feature name to number; found {_shown(record)}",
-                row=number,
-            )
-        row, absent = [], 0
-        for name in features:
-            value = record.get(name)
-            if value is None and missing_allowed:
-                absent += name not in record
-                value = math.nan
-            elif type(value) is not float and type(value) is not int:  # a bool is an int, too
-                raise _not_a_number(number, name, record)
-            elif not -FLOAT32_MAX <= value <= FLOAT32_MAX:  # nor is NaN
-                raise BadRequest(
-                    Code.OUT_OF_RANGE,
-                    f"row {number}: {_cut(name, MAX_NAMES)!r} is a finite float32 of at most"
-                    f" {FLOAT32_MAX:.8g}, found {_shown(value)}",
-                    row=number,
-                    field=_cut(name, MAX_NAMES),
-                )
-            row.append(value)
-        if len(record) > len(features) - absent:
-            raise _unknown(number, min(record.keys() - set(features)), features)
-        rows.append(row)
-    return rows
-
-
-def _not_a_number(number: int, name: str, record: Record) -> BadRequest:
-    shown = _cut(name, MAX_NAMES)
-    value = record.get(name)
-    if value is None:
-        code = Code.MISSING_FEATURE
-        message = f"lacks {shown!r}; this model was not trained with missing values"
-    else:
-        code = Code.NOT_A_NUMBER
-        message = f"has {_shown(value)} for {shown!r}, which is a number"
-    return BadRequest(code, f"row {number} {message}", row=number, field=shown)
-
-
-def _unknown(number: int, name: str, features: Sequence[str]) -> BadRequest:
-    return BadRequest(
-        Code.UNKNOWN_FEATURE,
-        f"row {number}: the model has no feature {_shown(name)}; it has"
-        f" {_cut(', '.join(features), MAX_NAMES)}",
-        row=number,
-        field=_cut(name, MAX_NAMES),
-    )
+            Code.NOT_BASE64, f"body is not base64, as isBase64Encoded says: {exc}", field="body"
+        ) from exc
+    try:
+        return data.decode(json.detect_encoding(data), "surrogatepass")  # as json.loads does it
+    except ValueError as exc:
+        raise not_json("body", exc) from exc
 
 
 def _is_finite(prediction: Prediction) -> bool:
@@ -419,14 +370,14 @@ def _fitting(predictions: Answers, room: int) -> int:
     return len(predictions)
 
 
-def _shown(value: Any) -> str:
+def display(value: Any) -> str:
     """A value as the peer would recognise it, cut short."""
     if isinstance(value, dict | list):
         return f"{'an object' if isinstance(value, dict) else 'a list'} of {len(value)}"
     if type(value) is int and abs(value) > FLOAT32_MAX:
         return "an integer of many digits"  # which Python may refuse to print
-    return _cut(json.dumps(value), 80)
+    return cut(json.dumps(value), 80)
 
 
-def _cut(text: str, length: int) -> str:
+def cut(text: str, length: int) -> str:
     return text if len(text) <= length else text[: length - 1] + "…"

@@ -26,7 +26,7 @@ from functools import partial
 from time import perf_counter
 from typing import Any, NamedTuple
 
-from edge.inference.engines.engine import Evaluator
+from edge.inference.engines.engine import Evaluator, answers
 
 from . import log
 from .protocol import (
@@ -40,7 +40,7 @@ from .protocol import (
     encode_refusal,
     encode_stats,
     identity,
-    rows,
+    records,
     too_large,
 )
 from .stats import Stats
@@ -203,8 +203,8 @@ class Service:
                 return encode_stats(asker, self.summary())
             if request.wanted is Wanted.DESCRIPTION:
                 return encode_description(request, model)
-            values = rows(request, model.feature_names, missing_allowed=model.missing_allowed)
-            answer = encode_answer(asker, self._evaluator.predict(values), model.id)
+            found = answers(self._evaluator, records(request))
+            answer = encode_answer(asker, found, model.id)
         except BadRequest as bad:
             return self._refuse(asker, bad)
         except Exception:  # ours, not the peer's: it gets its one answer all the same

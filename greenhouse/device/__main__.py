@@ -24,7 +24,7 @@ from greenhouse.device.lock import Taken, hold
 from greenhouse.device.nucleus import Nucleus, Settings
 from greenhouse.faults import Faults
 from greenhouse.files import write_whole
-from greenhouse.home import DEVICE_ROLE
+from greenhouse.home import DEVICE_ROLE, REGION
 from greenhouse.signatures import NoKey, own_key
 
 FLAVOURS: dict[str, Callable[[], Flavour]] = {
@@ -50,7 +50,7 @@ def main(
 ) -> None:
     """Run one core device. The account is the one that AWS_* in the environment names."""
     try:
-        endpoint, region = os.environ["AWS_ENDPOINT_URL_GREENGRASSV2"], os.environ["AWS_REGION"]
+        endpoint = os.environ["AWS_ENDPOINT_URL_GREENGRASSV2"]
     except KeyError as missing:
         print(
             f"{missing.args[0]} is not set: the device doesn't know its cloud."
@@ -71,10 +71,10 @@ def main(
             thing=thing,
             folders=folders,
             role=role,
-            region=region,
+            region=REGION,
             flavour=FLAVOURS[_remembered(folders.root / "flavour", flavour)](),
         )
-        session = boto3.Session(region_name=region)
+        session = boto3.Session(region_name=REGION)
         cloud = AccountCloud(
             thing=thing,
             endpoint=endpoint,

@@ -1,6 +1,7 @@
 """boto3 for what no Pulumi resource can ask or do: devices' states, leftovers, the uninstall.
 
-Credentials come from where the Pulumi providers take them: the environment, or `aws:profile`.
+Credentials come from where the Pulumi providers take them: the environment or `aws:profile`, and
+from there a role's.
 """
 
 from __future__ import annotations
@@ -13,8 +14,14 @@ from functools import cache, cached_property
 from typing import TYPE_CHECKING
 
 import boto3
+import botocore.session
 from botocore.config import Config
-from botocore.exceptions import ClientError
+from botocore.credentials import (
+    AssumeRoleCredentialFetcher,
+    CredentialProvider,
+    DeferredRefreshableCredentials,
+)
+from botocore.exceptions import ClientError, NoCredentialsError
 
 if TYPE_CHECKING:
     from mypy_boto3_ecr import ECRClient
@@ -42,17 +49,28 @@ _BRIEF = Config(connect_timeout=3, read_timeout=10, retries={"total_max_attempts
 
 
 @dataclass(frozen=True, kw_only=True)
+class Role:
+    """An IAM role to work as."""
+
+    arn: str
+    external_id: str | None = None
+    session: str | None = None  # how it is called in CloudTrail
+
+
+@dataclass(frozen=True, kw_only=True)
 class Clients:
     """Clients, each made when it is first asked for: what paces one is kept with it."""
 
     region: str
     profile: str | None
+    role: Role | None = None
     _making: threading.Lock = field(default_factory=threading.Lock, compare=False, repr=False)
     """Held while a client is made, which isn't thread-safe as using one is."""
 
     @cached_property
     def _session(self) -> boto3.Session:
-        return boto3.Session(region_name=self.region, profile_name=self.profile)
+        own = boto3.Session(region_name=self.region, profile_name=self.profile)
+        return _assuming(own, self.role, self.profile) if self.role else own
 
     @cached_property
     def sts(self) -> STSClient:
@@ -91,9 +109,39 @@ class Clients:
 
 
 @cache
-def shared(region: str, profile: str | None) -> Clients:
+def shared(region: str, profile: str | None, role: Role | None) -> Clients:
     """The same for the same, as long as the process lives."""
-    return Clients(region=region, profile=profile)
+    return Clients(region=region, profile=profile, role=role)
+
+
+class _AsRole(CredentialProvider):
+    """A role's keys, asked for when first needed and renewed before they end."""
+
+    METHOD = "assume-role"
+
+    def __init__(self, fetcher: AssumeRoleCredentialFetcher) -> None:
+        super().__init__()
+        self._fetcher = fetcher
+
+    def load(self) -> DeferredRefreshableCredentials:
+        return DeferredRefreshableCredentials(self._fetcher.fetch_credentials, self.METHOD)
+
+
+def _assuming(own: boto3.Session, role: Role, profile: str | None) -> boto3.Session:
+    """A session that works as the role, with the keys of another one."""
+    credentials = own.get_credentials()
+    if credentials is None:
+        raise NoCredentialsError
+    extra = {"ExternalId": role.external_id, "RoleSessionName": role.session}
+    fetcher = AssumeRoleCredentialFetcher(
+        client_creator=own.client,
+        source_credentials=credentials,
+        role_arn=role.arn,
+        extra_args={name: value for name, value in extra.items() if value},
+    )
+    core = botocore.session.Session(profile=profile)
+    core.get_component("credential_provider").providers.insert(0, _AsRole(fetcher))
+    return boto3.Session(botocore_session=core, region_name=own.region_name)
 
 
 @contextmanager

@@ -14,7 +14,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 
 import pulumi
 import pulumi_aws as aws
@@ -23,11 +22,11 @@ from infra import policies
 from infra.context import Context
 from infra.model.golden import Golden, check_memory, golden
 from infra.publish import leftovers, versions
+from infra.publish.build import made_once
 from infra.publish.recipe import MODEL
 from infra.settings import Settings
 
 CONSUMER_PROGRAM = Path("edge/consumer/consumer.py")
-BUILD = Path(".build")  # ignored by git; relative: the state is the same in every checkout
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,12 +51,7 @@ class File:
         zlib's hasn't: the same model would be another object on another machine.
         """
         sha256 = _sha256(data)
-        packed = BUILD / f"{sha256}.bz2"
-        if not packed.exists():
-            BUILD.mkdir(exist_ok=True)
-            with NamedTemporaryFile(dir=BUILD, delete=False) as draft:  # other stacks write, too
-                draft.write(bz2.compress(data))
-            Path(draft.name).replace(packed)
+        packed = made_once(f"{sha256}.bz2", lambda draft: draft.write_bytes(bz2.compress(data)))
         return cls(asset=pulumi.FileAsset(str(packed)), sha256=sha256)
 
 

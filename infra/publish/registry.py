@@ -9,11 +9,9 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from tempfile import mkdtemp
 
 import pulumi
 import pulumi_aws as aws
@@ -23,7 +21,7 @@ from infra import policies
 from infra.context import Context
 from infra.names import ENGINES
 from infra.publish import leftovers, versions
-from infra.publish.artifacts import BUILD
+from infra.publish.build import made_once
 from infra.settings import Settings
 
 EDGE = Path("edge")
@@ -75,7 +73,7 @@ class Registry(pulumi.ComponentResource):
         made_with = arguments | ({"target": target} if target else {})
         content = versions.build_tag(_build_files(), EDGE, made_with)
         staged = _staged(content)
-        token = aws.ecr.get_authorization_token_output()
+        token = aws.ecr.get_authorization_token_output(opts=pulumi.InvokeOutputOptions(parent=self))
         self.images, self.tags = {}, {}
         for architecture in settings.architectures:
             tag = f"{architecture}-{content}"
@@ -143,20 +141,13 @@ def _staged(content: str) -> Path:
     same tree, checked out by somebody else, would be an image to update. The path is relative, as
     the state is the same in every checkout.
     """
-    context = BUILD / f"image-{content}"
-    if not context.exists():
-        BUILD.mkdir(exist_ok=True)
-        draft = Path(mkdtemp(dir=BUILD))
+
+    def copy(draft: Path) -> None:
         for file in _build_files():
-            copy = draft / file.relative_to(EDGE)
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            copy.write_bytes(file.read_bytes())
+            copied = draft / file.relative_to(EDGE)
+            copied.parent.mkdir(parents=True, exist_ok=True)
+            copied.write_bytes(file.read_bytes())
         for path in (draft, *draft.rglob("*")):
             path.chmod(0o755 if path.is_dir() else 0o644)
-        try:
-            draft.rename(context)
-        except OSError:
-            shutil.rmtree(draft)
-            if not context.exists():  # made by another stack's update, which was faster
-                raise
-    return context
+
+    return made_once(f"image-{content}", copy)

@@ -73,7 +73,7 @@ def uninstall(
             deploymentName=str(name.without),
             components=others,
             deploymentPolicies=latest.policies if latest and others else {},
-            tags=context.tags,
+            tags={**(context.default_tags or {}), **context.tags},
         )["deploymentId"]
     said: dict[str, str] = {}
     while devices:

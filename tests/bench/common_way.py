@@ -9,8 +9,9 @@ from collections.abc import Iterator
 import pandas as pd
 import xgboost
 
+from edge.inference.engines.engine import answers
 from edge.inference.protocol import decode, encode_answer, encode_request
-from edge.inference.protocol import rows as values_of
+from edge.inference.protocol import records as records_of
 from tests.bench import model
 from tests.bench.interleave import interleaved
 from tests.bench.table import Row, microseconds
@@ -29,8 +30,7 @@ def rows() -> Iterator[Row]:
 
     def ours(number: int) -> bytes:
         request = decode(requests[number % 256])
-        values = values_of(request, columns, missing_allowed=forest.missing_allowed)
-        return encode_answer(request.id, evaluator.predict(values), forest.id)
+        return encode_answer(request.id, answers(evaluator, records_of(request)), forest.id)
 
     def common(number: int) -> bytes:
         event = json.loads(requests[number % 256])

@@ -48,7 +48,7 @@ def evaluator() -> forest.Evaluator:
     """Ours, compiled with the image's flags."""
     library = scratch() / "libforest.so"
     flags = (ENGINES / "forest.flags").read_text().split()
-    compile_c([*flags, "-o", library, ENGINES / "forest.c"])
+    compile_c([*flags, "-o", library, *ENGINES.glob("*.c")])
     return forest.Evaluator(bytearray(compiled()), library)
 
 

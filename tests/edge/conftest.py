@@ -21,7 +21,7 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
     flags = ["-target", f"{platform.machine()}-linux-gnu.2.31"]
     flags += (ENGINES / "forest.flags").read_text().split()
     subprocess.run(
-        [sys.executable, "-m", "ziglang", "cc", *flags, "-o", target, ENGINES / "forest.c"],
+        [sys.executable, "-m", "ziglang", "cc", *flags, "-o", target, *ENGINES.glob("*.c")],
         check=True,
     )
     return target

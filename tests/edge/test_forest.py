@@ -9,6 +9,8 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -241,9 +243,26 @@ def test_a_row_alone_is_refused_as_rows_in_company_are(
 def test_a_long_walk_leaves_the_other_threads_running(library: Path) -> None:
     evaluator = forest.Evaluator(compiled(SHIPPED.read_bytes()), library)
     rows = [[1.0] * 13] * 1_000
-    assert evaluator._walk(1) is evaluator._brief, "giving the GIL away would cost most calls more"
-    assert evaluator._walk(len(rows)) is evaluator._long
-    assert evaluator.predict(rows) == [*evaluator.predict(rows[:1])] * 1_000
+    ran, begin = threading.Event(), threading.Event()
+
+    def run() -> None:
+        begin.wait()
+        ran.set()
+
+    beside = threading.Thread(target=run)
+    interval = sys.getswitchinterval()
+    try:
+        beside.start()
+        sys.setswitchinterval(1_000)  # seconds: whoever has the GIL is asked for it by nobody
+        begin.set()
+        deadline = time.monotonic() + 60
+        while not ran.is_set() and time.monotonic() < deadline:
+            assert evaluator.predict(rows) == [*evaluator.predict(rows[:1])] * 1_000
+        assert ran.is_set(), "the walk held the GIL"
+    finally:
+        sys.setswitchinterval(interval)
+        begin.set()
+        beside.join()
 
 
 def test_a_tree_may_be_deeper_than_python_recurses(library: Path) -> None:

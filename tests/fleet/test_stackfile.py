@@ -39,10 +39,22 @@ def test_a_follower_takes_the_region_of_the_stack_it_follows(root: Path) -> None
     config = yaml.safe_load(write(root, "press-3", follows="dev").read_text())["config"]
     assert config == {
         "aws:region": "eu-west-1",
-        "aws-native:region": "eu-west-1",
         f"{project()}:thing": "press-3",
         f"{project()}:release-from": "dev",
     }
+
+
+def test_a_follower_works_as_the_one_that_it_follows(root: Path) -> None:
+    role = [{"roleArn": "arn:aws:iam::123456789012:role/deployer", "externalId": "00089"}]
+    publisher = root / "Pulumi.dev.yaml"
+    config = yaml.safe_load(publisher.read_text())["config"]
+    config |= {"aws:profile": "plant", "aws:assumeRoles": role}
+    publisher.write_text(yaml.safe_dump({"config": config}))
+    written = write(root, "press-3", follows="dev").read_text()
+    found = yaml.safe_load(written)["config"]
+    assert found["aws:profile"] == "plant"
+    assert found["aws:assumeRoles"] == role
+    assert '"00089"' in written, "bare, Pulumi would read a number"
 
 
 def test_nothing_is_overwritten(root: Path) -> None:

@@ -33,6 +33,7 @@ class Registered:
     retained: bool
     deletes_first: bool
     deleted_with: str  # URN
+    provider: str  # URN of the explicit one, empty for a package's default
     before_create: tuple[str, ...]  # hooks
     before_update: tuple[str, ...]
 
@@ -40,9 +41,20 @@ class Registered:
 class Engine(MockMonitor):
     """Answers as AWS would, and keeps what it was asked for, in order."""
 
-    def __init__(self, *, upstream: dict[str, Any] | None = None) -> None:
-        super().__init__(_Answers(upstream or {}))
+    def __init__(
+        self,
+        *,
+        upstream: dict[str, Any] | None = None,
+        told: dict[str, dict[str, Any]] | None = None,
+    ) -> None:
+        """`told` are other answers than usual, by function."""
+        super().__init__(_Answers(upstream or {}, told or {}))
         self.registered: list[Registered] = []
+        self.invoked: dict[str, str] = {}  # functions, each with the provider as above
+
+    def Invoke(self, request: Any) -> Any:  # noqa: N802  # the engine's own name
+        self.invoked[request.tok] = _provider(request.provider)
+        return cast(Any, super()).Invoke(request)
 
     def RegisterResource(self, request: Any) -> Any:  # noqa: N802  # the engine's own name
         response = cast(Any, super()).RegisterResource(request)
@@ -58,6 +70,7 @@ class Engine(MockMonitor):
                     retained=request.retainOnDelete,
                     deletes_first=request.deleteBeforeReplace,
                     deleted_with=request.deletedWith,
+                    provider=_provider(request.provider),
                     before_create=tuple(request.hooks.before_create),
                     before_update=tuple(request.hooks.before_update),
                 )
@@ -89,6 +102,11 @@ class Engine(MockMonitor):
             cast(Any, pulumi.runtime.test)(program)()
 
 
+def _provider(reference: str) -> str:
+    """The URN in URN::id, as the engine writes it."""
+    return reference.rpartition("::")[0]
+
+
 class _Loops(asyncio.DefaultEventLoopPolicy):
     """Remembers every loop: the mock monitor makes one in each thread and closes none."""
 
@@ -116,8 +134,8 @@ def _own_loops() -> Iterator[None]:
 
 
 class _Answers(pulumi.runtime.Mocks):
-    def __init__(self, upstream: dict[str, Any]) -> None:
-        self._upstream = upstream
+    def __init__(self, upstream: dict[str, Any], told: dict[str, dict[str, Any]]) -> None:
+        self._upstream, self._told = upstream, told
 
     def call(
         self, args: pulumi.runtime.MockCallArgs
@@ -125,14 +143,15 @@ class _Answers(pulumi.runtime.Mocks):
         answers: dict[str, dict[str, Any]] = {
             "aws:index/getCallerIdentity:getCallerIdentity": {"accountId": ACCOUNT},
             "aws:index/getRegion:getRegion": {"region": REGION},
-            "aws:index/getPartition:getPartition": {"partition": "aws"},
+            "aws-native:index:getAccountId": {"accountId": ACCOUNT},
+            "aws-native:index:getRegion": {"region": REGION},
             "aws:ecr/getAuthorizationToken:getAuthorizationToken": {
                 "userName": "AWS",
                 "password": "made-up",
             },
             "pulumi:pulumi:readStackOutputs": {"outputs": self._upstream},
         }
-        return answers[args.token], []
+        return (answers | self._told)[args.token], []
 
     def new_resource(
         self, args: pulumi.runtime.MockResourceArgs

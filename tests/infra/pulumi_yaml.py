@@ -16,10 +16,9 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def declared() -> dict[str, dict[str, Any]]:
-    """The config keys that Pulumi.yaml declares."""
+    """The config keys of the program that Pulumi.yaml declares."""
     found = yaml.safe_load((ROOT / "Pulumi.yaml").read_text())["config"]
-    assert isinstance(found, dict)
-    return found
+    return {key: said for key, said in found.items() if ":" not in key}
 
 
 def config_of(stack: Path | None = None, /, **values: object) -> dict[str, str]:

@@ -14,9 +14,11 @@ from typing import Any, cast
 
 import pulumi
 import pytest
+import yaml
 from pulumi.runtime.rpc import is_rpc_secret
 
 from infra import policies
+from infra.account.clients import Role
 from infra.context import Context
 from infra.names import CHECK, COMPONENTS, CONSUMER, SERVICE
 from infra.preflight.wanted import Wanted
@@ -27,6 +29,8 @@ from tests.infra.pulumi_yaml import ROOT, config_of, load
 
 BOTH = ["amd64", "aarch64"]
 ENDS = ("residue", "nobody-follows")  # of a stack: everything is between them
+PROVIDERS = ("aws", "aws-native")
+BESIDE = (*ENDS, *PROVIDERS)  # the components
 UPSTREAM: dict[str, Any] = {
     "release": "cafe0123",
     "model": "abc",
@@ -48,10 +52,11 @@ class Program:
         self._monkeypatch = monkeypatch
         self.engine = Engine(upstream=UPSTREAM)
         self.exported: dict[str, Any] = {}
-        self.plugins: dict[str, str] = {}  # config of the plugins, by namespace and key
+        self.aws: dict[str, str] = {"aws:region": REGION}  # config by namespace and key
+        self.told: dict[str, dict[str, Any]] = {}  # what plugins answer otherwise, by function
 
     def run(self, stack: str = "dev", **values: object) -> Engine:
-        self.engine, self.exported = Engine(upstream=UPSTREAM), {}
+        self.engine, self.exported = Engine(upstream=UPSTREAM, told=self.told), {}
 
         def export(name: str, value: object) -> None:
             pulumi.Output.from_input(value).apply(
@@ -62,7 +67,7 @@ class Program:
         self.engine.run(
             lambda: runpy.run_path("__main__.py") and None,
             stack=stack,
-            config=config_of(None, **values) | {"aws:region": REGION} | self.plugins,
+            config=config_of(None, **values) | self.aws,
         )
         return self.engine
 
@@ -89,15 +94,16 @@ def by_urn(engine: Engine) -> dict[str, Registered]:
 def waits_for(engine: Engine, later: Registered, earlier: Registered) -> bool:
     """Whether `later` is made only once `earlier` is there, over however many steps.
 
-    A resource waits for its parent, and is destroyed before it: pulumi's engine counts it among
-    the dependencies (pkg/resource/graph/dependency_graph.go, DependenciesOf).
+    A resource waits for its parent and its provider, and is destroyed before them: pulumi's engine
+    counts them among the dependencies (pkg/resource/graph/dependency_graph.go, DependenciesOf).
     """
     everything, seen, open_ = by_urn(engine), set(), [later.urn]
     while open_:
         urn = open_.pop()
         if urn not in seen:
             seen.add(urn)
-            open_.extend({*everything[urn].depends_on, everything[urn].parent} & everything.keys())
+            one = everything[urn]
+            open_.extend({*one.depends_on, one.parent, one.provider} & everything.keys())
     return earlier.urn in seen
 
 
@@ -131,14 +137,14 @@ def test_everything_belongs_to_a_component(deployed: Engine) -> None:
         for one in deployed.registered
         if one.parent not in by_urn(deployed)
         and not one.type.startswith("edge:")
-        and one.name not in ENDS
+        and one.name not in BESIDE
     ]
     assert strays == [], "without parent=self it stands beside its component"
 
 
 def test_components_make_only_what_they_are_named_for(deployed: Engine) -> None:
     for one in deployed.registered:
-        if not one.type.startswith("edge:") and one.name not in ENDS:
+        if not one.type.startswith("edge:") and one.name not in BESIDE:
             parent = by_urn(deployed)[one.parent]
             where = one.type.partition(":")[2].split("/")[0].split(":")[0]
             allowed = {
@@ -180,21 +186,107 @@ def test_the_same_tree_registers_the_same_twice(program: Program) -> None:
     )
 
 
-def test_what_asks_the_devices_must_be_in_the_account_that_the_providers_work_in(
-    account: Account, program: Program
+@pytest.mark.parametrize(
+    ("function", "answer", "found"),
+    [
+        (
+            "aws:index/getCallerIdentity:getCallerIdentity",
+            {"accountId": "999999999999"},
+            "the aws provider works in account 999999999999, eu-west-1",
+        ),
+        (
+            "aws:index/getRegion:getRegion",
+            {"region": "us-east-1"},
+            f"the aws provider works in account {ACCOUNT}, us-east-1",
+        ),
+        (
+            "aws-native:index:getAccountId",
+            {"accountId": "999999999999"},
+            "the aws-native provider works in account 999999999999, eu-west-1",
+        ),
+        (
+            "aws-native:index:getRegion",
+            {"region": "us-east-1"},
+            f"the aws-native provider works in account {ACCOUNT}, us-east-1",
+        ),
+    ],
+)
+def test_a_provider_that_works_elsewhere_is_named(
+    account: Account, program: Program, function: str, answer: dict[str, str], found: str
 ) -> None:
-    account.account = "999999999999"
+    program.told = {function: answer}
     with pytest.raises(Misconfigured) as refused:
         program.run(thing="press-1")
-    assert f"work in account {ACCOUNT}" in str(refused.value)
-    assert "credentials of account 999999999999" in str(refused.value)
-    assert "pulumi config set aws:profile NAME" in str(refused.value)
+    assert found in str(refused.value)
+    assert f"boto3, which asks the devices, in account {ACCOUNT}, {REGION}" in str(refused.value)
     assert [operation for operation, _ in account.asked] == ["GetCallerIdentity"], (
         "or it would say that the thing doesn't exist"
     )
+
+
+def test_an_account_that_does_not_say_whose_keys_these_are_is_asked_nothing_else(
+    account: Account, program: Program
+) -> None:
     account.denied = {"GetCallerIdentity"}
     with pytest.raises(Misconfigured, match=r"doesn't tell who asks it in .*AccessDenied"):
         program.run(thing="press-1")
+    assert program.engine.registered == []
+
+
+def test_nothing_in_an_account_is_made_or_asked_by_a_default_provider(deployed: Engine) -> None:
+    """Each default one would look for a region and a login of its own: cases/03."""
+    made = {one.urn: one for one in deployed.registered if one.name in PROVIDERS}
+    asked = {name: urn for name, urn in deployed.invoked.items() if name.startswith("aws")}
+    by = {one.name: one.provider for one in deployed.registered if one.type.startswith("aws")}
+    assert len(by) > 15
+    assert len(asked) == 5
+    packages = {one.name: one.type.partition(":")[0] for one in deployed.registered}
+    for name, urn in (by | asked).items():
+        package = packages.get(name) or name.partition(":")[0]
+        assert made[urn].type == f"pulumi:providers:{package}", f"{name} has {urn or 'none'}"
+    assert yaml.safe_load((ROOT / "Pulumi.yaml").read_text())["config"][
+        "pulumi:disable-default-providers"
+    ] == {"value": list(PROVIDERS)}, "or one that is forgotten is found on AWS only"
+
+
+@pytest.mark.parametrize("stack", ["a shell's", "the stack's"])
+def test_the_state_keeps_no_login_of_a_shell(
+    program: Program, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, stack: str
+) -> None:
+    """Who destroys the stack has another shell; the SDKs put these into an explicit provider."""
+    (tmp_path / "config").write_text("[profile of-this-shell]\n")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    monkeypatch.setenv("AWS_PROFILE", "of-this-shell")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/of/this/shell")
+    monkeypatch.setenv("AWS_REGION", "us-west-2")
+    if stack == "the stack's":
+        program.aws["aws:profile"] = "plant"
+    engine = program.run(thing="press-1")
+    for kind in PROVIDERS:
+        inputs = engine.one(f"pulumi:providers:{kind}").inputs
+        assert inputs["region"] == REGION
+        assert inputs.get("profile") == program.aws.get("aws:profile")
+        assert "sharedCredentialsFile" not in inputs
+
+
+def test_both_providers_and_boto3_are_given_the_same_role_and_tags(program: Program) -> None:
+    role = {"roleArn": f"arn:aws:iam::{ACCOUNT}:role/deployer", "externalId": "plant-7"}
+    program.aws |= {
+        "aws:assumeRoles": json.dumps([role]),
+        "aws:defaultTags": json.dumps({"tags": {"team": "edge"}}),
+    }
+    engine = program.run(thing="press-1")
+    of_aws = engine.one("pulumi:providers:aws").inputs
+    of_native = engine.one("pulumi:providers:aws-native").inputs
+    assert json.loads(of_aws["assumeRoles"]) == [role]
+    assert json.loads(of_native["assumeRole"]) == role
+    for inputs in (of_aws, of_native):
+        assert json.loads(inputs["defaultTags"]) == {"tags": {"team": "edge"}}
+    for kind in ("Residue", "KeptVersions", "CleanDevices", "Answering", "NobodyFollows"):
+        kept = engine.one(f"edge:{kind}").inputs
+        remembered = Context.remembered(kept)
+        assert remembered.clients.role == Role(arn=role["roleArn"], external_id="plant-7")
+        assert remembered.default_tags == {"team": "edge"}
 
 
 @pytest.mark.parametrize(
@@ -208,7 +300,9 @@ def test_what_asks_the_devices_must_be_in_the_account_that_the_providers_work_in
 def test_a_refusal_comes_before_the_first_resource(program: Program, values: Any) -> None:
     with pytest.raises(Misconfigured):
         program.run(**values)
-    assert program.engine.registered == [], "an `up` would stop half-way"
+    assert {one.name for one in program.engine.registered} <= {"residue", *PROVIDERS}, (
+        "an `up` would stop half-way"
+    )
 
 
 # The release
@@ -737,7 +831,8 @@ def test_a_release_that_is_not_kept_is_refused_with_those_that_are(
         program.run(thing="press-1", release="0123abcd")
     assert "the newest first: 0000000b, 0000000a, 00000009, " in str(refused.value)
     assert "00000002 and 2 more. pulumi config set release ID" in str(refused.value)
-    assert program.engine.registered == [], "before anything exists"
+    made = {one.name for one in program.engine.registered}
+    assert made == {"residue", *PROVIDERS}, "before anything exists"
 
 
 def test_a_device_that_an_older_release_does_not_fit_is_refused(
@@ -768,6 +863,8 @@ def test_a_follower_builds_nothing_and_deploys_what_was_published(program: Progr
         "pulumi-python:dynamic/edge:Answering",
         "pulumi-python:dynamic/edge:CleanDevices",
         "pulumi-python:dynamic/edge:Residue",
+        "pulumi:providers:aws",
+        "pulumi:providers:aws-native",
     }, "no image, no bucket, no version of its own"
     asked = engine.one("greengrassv2:Deployment").inputs["components"]
     assert {name: one["componentVersion"] for name, one in asked.items()} == UPSTREAM["components"]
@@ -811,35 +908,3 @@ def test_two_stacks_that_publish_the_same_content_have_nothing_in_common(program
 def test_two_stacks_on_one_role_have_a_policy_each(program: Program, stack: str) -> None:
     rights = program.run(stack=stack, thing="press-1").one("RolePolicy")
     assert rights.inputs["name"] == f"edge-inference-{stack}", "or one would overwrite the other's"
-
-
-# The plugin aws-native reads no aws: keys
-
-
-@pytest.mark.parametrize(
-    ("plugins", "refusal"),
-    [
-        ({}, "aws-native:region eu-west-1"),
-        ({"aws-native:region": "us-east-1"}, "aws-native plugin has us-east-1"),
-        (
-            {"aws-native:region": REGION, "aws:profile": "plant"},
-            "aws-native:profile plant",
-        ),
-    ],
-    ids=["no region", "another region", "another profile"],
-)
-def test_a_plugin_that_would_work_elsewhere_is_refused_with_what_to_type(
-    program: Program,
-    monkeypatch: pytest.MonkeyPatch,
-    plugins: dict[str, str],
-    refusal: str,
-) -> None:
-    """README's steps in a shell without AWS_*: cases/03."""
-    monkeypatch.delenv("AWS_REGION")
-    monkeypatch.delenv("AWS_PROFILE", raising=False)
-    program.plugins = plugins
-    with pytest.raises(Misconfigured, match=refusal):
-        program.run(thing="press-1")
-    assert not program.engine.registered
-    program.plugins = plugins | {"aws-native:region": REGION, "aws-native:profile": "plant"}
-    assert program.run(thing="press-1").registered

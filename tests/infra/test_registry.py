@@ -8,7 +8,7 @@ import pulumi
 import pytest
 
 from infra.publish import registry
-from infra.publish.artifacts import BUILD
+from infra.publish.build import BUILD
 from infra.publish.registry import EDGE
 
 

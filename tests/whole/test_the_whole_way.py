@@ -21,6 +21,7 @@ import yaml
 
 from greenhouse import account, report
 from greenhouse.home import ACCOUNT, REGION, Ports, aws_environment
+from tests.edge.runtime.test_image import ENGINES_OWN, exported, listed
 from tests.whole.place import STACK, Place, copy_tree, wait_until
 
 pytestmark = pytest.mark.whole
@@ -117,6 +118,16 @@ def test_up_is_green_and_the_device_answers_as_xgboost_does(place: Place) -> Non
         assert version == outputs["components"][name]
         assert state in {"RUNNING", "FINISHED"}
     assert place.container("com.ml.xgboost"), "the service runs in a real container"
+
+
+def test_what_ships_is_listed_file_by_file_as_the_engine_has_it(place: Place) -> None:
+    listed_now = json.loads(place.fleet("sbom", "--stack", STACK, "--json"))
+    [image] = place.outputs()["image"].values()
+    there = {
+        path: what for path, what in exported(image, "amd64").items() if path not in ENGINES_OWN
+    }
+    assert listed(json.dumps(listed_now["amd64"])) == there
+    assert "edge-inference" in place.fleet("sbom", "--stack", STACK)
 
 
 def test_a_preview_right_after_up_says_no_changes(place: Place) -> None:

@@ -45,6 +45,7 @@ GIVEN = {
         "STATE_BUCKET": "--state-bucket=",
         "STATE_KEY": "--state-key=",
     },
+    "sbom": {"STACK": "--stack=", "RELEASE": "--release="},
     "ci-stacks": {"SINCE": "--since="},
     "train": {"DATA": "--data="},
     "model": {"FILE": "", "DATA": "--data="},

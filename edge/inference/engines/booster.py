@@ -12,7 +12,7 @@ import json
 import re
 import sys
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -60,7 +60,10 @@ class Booster:
             objective=config["learner"]["objective"]["name"],
         )
 
-    def predict(self, rows: Sequence[Sequence[float]]) -> Answers:
+    def answered(self, _records: str, _most: int) -> None:
+        """XGBoost reads no records."""
+
+    def predict(self, rows: list[list[float]]) -> Answers:
         """The answers to rows of values in the features' order, each as float64 of a float32."""
         for number, row in enumerate(rows):
             if len(row) != self._width:

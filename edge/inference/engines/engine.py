@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import bz2
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from itertools import islice
 from mmap import ACCESS_COPY, mmap
 from pathlib import Path
 from typing import BinaryIO, Protocol
@@ -12,22 +13,41 @@ from edge.inference.engines import forest
 from edge.inference.engines.booster import Booster
 from edge.inference.files import MAX_FILE, UnusableFile
 from edge.inference.model import Answers, Model, ModelRefused
+from edge.inference.rows import most_rows, rows
 from edge.inference.settings import Engine
 
 MAX_MODEL = MAX_FILE  # unpacked, too: a hostile file of 1 kB unpacks to gigabytes
 _PACKED = b"BZh"
 _CHUNK = 2**16  # bytes
+_VALUES = 2**16  # of rows in lists at a time: wide ones would take more memory than there is
 
 
 class Evaluator(Protocol):
     """Rows of values in the features' order in, the float64 of each answer's float32 out.
 
-    One thread at a time calls it, not always the same one.
+    `answered` goes there from the JSON text of at most so many records, or returns None where it
+    doesn't read such a text. One thread at a time calls it, not always the same one.
     """
 
     @property
     def model(self) -> Model: ...
-    def predict(self, rows: Sequence[Sequence[float]]) -> Answers: ...
+    def predict(self, rows: list[list[float]]) -> Answers: ...
+    def answered(self, records: str, most: int) -> Answers | None: ...
+
+
+def answers(evaluator: Evaluator, records: str) -> Answers:
+    """To the JSON text of a request's records; raises BadRequest."""
+    model = evaluator.model
+    most = most_rows(model.outputs)
+    found = evaluator.answered(records, most)
+    if found is not None:
+        return found
+    values = rows(records, model.feature_names, missing_allowed=model.missing_allowed, most=most)
+    at_once = max(1, _VALUES // len(model.feature_names))
+    found = []
+    while block := list(islice(values, at_once)):
+        found += evaluator.predict(block)
+    return found
 
 
 def load(path: Path, engine: Engine) -> Evaluator:

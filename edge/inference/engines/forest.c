@@ -17,68 +17,18 @@
  * Far nodes have 12 bytes, for trees that are too large for that, and for splits by category. They are walked
  * one by one.
  */
+#include "forest.h"
+
 #include <math.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <string.h>
 
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the file's numbers are read as they lie there");
 
-typedef struct {
-    char magic[8];
-    uint32_t format;
-    uint32_t flags;
-    uint64_t size; /* of the whole file */
-    char source[16];
-    uint32_t features;
-    uint32_t outputs;
-    uint32_t trees;
-    uint32_t nodes;
-    uint32_t categories; /* words of 32 bits */
-    uint32_t transform;
-    uint32_t text; /* bytes */
-    uint32_t reserved;
-} Header;
-
-typedef struct {
-    uint32_t root; /* the place of its first node */
-    uint32_t depth;
-    uint32_t output;
-} Tree;
-
-typedef struct {
-    float value;   /* threshold, or a leaf's weight */
-    int16_t left;  /* from this node to its left child; the right one follows that */
-    uint16_t slot; /* what is compared: x < value goes left */
-} Near;
-
-typedef struct {
-    union {
-        float value;
-        uint32_t category; /* the place of how many words there are; they follow */
-    } is;
-    int32_t left;     /* as above; -1 in a leaf */
-    uint32_t feature; /* and two bits */
-} Far;
-
-typedef struct {
-    const Header *header;
-    const float *base_scores;
-    const Tree *trees;
-    const void *nodes;
-    const uint32_t *categories;
-    const char *text;
-    float *slots; /* room for forest_slots() */
-    int64_t steps; /* of all trees for one row */
-} Forest;
-
 enum { FAR = 1, MISSING_ALLOWED = 2 }; /* flags */
-enum { SUM, SIGMOID, EXPONENTIAL, HINGE, SOFTMAX, SOFTPROB, EXPONENTIAL_OF_DOUBLE, TRANSFORMS };
 enum {
     FORMAT = 1,
     MAX_NEAR_FEATURES = 4096, /* of more, the slots of a block would take more room than they save time */
     LANES = 8,                /* walks in flight, each waiting for its own node to arrive: measured 4, 8, 16 */
-    BLOCK = 64,               /* rows that meet a tree while it is in the nearest cache */
 };
 static const uint32_t MISSING_LEFT = 1u << 31, BY_CATEGORY = 1u << 30, FEATURE = (1u << 30) - 1;
 
@@ -98,7 +48,7 @@ enum {
 static inline size_t width(uint32_t features) { return 2 * (size_t)features + 1; }
 
 int64_t forest_slots(const Forest *forest) {
-    return forest->header->flags & FAR ? 1 : (int64_t)(BLOCK * width(forest->header->features));
+    return forest->header->flags & FAR ? 1 : forest->at_once * (int64_t)width(forest->header->features);
 }
 
 /* Breadth first, each pair of siblings where the order has it: any other offset is refused, so nothing can point
@@ -159,6 +109,9 @@ int forest_open(Forest *forest, const void *data, int64_t size) {
     /* each count is below 2^32 and each thing has at most 12 bytes: no sum overflows */
     uint64_t at = sizeof *header;
     forest->header = header;
+    forest->at_once = BLOCK_VALUES / header->features;
+    if (forest->at_once < 1) forest->at_once = 1;
+    if (forest->at_once > BLOCK) forest->at_once = BLOCK;
     forest->base_scores = (const float *)((const char *)data + at);
     at += sizeof(float) * (uint64_t)header->outputs;
     forest->trees = (const Tree *)((const char *)data + at);
@@ -257,24 +210,19 @@ static inline void block(const Forest *forest, float *sums, int64_t rows, uint32
     }
 }
 
-static void near(const Forest *forest, const float *rows, float *sums, int64_t count) {
+static void near(const Forest *forest, int64_t count) {
     const uint32_t features = forest->header->features, outputs = forest->header->outputs;
     const size_t stride = width(features);
-    while (count > 0) {
-        const int64_t now = count < BLOCK ? count : BLOCK;
-        for (int64_t row = 0; row < now; row++) spread(rows + row * features, features, forest->slots + row * stride);
-        if (now < LANES)
-            for (int64_t row = 0; row < now; row++) {
-                const float *slots = forest->slots + row * stride;
-                if (outputs == 1) one(forest, slots, sums + row, 1);
-                else one(forest, slots, sums + row * outputs, outputs);
-            }
-        else if (outputs == 1) block(forest, sums, now, 1);
-        else block(forest, sums, now, outputs);
-        rows += now * features;
-        sums += now * outputs;
-        count -= now;
-    }
+    for (int64_t row = 0; row < count; row++)
+        spread(forest->rows + row * features, features, forest->slots + row * stride);
+    if (count < LANES)
+        for (int64_t row = 0; row < count; row++) {
+            const float *slots = forest->slots + row * stride;
+            if (outputs == 1) one(forest, slots, forest->sums + row, 1);
+            else one(forest, slots, forest->sums + row * outputs, outputs);
+        }
+    else if (outputs == 1) block(forest, forest->sums, count, 1);
+    else block(forest, forest->sums, count, outputs);
 }
 
 /* Categories that were chosen go right; what is no category of this split goes left, as XGBoost has it. */
@@ -285,8 +233,10 @@ static inline int chosen(const uint32_t *categories, float x) {
     return category / 32 < words && categories[1 + category / 32] >> category % 32 & 1;
 }
 
-static void far(const Forest *forest, const float *rows, float *sums, int64_t count) {
+static void far(const Forest *forest, int64_t count) {
     const uint32_t features = forest->header->features, outputs = forest->header->outputs;
+    const float *rows = forest->rows;
+    float *sums = forest->sums;
     for (; count > 0; count--, rows += features, sums += outputs) {
         for (uint32_t output = 0; output < outputs; output++) sums[output] = forest->base_scores[output];
         for (uint32_t number = 0; number < forest->header->trees; number++) {
@@ -424,9 +374,9 @@ static void transform(const Header *header, float *sums, int64_t rows) {
     }
 }
 
-/* rows: count x features, row by row, NaN where missing; answers: count x outputs. */
-void forest_predict(const Forest *forest, const float *rows, float *answers, int64_t count) {
-    if (forest->header->flags & FAR) far(forest, rows, answers, count);
-    else near(forest, rows, answers, count);
-    if (forest->header->transform != SUM) transform(forest->header, answers, count);
+/* From the forest's rows, NaN where missing, to its sums: a number for each output, of SOFTMAX one a row. */
+void forest_predict(const Forest *forest, int64_t count) {
+    if (forest->header->flags & FAR) far(forest, count);
+    else near(forest, count);
+    if (forest->header->transform != SUM) transform(forest->header, forest->sums, count);
 }

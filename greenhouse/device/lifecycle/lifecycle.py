@@ -28,10 +28,10 @@ from enum import IntEnum, StrEnum
 from functools import partial
 from typing import Protocol
 
+from greenhouse.device.lifecycle.script_run import SAID_SO, ScriptRun, Trouble
 from greenhouse.device.lifecycle.scripts import (
     LAST_WORDS_SECONDS,
     Processes,
-    Running,
     skipped,
 )
 from greenhouse.device.recipe.recipes import Script, Step
@@ -82,22 +82,6 @@ class Plan:
     builtin: bool = False
 
 
-@dataclass(frozen=True)
-class Trouble:
-    """The last error, in the words of the nucleus' ComponentStatusCode."""
-
-    code: str
-    detail: str
-
-
-_SAID_SO = Trouble("RUN_ERROR", "The component reported itself as errored.")
-_DETAILS = {
-    Step.INSTALL: ("INSTALL", "An error occurred during installation."),
-    Step.STARTUP: ("STARTUP", "An error occurred during startup."),
-    Step.RUN: ("RUN", "An error occurred while running the component."),
-}
-
-
 class Life(Protocol):
     """A component that lives, whichever the flavour of its device."""
 
@@ -132,67 +116,6 @@ class _Interrupted(Exception):
     """Something was asked of the component while it waited."""
 
 
-class _Script:
-    """A script that was started, until it ends or its time is over."""
-
-    def __init__(
-        self,
-        step: Step,
-        running: Running,
-        *,
-        timeout: float | None,
-        over: Callable[[int | None], None],
-    ) -> None:
-        self.step = step
-        self.code: int | None = None
-        self.expired = False
-        self._over = over
-        self._process = running.process
-        self._task = asyncio.create_task(self._wait(running), name=f"{step} {running.pid}")
-        loop = asyncio.get_running_loop()
-        self._timer = loop.call_later(timeout, self._expire) if timeout is not None else None
-
-    @property
-    def over(self) -> bool:
-        return self.code is not None or self.expired
-
-    @property
-    def trouble(self) -> Trouble | None:
-        """What went wrong with it, if anything."""
-        prefix, text = _DETAILS[self.step]
-        if self.code is None:
-            return Trouble(
-                f"{prefix}_TIMEOUT",
-                f"{self.step.capitalize()} script didn't finish within the timeout period.",
-            )
-        if self.code:
-            return Trouble(
-                f"{prefix}_ERROR", f"{text} The {self.step} script exited with code {self.code}."
-            )
-        return None
-
-    def send(self, number: signal.Signals) -> None:
-        if self._process.returncode is None:
-            self._process.send_signal(number)
-
-    @property
-    def ended(self) -> asyncio.Task[None]:
-        """Done when its last output has been read."""
-        return self._task
-
-    async def _wait(self, running: Running) -> None:
-        # Exec.java: the script is over when both pipes are closed; so a child that it has left
-        # keeps a component RUNNING (java-child)
-        self.code = await running.ended(patience=None)
-        if self._timer:
-            self._timer.cancel()
-        self._over(self.code)
-
-    def _expire(self) -> None:
-        self.expired = self.code is None
-        self._over(None)
-
-
 class Component:
     """Lives from `start` until it is stopped or removed."""
 
@@ -212,7 +135,7 @@ class Component:
         self._request = Request.NONE
         self._reported: State | None = None
         self._wake = asyncio.Event()
-        self._main: _Script | None = None  # what startup or run has started
+        self._main: ScriptRun | None = None  # what startup or run has started
         self._errors: dict[State, deque[float]] = {}
         self._task: asyncio.Task[None] | None = None
 
@@ -346,7 +269,7 @@ class Component:
             if running.over and (trouble := running.trouble):
                 await self._fail(trouble)
             elif not running.over and self._reported is State.ERRORED:
-                await self._fail(_SAID_SO)
+                await self._fail(SAID_SO)
             else:
                 self._arrive(State.RUNNING)
         elif script := self._due(Step.RUN):
@@ -374,7 +297,7 @@ class Component:
             )
         )
         if self._reported is State.ERRORED:
-            await self._fail(_SAID_SO)
+            await self._fail(SAID_SO)
         elif main is not None and main.over:
             self._main = None
             if trouble := main.trouble:
@@ -447,7 +370,7 @@ class Component:
         script = self.plan.scripts.get(step)
         return None if script is None or skipped(script) else script
 
-    async def _launch(self, step: Step, script: Script) -> _Script:
+    async def _launch(self, step: Step, script: Script) -> ScriptRun:
         def context(first: str) -> str:
             return f"{{{first}, serviceName={self.plan.name}, currentState={self.state}}}"
 
@@ -461,4 +384,4 @@ class Component:
             script,
             partial(context, f"scriptName=services.{self.plan.name}.lifecycle.{step}.Script"),
         )
-        return _Script(step, running, timeout=script.timeout, over=over)
+        return ScriptRun(step, running, timeout=script.timeout, over=over)

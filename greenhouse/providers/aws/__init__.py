@@ -18,5 +18,7 @@ def package(account: Account) -> Package:
         version=metadata.version("pulumi-aws"),
         resources={resource.kind: resource for resource in resources},
         functions={function.kind: function for function in functions},
-        config=frozenset({"region"}),
+        # with what the SDK adds to an explicit provider: a region is checked when it is asked for,
+        # and a key by the account with every call
+        config=frozenset({"region", "skipCredentialsValidation", "skipRegionValidation"}),
     )

@@ -17,18 +17,15 @@ without a name (the plugin makes one up), and what would make the plugin's proce
 
 from __future__ import annotations
 
-import json
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib import metadata
-from pathlib import Path
 from typing import Any
 
 import grpc
 from botocore import exceptions as boto
-from botocore.configloader import load_config
 from google.protobuf import any_pb2, empty_pb2  # type: ignore[import-untyped]
 from google.rpc import status_pb2  # type: ignore[import-untyped]
 from pulumi.runtime.proto import plugin_pb2, provider_pb2, provider_pb2_grpc
@@ -36,11 +33,14 @@ from pulumi.runtime.proto import plugin_pb2, provider_pb2, provider_pb2_grpc
 from greenhouse.providers.account import Account
 from greenhouse.providers.aws_native import schema
 from greenhouse.providers.aws_native.cloudcontrol import (
-    ATTEMPTS,
-    NO_CREDENTIALS,
-    ControlClient,
     Failed,
     HalfMade,
+)
+from greenhouse.providers.aws_native.configuration import (
+    Configured,
+    Refused,
+    configure,
+    unsupported,
 )
 from greenhouse.providers.aws_native.schema import TYPES, NativeType
 from greenhouse.providers.protocol.session import Call, Session, Sessions
@@ -54,34 +54,10 @@ from greenhouse.providers.protocol.wire import (
     plain,
 )
 
-_NO_REGION = (
-    'missing required configuration key "aws-native:region":The region where AWS operations will'
-    " take place. Examples are eu-east-1, eu-west-2, etc.\n\tSet a value using the command `pulumi"
-    " config set aws-native:region <value>`, or by setting the environment variables `AWS_REGION`"
-    " or `AWS_DEFAULT_REGION`."
-)
-_ISSUES = "https://github.com/pulumi/pulumi-aws-native/issues/"
-# Settings that the plugin refuses, with its own issue about each; the second kind only when false.
-_NEVER = {"ignoreTags": 110, "insecure": 111, "skipRequestingAccountId": 118}
-_ONLY_TRUE = {"skipGetEc2Platforms": 115, "skipMetadataApiCheck": 116, "skipRegionValidation": 117}
 _PARTITIONS = {
     "us-gov-": ("aws-us-gov", "amazonaws.com"),
     "cn-": ("aws-cn", "amazonaws.com.cn"),
 }
-
-
-class Refused(Exception):
-    """The engine is told this; nothing was changed."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Configured:
-    """What one provider instance was configured with."""
-
-    region: str
-    control: ControlClient
-    sts: Any
-    default_tags: Mapping[str, str]
 
 
 @dataclass
@@ -116,16 +92,11 @@ class NativeServicer(provider_pb2_grpc.ResourceProviderServicer):
     def CheckConfig(
         self, request: provider_pb2.CheckRequest, context: grpc.ServicerContext
     ) -> provider_pb2.CheckResponse:
-        news = plain(decode(request.news))
-        wrong = {name: issue for name, issue in _NEVER.items() if name in news}
-        wrong |= {name: issue for name, issue in _ONLY_TRUE.items() if news.get(name) is False}
-        if wrong:
+        if failures := list(unsupported(plain(decode(request.news)))):
             return provider_pb2.CheckResponse(
                 failures=[
-                    provider_pb2.CheckFailure(
-                        property=name, reason=f"not yet implemented. See {_ISSUES}{issue}"
-                    )
-                    for name, issue in sorted(wrong.items())
+                    provider_pb2.CheckFailure(property=name, reason=reason)
+                    for name, reason in failures
                 ]
             )
         return provider_pb2.CheckResponse(inputs=request.news)
@@ -151,7 +122,7 @@ class NativeServicer(provider_pb2_grpc.ResourceProviderServicer):
         with _told(context):
             # A new provider instance, also where its connection has the address of an ended one.
             state = self._providers[session] = _Provider()
-            state.configured = self._configured(given, session, state.cancelled)
+            state.configured = configure(given, session.environment, self._account, state.cancelled)
         return provider_pb2.ConfigureResponse(
             acceptSecrets=True, supportsPreview=True, supports_autonaming_configuration=True
         )
@@ -163,75 +134,6 @@ class NativeServicer(provider_pb2_grpc.ResourceProviderServicer):
 
     def _provider(self, session: Session) -> _Provider:
         return self._providers.setdefault(session, _Provider())
-
-    def _configured(
-        self, given: Mapping[str, str], session: Session, cancelled: threading.Event
-    ) -> Configured:
-        environment = session.environment
-        region = given.get("region")
-        if region is None:
-            region = environment.get("AWS_REGION") or environment.get("AWS_DEFAULT_REGION")
-        if region is None:
-            raise Refused(_NO_REGION)
-        if "assumeRole" in given:
-            raise Refused(
-                "aws-native:assumeRole: greenhouse has no roles to assume. Take it out of this"
-                " stack: pulumi config rm aws-native:assumeRole"
-            )
-        keys = _keys(given, environment)
-        if "endpoints" in given:
-            _go_json("endpoints", given["endpoints"], dict, "map[string]string")
-        attempts = _number(given["maxRetries"]) if "maxRetries" in given else ATTEMPTS
-        allowed = given.get("allowedAccountIds")
-        skip = given.get(
-            "skipCredentialsValidation", environment.get("AWS_SKIP_CREDENTIALS_VALIDATION")
-        )
-        tags: Any = {}
-        if "defaultTags" in given:
-            tags = _go_json("defaultTags", given["defaultTags"], dict, "map").get("tags") or {}
-        if "autoNaming" in given:
-            _go_json("autoNaming", given["autoNaming"], dict, "autonaming")
-        configured = Configured(
-            region=region,
-            control=ControlClient(
-                client=keys and self._account.client("cloudcontrol", region or "none", keys),
-                attempts=attempts,
-                role_arn=given.get("roleArn"),
-                cancelled=cancelled,
-            ),
-            sts=lambda: self._identity(keys, region or "none", attempts),
-            default_tags=tags,
-        )
-        if skip != "true":
-            account = configured.sts()
-            if allowed is not None and account not in json.loads(allowed):
-                raise Refused(f"account ID not allowed ({account})")
-            forbidden = json.loads(given.get("forbiddenAccountIds", "[]"))
-            if account in forbidden:
-                raise Refused(f"forbidden account ID ({account})")
-        return configured
-
-    def _identity(self, keys: tuple[str, str] | None, region: str, attempts: int) -> str:
-        what = "could not get AWS account ID: operation error STS: GetCallerIdentity"
-        if keys is None:
-            raise Refused(f"{what}, {NO_CREDENTIALS}")
-        client = self._account.client("sts", region, keys, attempts=attempts)
-        try:
-            return str(client.get_caller_identity()["Account"])
-        except boto.ClientError as error:
-            answer, meta = error.response["Error"], error.response["ResponseMetadata"]
-            raise Refused(
-                f"{what}, https response error StatusCode: {meta['HTTPStatusCode']},"
-                f" RequestID: {meta.get('RequestId', '')}, api error"
-                f" {answer['Code']}: {answer.get('Message', '')}"
-            ) from error
-        except (boto.EndpointConnectionError, boto.HTTPClientError) as error:
-            url = client.meta.endpoint_url
-            raise Refused(
-                f"{what}, exceeded maximum number of attempts, {attempts}, https response error"
-                f' StatusCode: 0, RequestID: , request send failed, Post "{url}/": dial tcp'
-                f" {url.partition('://')[2]}: connect: connection refused"
-            ) from error
 
     # -- resources --------------------------------------------------------------------------------
 
@@ -413,81 +315,6 @@ class NativeServicer(provider_pb2_grpc.ResourceProviderServicer):
 
 
 _MAX_NAME = 256
-
-
-def _keys(given: Mapping[str, str], environment: Mapping[str, str]) -> tuple[str, str] | None:
-    """The key to sign with: the provider's own, the environment's, or the profile's."""
-    if given.get("accessKey") or given.get("secretKey"):
-        return given.get("accessKey", ""), given.get("secretKey", "")
-    profile = given.get("profile") or environment.get("AWS_PROFILE")
-    found: Mapping[str, Any] = {}
-    if profile:
-        profiles = _profiles(environment)
-        if profile not in profiles:
-            raise Refused(
-                f"could not load AWS config: failed to get shared config profile, {profile}"
-            )
-        found = profiles[profile]
-        source = found.get("source_profile")
-        if source and source not in profiles:
-            raise Refused(
-                f"could not load AWS config: failed to load assume role {found.get('role_arn')},"
-                f" of profile {source}, failed to get shared config profile, {source}"
-            )
-        if "role_arn" in found:
-            raise Refused(
-                f"profile {profile} assumes {found['role_arn']}, and greenhouse has no roles to"
-                " assume: name a profile with keys"
-            )
-    for keys in (
-        (environment.get("AWS_ACCESS_KEY_ID"), environment.get("AWS_SECRET_ACCESS_KEY")),
-        (found.get("aws_access_key_id"), found.get("aws_secret_access_key")),
-    ):
-        if keys[0] and keys[1]:
-            return keys[0], keys[1]
-    return None
-
-
-def _profiles(environment: Mapping[str, str]) -> dict[str, Any]:
-    home = environment.get("HOME", "~")
-    profiles: dict[str, Any] = {}
-    for variable, usual in (
-        ("AWS_CONFIG_FILE", f"{home}/.aws/config"),
-        ("AWS_SHARED_CREDENTIALS_FILE", f"{home}/.aws/credentials"),
-    ):
-        path = Path(environment.get(variable, usual)).expanduser()
-        if path.is_file():
-            read = load_config(str(path))
-            for name, values in read["profiles"].items():
-                profiles.setdefault(name, {}).update(values)
-    return profiles
-
-
-def _number(text: str) -> int:
-    try:
-        return int(text)
-    except ValueError as error:
-        raise Refused(
-            f'invalid config value for \'maxRetries\': "{text}": strconv.Atoi: parsing "{text}":'
-            " invalid syntax"
-        ) from error
-
-
-def _go_json(name: str, text: str, kind: type, go_type: str) -> Any:
-    """A setting that is JSON; what is wrong with it in the words of Go's decoder."""
-    try:
-        found = json.loads(text)
-    except ValueError as error:
-        raise Refused(
-            f"failed to unmarshal '{name}' config: invalid character '{text[:1]}' looking for"
-            " beginning of value"
-        ) from error
-    if not isinstance(found, kind):
-        raise Refused(
-            f"failed to unmarshal '{name}' config: json: cannot unmarshal array into Go value of"
-            f" type {go_type}"
-        )
-    return found
 
 
 def _without_nulls(value: Any) -> Any:

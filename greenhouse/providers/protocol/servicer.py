@@ -121,7 +121,8 @@ class Servicer(provider_pb2_grpc.ResourceProviderServicer):
             for name in self._package.config
             if olds.get(name) != news.get(name) and not has_unknown(news.get(name))
         )
-        return _diff_response(Diff(changed=tuple(changed), replaces=tuple(changed)), olds, news)
+        # in place, whatever changed: pulumi-aws 7 replaces for no key (its pull request 5656)
+        return _diff_response(Diff(changed=tuple(changed)), olds, news)
 
     def Configure(
         self, request: provider_pb2.ConfigureRequest, context: grpc.ServicerContext

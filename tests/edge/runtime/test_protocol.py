@@ -32,7 +32,8 @@ from edge.inference.protocol import (
     encode_request,
     identity,
 )
-from edge.inference.protocol import rows as values_of
+from edge.inference.protocol import records as records_of
+from edge.inference.rows import rows as values_of
 
 FEATURES = ("pH", "alcohol")
 ROW = {"pH": 3.2, "alcohol": 11}
@@ -42,18 +43,23 @@ def asking(body: Any, **envelope: Any) -> bytes:
     return json.dumps({"body": json.dumps(body), **envelope}).encode()
 
 
+def read(payload: bytes, features: Sequence[str], *, missing_allowed: bool) -> list[list[float]]:
+    text = records_of(decode(payload))
+    return list(values_of(text, features, missing_allowed=missing_allowed, most=MAX_ROWS))
+
+
 def refused(
     payload: bytes, features: Sequence[str] = FEATURES, *, missing_allowed: bool = False
 ) -> BadRequest:
     with pytest.raises(BadRequest) as caught:
-        values_of(decode(payload), features, missing_allowed=missing_allowed)
+        read(payload, features, missing_allowed=missing_allowed)
     refusal = encode_refusal(identity(payload), caught.value)
     assert len(refusal) <= MAX_MESSAGE, "a refusal has to arrive, too"
     return caught.value
 
 
 def rows(payload: bytes, *, missing_allowed: bool = False) -> list[list[float]]:
-    return values_of(decode(payload), FEATURES, missing_allowed=missing_allowed)
+    return read(payload, FEATURES, missing_allowed=missing_allowed)
 
 
 def test_a_row_is_read_in_the_models_order_whatever_the_records_order() -> None:
@@ -126,7 +132,7 @@ def test_a_bad_request_is_refused_by_what_is_wrong_and_where(
         (asking([ROW, "x"]), 'row 1 is a record, feature name to number; found "x"', "record"),
         (asking([ROW], isBase64Encoded="no"), 'found "no"', "true or false"),
         (asking([ROW], id=[]), "found a list of 0", "1 to 128 characters"),
-        (asking([{"pH": 1}]), "row 0 lacks 'alcohol'", "not trained with missing values"),
+        (asking([{"pH": 1}]), "row 0 lacks 'alcohol'", "set_attr(missing_values='allowed')"),
         (asking([{**ROW, "pH": "3.2"}]), "row 0 has \"3.2\" for 'pH'", "a number"),
         (asking([{**ROW, "pH": 1e39}]), "row 0: 'pH'", "at most 3.4028235e+38, found 1e+39"),
         (asking([{**ROW, "ph": 3}]), 'row 0: the model has no feature "ph"', "it has pH, alcohol"),
@@ -275,7 +281,8 @@ def test_any_bytes_are_either_a_request_or_one_refusal_that_fits(
     try:
         request = decode(payload)
         asker = request.id
-        values = values_of(request, FEATURES, missing_allowed=missing_allowed)
+        text = records_of(request)
+        values = list(values_of(text, FEATURES, missing_allowed=missing_allowed, most=MAX_ROWS))
     except BadRequest as bad:
         refusal = encode_refusal(asker, bad)
     assert all(len(row) == len(FEATURES) for row in values)

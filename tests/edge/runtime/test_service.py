@@ -7,7 +7,6 @@ import math
 import sys
 import threading
 from collections import deque
-from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -34,8 +33,11 @@ class Doubles:
 
     model = MODEL
 
-    def predict(self, rows: Sequence[Sequence[float]]) -> list[float]:
+    def predict(self, rows: list[list[float]]) -> list[float]:
         return [2 * value for (value,) in rows]
+
+    def answered(self, _records: str, _most: int) -> None:
+        return None
 
 
 class Peer:
@@ -100,7 +102,7 @@ def test_an_answer_that_no_message_carries_is_refused_with_the_rows_that_fit() -
 
 def test_a_failure_of_ours_is_still_an_answer_to_its_asker_and_to_the_next() -> None:
     class Broken(Doubles):
-        def predict(self, rows: Sequence[Sequence[float]]) -> list[float]:
+        def predict(self, rows: list[list[float]]) -> list[float]:
             if rows == [[1]]:
                 raise OSError("libforest.so is gone")
             return super().predict(rows)
@@ -297,7 +299,7 @@ class Slow(Doubles):
         self.go_on = threading.Event()
         self.threads: list[threading.Thread] = []
 
-    def predict(self, rows: Sequence[Sequence[float]]) -> list[float]:
+    def predict(self, rows: list[list[float]]) -> list[float]:
         self.threads.append(threading.current_thread())
         self.began.release()
         assert self.go_on.wait(120)

@@ -24,7 +24,8 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
-from greenhouse.device.lifecycle.lifecycle import Life, Plan, State, Trouble
+from greenhouse.device.lifecycle.lifecycle import Life, Plan, State
+from greenhouse.device.lifecycle.script_run import Trouble
 from greenhouse.device.lifecycle.scripts import Processes, Running
 from greenhouse.device.recipe.recipes import Script, Step
 

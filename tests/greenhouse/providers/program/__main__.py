@@ -71,10 +71,12 @@ aws.ecr.LifecyclePolicy(
 login = aws.ecr.get_authorization_token_output()
 image = docker.Image(
     "image",
-    image_name=pulumi.Output.concat(repository.repository_url, ":v1"),
+    image_name=pulumi.Output.concat(repository.repository_url, ":", config.get("tag", "v1")),
     build=docker.DockerBuildArgs(context="context", platform="linux/amd64"),
     registry=docker.RegistryArgs(
-        server=repository.repository_url, username=login.user_name, password=login.password
+        server=repository.repository_url,
+        username=login.user_name,
+        password=pulumi.Output.secret(login.password),  # no plugin marks it
     ),
 )
 

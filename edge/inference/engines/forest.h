@@ -1,0 +1,69 @@
+/* A compiled forest in memory: shared by what walks it (forest.c) and what brings rows to it (answers.c). */
+#ifndef FOREST_H
+#define FOREST_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+typedef struct {
+    char magic[8];
+    uint32_t format;
+    uint32_t flags;
+    uint64_t size; /* of the whole file */
+    char source[16];
+    uint32_t features;
+    uint32_t outputs;
+    uint32_t trees;
+    uint32_t nodes;
+    uint32_t categories; /* words of 32 bits */
+    uint32_t transform;
+    uint32_t text; /* bytes */
+    uint32_t reserved;
+} Header;
+
+typedef struct {
+    uint32_t root; /* the place of its first node */
+    uint32_t depth;
+    uint32_t output;
+} Tree;
+
+typedef struct {
+    float value;   /* threshold, or a leaf's weight */
+    int16_t left;  /* from this node to its left child; the right one follows that */
+    uint16_t slot; /* what is compared: x < value goes left */
+} Near;
+
+typedef struct {
+    union {
+        float value;
+        uint32_t category; /* the place of how many words there are; they follow */
+    } is;
+    int32_t left;     /* as above; -1 in a leaf */
+    uint32_t feature; /* and two bits */
+} Far;
+
+typedef struct {
+    const Header *header;
+    const float *base_scores;
+    const Tree *trees;
+    const void *nodes;
+    const uint32_t *categories;
+    const char *text;
+    int64_t steps;   /* of all trees for one row */
+    int64_t at_once; /* rows: at most BLOCK, fewer where they are wide */
+    float *slots;    /* room for forest_slots() */
+    float *rows;     /* at_once x features */
+    float *sums;     /* at_once x outputs */
+} Forest;
+
+enum { SUM, SIGMOID, EXPONENTIAL, HINGE, SOFTMAX, SOFTPROB, EXPONENTIAL_OF_DOUBLE, TRANSFORMS };
+enum {
+    BLOCK = 64,          /* rows that meet a tree while it is in the nearest cache */
+    BLOCK_VALUES = 65536 /* of all its rows: wider rows come in smaller blocks, so that memory is bounded */
+};
+
+int forest_open(Forest *forest, const void *data, int64_t size);
+int64_t forest_slots(const Forest *forest);
+void forest_predict(const Forest *forest, int64_t count);
+
+#endif

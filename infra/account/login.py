@@ -1,0 +1,106 @@
+"""Where and as whom a stack works in AWS: one reading of its `aws:` keys.
+
+Both Pulumi providers and boto3 are given what is read here, so no key is set twice. What can't be
+given to all three is refused, as it would be true of one of them alone.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from infra.account.clients import Role
+from infra.settings import Misconfigured
+
+_READ = ("region", "profile", "assumeRoles", "defaultTags")
+_OF_A_ROLE = ("roleArn", "externalId", "sessionName")  # what both plugins and boto3 call the same
+_ROLE_ARN = re.compile(r"arn:aws[a-z-]*:iam::\d{12}:role/\S+")
+_REGIONS = ("AWS_REGION", "AWS_DEFAULT_REGION")  # in this order, as Pulumi's SDKs read them
+
+
+@dataclass(frozen=True, kw_only=True)
+class Login:
+    """A region, and how to get into an account."""
+
+    region: str
+    profile: str | None
+    role: Role | None
+    default_tags: Mapping[str, str] | None = None
+
+    @classmethod
+    def of(cls, config: Mapping[str, Any], environment: Mapping[str, str], stack: str) -> Login:
+        """What a stack's config says, by full key (`aws:region`); raises Misconfigured.
+
+        Lists and objects are as YAML has them, or JSON texts. Credentials without a profile are
+        those of the environment, and so is the region if no key says it.
+        """
+        rm, set_ = f"pulumi config rm --stack {stack}", f"pulumi config set --stack {stack}"
+        for key in sorted(config):
+            space, _, name = key.partition(":")
+            if space == "aws-native":
+                raise Misconfigured(
+                    f"{key} isn't read: the aws-native provider is given what aws: keys say."
+                    f" Take it out: {rm} {key}"
+                )
+            if space == "aws" and name not in _READ:
+                raise Misconfigured(
+                    f"{key} isn't read, as not all that works in the account can be given it. Put"
+                    f" it into an AWS profile or the environment, and take it out: {rm} {key}"
+                )
+        region = config.get("aws:region") or next(filter(None, map(environment.get, _REGIONS)), "")
+        if not region:
+            raise Misconfigured(f"stack {stack} names no region: {set_} aws:region REGION")
+        return cls(
+            region=str(region),
+            profile=config.get("aws:profile") or None,
+            role=_role(_structured(config, "aws:assumeRoles", list), stack),
+            default_tags=_tags(_structured(config, "aws:defaultTags", dict), stack),
+        )
+
+
+def _structured(config: Mapping[str, Any], key: str, kind: type) -> Any:
+    value = config.get(key)
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except ValueError as error:
+            raise Misconfigured(f"{key} is neither YAML's nor JSON's: {error}") from error
+    if value is not None and not isinstance(value, kind):
+        named = "a list" if kind is list else "an object"
+        raise Misconfigured(f"{key} is {json.dumps(value)}, not {named}")
+    return value or kind()
+
+
+def _role(roles: list[Any], stack: str) -> Role | None:
+    if not roles:
+        return None
+    set_ = f"pulumi config set --stack {stack} --path 'aws:assumeRoles[0].roleArn' ARN"
+    if len(roles) > 1:
+        raise Misconfigured(
+            f"aws:assumeRoles names {len(roles)} roles, and the aws-native provider can assume"
+            " one. Put the chain into an AWS profile (role_arn, source_profile)"
+        )
+    [role] = roles
+    if not isinstance(role, dict) or not _ROLE_ARN.fullmatch(str(role.get("roleArn"))):
+        raise Misconfigured(f"aws:assumeRoles[0].roleArn is no ARN of an IAM role: {set_}")
+    if more := sorted(role.keys() - {*_OF_A_ROLE}):
+        raise Misconfigured(
+            f"aws:assumeRoles[0].{more[0]} isn't read; there are: {', '.join(_OF_A_ROLE)}. Put the"
+            " rest into an AWS profile"
+        )
+    return Role(
+        arn=role["roleArn"], external_id=role.get("externalId"), session=role.get("sessionName")
+    )
+
+
+def _tags(given: dict[str, Any], stack: str) -> dict[str, str] | None:
+    tags = given.get("tags", {})
+    if given.keys() - {"tags"} or not isinstance(tags, dict):
+        raise Misconfigured(
+            "aws:defaultTags holds `tags`, an object of names and values, and nothing else:"
+            f" pulumi config set --stack {stack} --path 'aws:defaultTags.tags.NAME' VALUE"
+        )
+    return {str(name): str(value) for name, value in tags.items()} or None
