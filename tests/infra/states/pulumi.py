@@ -274,6 +274,7 @@ def _registered(urn: str, request: Any, inputs: dict[str, Any]) -> Registered:
         retained=request.retainOnDelete,
         deletes_first=request.deleteBeforeReplace,
         deleted_with=request.deletedWith,
+        provider=request.provider,
         before_create=tuple(request.hooks.before_create),
         before_update=tuple(request.hooks.before_update),
     )
@@ -291,4 +292,5 @@ def _kept(
         outputs=outputs,
         retained=request.retainOnDelete,
         deleted_with=request.deletedWith,
+        provider=request.provider,
     )
