@@ -292,5 +292,4 @@ def _kept(
         outputs=outputs,
         retained=request.retainOnDelete,
         deleted_with=request.deletedWith,
-        provider=request.provider,
     )
