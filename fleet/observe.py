@@ -7,7 +7,6 @@ since the last `pulumi up`. AWS repeats what a device last reported, and `heard`
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from infra.account.clients import Clients
 from infra.account.deployment_names import stack_of
+from infra.account.devices import each_device
 from infra.account.greengrass import (
     LOCAL,
     SUCCEEDED,
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     )
 
 TOLD = 8  # of a device's deployments, the newest: those whose releases are asked
-_AT_ONCE = 8  # devices asked at the same time; AWS throttles reads at 50 a second and account
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -235,10 +234,7 @@ def _target(
     things = members(clients, arn)
     if things is None:
         things, drift = [], (_gone(stack),)
-    with ThreadPoolExecutor(_AT_ONCE) as pool:
-        devices = list(
-            pool.map(lambda thing: _device(greengrass, project, thing, names, latest), things)
-        )
+    devices = each_device(things, lambda thing: _device(greengrass, project, thing, names, latest))
     return Target(
         arn=arn,
         stack=stack,

@@ -21,7 +21,8 @@ from infra.account.target import Target
 from infra.context import Context
 from infra.publish import leftovers
 from infra.rollout import gate, restore
-from infra.rollout.clock import Clock, RolloutFailed, plain_failure
+from infra.rollout.clock import Clock, RolloutFailed
+from infra.rollout.plain_failure import plain_failure
 from infra.settings import Settings
 from infra.teardown import residue, uninstall
 

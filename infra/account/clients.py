@@ -32,7 +32,10 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_sts import STSClient
 
-_PATIENT = Config(retries={"mode": "adaptive", "max_attempts": 8})  # waits out throttling
+AT_ONCE = 16  # questions; AWS throttles reads at some 50 a second and account
+
+# waits out throttling, by pauses of random length
+_PATIENT = Config(retries={"mode": "adaptive", "max_attempts": 8}, max_pool_connections=AT_ONCE)
 
 _GONE = frozenset(
     {

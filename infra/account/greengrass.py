@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -58,17 +57,6 @@ def execution(
     return "QUEUED", "", ()  # the device hasn't heard of it yet
 
 
-def execution_states(
-    client: GreengrassV2Client, devices: Iterable[str]
-) -> defaultdict[str, set[str]]:
-    """The states of each deployment on these devices, each of which is asked once."""
-    states: defaultdict[str, set[str]] = defaultdict(set)
-    for device in devices:
-        for one in effective_deployments(client, device):
-            states[one["deploymentId"]].add(one["coreDeviceExecutionStatus"])
-    return states
-
-
 def was_good(states: AbstractSet[str]) -> bool:
     """Whether a deployment succeeded on a device and failed on none.
 
@@ -107,7 +95,9 @@ def is_core_device(client: GreengrassV2Client, thing: str) -> bool:
 def core_devices(client: GreengrassV2Client, group: str = "") -> list[CoreDeviceTypeDef]:
     """The account's core devices, or those that a deployment to the group (its ARN) has reached."""
     of: Any = {"thingGroupArn": group} if group else {}
-    pages = client.get_paginator("list_core_devices").paginate(**of)
+    pages = client.get_paginator("list_core_devices").paginate(
+        **of, PaginationConfig={"PageSize": 100}
+    )
     return [one for page in pages for one in page["coreDevices"]]
 
 

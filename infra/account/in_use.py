@@ -10,17 +10,17 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from infra.account.clients import Clients
 from infra.account.deployment_names import stack_of
+from infra.account.devices import core_devices_among, each_device, execution_states
 from infra.account.followers import is_there
 from infra.account.greengrass import (
     core_devices,
     deployments,
-    execution_states,
     installed,
-    is_core_device,
     versions_of,
     was_good,
 )
@@ -88,8 +88,8 @@ def _of_target(
     devices = _core_devices_of(clients, target)
     runs = frozenset(
         (name, version)
-        for device in devices
-        for name, (version, _) in installed(client, device).items()
+        for there in each_device(sorted(devices), partial(installed, client))
+        for name, (version, _) in there.items()
     )
     states = execution_states(client, devices)
     return runs | reachable(
@@ -105,7 +105,7 @@ def _core_devices_of(clients: Clients, target: str) -> set[str]:
     thing group", and goes on to after a device was removed from it (API reference).
     """
     things = things_of(clients, target)
-    devices = {thing for thing in things if is_core_device(clients.greengrass, thing)}
+    devices = {one.thing for one in core_devices_among(clients.greengrass, target, things)}
     if ":thinggroup/" in target:
         reached = core_devices(clients.greengrass, target)
         devices |= {one["coreDeviceThingName"] for one in reached}

@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from infra.account.clients import Clients
 from infra.account.deployment_names import DeploymentName, stack_of
+from infra.account.devices import CoreDevice, core_devices_among, each_device
 from infra.account.greengrass import (
     FAILED,
     LOCAL,
@@ -24,7 +26,6 @@ from infra.account.greengrass import (
     execution,
     installed,
     installed_components,
-    is_core_device,
     versions_of,
 )
 from infra.context import Context
@@ -110,12 +111,17 @@ class Target:
     """A thing or a thing group, with its core devices."""
 
     arn: str
-    devices: tuple[str, ...]
+    cores: tuple[CoreDevice, ...]
     latest: Deployed | None
     takeover: Takeover | None
     names: Names  # this stack's
     orphans: Mapping[str, Any]
     """What others have on the devices though the target has no deployment, in the API's shapes."""
+
+    @property
+    def devices(self) -> tuple[str, ...]:
+        """The names of its core devices."""
+        return tuple(one.thing for one in self.cores)
 
     @classmethod
     def find(cls, settings: Settings, context: Context) -> Target | None:
@@ -128,7 +134,8 @@ class Target:
                 arn, things = _thing(clients, settings.thing)
             else:
                 arn, things = _group(clients, settings.thing_group)
-            devices = tuple(thing for thing in things if is_core_device(clients.greengrass, thing))
+            cores = core_devices_among(clients.greengrass, arn, things)
+            devices = [one.thing for one in cores]
             _check_names(devices)
             latest = latest_deployment(
                 clients.greengrass, arn, devices, ours=context.names.components
@@ -144,7 +151,7 @@ class Target:
             ) from error
         except BotoCoreError as error:
             raise Misconfigured(f"AWS can't be reached in {clients.region}: {error}") from error
-        if not devices:
+        if not cores:
             raise Misconfigured(
                 f"{arn} has no Greengrass core device (things: {', '.join(things) or 'none'})."
                 " Install Greengrass on it and start it once, or set another: pulumi config set"
@@ -152,7 +159,7 @@ class Target:
             )
         return cls(
             arn=arn,
-            devices=devices,
+            cores=tuple(cores),
             latest=latest,
             takeover=takeover,
             names=context.names,
@@ -260,7 +267,7 @@ def things_of(clients: Clients, target: str) -> list[str]:
     if kind == "thing":
         return [name]
     pages = clients.iot.get_paginator("list_things_in_thing_group").paginate(
-        thingGroupName=name, recursive=True
+        thingGroupName=name, recursive=True, PaginationConfig={"PageSize": 250}
     )
     return sorted(thing for page in pages for thing in page["things"])
 
@@ -302,17 +309,8 @@ def orphans_on(
     Misconfigured where the devices have a component in different versions.
     """
     found: dict[str, str] = {}
-    for device in devices:
-        elsewhere = {
-            one["deploymentId"]
-            for one in effective_deployments(client, device)
-            if one["targetArn"] != target
-        }
-        for one in installed_components(client, device):
-            source, name = one.get("lastInstallationSource", ""), one["componentName"]
-            if source in ("", LOCAL, *elsewhere) or name in ours:
-                continue
-            version = one["componentVersion"]
+    for orphans in each_device(devices, partial(_orphans_of, client, target, ours)):
+        for name, version in orphans:
             if found.setdefault(name, version) != version:
                 raise Misconfigured(
                     f"{target} has no deployment any more, and its devices have {name} in"
@@ -321,6 +319,22 @@ def orphans_on(
                     f' --components \'{{"{name}": {{"componentVersion": "{version}"}}}}\''
                 )
     return {name: {"componentVersion": version} for name, version in found.items()}
+
+
+def _orphans_of(
+    client: GreengrassV2Client, target: str, ours: Collection[str], device: str
+) -> list[tuple[str, str]]:
+    elsewhere = {
+        one["deploymentId"]
+        for one in effective_deployments(client, device)
+        if one["targetArn"] != target
+    }
+    return [
+        (one["componentName"], one["componentVersion"])
+        for one in installed_components(client, device)
+        if one.get("lastInstallationSource", "") not in ("", LOCAL, *elsewhere)
+        and one["componentName"] not in ours
+    ]
 
 
 def _failures(
@@ -338,18 +352,27 @@ def _failures(
     if deployment["deploymentStatus"] in FAILED:
         yield f"the deployment is {deployment['deploymentStatus']}"
     wanted = versions_of(deployment.get("components", {}), ours)
-    for device in devices:
-        status = execution(client, device, deployment["deploymentId"])[0]
-        if status in FAILED:
-            yield f"{device} says {status}"
-        elif status in SUCCEEDED:
-            there = installed(client, device)
-            for name, version in wanted.items():
-                has, state = there.get(name, ("", ""))
-                if has != version:
-                    yield f"{device} has {has or 'none'} of {name}, not {version}"
-                elif state == "BROKEN":
-                    yield f"{device} has {name} BROKEN"
+    ended = partial(_failures_on, client, deployment["deploymentId"], wanted)
+    for found in each_device(devices, ended):
+        yield from found
+
+
+def _failures_on(
+    client: GreengrassV2Client, deployment: str, wanted: Mapping[str, str], device: str
+) -> list[str]:
+    status = execution(client, device, deployment)[0]
+    if status in FAILED:
+        return [f"{device} says {status}"]
+    if status not in SUCCEEDED:
+        return []
+    there, found = installed(client, device), []
+    for name, version in wanted.items():
+        has, state = there.get(name, ("", ""))
+        if has != version:
+            found.append(f"{device} has {has or 'none'} of {name}, not {version}")
+        elif state == "BROKEN":
+            found.append(f"{device} has {name} BROKEN")
+    return found
 
 
 def _find_takeover(context: Context, target: str, latest: Deployed) -> Takeover | None:

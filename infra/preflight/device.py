@@ -3,23 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
 
-from botocore.exceptions import ClientError
-
-from infra.account.greengrass import core_devices
 from infra.account.target import Target
-from infra.preflight.unread import NOT_READABLE, withheld
+from infra.preflight.unread import NOT_READABLE
 from infra.preflight.wanted import Wanted
 from infra.settings import Settings
 from recipes.findings import Bites, Finding, Rule, Severity
 
-if TYPE_CHECKING:
-    from mypy_boto3_greengrassv2 import GreengrassV2Client
-
-ASKED_SINGLY = 20  # a larger group is read in pages of the account's devices, without versions
 _NEWEST_TOO_OLD = {"aws_nucleus_lite": (2, 3), "aws_nucleus_classic": (2, 1)}
 _SYNONYMS = {"x86_64": "amd64", "arm64": "aarch64"}
 
@@ -55,31 +46,14 @@ NUCLEUS_VERSION = Rule(
 RULES = (DEVICE_ARCHITECTURE, LITE_THING, LITE_SYSTEMD, NUCLEUS_VERSION)
 
 
-@dataclass(frozen=True, kw_only=True)
-class CoreDevice:
-    """What a core device has said of itself; empty where it (or the listing) doesn't say."""
-
-    thing: str
-    architecture: str
-    runtime: str
-    version: str
-
-
-def findings(
-    settings: Settings, client: GreengrassV2Client, target: Target, wanted: Wanted
-) -> Iterator[Finding]:
-    try:
-        devices = _core_devices(client, target.devices)
-    except ClientError as error:
-        yield withheld(target.arn, error)
-        return
-    if lite := sorted(one.thing for one in devices if one.runtime == "aws_nucleus_lite"):
+def findings(settings: Settings, target: Target, wanted: Wanted) -> Iterator[Finding]:
+    if lite := sorted(one.thing for one in target.cores if one.runtime == "aws_nucleus_lite"):
         yield Finding(
             rule=LITE_SYSTEMD,
             where=", ".join(lite),
             fix="systemctl --version on the device; 253 or newer",
         )
-    for device in devices:
+    for device in target.cores:
         architecture = _SYNONYMS.get(device.architecture, device.architecture)
         if not architecture:
             fix = f"compare uname -m there with the release's {_words(wanted)}"
@@ -117,20 +91,3 @@ def _another_architecture(settings: Settings, architecture: str) -> str:
     stack = f" --stack {settings.release_from}" if settings.release_from else ""
     then = f"; pulumi up{stack}" if stack else ""
     return f"pulumi config set{stack} --path 'architectures[{at}]' {architecture}{then}"
-
-
-def _core_devices(client: GreengrassV2Client, things: Sequence[str]) -> list[CoreDevice]:
-    if len(things) <= ASKED_SINGLY:
-        said: list[Any] = [client.get_core_device(coreDeviceThingName=thing) for thing in things]
-    else:
-        wanted = frozenset(things)
-        said = [one for one in core_devices(client) if one["coreDeviceThingName"] in wanted]
-    return [
-        CoreDevice(
-            thing=one["coreDeviceThingName"],
-            architecture=one.get("architecture", ""),
-            runtime=one.get("runtime", ""),
-            version=one.get("coreVersion", ""),
-        )
-        for one in said
-    ]

@@ -16,12 +16,12 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from infra.account.clients import unless_gone
+from infra.account.devices import ASKED_SINGLY, each_device
 from infra.account.followers import other_targets
 from infra.account.greengrass import deployments
 from infra.account.target import Deployed, Target, latest_deployment, things_of
 from infra.context import Context
 from infra.names import STACK_TAG
-from infra.preflight.device import ASKED_SINGLY
 from infra.preflight.unread import withheld
 from infra.preflight.wanted import Wanted
 from infra.settings import Settings
@@ -131,8 +131,9 @@ def _others(context: Context, target: Target) -> Iterator[Neighbour]:
             with unless_gone():
                 shared[arn] = {*things_of(context.clients, arn)} & {*target.devices}
     if len(target.devices) <= ASKED_SINGLY:
-        for device in target.devices:
-            for arn in other_targets(client, device, target.arn):
+        others = each_device(target.devices, lambda one: other_targets(client, one, target.arn))
+        for device, arns in zip(target.devices, others, strict=True):
+            for arn in arns:
                 shared.setdefault(arn, set()).add(device)
     for arn, devices in sorted(shared.items()):
         latest = latest_deployment(client, arn) if devices else None

@@ -55,6 +55,6 @@ def findings(
     if target:
         found += targets.findings(settings, context, target, wanted)
         found += neighbours.findings(settings, context, target, wanted)
-        found += device.findings(settings, context.clients.greengrass, target, wanted)
+        found += device.findings(settings, target, wanted)
         found += role.findings(settings, context, wanted)
     return found

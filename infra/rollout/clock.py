@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import random
-import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
-
-from botocore.exceptions import BotoCoreError, ClientError
 
 _LEAST_PAUSE, _LONGEST_PAUSE = 1.0, 15.0  # seconds
 _SHARE = 0.1  # of the time waited so far: what takes long is asked for rarely
@@ -45,24 +41,3 @@ class Clock:
         grown = passed * _SHARE * random.uniform(0.5, 1.5)  # noqa: S311  # nobody guesses pauses
         self.pause(min(max(grown, _LEAST_PAUSE), _LONGEST_PAUSE, self.seconds - passed))
         return True
-
-
-@contextmanager
-def plain_failure() -> Iterator[None]:
-    """The message, without the traceback of Pulumi's host of dynamic providers, which buries it.
-
-    Pulumi shows a resource's error and what was printed in either order: both end in the reason.
-    """
-    try:
-        yield
-    except RolloutFailed as failure:
-        sys.tracebacklimit = 0
-        print(failure)
-        raise
-    except (BotoCoreError, ClientError) as error:
-        sys.tracebacklimit = 0
-        print(error)
-        raise RolloutFailed(
-            f"AWS can't be asked any more how it goes: {error}. The devices go on by themselves;"
-            " pulumi up again (or destroy) waits for them"
-        ) from None

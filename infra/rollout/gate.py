@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from infra.account.devices import each_device
 from infra.account.greengrass import FAILED, deployments, versions_of
 from infra.account.logs import last_words
 from infra.context import Context
@@ -183,10 +184,15 @@ class _Watch:
 
     def look_around(self) -> None:
         """Ask each device that is due, and say what has changed."""
-        for device in list(self.waiting):
-            if device in self.once and self.clock.now() < self._due(device):
-                continue
-            now = look(self.client, device, self.deployment, self.components)
+        due = [
+            device
+            for device in self.waiting
+            if device not in self.once or self.clock.now() >= self._due(device)
+        ]
+        looks = each_device(
+            due, lambda device: look(self.client, device, self.deployment, self.components)
+        )
+        for device, now in zip(due, looks, strict=True):
             if device not in self.seen or self.seen[device].summary != now.summary:
                 self.say(f"{device}: {now.summary}")
             twice = device in self.once and self.seen[device].since == now.since

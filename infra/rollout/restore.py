@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import ClientError
 
 from infra import policies
-from infra.account.greengrass import deployments, execution_states, versions_of, was_good
+from infra.account.devices import execution_states
+from infra.account.greengrass import deployments, versions_of, was_good
 from infra.context import Context
 
 if TYPE_CHECKING:

@@ -9,9 +9,11 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from functools import partial
 from typing import Any
 
 from infra.account.clients import unless_gone
+from infra.account.devices import each_device
 from infra.account.greengrass import installed
 from infra.context import Context
 from infra.rollout.clock import RolloutFailed
@@ -26,8 +28,7 @@ def check_dependents(
     on the devices counts as well: another target may have deployed it.
     """
     found = {(name, spec["componentVersion"]) for name, spec in others.items()}
-    for device in devices:
-        there = installed(context.clients.greengrass, device)
+    for there in each_device(devices, partial(installed, context.clients.greengrass)):
         found |= {(name, version) for name, (version, _) in there.items() if name not in ours}
     needing = [
         f"{name} {version} depends on {', '.join(needed)}"

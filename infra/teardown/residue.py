@@ -10,10 +10,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from botocore.exceptions import ClientError
 
 from infra.account.clients import unless_gone
+from infra.account.devices import each_device
 from infra.account.followers import also_deployed
 from infra.account.greengrass import (
     component_versions,
@@ -125,26 +127,33 @@ def _on_devices(stack: Stack) -> Iterator[str]:
     if not stack.target:
         return
     client, own = stack.context.clients.greengrass, stack.context.deployment_name
-    names = stack.context.names.components
     latest = next(iter(deployments(client, stack.target)), None)
     other = own.another_stack(latest.get("deploymentName", "")) if latest else ""
     things: list[str] = []
     with unless_gone():  # who was in a group that was deleted, nobody knows any more
         things = things_of(stack.context.clients, stack.target)
-    for device in things:
-        try:
-            there = installed(client, device)
-        except client.exceptions.ResourceNotFoundException:
-            if ":thing/" in stack.target:
-                yield f"{device}: AWS has no record of it; if it comes back, it may still run ours"
-            continue
-        ours = {component: one for component, one in there.items() if component in names}
-        elsewhere = also_deployed(client, device, stack.target) if ours else {}
-        for component, (version, state) in ours.items():
-            yield f"{component} {version} on {device} ({state}): " + (
-                f"it is stack {other}'s by now"
-                if other
-                else f"{elsewhere[component]} deploys it too"
-                if component in elsewhere
-                else "pulumi up, then pulumi destroy"
-            )
+    for lines in each_device(things, partial(_on_device, stack, other)):
+        yield from lines
+
+
+def _on_device(stack: Stack, other: str, device: str) -> list[str]:
+    """A line for each of ours there; `other` is the stack whose they are by now, if any."""
+    client, names = stack.context.clients.greengrass, stack.context.names.components
+    try:
+        there = installed(client, device)
+    except client.exceptions.ResourceNotFoundException:
+        gone = f"{device}: AWS has no record of it; if it comes back, it may still run ours"
+        return [gone] if ":thing/" in stack.target else []
+    ours = {component: one for component, one in there.items() if component in names}
+    elsewhere = also_deployed(client, device, stack.target) if ours else {}
+    return [
+        f"{component} {version} on {device} ({state}): "
+        + (
+            f"it is stack {other}'s by now"
+            if other
+            else f"{elsewhere[component]} deploys it too"
+            if component in elsewhere
+            else "pulumi up, then pulumi destroy"
+        )
+        for component, (version, state) in ours.items()
+    ]

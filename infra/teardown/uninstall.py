@@ -6,23 +6,24 @@ even when an `up` fails, and a destroy always cleans the devices.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from infra.account.clients import Clients, unless_gone
+from infra.account.devices import core_devices_among, each_device
 from infra.account.followers import also_deployed
 from infra.account.greengrass import (
     FAILED,
     deployments,
     execution,
     installed,
-    is_core_device,
 )
 from infra.account.logs import last_words
-from infra.account.target import latest_deployment, orphans_on, things_of
+from infra.account.target import Deployed, latest_deployment, orphans_on, things_of
 from infra.context import Context
 from infra.rollout.clock import Clock, RolloutFailed
 from infra.rollout.device_status import DeviceStatus, look, reasons
@@ -53,55 +54,129 @@ def uninstall(
     there are that stack's, and stay; so do those that another target deploys to the same device,
     which runs what all of its targets name.
     """
-    clients, name = context.clients, context.deployment_name
-    client = clients.greengrass
-    is_there = _is_there(clients, target)
-    members = frozenset(things_of(clients, target) if is_there else ())
-    devices = [one for one in sorted({*devices, *members}) if is_core_device(client, one)]
-    latest = latest_deployment(client, target)
-    taken_over = (
-        latest and name.another_stack(latest.name) and latest.names == context.names
-    )  # one with other names only carries ours on
-    ours = frozenset() if taken_over else components
-    others = latest.others(ours) if latest else orphans_on(client, target, devices, ours)
-    ours_there = latest is not None and len(others) < len(latest.components)
-    leaving = latest.id if latest and name.is_own(latest.name) else ""
-    check_dependents(context, devices=devices, others=others, ours=ours)
-    if is_there and (ours_there or any(ours & installed(client, one).keys() for one in devices)):
-        leaving = client.create_deployment(
-            targetArn=target,
-            deploymentName=str(name.without),
-            components=others,
-            deploymentPolicies=latest.policies if latest and others else {},
-            tags={**(context.default_tags or {}), **context.tags},
-        )["deploymentId"]
-    said: dict[str, str] = {}
-    while devices:
-        left, hope = [], False
-        for device in devices:
-            reached = leaving if device in members else ""
-            clean, failed, now = _look(client, device, target, ours, reached)
-            if said.get(device) != now:
-                said[device] = now
-                say(f"{device} {now}")
-                failed = False  # what it has may be shown a moment after how its deployment went
-            if not clean:
-                left.append(device)
-                hope |= device in members and not failed
-        devices = left
-        if devices and not (hope and clock.tick()):
-            kept = {component: spec["componentVersion"] for component, spec in others.items()}
-            seen = [look(client, one, leaving, kept) for one in devices if one in members]
-            lost = [one for one in devices if one not in members]
-            raise RolloutFailed(_stuck(context, seen, lost, target, clock.seconds))
-    for deployment in deployments(client, target):
-        id_, called = deployment["deploymentId"], deployment.get("deploymentName", "")
-        done = name.is_removal(called) and leaving and id_ != leaving  # and replaced by ours
-        if done or (name.is_own(called) and not (id_ == leaving and others and is_there)):
-            with unless_gone():
-                with suppress(client.exceptions.ConflictException):  # it was over before
-                    client.cancel_deployment(deploymentId=id_)
-                client.delete_deployment(deploymentId=id_)
+    removal = _Removal.of(context, target, devices, components)
+    removal.deploy_without_ours()
+    removal.await_clean_devices(clock, say)
+    removal.delete_own_deployments()
+
+
+@dataclass(kw_only=True)
+class _Removal:
+    """What an uninstall takes off a target, and what it leaves there."""
+
+    context: Context
+    target: str
+    reachable: bool  # whether a deployment can be made to the target
+    members: frozenset[str]  # the things that one reaches
+    devices: list[str]  # the core devices that have to be clean
+    latest: Deployed | None
+    ours: AbstractSet[str]  # component names; none where another stack has taken the target over
+    others: Mapping[str, Any]  # components that stay, in the API's shapes
+    leaving: str  # the id of the deployment without ours, or of a latest one that is this stack's
+
+    @classmethod
+    def of(
+        cls, context: Context, target: str, devices: Sequence[str], components: AbstractSet[str]
+    ) -> _Removal:
+        clients, name = context.clients, context.deployment_name
+        reachable = _is_there(clients, target)
+        members = frozenset(things_of(clients, target) if reachable else ())
+        there = core_devices_among(clients.greengrass, target, sorted({*devices, *members}))
+        latest = latest_deployment(clients.greengrass, target)
+        taken_over = (
+            latest and name.another_stack(latest.name) and latest.names == context.names
+        )  # one with other names only carries ours on
+        ours = frozenset() if taken_over else components
+        devices = [one.thing for one in there]
+        others = (
+            latest.others(ours)
+            if latest
+            else orphans_on(clients.greengrass, target, devices, ours)
+        )
+        return cls(
+            context=context,
+            target=target,
+            reachable=reachable,
+            members=members,
+            devices=devices,
+            latest=latest,
+            ours=ours,
+            others=others,
+            leaving=latest.id if latest and name.is_own(latest.name) else "",
+        )
+
+    def deploy_without_ours(self) -> None:
+        """Where ours are deployed or installed, and nobody's component there needs them."""
+        latest, others = self.latest, self.others
+        check_dependents(self.context, devices=self.devices, others=others, ours=self.ours)
+        deployed = latest is not None and len(others) < len(latest.components)
+        if self.reachable and (deployed or self._are_installed()):
+            self.leaving = self.context.clients.greengrass.create_deployment(
+                targetArn=self.target,
+                deploymentName=str(self.context.deployment_name.without),
+                components=others,
+                deploymentPolicies=latest.policies if latest and others else {},
+                tags={**(self.context.default_tags or {}), **self.context.tags},
+            )["deploymentId"]
+
+    def _are_installed(self) -> bool:
+        found = each_device(self.devices, partial(installed, self.context.clients.greengrass))
+        return any(self.ours & there.keys() for there in found)
+
+    def await_clean_devices(self, clock: Clock, say: Callable[[str], None]) -> None:
+        """Return once all of them are; RolloutFailed once no more will be, or the time is over."""
+        told: dict[str, str] = {}
+        waiting = self.devices
+        while waiting:
+            left, hope = [], False
+            for device, status in zip(waiting, each_device(waiting, self._status), strict=True):
+                failed = status.failed
+                if told.get(device) != status.words:
+                    told[device] = status.words
+                    say(f"{device} {status.words}")
+                    failed = False  # what it has may be shown after how its deployment went
+                if not status.clean:
+                    left.append(device)
+                    hope |= device in self.members and not failed
+            waiting = left
+            if waiting and not (hope and clock.tick()):
+                raise RolloutFailed(self._why_not(waiting, clock.seconds))
+
+    def _status(self, device: str) -> _Status:
+        reached = self.leaving if device in self.members else ""
+        client = self.context.clients.greengrass
+        return _status(client, device, self.target, self.ours, reached)
+
+    def _why_not(self, devices: Sequence[str], seconds: float) -> str:
+        client = self.context.clients.greengrass
+        stay = {name: spec["componentVersion"] for name, spec in self.others.items()}
+        reached = [one for one in devices if one in self.members]
+        looks = each_device(reached, lambda one: look(client, one, self.leaving, stay))
+        lost = [one for one in devices if one not in self.members]
+        return _stuck(self.context, looks, lost, self.target, seconds)
+
+    def delete_own_deployments(self) -> None:
+        """All that have this stack's name, but the one that keeps others' components there."""
+        client, name = self.context.clients.greengrass, self.context.deployment_name
+        for deployment in deployments(client, self.target):
+            id_, called = deployment["deploymentId"], deployment.get("deploymentName", "")
+            leaves = id_ == self.leaving
+            replaced = name.is_removal(called) and self.leaving and not leaves
+            keeps_others = leaves and self.others and self.reachable
+            if replaced or (name.is_own(called) and not keeps_others):
+                with unless_gone():
+                    with suppress(client.exceptions.ConflictException):  # it was over before
+                        client.cancel_deployment(deploymentId=id_)
+                    client.delete_deployment(deploymentId=id_)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Status:
+    """How far a device is with its uninstall."""
+
+    clean: bool
+    failed: bool = False  # it won't be clean by this deployment
+    words: str
 
 
 def _is_there(clients: Clients, target: str) -> bool:
@@ -116,13 +191,13 @@ def _is_there(clients: Clients, target: str) -> bool:
     return False
 
 
-def _look(
+def _status(
     client: GreengrassV2Client, device: str, target: str, ours: AbstractSet[str], leaving: str
-) -> tuple[bool, bool, str]:
-    """Whether a device is clean, whether it won't be by this deployment, and both in words.
+) -> _Status:
+    """A device is clean once the deployment without ours has ended there.
 
-    It is once the deployment without ours has ended there: before that it may be installing yet
-    what it doesn't show. Not so where none is on its way (`leaving` is empty).
+    Before that it may be installing what it doesn't show yet. Where none is on its way, `leaving`
+    is empty.
     """
     status = execution(client, device, leaving)[0] if leaving else ""
     there = ours & installed(client, device).keys()
@@ -130,17 +205,18 @@ def _look(
     if left := there - elsewhere.keys():
         failed = status in FAILED
         why = f": the deployment without them is {status}" if failed else ""
-        return False, failed, f"still has {', '.join(sorted(left))}{why}"
+        return _Status(
+            clean=False, failed=failed, words=f"still has {', '.join(sorted(left))}{why}"
+        )
     if status in _UNDER_WAY:
-        return False, False, f"has not uninstalled yet ({status})"
+        return _Status(clean=False, words=f"has not uninstalled yet ({status})")
     if there:
         targets = sorted({elsewhere[one] for one in there})
-        return (
-            True,
-            False,
-            f"keeps {', '.join(sorted(there))}, which {', '.join(targets)} deploys too",
+        return _Status(
+            clean=True,
+            words=f"keeps {', '.join(sorted(there))}, which {', '.join(targets)} deploys too",
         )
-    return True, False, "is clean"
+    return _Status(clean=True, words="is clean")
 
 
 def _stuck(

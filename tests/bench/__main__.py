@@ -21,21 +21,25 @@ NAMES = (
     "fuzz", "soak", "limit", "scripts",
 )  # fmt: skip
 
-FLEETS = "fleets"  # its table is a document of its own
+FLEETS, READS = "fleets", "reads"  # by themselves, in the project's own virtualenv
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     parser.add_argument(
-        "--only", action="append", choices=(*NAMES, FLEETS), metavar="NAME",
-        help=f"one of {', '.join(NAMES)}, or {FLEETS} by itself;"
+        "--only", action="append", choices=(*NAMES, FLEETS, READS), metavar="NAME",
+        help=f"one of {', '.join(NAMES)}, or {FLEETS} or {READS} by itself;"
         " may be repeated. The document is written by a whole run only",
     )  # fmt: skip
     options = parser.parse_args()
     if options.only == [FLEETS]:
-        from tests.bench import fleets  # noqa: PLC0415  # in the project's own virtualenv
+        from tests.bench.fleet import fleets  # noqa: PLC0415  # needs the virtualenv
 
         return fleets.run()
+    if options.only == [READS]:
+        from tests.bench.fleet import reads  # noqa: PLC0415  # needs the virtualenv
+
+        return reads.run()
     if Path(sys.prefix) != ENVIRONMENT:
         _prepare()
         python = ENVIRONMENT / "bin" / "python"

@@ -65,7 +65,8 @@ def run(names: Sequence[str]) -> int:
         output.print(f"{what:10}{found}", highlight=False, soft_wrap=True)
     if set(names) == set(MEASURES):
         DOCUMENT.parent.mkdir(exist_ok=True)
-        DOCUMENT.write_text(_document(rows, facts))
+        _, *fleet = DOCUMENT.read_text().partition(table.FLEET_HEADING)
+        DOCUMENT.write_text(_document(rows, facts) + "".join(fleet))
         console.print(f"written to {DOCUMENT.relative_to(model.ROOT)}", highlight=False)
     return int(any(row.met is False for row in rows))
 

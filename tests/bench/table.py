@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 HEADINGS = ("what", "ours", "compared with", "relation", "bound", "met")
+FLEET_HEADING = "\n## Reads at fleet scale\n"  # begins what fleet/reads.py writes
 
 
 @dataclass(frozen=True, kw_only=True)

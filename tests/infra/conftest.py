@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-
 import pytest
 
 from infra.account.clients import Clients
@@ -15,12 +13,6 @@ from tests.infra.pulumi_yaml import ROOT
 def _in_the_program_s_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pulumi runs a program where its Pulumi.yaml is; the paths in its config count on that."""
     monkeypatch.chdir(ROOT)
-
-
-@pytest.fixture(autouse=True)
-def _a_plain_failure_ends_with_its_test(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It hides the tracebacks of its whole process, and Pulumi's SDK reads its stack from these."""
-    monkeypatch.setattr(sys, "tracebacklimit", 1000, raising=False)  # as it is without it
 
 
 @pytest.fixture

@@ -111,6 +111,7 @@ class Account:
     reachable: bool = True
     denied: set[str] = field(default_factory=set)  # operations that the caller has no right to
     asked: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    per_page: int = 1  # whoever reads only the first page is found out
     killed_at: int | None = None  # how many requests are answered before the program is killed
 
     @classmethod
@@ -183,6 +184,12 @@ class Account:
         )
         return found
 
+    def _page(self, key: str, everything: list[Any], token: str) -> dict[str, Any]:
+        start = int(token or 0)
+        end = start + self.per_page
+        more = {"nextToken": str(end)} if end < len(everything) else {}
+        return {key: everything[start:end], **more}
+
     def _answer(self, model: Any, context: dict[str, Any], **_: Any) -> tuple[Any, dict[str, Any]]:
         if self.killed_at is not None and len(self.asked) >= self.killed_at:
             raise Killed
@@ -229,7 +236,13 @@ class Account:
         del self.devices[coreDeviceThingName]
         return {}
 
-    def _list_core_devices(self, *, thingGroupArn: str = "", nextToken: str = "") -> dict[str, Any]:
+    def _list_core_devices(
+        self,
+        *,
+        thingGroupArn: str = "",
+        nextToken: str = "",
+        maxResults: int = 0,  # noqa: ARG002  # AWS may return fewer
+    ) -> dict[str, Any]:
         """Of a group those that had a deployment to it, also after they left it."""
         to_group = [
             one["deploymentId"] for one in self.deployments if one["targetArn"] == thingGroupArn
@@ -245,12 +258,11 @@ class Account:
         ]
         for one in everything:
             del one["coreVersion"]  # which only GetCoreDevice tells
-        return _page("coreDevices", everything, nextToken)
+        return self._page("coreDevices", everything, nextToken)
 
     def _list_installed_components(
         self, *, coreDeviceThingName: str, topologyFilter: str = "ROOT", nextToken: str = ""
     ) -> dict[str, Any]:
-        """One component a page: whoever reads only the first page is found out."""
         device = self._device(coreDeviceThingName)
         dependencies = device.dependencies if topologyFilter == "ALL" else {}
         everything = [
@@ -269,7 +281,7 @@ class Account:
             }
             for name, (version, state) in {**device.installed, **dependencies}.items()
         ]
-        return _page("installedComponents", everything, nextToken)
+        return self._page("installedComponents", everything, nextToken)
 
     def _list_effective_deployments(
         self, *, coreDeviceThingName: str, nextToken: str = ""
@@ -279,7 +291,7 @@ class Account:
             {"deploymentId": found, "targetArn": targets.get(found, THING_ARN), **details}
             for found, details in self._device(coreDeviceThingName).executions.items()
         ]
-        return _page("effectiveDeployments", everything, nextToken)
+        return self._page("effectiveDeployments", everything, nextToken)
 
     def _list_deployments(
         self, *, historyFilter: str, targetArn: str | None = None, nextToken: str = ""
@@ -290,7 +302,7 @@ class Account:
             if targetArn in (None, one["targetArn"])
             and (one["isLatestForTarget"] or historyFilter == "ALL")
         ]
-        return _page("deployments", everything, nextToken)
+        return self._page("deployments", everything, nextToken)
 
     def _get_deployment(self, *, deploymentId: str) -> dict[str, Any]:
         return self._deployment(deploymentId)
@@ -350,7 +362,7 @@ class Account:
         everything = [{"arn": one} for one in self.components if one.startswith(f"{arn}:")]
         if not everything:
             raise Refused("ResourceNotFoundException")
-        return _page("componentVersions", everything, nextToken)
+        return self._page("componentVersions", everything, nextToken)
 
     # iot
 
@@ -365,11 +377,16 @@ class Account:
         return {"thingGroupArn": f"arn:aws:iot:{REGION}:{ACCOUNT}:thinggroup/{thingGroupName}"}
 
     def _list_things_in_thing_group(
-        self, *, thingGroupName: str, recursive: bool, nextToken: str = ""
+        self,
+        *,
+        thingGroupName: str,
+        recursive: bool,
+        nextToken: str = "",
+        maxResults: int = 0,  # noqa: ARG002  # AWS may return fewer
     ) -> dict[str, Any]:
         assert recursive, "a deployment reaches the groups inside of a group too"
         self._describe_thing_group(thingGroupName=thingGroupName)  # or there is none
-        return _page("things", self.groups[thingGroupName], nextToken)
+        return self._page("things", self.groups[thingGroupName], nextToken)
 
     # iam
 
@@ -381,7 +398,7 @@ class Account:
         return {"Role": {"Arn": arn, "AssumeRolePolicyDocument": trust}}
 
     def _list_role_policies(self, *, RoleName: str, Marker: str = "") -> dict[str, Any]:
-        page = _page(
+        page = self._page(
             "PolicyNames", [one for role, one in self.policies if role == RoleName], Marker
         )
         if token := page.pop("nextToken", None):
@@ -476,7 +493,7 @@ class Account:
             for (repository, tag), digest in self.images.items()
             if repository == repositoryName
         ]
-        return _page("imageIds", everything, nextToken)
+        return self._page("imageIds", everything, nextToken)
 
     def _batch_get_image(
         self,
@@ -550,7 +567,7 @@ class Account:
             for number, key in enumerate(self.objects.get(Bucket, {}))
             if key.startswith(Prefix)
         ]
-        page = _page("Contents", everything, ContinuationToken)
+        page = self._page("Contents", everything, ContinuationToken)
         if token := page.pop("nextToken", None):
             page |= {"IsTruncated": True, "NextContinuationToken": token}
         return page
@@ -596,12 +613,6 @@ def spec(version: str, **details: Any) -> dict[str, Any]:
 
 def _remember(params: dict[str, Any], context: dict[str, Any], **_: Any) -> None:
     context["asked"] = dict(params)
-
-
-def _page(key: str, everything: list[Any], token: str) -> dict[str, Any]:
-    start = int(token or 0)
-    more = {"nextToken": str(start + 1)} if start + 1 < len(everything) else {}
-    return {key: everything[start : start + 1], **more}
 
 
 def _tag_list(tags: dict[str, str]) -> list[dict[str, str]]:

@@ -6,7 +6,6 @@ Time passes only when the code waits, and each moment something may happen on th
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -722,12 +721,10 @@ PROPS: dict[str, Any] = {
 def test_a_red_rollout_stores_nothing_so_the_next_up_waits_again(
     account: Account, deployment: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sys, "tracebacklimit", 7, raising=False)
     monkeypatch.setattr(gate, "_STEADY_SECONDS", 0)
     props = PROPS | {"deployment": deployment}
     with pytest.raises(RolloutFailed, match="not within 0 s"):
         Provider().create(props)
-    assert sys.tracebacklimit == 0, "Pulumi would print a traceback around the reason"
     with pytest.raises(RolloutFailed):
         Provider().update("id", props, props)
     account.devices["press-1"].installed = GOOD

@@ -1,0 +1,118 @@
+"""A target's devices, each asked at the same time as others.
+
+A device takes two or three calls of some 50 ms, so 500 devices would take minutes one by one.
+botocore repeats what AWS throttles, after pauses of random length (`clients.py`).
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from botocore.exceptions import ClientError
+
+from infra.account.clients import AT_ONCE, error_code
+from infra.account.greengrass import core_devices, effective_deployments
+
+if TYPE_CHECKING:
+    from mypy_boto3_greengrassv2 import GreengrassV2Client
+
+ASKED_SINGLY = 20  # a listing has a hundred devices a call, and no versions
+_UNLISTED = frozenset({"AccessDeniedException", "ResourceNotFoundException"})  # also of no group
+_Answer = TypeVar("_Answer")
+
+
+class DeviceUnread(ClientError):
+    """AWS's refusal to tell of one device, by the device's name."""
+
+    def __init__(self, device: str, error: ClientError) -> None:
+        super().__init__(error.response, error.operation_name)
+        self.args = (f"{device}: {error}",)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CoreDevice:
+    """What a core device has said of itself; empty where it (or the listing) doesn't say."""
+
+    thing: str
+    architecture: str
+    runtime: str
+    version: str
+
+
+def each_device(devices: Sequence[str], question: Callable[[str], _Answer]) -> list[_Answer]:
+    """The answers for these devices, in their order.
+
+    Raises what the first of them in that order has raised: DeviceUnread for AWS's own errors.
+    """
+
+    def named(device: str) -> _Answer:
+        try:
+            return question(device)
+        except ClientError as error:
+            raise DeviceUnread(device, error) from error
+
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        return list(pool.map(named, devices))
+
+
+def core_devices_among(
+    client: GreengrassV2Client, target: str, things: Sequence[str]
+) -> list[CoreDevice]:
+    """The things of a target (its ARN) under whose names a nucleus has ever reported, in order.
+
+    Of a large group those are listed that a deployment to it has reached. If many are left, as in a
+    group that is new, all of the account's are. Where AWS lists none, each is asked.
+    """
+    said: dict[str, Any] = {}
+    singly = list(things)
+    for group in (target, ""):
+        if len(singly) > ASKED_SINGLY:
+            listed = _listed(client, group)
+            if listed is None:
+                break
+            said |= listed
+            singly = [thing for thing in things if thing not in said] if group else []
+    answers = each_device(singly, partial(_core_device, client))
+    said |= dict(zip(singly, answers, strict=True))
+    return [
+        CoreDevice(
+            thing=thing,
+            architecture=one.get("architecture", ""),
+            runtime=one.get("runtime", ""),
+            version=one.get("coreVersion", ""),
+        )
+        for thing in things
+        if (one := said.get(thing))
+    ]
+
+
+def execution_states(
+    client: GreengrassV2Client, devices: Iterable[str]
+) -> defaultdict[str, set[str]]:
+    """The states of each deployment on these devices, each of which is asked once."""
+    states: defaultdict[str, set[str]] = defaultdict(set)
+    for found in each_device(sorted(devices), partial(effective_deployments, client)):
+        for one in found:
+            states[one["deploymentId"]].add(one["coreDeviceExecutionStatus"])
+    return states
+
+
+def _listed(client: GreengrassV2Client, group: str) -> dict[str, Any] | None:
+    try:
+        return {one["coreDeviceThingName"]: one for one in core_devices(client, group)}
+    except ClientError as error:
+        if error_code(error) not in _UNLISTED:
+            raise
+    return None
+
+
+def _core_device(client: GreengrassV2Client, thing: str) -> Any:
+    try:
+        return client.get_core_device(coreDeviceThingName=thing)
+    except client.exceptions.ResourceNotFoundException:
+        return None
