@@ -2,18 +2,18 @@
 
 import pulumi
 
+from infra.account.context import Context
 from infra.account.target import Target
-from infra.context import Context
 from infra.dynamic import NobodyFollows, Residue
 from infra.preflight import preflight
-from infra.provenance.boms import boms
-from infra.providers import Providers
 from infra.publish import records
-from infra.publish.artifacts import Artifacts, Handover
-from infra.publish.components import Components
-from infra.publish.registry import Registry
-from infra.publish.release import Release, upstream
-from infra.rollout.rollout import Rollout
+from infra.resources.artifacts import Artifacts, Handover
+from infra.resources.boms import boms
+from infra.resources.components import Components
+from infra.resources.providers import Providers
+from infra.resources.registry import Registry
+from infra.resources.release import Release, upstream
+from infra.resources.rollout import Rollout
 from infra.settings import Settings
 
 settings = Settings.load(pulumi.Config())

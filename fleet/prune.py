@@ -22,9 +22,9 @@ from fleet.rollback import last_good
 from fleet.stacks import NoStack, Stack
 from fleet.terminal import words
 from infra.account.clients import Clients
+from infra.account.context import Context
 from infra.account.greengrass import component_versions, has_tags
 from infra.account.in_use import Version, in_use
-from infra.context import Context
 from infra.publish import leftovers
 from infra.publish.leftovers import RECORDS
 from infra.publish.records import Record, stored_releases

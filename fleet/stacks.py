@@ -13,8 +13,8 @@ import yaml
 from botocore.exceptions import BotoCoreError, ClientError
 
 from infra.account.clients import Clients
+from infra.account.context import Context
 from infra.account.login import Login
-from infra.context import Context
 from infra.name_patterns import stack_trouble
 from infra.names import DEFAULT_NAMES, Names
 from infra.printable import printable

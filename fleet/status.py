@@ -17,8 +17,8 @@ from fleet.observe import Device, Fleet, Target, observe
 from fleet.stacks import Places, project
 from fleet.terminal import words
 from infra.account.clients import Clients
+from infra.account.context import Context
 from infra.account.greengrass import FAILED, SUCCEEDED
-from infra.context import Context
 from infra.publish.records import newest
 
 Answers = Mapping[tuple[str, str], Answer | str]  # the last ones, by stack and device

@@ -17,8 +17,8 @@ import pulumi
 from pulumi import dynamic
 
 from infra.account import followers
+from infra.account.context import Context
 from infra.account.target import Target
-from infra.context import Context
 from infra.publish import leftovers
 from infra.rollout import gate, restore
 from infra.rollout.clock import Clock, RolloutFailed

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from botocore.exceptions import ClientError
 
 from infra.account.clients import Clients
+from infra.account.context import Context
 from infra.account.greengrass import (
     deployments,
     effective_deployments,
@@ -23,7 +24,6 @@ from infra.account.greengrass import (
     versions_of,
 )
 from infra.account.target import latest_deployment
-from infra.context import Context
 from infra.names import DEFAULT_NAMES, PREFIX_TAG
 
 if TYPE_CHECKING:

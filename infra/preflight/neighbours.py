@@ -16,11 +16,11 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from infra.account.clients import unless_gone
+from infra.account.context import Context
 from infra.account.devices import ASKED_SINGLY, each_device
 from infra.account.followers import other_targets
 from infra.account.greengrass import deployments
 from infra.account.target import Deployed, Target, latest_deployment, things_of
-from infra.context import Context
 from infra.names import STACK_TAG
 from infra.preflight.unread import withheld
 from infra.preflight.wanted import Wanted

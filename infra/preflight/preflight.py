@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import pulumi
 
+from infra.account.context import Context
 from infra.account.target import Target
-from infra.context import Context
 from infra.preflight import device, neighbours, role, unread
 from infra.preflight import target as targets
 from infra.preflight.wanted import Wanted

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import ClientError
 
 from infra import policies
-from infra.context import Context
+from infra.account.context import Context
 from infra.preflight.unread import NOT_READABLE, withheld
 from infra.preflight.wanted import Wanted
 from infra.settings import Settings

@@ -8,8 +8,8 @@ from dataclasses import replace
 
 from botocore.exceptions import ClientError
 
+from infra.account.context import Context
 from infra.account.target import Target
-from infra.context import Context
 from infra.names import STACK_TAG
 from infra.preflight.neighbours import OWN_NAMES
 from infra.preflight.unread import withheld

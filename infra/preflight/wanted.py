@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from infra.context import Context
+from infra.account.context import Context
 from infra.publish import recipe
-from infra.publish.components import content
 from infra.publish.records import Record
-from infra.publish.release import upstream
+from infra.resources.components import content
+from infra.resources.release import upstream
 from infra.settings import Settings
 
 

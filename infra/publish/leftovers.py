@@ -19,8 +19,8 @@ import pulumi
 from botocore.exceptions import ClientError
 
 from infra.account.clients import Clients, error_code, unless_gone
+from infra.account.context import Context
 from infra.account.greengrass import component_versions, has_tags
-from infra.context import Context
 
 RECORDS = "releases/"  # where a bucket has its release records
 _NOT_OURS = ("404", "403")  # 403: another account's, which the provider will refuse

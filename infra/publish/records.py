@@ -18,7 +18,7 @@ import pulumi_aws as aws
 from botocore.exceptions import ClientError
 
 from infra.account.clients import Clients, unless_gone
-from infra.context import Context
+from infra.account.context import Context
 from infra.publish import leftovers, versions
 from infra.settings import Misconfigured, Settings
 

@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from infra.account.context import Context
 from infra.account.devices import each_device
 from infra.account.greengrass import FAILED, deployments, versions_of
 from infra.account.logs import last_words
-from infra.context import Context
 from infra.rollout.clock import Clock, RolloutFailed
 from infra.rollout.device_status import DeviceStatus, Words, look, reasons
 from infra.rollout.restore import restore_previous

@@ -13,9 +13,9 @@ from functools import partial
 from typing import Any
 
 from infra.account.clients import unless_gone
+from infra.account.context import Context
 from infra.account.devices import each_device
 from infra.account.greengrass import installed
-from infra.context import Context
 from infra.rollout.clock import RolloutFailed
 
 

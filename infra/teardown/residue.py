@@ -15,6 +15,7 @@ from functools import partial
 from botocore.exceptions import ClientError
 
 from infra.account.clients import unless_gone
+from infra.account.context import Context
 from infra.account.devices import each_device
 from infra.account.followers import also_deployed
 from infra.account.greengrass import (
@@ -25,7 +26,6 @@ from infra.account.greengrass import (
     versions_of,
 )
 from infra.account.target import things_of
-from infra.context import Context
 
 # S3 and IAM may show for a moment what was deleted a moment ago:
 # https://docs.aws.amazon.com/AmazonS3/latest/userguide/Welcome.html#ConsistencyModel

@@ -14,6 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from infra.account.clients import Clients, unless_gone
+from infra.account.context import Context
 from infra.account.devices import core_devices_among, each_device
 from infra.account.followers import also_deployed
 from infra.account.greengrass import (
@@ -24,7 +25,6 @@ from infra.account.greengrass import (
 )
 from infra.account.logs import last_words
 from infra.account.target import Deployed, latest_deployment, orphans_on, things_of
-from infra.context import Context
 from infra.rollout.clock import Clock, RolloutFailed
 from infra.rollout.device_status import DeviceStatus, look, reasons
 from infra.teardown.dependents import check_dependents
@@ -89,9 +89,7 @@ class _Removal:
         ours = frozenset() if taken_over else components
         devices = [one.thing for one in there]
         others = (
-            latest.others(ours)
-            if latest
-            else orphans_on(clients.greengrass, target, devices, ours)
+            latest.others(ours) if latest else orphans_on(clients.greengrass, target, devices, ours)
         )
         return cls(
             context=context,

@@ -25,8 +25,8 @@ from botocore.loaders import Loader
 
 from infra.account import clients
 from infra.account.clients import Clients
+from infra.account.context import Context
 from infra.account.target import DEFAULT_POLICIES
-from infra.context import Context
 from infra.names import CHECK, CONSUMER, PROJECT_TAG, SERVICE, STACK_TAG
 
 ACCOUNT, REGION = "123456789012", "eu-west-1"

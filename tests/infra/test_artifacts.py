@@ -10,8 +10,8 @@ import pulumi
 import pytest
 
 from edge.inference.model import model_id
-from infra.publish.artifacts import File
 from infra.publish.build import BUILD
+from infra.resources.artifacts import File
 
 MODEL = Path("edge/models/wine-quality.json").resolve()
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from infra.account.clients import Clients
-from infra.context import Context
+from infra.account.context import Context
 from tests.infra.fakes import CONTEXT
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from infra.context import Context
+from infra.account.context import Context
 from infra.settings import Misconfigured
 from tests.infra.fakes import ACCOUNT, CONTEXT, REGION
 

@@ -10,7 +10,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from infra.account.clients import Clients
-from infra.context import Context
+from infra.account.context import Context
 from infra.dynamic import KeptVersionsProvider
 from infra.names import CHECK, COMPONENTS, STACK_TAG
 from infra.publish.leftovers import (

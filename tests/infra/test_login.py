@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from infra.account.clients import Clients, Role
+from infra.account.context import Context
 from infra.account.login import Login
-from infra.context import Context
 from infra.dynamic import ResidueProvider
 from infra.rollout.clock import RolloutFailed
 from infra.settings import Misconfigured

@@ -19,7 +19,7 @@ from pulumi.runtime.rpc import is_rpc_secret
 
 from infra import policies
 from infra.account.clients import Role
-from infra.context import Context
+from infra.account.context import Context
 from infra.names import CHECK, COMPONENTS, CONSUMER, SERVICE
 from infra.preflight.wanted import Wanted
 from infra.settings import Misconfigured

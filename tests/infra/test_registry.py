@@ -7,9 +7,9 @@ from pathlib import Path
 import pulumi
 import pytest
 
-from infra.publish import registry
 from infra.publish.build import BUILD
-from infra.publish.registry import EDGE
+from infra.resources import registry
+from infra.resources.registry import EDGE
 
 
 def test_whoever_checked_the_tree_out_its_build_context_is_the_same(

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
+from infra.account.context import Context
 from infra.account.target import Target
-from infra.context import Context
 from infra.dynamic import NobodyFollowsProvider, ResidueProvider
 from infra.names import DEFAULT_NAMES, Names
 from infra.preflight import neighbours

@@ -11,8 +11,8 @@ from infra.account.clients import Clients
 from infra.account.greengrass import FAILED
 from infra.account.target import Target
 from infra.names import CHECK, COMPONENTS
+from infra.resources.rollout import check_unchanged
 from infra.rollout.clock import RolloutFailed
-from infra.rollout.rollout import check_unchanged
 from infra.settings import Misconfigured
 from tests.infra.fakes import ACCOUNT, CONTEXT, REGION, THING_ARN, Account, Device, spec
 from tests.infra.pulumi_yaml import config_of, load

@@ -169,7 +169,7 @@ STACKS = [
 @pytest.mark.parametrize(
     ("path", "touched"),
     [
-        ("infra/rollout/rollout.py", ["dev", "press-2", "press-3"]),
+        ("infra/resources/rollout.py", ["dev", "press-2", "press-3"]),
         ("edge/inference/engines/forest.c", ["dev", "press-2", "press-3"]),
         ("Pulumi.press-2.yaml", ["press-2"]),
         ("Pulumi.dev.yaml", ["dev", "press-2"]),

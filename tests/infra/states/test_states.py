@@ -21,7 +21,7 @@ import pytest
 import xgboost
 
 import infra.dynamic
-from infra.publish.artifacts import Handover
+from infra.resources.artifacts import Handover
 from infra.rollout.clock import Clock, RolloutFailed
 from infra.settings import Settings
 from infra.teardown import residue
@@ -76,7 +76,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
         patch.setattr(infra.dynamic, "Clock", partial(Clock, now=time.now, pause=time.pause))
         look = residue.residue
         patch.setattr(residue, "residue", partial(look, pause=time.pause))
-        patch.setattr("infra.publish.artifacts.Handover.read", once(Handover.read))
+        patch.setattr("infra.resources.artifacts.Handover.read", once(Handover.read))
         patch.setattr("infra.provenance.store.store", lambda *_, **__: "sbom")  # no layers here
         yield Scene(World.with_a_device(patch), models)
 

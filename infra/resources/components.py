@@ -13,12 +13,12 @@ from typing import Any
 import pulumi
 from pulumi_aws_native import greengrassv2
 
-from infra.context import Context
+from infra.account.context import Context
 from infra.dynamic import KeptVersions
 from infra.names import Names
 from infra.publish import leftovers, recipe, versions
-from infra.publish.artifacts import Artifacts
-from infra.publish.registry import Registry
+from infra.resources.artifacts import Artifacts
+from infra.resources.registry import Registry
 from infra.settings import Settings
 
 

@@ -14,7 +14,7 @@ import pulumi
 import pulumi_aws as aws
 import pulumi_aws_native as native
 
-from infra.context import Context
+from infra.account.context import Context
 from infra.settings import Misconfigured
 
 

@@ -19,7 +19,7 @@ import pulumi
 import pulumi_aws as aws
 
 from infra import policies
-from infra.context import Context
+from infra.account.context import Context
 from infra.model.golden import Golden, check_memory, golden
 from infra.publish import leftovers, versions
 from infra.publish.build import made_once

@@ -14,11 +14,11 @@ from botocore.exceptions import ClientError
 from pulumi_aws_native import greengrassv2
 
 from infra import policies
+from infra.account.context import Context
 from infra.account.target import Target, latest_deployment
-from infra.context import Context
 from infra.dynamic import Answering, CleanDevices
 from infra.publish import leftovers
-from infra.publish.release import Release
+from infra.resources.release import Release
 from infra.rollout.clock import RolloutFailed
 from infra.settings import Settings
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import pulumi
 
-from infra.context import Context
+from infra.account.context import Context
 from infra.dynamic import Sbom
 
 

@@ -13,11 +13,11 @@ from typing import Any
 
 import pulumi
 
-from infra.context import Context
+from infra.account.context import Context
 from infra.names import Names
-from infra.publish.artifacts import Artifacts, Handover
-from infra.publish.components import Components
-from infra.publish.registry import Registry
+from infra.resources.artifacts import Artifacts, Handover
+from infra.resources.components import Components
+from infra.resources.registry import Registry
 from infra.settings import Misconfigured, Settings
 
 

@@ -18,7 +18,7 @@ import pulumi_aws as aws
 import pulumi_docker as docker
 
 from infra import policies
-from infra.context import Context
+from infra.account.context import Context
 from infra.names import ENGINES
 from infra.publish import leftovers, versions
 from infra.publish.build import made_once
