@@ -100,8 +100,10 @@ def _ended(path: Path, done: subprocess.CompletedProcess[bytes], seconds: int, m
         )
     if done.returncode < 0:
         return (
-            f"model '{path}' makes XGBoost crash ({signal.Signals(-done.returncode).name}), so it"
-            " isn't one that XGBoost has saved: save it again with Booster.save_model('model.ubj')"
+            f"model '{path}' makes XGBoost crash ({signal.Signals(-done.returncode).name}). Either"
+            " it is damaged: save it again with Booster.save_model('model.ubj'). Or an older"
+            " XGBoost trained it with multi_strategy='multi_output_tree': train it again with"
+            " 'one_output_per_tree'"
         )
     return (
         f"model '{path}' is not laid out as XGBoost does it ({said[-1]}): save it again with"
