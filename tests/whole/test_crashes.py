@@ -28,6 +28,7 @@ from tests.whole.killing import (
     restarted,
 )
 from tests.whole.place import OURS, STACK, Place, wait_until
+from tests.whole.sabotage import fault
 
 pytestmark = pytest.mark.whole
 
@@ -87,6 +88,24 @@ def test_one_up_outlives_a_device_that_is_killed_at_each_step(place: Place) -> N
         place.up()
         assert not faults.active(), "not reached"
     assert_it_is_there_once(place)
+
+
+@pytest.mark.matrix
+@pytest.mark.parametrize("end", ["stopped", "killed"])
+def test_an_engine_that_ends_under_a_release_costs_no_error_and_no_deployment(
+    place: Place, end: str
+) -> None:
+    """Service, consumer and the model's answers are back once the engine is, in new containers."""
+    place.up()
+    root = place.home.device(place.thing)
+    log = root / "logs" / "greengrass.log"
+    before, told = set(place.containers()), log.read_text().count("->ERRORED")
+    with fault(root, f"engine:{end}"):
+        wait_until(lambda: not place.containers(), seconds=60, why="the containers are still there")
+    place.await_answers(place.outputs()["model"])
+    assert not before & set(place.containers())
+    assert_it_is_there_once(place)
+    assert log.read_text().count("->ERRORED") == told
 
 
 @pytest.mark.matrix

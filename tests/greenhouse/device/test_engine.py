@@ -80,6 +80,15 @@ class Device:
         """How many containers of each component have come to answer so far."""
         return {name: self.said(name, "stdout. answers") for name in OURS}
 
+    def answers_again(self, component: str, before: int) -> bool:
+        return self.answers[component] > before
+
+    def is_broken(self, component: str) -> bool:
+        return self.changes(component)[-1].endswith("->BROKEN")
+
+    def answers_again_or_never(self, component: str, before: int) -> bool:
+        return self.answers_again(component, before) or self.is_broken(component)
+
     def changes(self, component: str) -> list[str]:
         pattern = rf": {re.escape(component)} \S+: (\w+->\w+)"
         return re.findall(pattern, log(self.root, "greengrass"))
@@ -344,7 +353,7 @@ def test_it_answers_again_without_an_error_a_deployment_or_a_hand(lab: Lab, name
     for one, before in zip(lab.devices, answers, strict=True):
         for ours in OURS:
             until(
-                lambda one=one, ours=ours, before=before: one.answers[ours] > before[ours],  # type: ignore[misc]  # bound per turn
+                partial(one.answers_again, ours, before[ours]),
                 f"{one.flavour}: {ours} answers after {name}: {log(one.root, ours)[-2000:]}",
             )
         print(f"{one.flavour}: {name}: all answer after {time.monotonic() - began:.1f} s")
@@ -396,23 +405,42 @@ def test_a_running_component_costs_a_shell_and_wakes_nobody(lab: Lab) -> None:
         print(f"{one.flavour}: the shell has {shell.memory_info().rss // 1024} kB")
 
 
+def test_a_nucleus_that_stops_ends_its_containers_before_it_would_kill_them(lab: Lab) -> None:
+    """Java gives them five seconds, Lite the recipe's time."""
+    stopped = [one.said(name, "stopped") for one in lab.devices for name in OURS]
+    began = time.monotonic()
+    lab.nuclei(signal.SIGTERM)
+    print(f"all are stopped after {time.monotonic() - began:.1f} s")
+    assert not lab.engine.docker("ps", "-aq").stdout
+    assert [one.said(name, "stopped") for one in lab.devices for name in OURS] == [
+        count + 1 for count in stopped
+    ], "each by SIGTERM"
+    assert not any(one.said(name, "Going to kill") for one in lab.devices for name in OURS)
+    answers = [one.answers for one in lab.devices]
+    lab.boot()
+    for one, before in zip(lab.devices, answers, strict=True):
+        for name in OURS:
+            until(partial(one.answers_again, name, before[name]), f"{name} answers")
+    lab.answered()
+
+
 def test_what_crashes_or_is_killed_at_its_start_three_times_is_broken(lab: Lab) -> None:
     """The service ends with a code of its own, the consumer by SIGKILL within ten seconds."""
-    for one in lab.devices:
-        for name, signal_ in ((SERVICE, "USR1"), (CONSUMER, "KILL")):
-            container, first = f"{name}.{one.thing}", one.answers[name]
-            lab.settle()
-            used = 0
-            while not one.changes(name)[-1].endswith("->BROKEN"):
-                started = one.answers[name]
-                lab.engine.docker("kill", "--signal", signal_, container)
-                used += 1
-                until(
-                    lambda one=one, name=name, started=started: (  # type: ignore[misc]  # bound per turn
-                        one.answers[name] > started or one.changes(name)[-1].endswith("->BROKEN")
-                    ),
-                    f"{name} starts again, or never: {log(one.root, name)[-2000:]}",
-                )
-            assert used == 3 + (signal_ == "KILL"), "the first kill was of an old container"
-            assert one.answers[name] == first + used - 1
+    lab.settle()
+    signals = {SERVICE: "USR1", CONSUMER: "KILL"}
+    ends = {(one.flavour, name): 0 for one in lab.devices for name in OURS}
+    while living := [
+        (one, name) for one in lab.devices for name in OURS if not one.is_broken(name)
+    ]:
+        answers = [one.answers[name] for one, name in living]
+        for one, name in living:
+            lab.engine.docker("kill", "--signal", signals[name], f"{name}.{one.thing}")
+            ends[one.flavour, name] += 1
+        for (one, name), before in zip(living, answers, strict=True):
+            until(
+                partial(one.answers_again_or_never, name, before),
+                f"{one.flavour}: {name} starts again, or never: {log(one.root, name)[-2000:]}",
+            )
+    expected = {SERVICE: 3, CONSUMER: 1 + 3}  # the first of the consumers' was an old one
+    assert ends == {(one.flavour, name): expected[name] for one in lab.devices for name in OURS}
     assert not lab.engine.containers()
