@@ -29,6 +29,7 @@ from fleet.stacks import NoStack, Stack
 from greenhouse import account, asking, engine, faults, report, toolchain
 from greenhouse.home import PROJECT_DIR, Home, HomeBroken, shell_environment
 from greenhouse.machine import bring_up, stop_greenhouse
+from greenhouse.orphans import end_orphans, unlock
 from greenhouse.plugins import Plugins, PluginsRefused, choose
 from greenhouse.processes import Processes, ProcessFailed
 
@@ -117,6 +118,12 @@ def pulumi(*arguments: str, read: bool = False) -> str:
     return done.stdout or ""
 
 
+def settle_killed(home: Home) -> None:
+    """A `pulumi` that was killed holds nothing up: not its state, not what its parts still do."""
+    end_orphans(home.pulumi)
+    unlock(home.stacks)
+
+
 def pulumi_json(*arguments: str) -> Any:
     return json.loads(pulumi(*arguments, "--json", read=True))
 
@@ -169,6 +176,7 @@ def up(plugins: Asked = None) -> None:
     with steps.step("Greenhouse: cloud, providers, device"):
         bring_up(home, env, [our_thing()])
     with steps.step(f"pulumi up --stack {STACK}"):
+        settle_killed(home)
         pulumi("stack", "select", STACK, "--create", "--non-interactive")
         pulumi("up", "--stack", STACK, "--yes", "--non-interactive", "--suppress-outputs")
     outputs = pulumi_json("stack", "output", "--stack", STACK)
@@ -191,6 +199,7 @@ def down() -> None:
     things = home.things() or [our_thing()]
     with steps.step("Greenhouse: cloud, providers, device"):
         bring_up(home, env, things)
+    settle_killed(home)
     if STACK in {stack["name"] for stack in pulumi_json("stack", "ls")}:
         with steps.step(f"pulumi destroy --stack {STACK}"):
             pulumi("destroy", "--stack", STACK, "--yes", "--non-interactive", "--suppress-outputs")

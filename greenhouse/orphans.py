@@ -1,10 +1,11 @@
-"""What a killed `pulumi` leaves running: its language host, its program and its plugins.
+"""What a killed `pulumi` leaves: its language host, its program, its plugins, and a locked state.
 
-They hold memory and ports, and nobody ends them: a killed parent can't.
+They hold memory and ports, and nobody ends them: a killed parent can't. Nor does it unlock.
 """
 
 from __future__ import annotations
 
+import json
 from contextlib import suppress
 from pathlib import Path
 
@@ -39,3 +40,16 @@ def end_orphans(pulumi_home: Path) -> None:
     for process in psutil.wait_procs(left, timeout=_PATIENCE_SECONDS)[1]:
         with suppress(psutil.Error):
             process.kill()
+
+
+def unlock(stacks: Path) -> None:
+    """Remove the locks of `pulumi`s that are gone from the state in this folder.
+
+    Pulumi itself asks a person to look and to type `pulumi cancel`, as a lock in a shared place may
+    be another machine's. This state is on this one (pkg/backend/diy/lock.go).
+    """
+    for lock in (stacks / ".pulumi" / "locks").rglob("*.json"):
+        with suppress(OSError, ValueError, KeyError, psutil.Error):  # half written, or just gone
+            pid = json.loads(lock.read_text())["pid"]
+            if not psutil.pid_exists(pid) or psutil.Process(pid).name() != "pulumi":
+                lock.unlink()

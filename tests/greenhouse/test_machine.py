@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import tempfile
@@ -18,7 +19,7 @@ from greenhouse import machine
 from greenhouse.device.ipc.broker import ShortFolder
 from greenhouse.home import Home
 from greenhouse.machine import bring_up, refuse_what_forgot, stop_greenhouse
-from greenhouse.orphans import orphans
+from greenhouse.orphans import orphans, unlock
 from greenhouse.processes import Processes, ProcessFailed
 
 
@@ -138,3 +139,21 @@ def test_the_private_folders_of_killed_processes_go_with_the_greenhouse(
     left = {path.name for path in shared.iterdir()}
     assert theirs.name in left, "a record is no proof"
     assert len(left) == 2, "and the folder that press-2 had before somebody wrote another name"
+
+
+def test_a_killed_pulumi_locks_nothing_and_a_running_one_does(tmp_path: Path) -> None:
+    program = tmp_path / "pulumi"
+    shutil.copy(shutil.which("sleep") or "", program)
+    locks = tmp_path / "stacks" / ".pulumi" / "locks" / "organization" / "p" / "local"
+    locks.mkdir(parents=True)
+    with subprocess.Popen([program, "60"]) as running:
+        held = {"running": running.pid, "killed": 2**22 + 1, "another's number": os.getpid()}
+        for name, pid in held.items():
+            (locks / f"{name}.json").write_text(json.dumps({"pid": pid, "username": "somebody"}))
+        (locks / "half written.json").write_text('{"pid":')
+        unlock(tmp_path / "stacks")
+        assert {one.stem for one in locks.iterdir()} == {"running", "half written"}
+        running.kill()
+    unlock(tmp_path / "stacks")
+    assert {one.stem for one in locks.iterdir()} == {"half written"}
+    unlock(tmp_path / "never made")
