@@ -50,7 +50,7 @@ def test_every_make_command_is_a_target() -> None:
 
 def test_every_config_key_that_a_document_sets_is_one_of_the_program_s() -> None:
     known = set(yaml.safe_load((ROOT / "Pulumi.yaml").read_text())["config"])
-    known |= {"aws:region", "aws:profile"}
+    known |= {"aws:region", "aws:profile", "aws:assumeRoles", "aws:defaultTags.tags.team"}
     found = set()
     for line in commands("pulumi"):
         words = [word for word in line.split() if not word.startswith("-")]
