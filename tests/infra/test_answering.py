@@ -715,6 +715,8 @@ PROPS: dict[str, Any] = {
     "quorum": 100,
     "role": DEVICE_ROLE,
     "timeout": 0,
+    "latest": "1",
+    "rights": "{}",
 }
 
 

@@ -170,9 +170,10 @@ def test_what_another_target_has_stopped_deploying_is_no_finding(
     assert findings() == []
 
 
-def test_other_targets_that_may_not_be_read_are_a_warning(account: Account) -> None:
+def test_devices_whose_deployments_may_not_be_read_are_refused(account: Account) -> None:
     account.denied.add("ListEffectiveDeployments")
-    assert the_one(findings()).rule is NOT_READABLE
+    with pytest.raises(Misconfigured, match="could remove what others deployed"):
+        findings()
 
 
 @pytest.mark.parametrize(
