@@ -12,8 +12,8 @@ from rich.console import Console
 from fleet.observe import members
 from fleet.stacks import NoStack, Stack, project
 from infra.account.clients import Clients
-from infra.account.deployment_names import DeploymentName
 from infra.account.greengrass import deployments, effective_deployments, installed
+from infra.deployment_names import DeploymentName
 from infra.printable import printable_lines
 
 CONSEQUENCES = """\

@@ -13,7 +13,6 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from infra.account.clients import Clients
-from infra.account.deployment_names import stack_of
 from infra.account.devices import each_device
 from infra.account.greengrass import (
     LOCAL,
@@ -24,6 +23,7 @@ from infra.account.greengrass import (
     versions_of,
 )
 from infra.account.target import things_of
+from infra.deployment_names import stack_of
 from infra.names import DEFAULT_NAMES, PREFIX_TAG, Names
 from infra.publish import versions
 

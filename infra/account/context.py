@@ -14,8 +14,8 @@ import pulumi
 from botocore.exceptions import BotoCoreError, ClientError
 
 from infra.account.clients import Clients, Role, shared
-from infra.account.deployment_names import DeploymentName
 from infra.account.login import Login
+from infra.deployment_names import DeploymentName
 from infra.names import DEFAULT_NAMES, PREFIX_TAG, PROJECT_TAG, STACK_TAG, Names
 from infra.settings import Misconfigured
 

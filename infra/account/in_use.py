@@ -14,7 +14,6 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from infra.account.clients import Clients
-from infra.account.deployment_names import stack_of
 from infra.account.devices import core_devices_among, each_device, execution_states
 from infra.account.followers import is_there
 from infra.account.greengrass import (
@@ -25,6 +24,7 @@ from infra.account.greengrass import (
     was_good,
 )
 from infra.account.target import things_of
+from infra.deployment_names import stack_of
 from infra.names import Names
 
 if TYPE_CHECKING:

@@ -16,7 +16,6 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from infra.account.clients import Clients
 from infra.account.context import Context
-from infra.account.deployment_names import DeploymentName, stack_of
 from infra.account.devices import CoreDevice, core_devices_among, each_device
 from infra.account.greengrass import (
     FAILED,
@@ -29,6 +28,7 @@ from infra.account.greengrass import (
     installed_components,
     versions_of,
 )
+from infra.deployment_names import DeploymentName, stack_of
 from infra.name_patterns import target_trouble
 from infra.names import DEFAULT_NAMES, PREFIX_TAG, STACK_TAG, Names
 from infra.settings import Misconfigured, Settings

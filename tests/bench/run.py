@@ -17,7 +17,8 @@ from rich.console import Console
 
 from greenhouse import toolchain
 from greenhouse.toolchain.progress import Progress
-from tests.bench import common_way, evaluator, images, ipc, limit, model, soak, supervising, table
+from tests.bench import images, ipc, limit, model, soak, supervising, table
+from tests.bench.evaluating import common_way, evaluator
 from tests.bench.table import Row
 
 DOCUMENT = model.ROOT / "docs" / "benchmarks.md"

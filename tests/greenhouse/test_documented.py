@@ -23,9 +23,9 @@ REPLAYING = (
     "test_lite_conformance",
     "test_release_conformance",
     "test_engine",
-    "test_ipc_conformance",
-    "test_ipc_broker",
-    "test_ipc_lite",
+    "ipc.test_ipc_conformance",
+    "ipc.test_ipc_broker",
+    "ipc.test_ipc_lite",
 )
 DEPLOYED = {*test_conformance.REPLAYED, *test_lite_conformance.REPLAYED}
 NOT_COMPARED = {

@@ -13,7 +13,7 @@ from infra.names import COMPONENTS
 from recipes import rules
 from recipes import shell as scripts
 from recipes.findings import Finding, Severity
-from tests.infra.test_recipe import recipe_of
+from tests.infra.publish.test_recipe import recipe_of
 
 SOCKET = "$AWS_GG_NUCLEUS_DOMAIN_SOCKET_FILEPATH_FOR_COMPONENT"
 IMAGE = f"123456789012.dkr.ecr.eu-west-1.amazonaws.com/wine@sha256:{'a' * 64}"

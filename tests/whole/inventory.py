@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from greenhouse import account, report
-from infra.account.deployment_names import DeploymentName
+from infra.deployment_names import DeploymentName
 from tests.whole.place import OURS, STACK, Place
 
 

@@ -1,7 +1,7 @@
 """Two stacks on one device, each with a model: every one lives, changes and goes alone.
 
-tests/infra/test_several.py has every order with fakes; here the real engine, the real containers
-and the real answers take a few of them.
+tests/infra/preflight/test_several.py has every order with fakes; here the real engine, the real
+containers and the real answers take a few of them.
 """
 
 from __future__ import annotations

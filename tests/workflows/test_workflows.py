@@ -175,7 +175,7 @@ STACKS = [
         ("Pulumi.dev.yaml", ["dev", "press-2"]),
         ("models/a.json", ["dev", "press-2"]),
         ("docs/ci.md", []),
-        ("tests/infra/test_recipe.py", []),
+        ("tests/infra/publish/test_recipe.py", []),
     ],
 )
 def test_a_stack_changes_with_the_program_its_own_files_and_whom_it_follows(

@@ -273,7 +273,7 @@ static inline uint64_t bits_of(double number) {
 }
 
 /* e^x as glibc's expf gives it where the processor multiplies and adds in one step, which is where XGBoost runs:
- * compared for all 2^32 inputs (tests/bench/exponentials.c). Without such a step glibc rounds a few inputs otherwise; fma()
+ * compared for all 2^32 inputs (tests/bench/evaluating/exponentials.c). Without such a step glibc rounds a few inputs otherwise; fma()
  * is exact on every machine, so amd64 and arm64 agree. x = (32 k + i + r) ln 2 / 32, and a cubic for 2^(r/32), whose
  * coefficients are those of S. Nagy's expf. */
 static float exponential(float x) {

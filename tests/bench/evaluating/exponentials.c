@@ -1,5 +1,5 @@
 /* Compares the evaluator's exponentials with this machine's libm, for every float32 there is: how many differ. */
-#include "../../edge/inference/engines/forest.c"
+#include "../../../edge/inference/engines/forest.c"
 
 #include <stdio.h>
 

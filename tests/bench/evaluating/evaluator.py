@@ -20,7 +20,7 @@ from onnxmltools.convert.common.data_types import (  # type: ignore[import-not-f
 )
 
 from tests.bench import model
-from tests.bench.interleave import Call, interleaved
+from tests.bench.evaluating.interleave import Call, interleaved
 from tests.bench.table import Row, microseconds
 
 ROWS = 1024

@@ -13,7 +13,7 @@ from edge.inference.engines.engine import answers
 from edge.inference.protocol import decode, encode_answer, encode_request
 from edge.inference.protocol import records as records_of
 from tests.bench import model
-from tests.bench.interleave import interleaved
+from tests.bench.evaluating.interleave import interleaved
 from tests.bench.table import Row, microseconds
 
 OURS, COMMON = "ours", "pandas.read_json → XGBRegressor.predict → json"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from infra.account.deployment_names import DeploymentName, stack_of
+from infra.deployment_names import DeploymentName, stack_of
 
 DEV = DeploymentName(project="edge-inference", stack="dev")
 

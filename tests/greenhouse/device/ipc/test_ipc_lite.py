@@ -26,8 +26,7 @@ from greenhouse.device.ipc.broker import Broker
 from greenhouse.device.ipc.connection import After
 from greenhouse.device.ipc.frames import Decoder, Flags, Frame, MessageType
 from greenhouse.device.ipc.topics import Topics
-from tests.greenhouse.device.recorded import NOT_MODELLED, RECORDS, each, parts, together
-from tests.greenhouse.device.test_ipc_conformance import (
+from tests.greenhouse.device.ipc.test_ipc_conformance import (
     ACCEPTED,
     ON_ONE_LINE,
     SENT,
@@ -39,6 +38,7 @@ from tests.greenhouse.device.test_ipc_conformance import (
     request,
     sent,
 )
+from tests.greenhouse.device.recorded import NOT_MODELLED, RECORDS, each, parts, together
 
 
 def defaults(name: str, component: str) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from greenhouse.device.flavours.lite.nucleus import Lite
 from greenhouse.device.recipe.interpolation import Names, render
 from greenhouse.device.recipe.recipes import Script, Step
 from infra.names import CHECK, CONSUMER, SERVICE
-from tests.infra.test_recipe import NUCLEUS, lifecycle
+from tests.infra.publish.test_recipe import NUCLEUS, lifecycle
 
 # Its state is the folder's: `container` has the pid of the client that runs one, `away` means that
 # no engine answers, `removing` that it still removes the last one, `starting` that it takes its

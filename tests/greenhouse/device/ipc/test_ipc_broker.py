@@ -32,8 +32,7 @@ from greenhouse.device.ipc import broker
 from greenhouse.device.ipc.broker import Broker, Connect, connect_java
 from greenhouse.device.ipc.connection import MAX_CONNECT
 from greenhouse.device.ipc.frames import Decoder, Frame, MessageType
-from tests.greenhouse.device.recorded import each, together
-from tests.greenhouse.device.test_ipc_conformance import (
+from tests.greenhouse.device.ipc.test_ipc_conformance import (
     OF_A_LINE,
     Host,
     connect,
@@ -41,6 +40,7 @@ from tests.greenhouse.device.test_ipc_conformance import (
     request,
     sent,
 )
+from tests.greenhouse.device.recorded import each, together
 
 SECONDS = 120.0
 NOBODY = 65534  # a user that every Linux has
