@@ -714,6 +714,8 @@ PROPS: dict[str, Any] = {
     "components": WANTED,
     "quorum": 100,
     "role": DEVICE_ROLE,
+    "rights": "{}",
+    "latest": "1",
     "timeout": 0,
     "latest": "1",
     "rights": "{}",
@@ -774,9 +776,10 @@ def test_what_the_devices_have_to_do_anew_is_waited_for_in_place(key: str) -> No
     assert not diff.replaces
 
 
-def test_how_the_provider_is_stored_is_no_change() -> None:
+def test_how_the_provider_is_stored_and_what_a_run_has_looked_up_are_no_change() -> None:
     olds = PROPS | {"deployment": "1", "__provider": "an older Python's bytes"}
-    assert not Provider().diff("id", olds, olds | {"__provider": "new bytes"}).changes
+    news = olds | {"__provider": "new bytes", "latest": "2"}
+    assert not Provider().diff("id", olds, news).changes
 
 
 def test_its_place_in_the_state_does_not_move() -> None:
