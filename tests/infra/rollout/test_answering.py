@@ -717,8 +717,6 @@ PROPS: dict[str, Any] = {
     "rights": "{}",
     "latest": "1",
     "timeout": 0,
-    "latest": "1",
-    "rights": "{}",
 }
 
 
