@@ -24,6 +24,7 @@ from fleet.terminal import words
 from infra.account.clients import Clients
 from infra.account.context import Context
 from infra.account.greengrass import component_versions, has_tags
+from infra.account.images import delete_image
 from infra.account.in_use import Version, in_use
 from infra.publish import leftovers
 from infra.publish.leftovers import RECORDS
@@ -248,9 +249,7 @@ def remove(context: Context, found: Superfluous) -> None:
         arn = context.component_arn(component, version)
         leftovers.clear_component_version(clients, arn, context.tags)
     for digest in sorted(parts.images):
-        clients.ecr.batch_delete_image(
-            repositoryName=context.repository, imageIds=[{"imageDigest": digest}]
-        )
+        delete_image(clients.ecr, context.repository, digest)
     for key in [*sorted(parts.objects), *(record.key for record in found.records)]:
         clients.s3.delete_object(Bucket=context.bucket, Key=key)
 

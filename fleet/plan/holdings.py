@@ -5,7 +5,6 @@ Look-ups only, by the rights that an `up` has anyway.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -20,11 +19,7 @@ from fleet.plan.planned import Planned, Version
 from fleet.plan.scans import Scan, scans
 from infra.account.clients import Clients, unless_gone
 from infra.account.followers import deployed_by
-
-_MANIFESTS = (
-    "application/vnd.docker.distribution.manifest.v2+json",
-    "application/vnd.oci.image.manifest.v1+json",
-)
+from infra.account.images import image_manifest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -191,19 +186,10 @@ def _images(
         name, _, digest = reference.partition("@")
         repository = name.partition("/")[2]
         if digest and repository.startswith(f"{project}/"):
-            for manifest in _manifests(clients, repository, [{"imageDigest": digest}]):
-                found[reference] = _blobs(manifest)
+            with unless_gone():
+                if manifest := image_manifest(clients.ecr, repository, digest):
+                    found[reference] = _blobs(manifest)
     return found
-
-
-def _manifests(
-    clients: Clients, repository: str, images: Sequence[Any]
-) -> Iterator[Mapping[str, Any]]:
-    with unless_gone():
-        answer = clients.ecr.batch_get_image(
-            repositoryName=repository, imageIds=images, acceptedMediaTypes=list(_MANIFESTS)
-        )
-        yield from (json.loads(image["imageManifest"]) for image in answer["images"])
 
 
 def _blobs(manifest: Mapping[str, Any]) -> dict[str, int]:

@@ -20,17 +20,11 @@ from botocore.exceptions import HTTPClientError
 from botocore.httpsession import URLLib3Session
 from botocore.utils import get_environ_proxies
 
+from infra.account.images import MEDIA_TYPES, runnable
+
 if TYPE_CHECKING:
     from mypy_boto3_ecr import ECRClient
 
-_MANIFESTS = (
-    "application/vnd.oci.image.manifest.v1+json",
-    "application/vnd.docker.distribution.manifest.v2+json",
-)
-_INDEXES = (  # what an engine with containerd's store pushes: the image and what is attested of it
-    "application/vnd.oci.image.index.v1+json",
-    "application/vnd.docker.distribution.manifest.list.v2+json",
-)
 _HIDDEN, _OPAQUE = ".wh.", ".wh..wh..opq"  # github.com/opencontainers/image-spec, layer.md
 _TRIES = 3  # for a layer; botocore tries its own calls again, and this isn't one of them
 
@@ -126,7 +120,7 @@ def _manifest(ecr: ECRClient, repository: str, digest: str) -> Mapping[str, Any]
     answer = ecr.batch_get_image(
         repositoryName=repository,
         imageIds=[{"imageDigest": digest}],
-        acceptedMediaTypes=[*_MANIFESTS, *_INDEXES],
+        acceptedMediaTypes=[*MEDIA_TYPES],
     )
     if not answer["images"]:
         why = [one.get("failureReason", "") for one in answer.get("failures", ())]
@@ -135,16 +129,11 @@ def _manifest(ecr: ECRClient, repository: str, digest: str) -> Mapping[str, Any]
     _checked(text.encode(), digest)
     manifest: dict[str, Any] = json.loads(text)
     if "manifests" in manifest:
-        images = [one for one in manifest["manifests"] if _runs(one)]
+        images = runnable(manifest)
         if len(images) != 1:
             raise Unreadable(f"{repository}@{digest} is an index of {len(images)} images, not one")
-        return _manifest(ecr, repository, images[0]["digest"])
+        return _manifest(ecr, repository, images[0])
     return manifest
-
-
-def _runs(described: Mapping[str, Any]) -> bool:
-    """Whether it is an image: BuildKit gives what it attests the platform unknown/unknown."""
-    return bool(described.get("platform", {}).get("os") != "unknown")
 
 
 def _checked(content: bytes, digest: str) -> bytes:

@@ -21,6 +21,7 @@ from botocore.exceptions import ClientError
 from infra.account.clients import Clients, error_code, unless_gone
 from infra.account.context import Context
 from infra.account.greengrass import component_versions, has_tags
+from infra.account.images import MEDIA_TYPES
 
 RECORDS = "releases/"  # where a bucket has its release records
 _NOT_OURS = ("404", "403")  # 403: another account's, which the provider will refuse
@@ -125,7 +126,11 @@ def clear_image(clients: Clients, repository: str, tag: str) -> None:
     """
     client = clients.ecr
     with unless_gone():
-        found = client.batch_get_image(repositoryName=repository, imageIds=[{"imageTag": tag}])
+        found = client.batch_get_image(
+            repositoryName=repository,
+            imageIds=[{"imageTag": tag}],
+            acceptedMediaTypes=[*MEDIA_TYPES],
+        )
         for image in found["images"]:
             digest = image["imageId"]["imageDigest"].removeprefix("sha256:")
             again = client.exceptions  # where the same image made way before

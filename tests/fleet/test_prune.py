@@ -296,6 +296,17 @@ def test_what_is_older_and_unused_goes_with_all_that_is_only_its_own(
     }
 
 
+def test_an_index_goes_with_the_image_and_what_is_attested_of_it(
+    published: Published, account: Account
+) -> None:
+    listed = [{"digest": "sha256:0-image"}, {"digest": "sha256:0-attested"}]
+    account.indexes = {"sha256:0": {"manifests": listed}}
+    account.untagged = {one["digest"] for one in listed}
+    published.prune()
+    assert not account.untagged, "nobody else would remove what has no tag and no index"
+    assert set(account.images.values()) == {"sha256:2"}
+
+
 def test_while_there_are_few_nobody_is_asked_who_uses_them(
     published: Published, account: Account
 ) -> None:

@@ -98,6 +98,8 @@ class Account:
     components: dict[str, dict[str, str]] = field(default_factory=dict)  # ARN to tags
     repositories: dict[str, dict[str, str]] = field(default_factory=dict)  # name to tags
     images: dict[tuple[str, str], str] = field(default_factory=dict)  # repository, tag to digest
+    indexes: dict[str, dict[str, Any]] = field(default_factory=dict)  # by digest
+    untagged: set[str] = field(default_factory=set)  # digests of what an index lists
     buckets: dict[str, dict[str, str]] = field(default_factory=dict)
     objects: dict[str, dict[str, bytes]] = field(default_factory=dict)  # bucket, key to content
     foreign_buckets: set[str] = field(default_factory=set)
@@ -476,11 +478,22 @@ class Account:
     ) -> dict[str, Any]:
         if repositoryName not in self.repositories:
             raise Refused("RepositoryNotFoundException")
+        for one in imageIds:
+            if one.get("imageDigest") in self.listed_by_index():
+                failure = {"imageId": one, "failureCode": "ImageReferencedByManifestList"}
+                return {"imageIds": [], "failures": [failure]}
+        for untagged in [one["imageDigest"] for one in imageIds if "imageDigest" in one]:
+            self.indexes.pop(untagged, None)
+            self.untagged.discard(untagged)
         for (repository, tag), digest in list(self.images.items()):
             asked = {"imageTag": tag} in imageIds or {"imageDigest": digest} in imageIds
             if repository == repositoryName and asked:
                 del self.images[repository, tag]
         return {"imageIds": [], "failures": []}  # of an image that isn't there it says no error
+
+    def listed_by_index(self) -> set[str]:
+        """What can't be deleted before the index that refers to it."""
+        return {one["digest"] for index in self.indexes.values() for one in index["manifests"]}
 
     def _list_images(
         self, *, repositoryName: str, nextToken: str = "", **asked: Any
@@ -500,15 +513,18 @@ class Account:
         *,
         repositoryName: str,
         imageIds: list[dict[str, str]],
-        acceptedMediaTypes: Sequence[str] = (),  # noqa: ARG002  # the one that there is
+        acceptedMediaTypes: Sequence[str],
     ) -> dict[str, Any]:
+        assert "application/vnd.oci.image.index.v1+json" in acceptedMediaTypes
         if repositoryName not in self.repositories:
             raise Refused("RepositoryNotFoundException")
         [asked] = imageIds
         digest = self.images.get((repositoryName, asked.get("imageTag", "")))
+        if asked.get("imageDigest") in self.indexes:
+            digest = asked["imageDigest"]
         image = {
             "imageId": {"imageDigest": digest},
-            "imageManifest": f"the manifest of {digest}",
+            "imageManifest": json.dumps({"of": digest} | self.indexes.get(digest or "", {})),
             "imageManifestMediaType": "application/vnd.docker.distribution.manifest.v2+json",
         }
         return {"images": [image] if digest else []}
@@ -538,7 +554,7 @@ class Account:
         assert imageManifestMediaType, "or ECR has to guess"
         if (repositoryName, imageTag) in self.images:
             raise Refused("ImageAlreadyExistsException")
-        self.images[repositoryName, imageTag] = imageManifest.removeprefix("the manifest of ")
+        self.images[repositoryName, imageTag] = json.loads(imageManifest)["of"]
         return {}
 
     # s3

@@ -92,14 +92,10 @@ class Client:
         }
         words = [word for name, given in options.items() for one in given for word in (name, one)]
         call.status("Starting Docker build")
-        with (
-            self._logged_in(inputs) as login,
-            tempfile.TemporaryDirectory(prefix="greenhouse-build-") as folder,
-        ):
-            id_file = Path(folder) / "id"
+        with self._logged_in(inputs) as login:
             self._run(
                 call,
-                ["build", *words, "--iidfile", str(id_file), str(call.path(build["context"]))],
+                ["build", *words, str(call.path(build["context"]))],
                 {
                     **arguments,
                     "DOCKER_BUILDKIT": _BUILDERS[build.get("builderVersion", "BuilderBuildKit")],
@@ -107,7 +103,10 @@ class Client:
                     **login,
                 },
             )
-            return id_file.read_text().strip()
+        # the id of a manifest or of a configuration, whichever the engine's image store goes by
+        return self._run(
+            call, ["image", "inspect", "--format", "{{.Id}}", inputs["imageName"]], {}
+        )[-1]
 
     def push(self, call: Call, inputs: Properties) -> str:
         """Push the image; `repository@digest`."""

@@ -94,6 +94,16 @@ def test_only_the_tag_that_is_about_to_be_pushed_is_taken_from_its_image(
         )
 
 
+def test_a_tag_is_taken_from_an_index_as_from_an_image(account: Account, clients: Clients) -> None:
+    account.repositories = {REPOSITORY: OURS}
+    account.images = {(REPOSITORY, "amd64-1"): DIGEST}
+    account.indexes = {DIGEST: {"manifests": [{"digest": "sha256:image"}]}}
+    account.untagged = {"sha256:image"}
+    clear_image(clients, REPOSITORY, "amd64-1")
+    assert account.images == {(REPOSITORY, "was-amd64-1-dddddddddddd"): DIGEST}
+    assert account.untagged, "a device may run it"
+
+
 def test_our_repository_goes_with_what_an_interrupted_push_left_in_it(account: Account) -> None:
     account.repositories = {REPOSITORY: OURS, "edge-inference/press-2": THEIRS}
     account.images = {(REPOSITORY, "amd64-1"): DIGEST}

@@ -1,0 +1,145 @@
+"""Images as Docker engines of both kinds push them, made by the OCI and Docker specifications."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from fleet.plan.holdings import _images
+from infra.account.clients import Clients
+from infra.account.images import delete_image, image_manifest, runnable
+from tests.infra.fakes import CONTEXT, Account
+
+REPOSITORY = CONTEXT.repository
+OCI, DOCKER = "application/vnd.oci.image", "application/vnd.docker.distribution.manifest"
+
+
+def digest_of(manifest: dict[str, Any]) -> str:
+    return f"sha256:{hashlib.sha256(json.dumps(manifest).encode()).hexdigest()}"
+
+
+def image(kind: str) -> dict[str, Any]:
+    """A manifest of one layer, by image-spec's manifest.md or distribution's schema 2."""
+    layer, config = f"{OCI}.layer.v1.tar+gzip", f"{OCI}.config.v1+json"
+    if kind == DOCKER:
+        layer = "application/vnd.docker.image.rootfs.diff.tar.gzip"
+        config = "application/vnd.docker.container.image.v1+json"
+    return {
+        "schemaVersion": 2,
+        "mediaType": f"{OCI}.manifest.v1+json" if kind == OCI else f"{DOCKER}.v2+json",
+        "config": {"mediaType": config, "digest": "sha256:c", "size": 700},
+        "layers": [{"mediaType": layer, "digest": "sha256:1", "size": 12_000_000}],
+    }
+
+
+def attestation(subject: str) -> dict[str, Any]:
+    """As an index lists it, by BuildKit's attestation-storage.md."""
+    return {
+        "mediaType": f"{OCI}.manifest.v1+json",
+        "digest": "sha256:attested",
+        "size": 566,
+        "platform": {"architecture": "unknown", "os": "unknown"},
+        "annotations": {
+            "vnd.docker.reference.digest": subject,
+            "vnd.docker.reference.type": "attestation-manifest",
+        },
+    }
+
+
+def index(kind: str, *images: dict[str, Any], attested: bool) -> dict[str, Any]:
+    """An OCI index, or Docker's manifest list."""
+    listed = [
+        {
+            "mediaType": one["mediaType"],
+            "digest": digest_of(one),
+            "size": len(json.dumps(one)),
+            "platform": {"architecture": architecture, "os": "linux"},
+        }
+        for one, architecture in zip(images, ("amd64", "arm64"), strict=False)
+    ]
+    more = [attestation(digest_of(images[0]))] if attested else []
+    return {
+        "schemaVersion": 2,
+        "mediaType": f"{OCI}.index.v1+json" if kind == OCI else f"{DOCKER}.list.v2+json",
+        "manifests": listed + more,
+    }
+
+
+class Ecr:
+    """Manifests by digest; like ECR it gives none of a kind that wasn't asked for."""
+
+    def __init__(self, *manifests: dict[str, Any]) -> None:
+        self.manifests = {digest_of(one): one for one in manifests}
+
+    def batch_get_image(
+        self,
+        *,
+        repositoryName: str,  # noqa: N803  # boto3's
+        imageIds: Any,  # noqa: N803  # boto3's
+        acceptedMediaTypes: Any,  # noqa: N803  # boto3's
+    ) -> Any:
+        assert repositoryName == REPOSITORY
+        found = self.manifests.get(imageIds[0]["imageDigest"])
+        if not found or found["mediaType"] not in acceptedMediaTypes:
+            return {"images": []}
+        return {"images": [{"imageManifest": json.dumps(found)}]}
+
+
+KINDS = pytest.mark.parametrize("kind", [OCI, DOCKER], ids=["OCI", "Docker"])
+
+
+@KINDS
+@pytest.mark.parametrize("attested", [False, True])
+@pytest.mark.parametrize("indexed", [False, True])
+def test_the_sizes_of_a_pull_are_found_in_every_kind(
+    kind: str, attested: bool, indexed: bool
+) -> None:
+    one = image(kind)
+    pushed = index(kind, one, attested=attested) if indexed else one
+    reference = f"1.dkr.ecr.eu-west-1.amazonaws.com/{REPOSITORY}@{digest_of(pushed)}"
+    clients = cast(Clients, SimpleNamespace(ecr=Ecr(one, pushed)))
+    found = _images(clients, [reference], CONTEXT.project)
+    assert found == {reference: {"sha256:c": 700, "sha256:1": 12_000_000}}
+
+
+@KINDS
+def test_of_several_images_none_is_taken_for_the_one(kind: str) -> None:
+    both = image(kind), {**image(kind), "layers": []}
+    pushed = index(kind, *both, attested=True)
+    assert runnable(pushed) == [digest_of(one) for one in both]
+    ecr = cast(Any, Ecr(*both, pushed))
+    assert image_manifest(ecr, REPOSITORY, digest_of(pushed)) is None
+
+
+@KINDS
+def test_an_index_goes_before_what_it_lists(kind: str, account: Account, clients: Clients) -> None:
+    one = image(kind)
+    pushed = index(kind, one, attested=True)
+    account.repositories = {REPOSITORY: {}}
+    account.images = {(REPOSITORY, "amd64-1"): digest_of(pushed), (REPOSITORY, "other"): "sha256:o"}
+    account.indexes = {digest_of(pushed): pushed}
+    account.untagged = {digest_of(one), "sha256:attested", "sha256:another"}
+    delete_image(clients.ecr, REPOSITORY, digest_of(pushed))
+    assert account.images == {(REPOSITORY, "other"): "sha256:o"}
+    assert account.untagged == {"sha256:another"}
+
+
+def test_what_is_in_another_index_or_has_a_tag_stays(account: Account, clients: Clients) -> None:
+    shared, tagged = image(OCI), {**image(OCI), "layers": []}
+    gone = index(OCI, shared, tagged, attested=True)
+    kept = index(OCI, shared, attested=False)
+    account.repositories = {REPOSITORY: {}}
+    account.images = {
+        (REPOSITORY, "amd64-1"): digest_of(gone),
+        (REPOSITORY, "amd64-2"): digest_of(kept),
+        (REPOSITORY, "by-an-older-engine"): digest_of(tagged),
+    }
+    account.indexes = {digest_of(gone): gone, digest_of(kept): kept}
+    account.untagged = {digest_of(shared), "sha256:attested"}
+    delete_image(clients.ecr, REPOSITORY, digest_of(gone))
+    assert {tag for _, tag in account.images} == {"amd64-2", "by-an-older-engine"}
+    assert account.untagged == {digest_of(shared)}
