@@ -13,6 +13,7 @@ import typer
 os.environ["GRPC_VERBOSITY"] = "NONE"  # a taken port is ours to tell, in one line
 
 from greenhouse.providers.account import Account
+from greenhouse.providers.docker.client import end_running
 from greenhouse.providers.protocol.resource import Refused
 from greenhouse.providers.server import serve
 
@@ -36,6 +37,7 @@ def main(
     ended.wait()
     for stopped in [server.stop(grace=None) for server in servers]:
         stopped.wait()
+    end_running()
 
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ _TAIL = 30  # lines of a failed build that are shown
 _PING_SECONDS = 10
 _SYSTEM_SOCKET = "unix:///var/run/docker.sock"
 _OWN_SOCKETS = (".docker/run/docker.sock", ".docker/desktop/docker.sock")
+_running: set[subprocess.Popen[str]] = set()
 _BUILDERS = {"BuilderV1": "0", "BuilderBuildKit": "1"}
 
 
@@ -149,15 +150,23 @@ class Client:
             text=True,
             errors="replace",
         ) as process:
+            _running.add(process)
             for line in map(str.rstrip, process.stdout or ()):
                 if line and not _DIGEST_LINE.match(line):
                     said.append(line)
                     call.status(line)
+            _running.discard(process)
         if process.returncode != 0:
             call.warn("\n".join(said))
             told = said[-1] if said else f"docker ended with {process.returncode}"
             raise Refused(f"error reading {arguments[0]} output: {told}")
         return list(said)
+
+
+def end_running() -> None:
+    """End every client: with the plugin's process its builds would end, too."""
+    for process in list(_running):
+        process.terminate()
 
 
 def warn_of_half_a_login(call: Call, inputs: Properties) -> None:

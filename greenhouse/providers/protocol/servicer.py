@@ -7,7 +7,7 @@ Protocol: https://github.com/pulumi/pulumi/blob/master/proto/pulumi/provider.pro
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
@@ -60,8 +60,6 @@ class Package:
     resources: Mapping[str, Resource]
     functions: Mapping[str, Function] = field(default_factory=dict)
     config: frozenset[str] = frozenset()
-    configure: Callable[[Properties], None] = lambda _: None
-    """Look at the config when the engine starts to use us; raises Refused."""
 
 
 class Servicer(provider_pb2_grpc.ResourceProviderServicer):
@@ -130,7 +128,6 @@ class Servicer(provider_pb2_grpc.ResourceProviderServicer):
         session = self._sessions.of(context.peer())
         with _answering(context, f"configuring {self._package.name}"):
             session.config = plain(decode(request.args))
-            self._package.configure(session.config)
         return provider_pb2.ConfigureResponse(
             acceptSecrets=True, supportsPreview=True, supports_autonaming_configuration=True
         )
@@ -141,8 +138,6 @@ class Servicer(provider_pb2_grpc.ResourceProviderServicer):
         context: grpc.ServicerContext,
     ) -> empty_pb2.Empty:
         """^C, and also the ordinary end of every operation: others may be using us, so stay."""
-        for call in list(self._sessions.of(context.peer()).running):
-            call.cancel()
         return empty_pb2.Empty()
 
     # -- resources --------------------------------------------------------------------------------
@@ -261,19 +256,14 @@ class Servicer(provider_pb2_grpc.ResourceProviderServicer):
         """The resource that a request is about, with every error turned into one for the engine."""
         session: Session = self._sessions.of(context.peer())
         call = Call(session, request.urn)
-        context.add_callback(call.cancel)
         token = request.type or request.urn.split("::")[-2].rpartition("$")[2]
-        session.running.add(call)
-        try:
-            with _answering(context, doing):
-                if token not in self._package.resources:
-                    raise Refused(
-                        f"greenhouse has no {token}; of this package there are:"
-                        f" {', '.join(self._package.resources)}"
-                    )
-                yield self._package.resources[token], call
-        finally:
-            session.running.discard(call)
+        with _answering(context, doing):
+            if token not in self._package.resources:
+                raise Refused(
+                    f"greenhouse has no {token}; of this package there are:"
+                    f" {', '.join(self._package.resources)}"
+                )
+            yield self._package.resources[token], call
 
 
 def _inputs_as_they_are(resource: Resource, olds: Properties, found: Properties) -> Properties:

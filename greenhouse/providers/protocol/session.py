@@ -7,10 +7,9 @@ connection's address is what tells them apart.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import grpc
 import psutil
@@ -28,7 +27,6 @@ class Session:
     def __init__(self, process: psutil.Process | None) -> None:
         self.process = process
         self.config: Properties = {}
-        self.running: set[Call] = set()
         self._engine: engine_pb2_grpc.EngineStub | None = None
         self._channel: grpc.Channel | None = None
 
@@ -100,8 +98,6 @@ class Call:
     def __init__(self, session: Session, urn: str) -> None:
         self.session = session
         self.urn = urn
-        self.cancelled = threading.Event()
-        self._on_cancel: list[Callable[[], Any]] = []
 
     @property
     def name(self) -> str:
@@ -123,14 +119,3 @@ class Call:
 
     def warn(self, text: str) -> None:
         self.session.log(engine_pb2.WARNING, text, self.urn, passing=False)
-
-    def on_cancel(self, act: Callable[[], Any]) -> None:
-        """Have `act` called when the request is given up: ^C, or our own end."""
-        self._on_cancel.append(act)
-        if self.cancelled.is_set():
-            act()
-
-    def cancel(self) -> None:
-        self.cancelled.set()
-        for act in self._on_cancel:
-            act()
