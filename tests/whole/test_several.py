@@ -117,12 +117,14 @@ class Both:
             died = killed_once(place, calls, *model.up_command, kill=kill_group, counts=MADE.__eq__)
             assert MADE in died
             model.answers |= {self._id_of(model): model.next}
+            self._alive.discard(whose)  # until its next update nobody says which one answers
             return
         if what in ("up", "changed"):
             model.up()
             self._alive.add(whose)
         elif what == "back":
             place.fleet("rollback", "--stack", model.stack, "--release", "previous")
+            self._alive.add(whose)
         else:
             place.pulumi("destroy", "--stack", model.stack, "--yes", "--skip-preview")
             self._alive.discard(whose)
@@ -161,6 +163,9 @@ def both(watched: Place, request: pytest.FixtureRequest) -> Iterator[Both]:
         iot.add_thing_to_thing_group(thingGroupName=GROUP, thingName=place.thing)
         models.noise.configure(thing=None, thing_group=GROUP)
     yield models
+    if request.param == "group":
+        iot.remove_thing_from_thing_group(thingGroupName=GROUP, thingName=place.thing)
+        iot.delete_thing_group(thingGroupName=GROUP)
     models.wine.configure(model=None, release=None)
     second.unlink()
     place.pulumi("stack", "rm", "noise", "--yes", "--force", "--preserve-config")
