@@ -17,8 +17,8 @@ ROOT = Path(__file__).parents[2]
 REQUIREMENTS = ROOT / "requirements-bench.txt"
 ENVIRONMENT = ROOT / ".venv-bench"
 NAMES = (
-    "evaluator", "bits", "json", "idle", "throughput", "memory", "start", "size", "download",
-    "fuzz", "soak", "limit", "scripts",
+    "evaluator", "batches", "bits", "numbers", "json", "idle", "throughput", "memory", "start",
+    "size", "download", "fuzz", "soak", "limit", "scripts",
 )  # fmt: skip
 
 FLEETS, READS = "fleets", "reads"  # by themselves, in the project's own virtualenv

@@ -22,10 +22,15 @@ from tests.bench.evaluating import common_way, evaluator
 from tests.bench.table import Row
 
 DOCUMENT = model.ROOT / "docs" / "benchmarks.md"
-COMPARED = ("xgboost-cpu", "onnxruntime", "treelite", "tl2cgen", "pandas", "numpy", "awsiotsdk")
+COMPARED = (
+    "xgboost-cpu", "onnxruntime", "treelite", "tl2cgen", "pylignum", "timber-compiler", "pandas",
+    "numpy", "awsiotsdk",
+)  # fmt: skip
 MEASURES: dict[str, Callable[[], Iterator[Row]]] = {
     "evaluator": evaluator.rows,
+    "batches": evaluator.batches,
     "bits": evaluator.bits,
+    "numbers": evaluator.numbers,
     "json": common_way.rows,
     "idle": ipc.idle,
     "throughput": ipc.throughput,

@@ -8,7 +8,7 @@ from dataclasses import astuple, dataclass
 from rich.console import Console
 from rich.table import Table
 
-HEADINGS = ("what", "ours", "compared with", "relation", "bound", "met")
+HEADINGS = ("what", "ours", "compared with", "hard rows that differ", "relation", "bound", "met")
 FLEET_HEADING = "\n## Reads at fleet scale\n"  # begins what fleet/reads.py writes
 
 
@@ -19,6 +19,7 @@ class Row:
     what: str
     ours: str
     reference: str = ""
+    differ: str = ""  # of a million hard rows, where the reference is another evaluator
     relation: str = ""
     bound: str = ""
     met: bool | None = None

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pandas as pd
 import xgboost
 
-from edge.inference.engines.engine import answers
+from edge.inference.engines.engine import Evaluator, answers
 from edge.inference.protocol import decode, encode_answer, encode_request
 from edge.inference.protocol import records as records_of
 from tests.bench import model
@@ -17,6 +17,7 @@ from tests.bench.evaluating.interleave import interleaved
 from tests.bench.table import Row, microseconds
 
 OURS, COMMON = "ours", "pandas.read_json → XGBRegressor.predict → json"
+PLAIN = "json.loads and json.dumps of the same texts"
 
 
 def rows() -> Iterator[Row]:
@@ -51,4 +52,35 @@ def rows() -> Iterator[Row]:
         relation=f"1/{faster:.1f}",
         bound="at most 1/25",
         met=faster >= 25,
+    )
+    yield _plain(evaluator, columns, forest.id)
+
+
+def _plain(evaluator: Evaluator, columns: list[str], model_id: str) -> Row:
+    """Beside reading and writing the same three texts, and nothing else."""
+    values = model.ordinary_rows(64 * 32).astype(float).tolist()
+    records = [dict(zip(columns, row, strict=True)) for row in values]
+    requests = [encode_request("bench-1", records[at : at + 64]) for at in range(0, 64 * 32, 64)]
+    bodies = [json.loads(request)["body"] for request in requests]
+
+    def ours(number: int) -> bytes:
+        request = decode(requests[number % 32])
+        return encode_answer(request.id, answers(evaluator, records_of(request)), model_id)
+
+    replies = [json.loads(ours(number)) for number in range(32)]
+
+    def plain(number: int) -> str:
+        json.loads(requests[number % 32])
+        json.loads(bodies[number % 32])
+        return json.dumps(replies[number % 32])
+
+    times = interleaved({OURS: ours, PLAIN: plain}, rounds=300)
+    ratio = 1 / times.times_faster(OURS, PLAIN)
+    return Row(
+        what="JSON to JSON, 64 rows",
+        ours=microseconds(times.median(OURS)),
+        reference=f"{PLAIN}: {microseconds(times.median(PLAIN))}",
+        relation=f"{ratio:.2f}",
+        bound="at most 1.35",
+        met=ratio <= 1.35,
     )
