@@ -22,11 +22,12 @@ from base64 import b64encode
 from botocore.credentials import Credentials
 from ministack import app as ministack
 from starlette.datastructures import Headers
+from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from greenhouse.home import ACCOUNT, REGION
-from greenhouse.signatures import Foreign, Guard, NoKey, own_key, refusal, refuse_browsers
+from greenhouse.signatures import Foreign, Guard, NoKey, own_key, refusal, refuse_browsers, replayed
 
 _ECR = "AmazonEC2ContainerRegistry_V20150921."
 _TOKEN = f"{_ECR}GetAuthorizationToken"
@@ -36,6 +37,12 @@ _REGISTRY = f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com"
 _TOKEN_SECONDS = 12 * 3600  # what ECR says; a greenhouse's login lasts as long as its key
 _READS = ("GET", "HEAD")
 _TOKENS = "/v2/token"  # where the registry's clients change a login for a token
+# MiniStack would hand out keys that no signature of this greenhouse can be checked with
+_NO_ROLES = (
+    "<ErrorResponse><Error><Code>AccessDenied</Code><Message>greenhouse has no roles to assume."
+    " On this stack work without one: pulumi config rm aws:assumeRoles</Message></Error>"
+    "</ErrorResponse>"
+)
 _PULL = b"pull"  # the token of who has no login; anybody may know it
 
 
@@ -65,8 +72,18 @@ class Front:
         elif target == _LAYER:
             here = f"http://{Headers(scope=scope)['host']}/"
             await self._app(scope, receive, _rewritten(send, f"https://{_REGISTRY}/", here))
+        elif scope["type"] == "http" and scope["method"] == "POST" and scope["path"] == "/":
+            await self._asked(scope, receive, send)
         else:
             await self._app(scope, receive, send)
+
+    async def _asked(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """An operation that has no path of its own: of STS, IAM and others."""
+        body = await Request(scope, receive).body()
+        if body.startswith(b"Action=AssumeRole"):
+            await Response(_NO_ROLES, 403, media_type="text/xml")(scope, receive, send)
+        else:
+            await self._app(scope, replayed(body, receive), send)
 
     def _login(self) -> Response:
         token = b64encode(b"AWS:" + self._password).decode()

@@ -23,6 +23,8 @@ from starlette.datastructures import Headers
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from greenhouse.home import REGION
+
 HOSTS = ("127.0.0.1", "localhost")  # any other name in Host is a page's that was bound to loopback
 MAX_UNVERIFIED_BYTES = 16 * 1024 * 1024  # of a body that is part of the signature: IAM, IoT, ECR
 CLOCK_SKEW = timedelta(minutes=15)  # AWS's own: a request that was overheard is of no use later
@@ -35,6 +37,7 @@ _AUTHORIZATION = re.compile(
 )
 _HASH = re.compile(r"[0-9a-f]{64}")
 _UNHASHED = re.compile(r"UNSIGNED-PAYLOAD|STREAMING-[A-Z0-9-]+")  # S3's bodies, as on AWS
+_GLOBAL = ("iam", "sts")  # one for all regions, or asked in any: the same account answers
 _BROWSERS = ("origin", "sec-fetch-site", "sec-fetch-mode")  # no AWS client sends them, pages do
 _SIMPLE = ("text/plain", "multipart/form-data", "application/x-www-form-urlencoded")
 """What a page may send to another host without asking: https://fetch.spec.whatwg.org/#cors-safelisted-request-header"""
@@ -162,13 +165,19 @@ async def _verified(scope: Scope, receive: Receive, credentials: Credentials) ->
     )
     if not hmac.compare_digest(right, found["signature"]):
         raise Foreign(f"the request's signature is wrong. {_WAY_OUT}", service)
+    if found["region"] != REGION and service not in _GLOBAL:
+        raise Foreign(
+            f"the request is signed for {found['region']}, and this greenhouse is in {REGION}: on"
+            f" AWS nothing of it would be there. pulumi config set aws:region {REGION}",
+            service,
+        )
     if said:
         if service == "s3" and _UNHASHED.fullmatch(said):
             return receive
         body = await _body(receive, service)
         if not _HASH.fullmatch(said) or hashlib.sha256(body).hexdigest() != said:
             raise Foreign("the body is not the one that was signed.", service)
-    return _replayed(body, receive)
+    return replayed(body, receive)
 
 
 def _fresh(headers: Headers, day: str, service: str) -> str:
@@ -196,7 +205,8 @@ async def _body(receive: Receive, service: str, *, most: float = float("inf")) -
             return bytes(body)
 
 
-def _replayed(body: bytes, receive: Receive) -> Receive:
+def replayed(body: bytes, receive: Receive) -> Receive:
+    """What gives a body that was read once again."""
     given = False
 
     async def again() -> Message:

@@ -181,6 +181,46 @@ def test_a_client_with_another_key_is_told_in_its_services_own_words(
         getattr(client, call)()
 
 
+@pytest.mark.parametrize(
+    ("service", "call", "served"),
+    [
+        ("s3", "list_buckets", False),
+        ("ecr", "describe_repositories", False),
+        ("iot", "list_things", False),
+        ("iam", "list_roles", True),
+        ("sts", "get_caller_identity", True),
+    ],
+)
+def test_what_is_signed_for_another_region_finds_nothing_here(
+    ministack_port: int, service: Any, call: str, served: bool
+) -> None:
+    ask = getattr(elsewhere(ministack_port, service), call)
+    if served:
+        assert ask(), "one for all regions"
+    else:
+        with pytest.raises(ClientError, match=f"us-east-1.*pulumi config set aws:region {REGION}"):
+            ask()
+
+
+def test_there_is_no_role_to_assume(ministack_port: int) -> None:
+    """MiniStack's keys for one would be refused as a stranger's, without a reason."""
+    with pytest.raises(ClientError, match=r"no roles to assume.*pulumi config rm aws:assumeRoles"):
+        elsewhere(ministack_port, "sts").assume_role(
+            RoleArn="arn:aws:iam::123456789012:role/deployer", RoleSessionName="edge"
+        )
+
+
+def elsewhere(port: int, service: Any) -> Any:
+    """A client with this greenhouse's key, in a region that it isn't."""
+    return boto3.client(
+        service,
+        endpoint_url=f"http://127.0.0.1:{port}",
+        region_name="us-east-1",
+        aws_access_key_id=ACCESS_KEY,
+        aws_secret_access_key=SECRET,
+    )
+
+
 @pytest.mark.parametrize("key", ["plain", "a b/c+d.txt", "é/ü", "x//y", "~*'()=&;", "%41"])
 def test_objects_of_any_name_and_size_come_and_go_signed(
     s3: S3Client, unique: Callable[[str], str], key: str
