@@ -242,6 +242,18 @@ def test_missing_values_pass_only_where_the_model_was_trained_with_them() -> Non
     assert (bad.code, bad.field) == (Code.UNKNOWN_FEATURE, "ph"), "a typo is not a missing value"
 
 
+def test_nan_is_refused_and_null_named_where_a_value_may_be_missing() -> None:
+    """Python's json writes NaN for one (cases/21)."""
+    payload = asking([{**ROW, "pH": math.nan}])
+    allowed, refused_too = refused(payload, missing_allowed=True), refused(payload)
+    assert "'pH' is NaN, which JSON doesn't have" in refused_too.message
+    assert "write null" in allowed.message
+    assert "write null" not in refused_too.message, "this model takes none"
+    for bad in (allowed, refused_too):
+        assert (bad.code, bad.row, bad.field) == (Code.OUT_OF_RANGE, 0, "pH")
+    assert "found Infinity" in refused(asking([{**ROW, "pH": math.inf}])).message
+
+
 def test_the_refusal_of_the_longest_names_still_fits_into_a_message() -> None:
     long = "\U0001f377" * 5_000
     bad = refused(asking([{**ROW, long: 1}], id="\U0001f377" * 128))
