@@ -26,7 +26,11 @@ _FLAGS = frozenset(
     }
 )
 _SHORT_FLAGS = "ditPq"
-_LONG = {"-d": "--detach", "-e": "--env", "-u": "--user", "-v": "--volume"}
+_LONG = {"-d": "--detach", "-e": "--env", "-t": "--tty", "-u": "--user", "-v": "--volume"}
+_NO = frozenset({"0", "f", "F", "false", "False", "FALSE"})  # as Go reads a flag's value
+
+# https://docs.docker.com/reference/cli/docker/: options of docker itself with a value
+_OF_DOCKER = frozenset({"--config", "-c", "--context", "-H", "--host", "-l", "--log-level"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +55,11 @@ class DockerRun:
     arguments: tuple[str, ...]
 
     def has(self, option: str) -> bool:
-        return any(name == option for name, _ in self.options)
+        """Whether it is given, and not as `--option=false`."""
+        return any(
+            name == option and not (option in _FLAGS and value in _NO)
+            for name, value in self.options
+        )
 
     def values(self, *options: str) -> list[str]:
         return [value for name, value in self.options if name in options]
@@ -71,12 +79,13 @@ def commands(script: str) -> list[Command]:
 
 
 def docker_runs(script: str) -> list[DockerRun]:
-    """Every `docker run` in a script, also behind sudo."""
+    """Every `docker run` or `docker container run` in a script, also behind sudo."""
     return [
-        _docker_run(list(command.words[at + 2 :]))
+        _docker_run(words)
         for command in commands(script)
-        for at in range(len(command.words) - 1)
-        if PurePosixPath(command.words[at]).name == "docker" and command.words[at + 1] == "run"
+        for at, word in enumerate(command.words)
+        if PurePosixPath(word).name == "docker"
+        and (words := _after_run(list(command.words[at + 1 :]))) is not None
     ]
 
 
@@ -128,6 +137,15 @@ def _tokens(script: str) -> list[str]:
         return script.split()
 
 
+def _after_run(words: list[str]) -> list[str] | None:
+    """What follows `run` in the words behind `docker`; None where that does something else."""
+    while words and words[0].startswith("-"):
+        del words[: 2 if words[0] in _OF_DOCKER else 1]
+    if words[:1] == ["container"]:
+        del words[0]
+    return words[1:] if words[:1] == ["run"] else None
+
+
 def _docker_run(words: list[str]) -> DockerRun:
     options: list[tuple[str, str]] = []
     while words and words[0].startswith("-"):
@@ -137,8 +155,10 @@ def _docker_run(words: list[str]) -> DockerRun:
             if not given and name not in _FLAGS and words:
                 value = words.pop(0)
             options.append((name, value))
-        elif set(word[1:]) <= set(_SHORT_FLAGS):
-            options += [(_LONG.get(f"-{letter}", f"-{letter}"), "") for letter in word[1:]]
+        elif set(word[1:].partition("=")[0]) <= set(_SHORT_FLAGS):
+            letters, _, value = word[1:].partition("=")  # -it=false is -i -t=false
+            options += [(_LONG.get(f"-{letter}", f"-{letter}"), "") for letter in letters[:-1]]
+            options.append((_LONG.get(f"-{letters[-1:]}", f"-{letters[-1:]}"), value))
         else:
             value = word[2:] or (words.pop(0) if words else "")
             options.append((_LONG.get(word[:2], word[:2]), value))

@@ -102,7 +102,7 @@ def _docker_log(recipe: Recipe) -> Found:
 def _docker_tty(recipe: Recipe) -> Found:
     """a component has no terminal: with -i and -t, docker ends before it starts the container."""
     for step, run in _containers(recipe):
-        if run.has("-t") or run.has("--tty"):
+        if run.has("--tty"):
             yield step.where, "drop -t, and -i with it"
 
 

@@ -605,6 +605,9 @@ def test_a_known_size_counts_instead_of_the_compact_one() -> None:
         ('docker run --label "a b" wine "c d"', "wine", ("c d",)),
         ("docker run --rm wine > /tmp/log 2>&1", "wine", ()),
         ("docker run --rm", "", ()),
+        ("docker container run -it wine serve", "wine", ("serve",)),
+        ("docker -D -H unix:///run/d.sock --log-level=warn run wine", "wine", ()),
+        ("docker run -it=false --tty=false wine", "wine", ()),
     ],
 )
 def test_docker_run_is_read_as_docker_reads_it(
@@ -612,6 +615,30 @@ def test_docker_run_is_read_as_docker_reads_it(
 ) -> None:
     [run] = scripts.docker_runs(script)
     assert (run.image, run.arguments) == (image, arguments)
+
+
+@pytest.mark.parametrize(
+    ("options", "terminal"),
+    [
+        ("-it", True),
+        ("-ti --rm", True),
+        ("-dit", True),
+        ("--tty=true", True),
+        ("-t=1", True),
+        ("--tty=false", False),
+        ("-it=false", False),
+        ("-i", False),
+        ("-e X=-t --name t", False),
+    ],
+)
+def test_a_terminal_is_asked_for_as_docker_reads_it(options: str, terminal: bool) -> None:
+    [run] = scripts.docker_runs(f"docker run {options} wine ls -t")
+    assert run.has("--tty") is terminal
+
+
+@pytest.mark.parametrize("script", ["docker exec -it run ls", "docker ps", "docker -H", "docker"])
+def test_what_runs_no_container_is_no_docker_run(script: str) -> None:
+    assert scripts.docker_runs(script) == []
 
 
 def test_a_script_is_its_commands_with_what_stands_before_them() -> None:
