@@ -2,110 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import pytest
 
 from infra.account.target import DEFAULT_POLICIES
-from infra.dynamic import CleanDevices
-from infra.dynamic import CleanDevicesProvider as Provider
 from infra.names import SERVICE
-from infra.rollout.clock import Clock, RolloutFailed
-from infra.teardown.uninstall import uninstall
+from infra.rollout.clock import RolloutFailed
 from tests.infra.fakes import (
-    ACCOUNT,
-    CONTEXT,
     GOOD,
     NAME,
     OTHER,
-    REGION,
     THING_ARN,
     WANTED,
     Account,
     Device,
     Killed,
-    Time,
     component_arn,
     spec,
 )
+from tests.infra.teardown.uninstall.destroy import GROUP, OTHERS, OURS, Destroy, left, released
 
 pytestmark = pytest.mark.usefixtures("account")
-
-OTHERS = {"com.other": spec("1.0.0", configurationUpdate={"merge": '{"a":1}'})}
-
-PROPS: dict[str, Any] = {
-    **CONTEXT.props,
-    "target": THING_ARN,
-    "devices": ["press-1"],
-    "components": WANTED,
-    "timeout": 0,
-}
-
-
-GROUP = f"arn:aws:iot:{REGION}:{ACCOUNT}:thinggroup/presses"
-OURS = {name: spec(version) for name, version in WANTED.items()}
-
-
-def devices_obey(account: Account) -> None:
-    """Each device removes what none of its targets' latest deployments names, and says so."""
-    for name, device in account.devices.items():
-        group = GROUP if name in account.groups.get("presses", []) else ""
-        targets = (THING_ARN.replace("press-1", name), group)
-        in_force = [
-            one
-            for one in account.deployments
-            if one["isLatestForTarget"] and one["targetArn"] in targets
-        ]
-        if not in_force:
-            continue  # deleting a deployment changes no device
-        wanted = {component for one in in_force for component in one["components"]}
-        device.installed = {name: one for name, one in device.installed.items() if name in wanted}
-        for one in in_force:
-            device.deploys(one["deploymentId"], "SUCCEEDED")
-
-
-def left(account: Account) -> dict[str, set[str]]:
-    return {one["deploymentName"]: set(one["components"]) for one in account.deployments}
-
-
-class Destroy:
-    """An uninstall on devices that obey after a moment."""
-
-    def __init__(self, account: Account) -> None:
-        self._account = account
-        self.target, self.devices = THING_ARN, ["press-1"]
-        self.said: list[str] = []
-        self.events: list[Callable[[], object]] = []  # before they obey
-        self.obedient = True
-
-    def run(self, killed_after: int | None = None) -> None:
-        obey = [partial(devices_obey, self._account)] * 10 if self.obedient else []
-        self.time = Time(*self.events, *obey)
-        killed = None if killed_after is None else len(self._account.asked) + killed_after
-        self._account.killed_at = killed
-        uninstall(
-            CONTEXT,
-            target=self.target,
-            devices=self.devices,
-            components=WANTED.keys(),
-            clock=Clock(seconds=60, now=self.time.now, pause=self.time.pause),
-            say=self.said.append,
-        )
-
-
-@pytest.fixture
-def destroy(account: Account) -> Destroy:
-    return Destroy(account)
-
-
-def released(account: Account, others: dict[str, Any]) -> None:
-    """The release runs beside others' components; an earlier, killed `up` left a deployment."""
-    account.deploy(THING_ARN, "by hand", others)
-    account.deploy(THING_ARN, f"{NAME} (after 1234)", {**others, **OURS})
-    account.deploy(THING_ARN, NAME, {**others, **OURS})
-    account.devices["press-1"].installed = {**GOOD, **(OTHER if others else {})}
 
 
 def test_ours_leave_the_device_and_the_account(account: Account, destroy: Destroy) -> None:
@@ -326,142 +244,3 @@ def test_a_device_that_is_gone_for_good_is_not_waited_for(
     del account.devices["press-1"]  # as the message advises
     destroy.run()
     assert left(account) == {"by hand": set()}
-
-
-# A device has several targets, and a group several devices
-
-
-@pytest.fixture
-def presses(account: Account, destroy: Destroy) -> None:
-    """A group of two devices with the release, the second of which joined after the last update."""
-    account.devices["press-2"] = Device()
-    account.groups = {"presses": ["press-1", "press-2", "a-sensor"]}
-    account.deploy(GROUP, NAME, OURS)
-    for device in account.devices.values():
-        device.installed = dict(GOOD)
-    devices_obey(account)
-    destroy.target = GROUP
-
-
-@pytest.mark.usefixtures("presses")
-def test_a_device_that_joined_the_group_since_is_cleared_with_it(
-    account: Account, destroy: Destroy
-) -> None:
-    destroy.run()
-    assert account.devices["press-2"].installed == {}
-    assert "press-2 is clean" in destroy.said
-
-
-@pytest.mark.usefixtures("presses")
-def test_what_another_target_deploys_to_the_device_stays_and_is_waited_for_by_nobody(
-    account: Account, destroy: Destroy
-) -> None:
-    """As when a stack moves from a thing to a group that the thing is in."""
-    account.deploy(THING_ARN, NAME, OURS)
-    devices_obey(account)
-    destroy.target = THING_ARN
-    destroy.run()
-    assert account.devices["press-1"].installed == GOOD
-    assert destroy.said[-1] == (
-        f"press-1 keeps {', '.join(sorted(WANTED))}, which thinggroup/presses deploys too"
-    )
-    assert [one["targetArn"] for one in account.deployments] == [GROUP]
-
-
-@pytest.mark.usefixtures("presses")
-@pytest.mark.parametrize("status", ["CANCELED", "FAILED"])
-def test_what_another_target_deploys_no_more_has_to_go(
-    account: Account, destroy: Destroy, status: str
-) -> None:
-    account.deployments[-1]["deploymentStatus"] = status
-    account.deploy(THING_ARN, NAME, OURS)
-    destroy.target, destroy.obedient = THING_ARN, False
-    with pytest.raises(RolloutFailed):
-        destroy.run()
-    assert destroy.said == [f"press-1 still has {', '.join(sorted(WANTED))}"]
-
-
-@pytest.mark.parametrize("status", ["IN_PROGRESS", "QUEUED"])
-def test_a_device_that_shows_nothing_yet_is_clean_only_once_it_has_obeyed(
-    account: Account, destroy: Destroy, status: str
-) -> None:
-    """It may be downloading what it was told before."""
-    account.deploy(THING_ARN, NAME, OURS)
-    destroy.obedient = False
-    if status == "IN_PROGRESS":
-        account.devices["press-1"].deploys("00000002-of-without-edge-inference-dev", status)
-    with pytest.raises(RolloutFailed, match="press-1 did not uninstall within 60 s"):
-        destroy.run()
-    assert destroy.said == [f"press-1 has not uninstalled yet ({status})"]
-    destroy.obedient = True
-    destroy.run()
-    assert left(account) == {}
-
-
-# A target that is gone
-
-
-def test_of_a_thing_that_is_gone_with_its_device_only_the_deployments_go(
-    account: Account, destroy: Destroy
-) -> None:
-    released(account, OTHERS)
-    account.things.clear()
-    account.devices.clear()
-    destroy.run()
-    assert left(account) == {"by hand": {"com.other"}}
-    assert "CreateDeployment" not in account.changes, "AWS would refuse it, each time"
-
-
-@pytest.mark.usefixtures("presses")
-def test_devices_of_a_group_that_is_gone_are_named_at_once_with_the_way_to_reach_them(
-    account: Account, destroy: Destroy
-) -> None:
-    account.groups.clear()
-    with pytest.raises(RolloutFailed) as failed:
-        destroy.run()
-    assert destroy.time.passed == 0, "no deployment is on its way"
-    assert "no deployment to thinggroup/presses reaches press-1: it was deleted" in str(
-        failed.value
-    )
-    assert "make abandon-device DEVICE=NAME STACK=dev" in str(failed.value)
-    account.groups = {"presses": ["press-1"]}  # as the message advises
-    destroy.run()
-    assert left(account) == {}
-
-
-@pytest.mark.usefixtures("presses")
-def test_a_device_that_left_the_group_is_named_once_the_others_are_clean(
-    account: Account, destroy: Destroy
-) -> None:
-    account.groups = {"presses": ["press-2"]}
-    with pytest.raises(RolloutFailed, match="thinggroup/presses reaches press-1"):
-        destroy.run()
-    assert destroy.said[-1] == "press-2 is clean"
-    account.devices["press-1"].installed = {}
-    destroy.run()
-    assert left(account) == {}
-
-
-# Between Pulumi and the devices
-
-
-def test_a_destroy_ends_at_the_devices(account: Account) -> None:
-    released(account, {})
-    with pytest.raises(RolloutFailed, match="press-1 did not uninstall within 0 s"):
-        Provider().delete("id", PROPS)
-    devices_obey(account)
-    Provider().delete("id", PROPS)
-    assert left(account) == {"by hand": set()}
-
-
-@pytest.mark.parametrize("key", ["components", "devices", "timeout", "stack"])
-def test_what_changes_is_only_remembered(key: str) -> None:
-    diff = Provider().diff("id", PROPS, PROPS | {key: "another"})
-    assert diff.changes
-    assert not diff.replaces, "a replacement would uninstall what it has just installed"
-
-
-def test_its_place_in_the_state_does_not_move() -> None:
-    assert CleanDevices._resource_type_name == "dynamic/edge:CleanDevices", (
-        "a stack of today would uninstall its devices to take on the new name"
-    )
