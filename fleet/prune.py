@@ -1,7 +1,7 @@
 """Releases that nobody needs any more: component versions, images, objects and records.
 
 `keep-releases` says how many stay for their age. Beyond these, whatever a device runs, is about to
-run or could go back to stays too (infra/account/in_use.py). With them goes what an interrupted
+run or could go back to stays too (fleet/in_use.py). With them goes what an interrupted
 update has made and no release has. An update removes nothing of it: a person looks at the list
 first. Where AWS doesn't tell, nothing is removed.
 """
@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 from rich.console import Console
 
 from fleet import engine, stackfile
+from fleet.in_use import Version, in_use
 from fleet.rollback import last_good
 from fleet.stacks import NoStack, Stack
 from fleet.terminal import words
@@ -25,7 +26,6 @@ from infra.account.clients import Clients
 from infra.account.context import Context
 from infra.account.greengrass import component_versions, has_tags
 from infra.account.images import delete_image
-from infra.account.in_use import Version, in_use
 from infra.publish import leftovers
 from infra.publish.leftovers import RECORDS
 from infra.publish.records import Record, stored_releases

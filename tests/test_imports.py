@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import graphlib
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,6 +20,8 @@ MAY = {  # a room: what it may import of ours beside itself
     "__main__": ("infra",),
 }
 ROOMS = (*MAY, "tests")
+MOST_MODULES, MOST_LINES = 15, 450
+MOST_IN_INFRA = 9
 
 
 def modules() -> dict[str, Path]:
@@ -121,3 +124,28 @@ def test_the_rooms_of_infra_are_floors() -> None:
             for name in imported(module, path, known):
                 if name.startswith("infra."):
                     assert floor(name) <= floor(module), f"{module} imports {name}"
+
+
+def sources() -> list[Path]:
+    """Whatever is written in a programming language, but what tools have put there."""
+    rooms = (ROOT / room for room in ROOMS if room != "__main__")
+    found = [
+        path for room in ours for path in room.rglob("*") if path.suffix in (".py", ".c", ".h")
+    ]
+    return [*found, ROOT / "__main__.py"]
+
+
+def test_a_folder_is_small_enough_to_be_seen_at_once() -> None:
+    folders = Counter(path.parent for path in sources() if path.name != "__init__.py")
+    for folder, modules_ in folders.items():
+        most = MOST_IN_INFRA if folder.is_relative_to(ROOT / "infra") else MOST_MODULES
+        assert modules_ <= most, f"{folder.relative_to(ROOT)} has {modules_} modules: make rooms"
+
+
+def test_a_file_is_short_or_says_why_it_is_not() -> None:
+    for path in sources():
+        text = path.read_text()
+        if text.count("\n") > MOST_LINES:
+            reason = "Long, as " in (ast.get_docstring(ast.parse(text)) or "")
+            assert path.is_relative_to(ROOT / "tests"), f"{path} is too long"
+            assert reason, f"{path} is long, and its docstring has no 'Long, as …'"

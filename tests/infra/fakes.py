@@ -2,6 +2,8 @@
 
 The clients are boto3's own, so parameters are checked against the services' models, pages are
 paged and errors have their modelled classes; only the request is answered here, from memory.
+
+Long, as one account answers for all of its services.
 """
 
 # ruff: noqa: N803  # the API's own names for its parameters

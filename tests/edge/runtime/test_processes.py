@@ -1,4 +1,7 @@
-"""The container's programs as the nucleus starts and ends them: argv, environment, exit codes."""
+"""The container's programs as the nucleus starts and ends them: argv, environment, exit codes.
+
+Long, as every test here starts the same three programs.
+"""
 
 from __future__ import annotations
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from fleet.in_use import in_use
 from fleet.prune import Held, Superfluous, superfluous_in
-from infra.account.in_use import in_use
 from infra.names import CHECK, SERVICE
 from tests.fleet.prune.releases import (
     BUCKET,

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fleet.in_use import Past, Version, reachable
 from fleet.prune import Parts, superfluous
-from infra.account.in_use import Past, Version, reachable
 from infra.publish.records import Record
 from tests.fleet.prune.releases import Content, contents, parts, record
 from tests.infra.fakes import (

@@ -4,6 +4,8 @@ The recipes are those of record `ml`, as they were released. What a runtime does
 the docker client ends and with which code, so `docker` is a script here that runs as long as the
 recorded client did and ends as it did; the engine itself is in test_engine.py. The lab's own
 DockerApplicationManager was a component like any other, as AWS' was not at hand: here it is `dam`.
+
+Long, as each record of the release is replayed here, on both flavours.
 """
 
 from __future__ import annotations

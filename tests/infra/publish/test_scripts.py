@@ -1,6 +1,8 @@
 """The scripts of the recipes under a real shell, with a `docker` that plays each trouble.
 
 Time is the test's: `/proc/uptime` is a file of it, and a pause takes a hundredth of a second.
+
+Long, as one `docker` plays all of the troubles.
 """
 
 from __future__ import annotations

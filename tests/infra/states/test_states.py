@@ -2,6 +2,8 @@
 
 docs/states.md has the same table for people. In no cell is an `up` successful while a device
 answers with another model, or a release lost that a device or a pin needs.
+
+Long, as one table has every state in every world.
 """
 
 from __future__ import annotations

@@ -1,0 +1,13 @@
+"""A story of one device, told to its end."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any
+
+RUN = {"run": "echo up; exec sleep 1000"}
+
+
+def run(story: Coroutine[Any, Any, None]) -> None:
+    asyncio.run(story)
