@@ -130,7 +130,7 @@ def sources() -> list[Path]:
     """Whatever is written in a programming language, but what tools have put there."""
     rooms = (ROOT / room for room in ROOMS if room != "__main__")
     found = [
-        path for room in ours for path in room.rglob("*") if path.suffix in (".py", ".c", ".h")
+        path for room in rooms for path in room.rglob("*") if path.suffix in (".py", ".c", ".h")
     ]
     return [*found, ROOT / "__main__.py"]
 
