@@ -14,7 +14,7 @@ import pytest
 from greenhouse import account
 from greenhouse.home import aws_environment
 from tests.whole.calls import Calls
-from tests.whole.killing import UP, assert_it_is_there_once, kill_group, killed_once
+from tests.whole.crashes.killing import UP, assert_it_is_there_once, kill_group, killed_once
 from tests.whole.place import OURS, STACK, Place
 from tests.whole.sabotage import (
     Good,

@@ -23,8 +23,8 @@ from greenhouse import account, report
 from greenhouse.home import aws_environment
 from infra.names import Names
 from tests.whole.calls import Calls
+from tests.whole.crashes.killing import kill_group, killed_once
 from tests.whole.inventory import Inventory
-from tests.whole.killing import kill_group, killed_once
 from tests.whole.place import STACK, Place, wait_until
 
 pytestmark = pytest.mark.whole

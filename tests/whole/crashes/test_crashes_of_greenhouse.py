@@ -13,14 +13,14 @@ import pytest
 
 from greenhouse.faults import Faults, Step
 from tests.whole.calls import Calls
-from tests.whole.inventory import Inventory
-from tests.whole.killing import (
+from tests.whole.crashes.killing import (
     DESTROY,
     UP,
     assert_it_is_there_once,
     killed_at_each_change,
     restarted,
 )
+from tests.whole.inventory import Inventory
 from tests.whole.place import Place, wait_until
 
 pytestmark = pytest.mark.whole

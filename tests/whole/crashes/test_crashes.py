@@ -17,8 +17,7 @@ from greenhouse import account
 from greenhouse.faults import Faults, Step
 from greenhouse.home import ACCOUNT, REGION, aws_environment
 from tests.whole.calls import Calls
-from tests.whole.inventory import Inventory
-from tests.whole.killing import (
+from tests.whole.crashes.killing import (
     DESTROY,
     UP,
     assert_it_is_there_once,
@@ -27,6 +26,7 @@ from tests.whole.killing import (
     killed_once,
     restarted,
 )
+from tests.whole.inventory import Inventory
 from tests.whole.place import OURS, STACK, Place, wait_until
 from tests.whole.sabotage import fault
 
