@@ -30,7 +30,7 @@ def tell(file: Path, data: Path | None, console: Console) -> None:
     engine = Engine.XGBOOST if known.unsupported else Engine.EVALUATOR
     reading = read(file, engine_name=engine)
     rows = samples.read(data, reading.model) if data else []
-    memory = needed_memory(len(reading.file), engine)
+    memory = needed_memory(len(reading.file), engine, features=len(reading.model.feature_names))
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     for what, said in _facts(file, reading, known, engine, memory):
         table.add_row(what, words(said))

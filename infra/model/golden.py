@@ -23,6 +23,8 @@ from infra.settings import Misconfigured
 # The service's peak while it loads (2026-11-30), by MiB of the unpacked file: 28.4 for 0.58, 31.4
 # for 2.26, of which bzip2 has 3.7. XGBoost's own library: 42.6 for 2.6, 70.8 for 10.1.
 _MEMORY = {Engine.EVALUATOR: (30, 1.2), Engine.XGBOOST: (36, 4.0)}  # MiB, and MiB for each of them
+# names, places and room for rows: 20,000 features took 6.7 MiB beside a file of 0.5 (2026-11-30)
+_FEATURE = 400 / 2**20  # MiB for each
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,15 +41,17 @@ class Golden:
         return {"model": self.model, "predictions": self.predictions}
 
 
-def needed_memory(size: int, engine_name: str = Engine.EVALUATOR) -> int:
+def needed_memory(size: int, engine_name: str = Engine.EVALUATOR, *, features: int) -> int:
     """MiB of a container whose model has so many bytes on the device."""
     service, loading = _MEMORY[Engine(engine_name)]
-    return math.ceil(service + loading * size / 2**20)
+    return math.ceil(service + loading * size / 2**20 + _FEATURE * features)
 
 
-def check_memory(model: Path, size: int, memory: int, engine_name: str = Engine.EVALUATOR) -> None:
+def check_memory(
+    model: Path, size: int, memory: int, engine_name: str = Engine.EVALUATOR, *, features: int
+) -> None:
     """Raises Misconfigured where a container of so many MiB would be killed while it loads."""
-    needed = needed_memory(size, engine_name)
+    needed = needed_memory(size, engine_name, features=features)
     if memory < needed:
         raise Misconfigured(
             f"model '{model}' takes {needed} MiB to load, and a container has {memory}: the kernel"

@@ -72,7 +72,13 @@ class Handover:
             settings.trees,
             settings.predictions,
         )
-        check_memory(settings.model, len(answers.file), settings.memory, settings.engine)
+        check_memory(
+            settings.model,
+            len(answers.file),
+            settings.memory,
+            settings.engine,
+            features=len(answers.samples[0]),
+        )
         return cls(
             golden=answers,
             files={

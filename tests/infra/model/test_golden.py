@@ -174,16 +174,18 @@ def test_a_model_larger_than_the_device_takes_is_refused_when_it_is_published(
 
 
 @pytest.mark.parametrize(
-    ("engine_name", "mebibytes", "needed"), [("evaluator", 8, 40), ("xgboost", 8, 68)]
+    ("engine_name", "mebibytes", "features", "needed"),
+    [("evaluator", 8, 11, 40), ("xgboost", 8, 11, 69), ("evaluator", 1, 20_000, 39)],
 )
 def test_a_model_that_the_container_cannot_load_is_refused_with_the_memory_that_it_takes(
-    engine_name: str, mebibytes: int, needed: int
+    engine_name: str, mebibytes: int, features: int, needed: int
 ) -> None:
     said = (Path("model.json"), mebibytes << 20)
     with pytest.raises(Misconfigured, match=f"the kernel would kill it.*set memory {needed}"):
-        check_memory(*said, needed - 1, engine_name)
-    check_memory(*said, needed, engine_name)
+        check_memory(*said, needed - 1, engine_name, features=features)
+    check_memory(*said, needed, engine_name, features=features)
 
 
 def test_the_shipped_model_loads_in_the_memory_that_a_container_has_unasked() -> None:
-    check_memory(MODEL, len(golden(MODEL, SAMPLES).file), declared()["memory"]["default"])
+    size = len(golden(MODEL, SAMPLES).file)
+    check_memory(MODEL, size, declared()["memory"]["default"], features=13)
