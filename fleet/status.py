@@ -34,7 +34,7 @@ _QUIET = timedelta(days=2)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Seen:
+class FleetStatus:
     """One look: each region's fleet with its last answers, and who couldn't be asked."""
 
     fleets: Sequence[tuple[Fleet, Answers]]
@@ -50,7 +50,7 @@ class Seen:
         )
 
     @property
-    def worst_first(self) -> Seen:
+    def worst_first(self) -> FleetStatus:
         """The same, the targets that need a look before the others, and regions that have one."""
 
         def fine(fleet: Fleet, answers: Answers) -> list[bool]:
@@ -66,13 +66,13 @@ class Seen:
         return replace(self, fleets=ordered)
 
 
-def look(there: Places, states: Mapping[str, str] | None = None) -> Seen:
+def look(there: Places, states: Mapping[str, str] | None = None) -> FleetStatus:
     """Ask AWS, and the devices' logs for their last answers; NoStack where AWS tells nothing.
 
     `states` has by stack which release Pulumi's state says is deployed, where that is known.
     """
     fleets, skipped = there.ask(lambda clients: _look(clients, there, states or {}))
-    return Seen(fleets=fleets, skipped=skipped)
+    return FleetStatus(fleets=fleets, skipped=skipped)
 
 
 def _look(clients: Clients, there: Places, states: Mapping[str, str]) -> tuple[Fleet, Answers]:
@@ -162,7 +162,7 @@ def target_well(target: Target, answers: Answers, now: datetime) -> bool:
     )
 
 
-def show(seen: Seen) -> RenderableType:
+def show(seen: FleetStatus) -> RenderableType:
     """Everything, a table for each target; what needs a look comes first."""
     seen = seen.worst_first
     skipped = (words(f"! {line}", "yellow") for line in seen.skipped)

@@ -36,7 +36,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from fleet.logs import Answer
 from fleet.observe import TOLD, Device, Fleet, Target
 from fleet.stacks import NoStack, places
-from fleet.status import BAD, GOOD, Answers, Seen, look, silence, unheard, well
+from fleet.status import BAD, GOOD, Answers, FleetStatus, look, silence, unheard, well
 from infra.printable import printable
 
 HERE = Path(__file__).parent
@@ -81,7 +81,7 @@ class Picture:
 class Feed:
     """Looks at the fleet while somebody watches: one look for all pages, every few seconds."""
 
-    def __init__(self, seen: Callable[[], Seen], every: float) -> None:
+    def __init__(self, seen: Callable[[], FleetStatus], every: float) -> None:
         self._seen, self._every = seen, every
         self._answers: dict[tuple[str, str, str], deque[Answer]] = {}
         self._states: dict[tuple[str, str, str], str] = {}
@@ -185,7 +185,7 @@ class _Headers:
         await self._app(scope, receive, with_headers)
 
 
-def application(seen: Callable[[], Seen], *, every: float) -> Starlette:
+def application(seen: Callable[[], FleetStatus], *, every: float) -> Starlette:
     """The page, its live changes and its two files."""
     page, feed = _TEMPLATES.get_template("page.html"), Feed(seen, every)
 

@@ -25,7 +25,7 @@ from fleet.console import Feed, application, sparkline
 from fleet.logs import UNANSWERED, Answer
 from fleet.observe import Fleet, Target
 from fleet.stacks import NoStack
-from fleet.status import Seen
+from fleet.status import FleetStatus
 from tests.browser import chromium, no_browser
 from tests.fleet.recording import Recording
 
@@ -57,7 +57,7 @@ class Watched:
     def target(self) -> Target:
         return self.fleet.targets[0]
 
-    def look(self) -> Seen:
+    def look(self) -> FleetStatus:
         if self.broken:
             raise NoStack("stack dev can't be asked in eu-west-1: Could not connect")
         answers = {
@@ -65,7 +65,7 @@ class Watched:
             for target in self.fleet.targets
             for name, answer in self.answers.items()
         }
-        return Seen(fleets=[(self.fleet, answers)], skipped=self.skipped)
+        return FleetStatus(fleets=[(self.fleet, answers)], skipped=self.skipped)
 
     def breaks(self, component: str) -> None:
         """The device reports the component BROKEN, as the API then says."""
@@ -285,7 +285,7 @@ def test_devices_of_one_name_have_latencies_of_their_own(watched: Watched) -> No
     other = replace(one, at=AT + timedelta(seconds=1), milliseconds=9.0)
     whose = watched.target.stack, name
     fleets = [(there, {whose: one}), (elsewhere, {whose: other})]
-    feed = Feed(lambda: Seen(fleets=fleets), every=0)
+    feed = Feed(lambda: FleetStatus(fleets=fleets), every=0)
     assert "Latency of the last" not in asyncio.run(feed.picture()).html, "each has one answer"
 
 
@@ -295,7 +295,7 @@ def test_a_stack_that_can_t_be_asked_is_told(watched: Watched) -> None:
     assert "stack nowhere names no region" in page
     assert "com.ml.check" in page
 
-    def none() -> Seen:
+    def none() -> FleetStatus:
         raise NoStack("no stack here")
 
     assert "no stack here" in asyncio.run(Feed(none, every=0).picture()).html

@@ -21,7 +21,7 @@ from fleet.logs import COMMAND
 from fleet.observe import Fleet
 from fleet.plan import page
 from fleet.plan.markdown import code, row
-from fleet.status import Seen, show
+from fleet.status import FleetStatus, show
 from greenhouse.report import Residue, show_residue
 from tests.fleet.hostile import NAMES, SPEAKS_TO_A_TERMINAL
 from tests.fleet.recording import Recording
@@ -148,7 +148,7 @@ class Tags(HTMLParser):
         self.found.append(("!--", [data]))
 
 
-def seen(name: str) -> Seen:
+def seen(name: str) -> FleetStatus:
     """A look at a fleet in which everything that others name has this name."""
     [target] = Recording.read("nothing").targets
     [device] = target.devices
@@ -172,12 +172,12 @@ def seen(name: str) -> Seen:
     )
     target = replace(target, stack=name, devices=(hostile,), drift=(name,), strangers=(name,))
     there = Fleet(project=name, region="eu-west-1", seen=AT, targets=(target,))
-    return Seen(fleets=[(there, {(name, name): name})], skipped=(name,))
+    return FleetStatus(fleets=[(there, {(name, name): name})], skipped=(name,))
 
 
 def tags(name: str) -> Tags:
     class Watched:
-        def look(self) -> Seen:
+        def look(self) -> FleetStatus:
             return seen(name)
 
     parser = Tags()

@@ -21,7 +21,7 @@ from fleet import console
 from fleet.logs import COMMAND, LOG_MANAGER, NoLog
 from fleet.observe import observe, release_name
 from fleet.stacks import NoStack, places
-from fleet.status import Seen, look, show
+from fleet.status import FleetStatus, look, show
 from infra.account.clients import Clients
 from infra.names import CHECK, SERVICE
 from tests.fleet.status.fleet import AT, OURS, Fleet, Main, drift, run
@@ -43,7 +43,7 @@ def test_of_a_large_group_only_those_that_need_a_look_are_listed(account: Fleet)
     account.deployments[-1]["creationTimestamp"] = AT
     fleet = observe(Clients(region=REGION, profile=None), "edge-inference")
     page = io.StringIO()
-    seen = Seen(fleets=[(fleet, {("dev", name): "no log" for name in names})])
+    seen = FleetStatus(fleets=[(fleet, {("dev", name): "no log" for name in names})])
     Console(file=page, width=200).print(show(seen))
     shown = page.getvalue()
     assert "47 more are well and run this release" in shown
@@ -145,7 +145,7 @@ def test_a_console_shows_the_stack_it_was_asked_for(
     fleet: Fleet, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...], seen: int
 ) -> None:
     fleet.sends("edge-inference/press-2", OURS, "COMPLETED")
-    served: list[Seen] = []
+    served: list[FleetStatus] = []
     monkeypatch.setattr(console, "application", lambda look, every: look)  # noqa: ARG005
     monkeypatch.setattr("uvicorn.run", lambda look, **_: served.append(look()))
     run("console", *options)
