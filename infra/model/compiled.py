@@ -74,6 +74,15 @@ def compiled(document: Any, model: Model, base_scores: Sequence[float], source: 
         raise Unsupported(f"what XGBoost does for objective {model.objective} isn't known here")
     gbtree = learner["gradient_booster"]
     forest = (gbtree["gbtree"] if booster == "dart" else gbtree)["model"]
+    rounds = [int(first) for first in forest["iteration_indptr"]]
+    if rounds and (
+        rounds != sorted(rounds) or (rounds[0], rounds[-1]) != (0, len(forest["trees"]))
+    ):
+        # XGBoost itself answers with the trees in between, and says nothing
+        raise ModelRefused(
+            "the rounds of boosting don't go from the first tree to the last. Save the model again"
+            " with Booster.save_model('model.ubj')"
+        )
     weights = np.asarray(gbtree.get("weight_drop", []), "f4")
     outputs, columns = np.asarray(forest["tree_info"], int), len(model.feature_names)
     trees = [

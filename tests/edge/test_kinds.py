@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 
 from edge.inference.engines import forest
 from edge.inference.engines.booster import Booster
-from edge.inference.model import Unsupported
+from edge.inference.model import ModelRefused, Unsupported
 from infra.model.read_model import answer
 from tests.edge.compiling import compiled
-from tests.edge.kinds import KINDS, ROWS, booster
+from tests.edge.kinds import KINDS, ROWS, booster, trained
 from tests.edge.rows import Rows, assert_same_bits, hard_rows, reference
 
 NAMES = ("width", "age", "mass", "colour")
@@ -81,6 +81,17 @@ def test_no_trees_and_trees_of_one_leaf(library: Path, objective: str, rounds: i
     kind = next(k for k in KINDS.values() if k.parameters.get("objective") == objective)
     data = bytes(booster(kind, rounds=rounds, min_child_weight=1e6).save_raw("json"))
     assert_same_bits(found(compiled(data), library, ROWS), reference(data, ROWS))
+
+
+@pytest.mark.parametrize("first", [1, 3])
+@pytest.mark.parametrize("name", ["squared error", "dart"])
+def test_rounds_that_leave_trees_out_are_refused(name: str, first: int) -> None:
+    """XGBoost answers with the trees from the third on, where a file says that round 0 has them."""
+    document = json.loads(trained(KINDS[name]))
+    gbtree = document["learner"]["gradient_booster"]
+    gbtree.get("gbtree", gbtree)["model"]["iteration_indptr"][0] = first
+    with pytest.raises(ModelRefused, match="rounds of boosting"):
+        compiled(json.dumps(document).encode())
 
 
 def test_the_file_is_the_same_from_either_format_and_every_time() -> None:
