@@ -22,7 +22,7 @@ from greenhouse.providers.aws.common import (
 )
 from greenhouse.providers.protocol.resource import Failure, Naming
 from greenhouse.providers.protocol.session import Call
-from greenhouse.providers.protocol.wire import Properties, Secret
+from greenhouse.providers.protocol.wire import Properties
 
 if TYPE_CHECKING:
     from mypy_boto3_ecr import ECRClient
@@ -188,10 +188,10 @@ class GetAuthorizationToken(AwsFunction):
         (found,) = self.account.ecr(region).get_authorization_token()["authorizationData"]
         user, _, password = base64.b64decode(found["authorizationToken"]).decode().partition(":")
         return {
-            "authorizationToken": Secret(found["authorizationToken"]),
+            "authorizationToken": found["authorizationToken"],
             "expiresAt": found["expiresAt"].strftime("%Y-%m-%dT%H:%M:%SZ"),
             "id": region,
-            "password": Secret(password),
+            "password": password,  # in the clear, as the plugin has it: the program marks it
             "proxyEndpoint": self.account.endpoint,
             "region": region,
             "userName": user,
