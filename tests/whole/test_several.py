@@ -42,6 +42,10 @@ class Model:
     stack: str
     names: Names
     answers: dict[str, list[float]] = field(default_factory=dict)  # by the ids of its models
+    earlier: int = 0  # answers of another story, in the same log
+
+    def __post_init__(self) -> None:
+        self.earlier = len(self.heard())
 
     @property
     def file(self) -> Path:
@@ -83,7 +87,7 @@ class Model:
     def heard(self) -> Sequence[Mapping[str, Any]]:
         """Every answer that its consumer has got, oldest first."""
         log = self.place.home.device(self.place.thing) / "logs" / f"{self.names.consumer}.log"
-        return list(report.component_events(log, "answer"))
+        return list(report.component_events(log, "answer"))[self.earlier :]
 
     def await_answers(self) -> None:
         """Its newest model answers, and nobody has ever answered for another's."""
