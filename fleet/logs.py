@@ -32,6 +32,8 @@ LOG_MANAGER = "aws.greengrass.LogManager"
 _JSON = json.JSONDecoder()
 _PATIENCE_SECONDS = 20
 UNANSWERED = "no answer in its log"
+WAITING = "no answer: its script waits for docker (make logs DEVICE=… says since when)"
+_WAITS = "waiting for docker"  # so begin the words of infra/publish/scripts.py
 
 
 class NoLog(Exception):
@@ -78,12 +80,24 @@ def last_answer(lines: Iterable[str]) -> Answer | None:
     )
 
 
+def waits(lines: Iterable[str]) -> bool:
+    """Whether the consumer's script said that it waits, and its container nothing since."""
+    waiting = False
+    for line in lines:
+        waiting = _WAITS in line or (waiting and "event" not in _event(line))
+    return waiting
+
+
 def answered(clients: Clients, device: Device, consumer: str) -> Answer | str:
-    """The last answer to this consumer on the device, or why it isn't known."""
+    """The last answer to this consumer on the device, or why it isn't known.
+
+    Greengrass calls a component RUNNING whose script waits for the engine: only its log knows.
+    """
     if not any(one.name == consumer for one in device.components):
         return f"{consumer} isn't there"
     try:
-        return last_answer(tail(clients, device, consumer)) or UNANSWERED
+        lines = tail(clients, device, consumer)
+        return WAITING if waits(lines) else last_answer(lines) or UNANSWERED
     except NoLog:
         return "its log can't be read from here (make logs DEVICE=… says why)"
     except (ClientError, BotoCoreError) as error:  # no right to it, or too many asked at once

@@ -12,7 +12,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from fleet.logs import UNANSWERED, Answer, answered
+from fleet.logs import UNANSWERED, WAITING, Answer, answered
 from fleet.observe import Device, Fleet, Target, observe
 from fleet.stacks import Places, project
 from fleet.terminal import words
@@ -142,7 +142,7 @@ def silence(device: Device, now: datetime) -> str:
 def unheard(answer: Answer | str, now: datetime) -> str:
     """That its consumer has had no answer for too long; empty also where nobody can tell."""
     if isinstance(answer, str):
-        return answer if answer == UNANSWERED else ""
+        return answer if answer in (UNANSWERED, WAITING) else ""
     return f"no answer for {_ago(answer.at, now)}" if now - answer.at > _QUIET else ""
 
 

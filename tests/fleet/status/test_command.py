@@ -137,12 +137,22 @@ def test_another_release_in_pulumi_s_state_than_on_the_device_needs_a_look(
         assert "pulumi up --stack dev" in done.stdout
 
 
+ANSWER = json.dumps({"event": "answer", "time": "AT", "rows": 1, "ms": 1.5, "model": "abc"})
+WAITS = (
+    "2026-11-30T11:40:12.322Z [INFO] (Copier) com.ml.consumer: stdout. waiting for docker, or for"
+    " it to remove com.ml.consumer.press-01: Cannot connect. {scriptName=services.com.ml.consumer}"
+)
+ASKS = '{"time": "2026-11-30T11:40:12.721+00:00", "event": "asking", "interval": 2.0}'
+
+
 @pytest.mark.parametrize(
     ("said", "code"),
     [
         pytest.param(timedelta(hours=30), 0, id="a consumer asks once a day at least"),
         pytest.param(timedelta(days=3), 3, id="no answer for days"),
         pytest.param("started", 3, id="no answer at all"),
+        pytest.param(f"{ANSWER}\n{WAITS}", 3, id="the engine is away"),
+        pytest.param(f"{ANSWER}\n{WAITS}\n{ASKS}", 0, id="the engine is back"),
         pytest.param(None, 0, id="a log that can't be read from here"),
     ],
 )
@@ -152,8 +162,9 @@ def test_a_device_that_answers_no_more_needs_a_look(
 ) -> None:
     if isinstance(said, timedelta):
         at = (datetime.now(UTC) - said).isoformat()
-        said = json.dumps({"event": "answer", "time": at, "rows": 1, "ms": 1.5, "model": "abc"})
+        said = ANSWER.replace("AT", at)
     if said:
+        said = said.replace("AT", datetime.now(UTC).isoformat())
         (tmp_path / "log").write_text(said)
         monkeypatch.setenv(COMMAND, f"cat {tmp_path}/log")
     done = CliRunner().invoke(commands.app, ["status", "--fail"])
