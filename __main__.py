@@ -7,48 +7,29 @@ from infra.account.target import Target
 from infra.dynamic import NobodyFollows, Residue
 from infra.preflight import preflight
 from infra.publish import records
-from infra.resources.artifacts import Artifacts, Handover
-from infra.resources.boms import boms
-from infra.resources.components import Components
-from infra.resources.providers import Providers
-from infra.resources.registry import Registry
-from infra.resources.release import Release, upstream
-from infra.resources.rollout import Rollout
+from infra.resources import Artifacts, Components, Handover, Providers, Registry, Release, Rollout
 from infra.settings import Settings
 
 settings = Settings.load(pulumi.Config())
 context = Context.find(settings.component_prefix)
 residue = Residue(context, settings)  # first made, so last destroyed
-providers = Providers.of(context, pulumi.ResourceOptions(depends_on=[residue]))
-providers.check(context)
+inside = Providers.of(context, after=residue).options
 target = Target.find(settings, context)
 pinned = records.pinned(settings, context)
 preflight.check(settings, context, target, pinned)
 handover = None if settings.release_from else Handover.read(settings)
 
-inside = pulumi.ResourceOptions(depends_on=[residue], providers=providers.both)
 made: list[pulumi.Resource] = [residue]
 if handover:
     registry = Registry("registry", settings=settings, context=context, opts=inside)
     artifacts = Artifacts("artifacts", files=handover.files, context=context, opts=inside)
     components = Components(
-        "components",
-        registry=registry,
-        artifacts=artifacts,
-        settings=settings,
-        context=context,
-        opts=inside,
+        "components", registry, artifacts, settings=settings, context=context, opts=inside
     )
-    release = Release.published(handover, registry, artifacts, components, context)
-    sboms = boms(registry.images, artifacts.bucket, context, parent=registry)
-    records.store(
-        release.outputs(), settings, sboms=sboms, once=release.registered, parent=components
-    )
+    release = Release.published(handover, registry, artifacts, components, settings, context)
     made += [registry, artifacts, components]
-if pinned:
-    release = Release.of(pinned.outputs)
-elif settings.release_from:
-    release = Release.of(upstream(settings, context))
+if pinned or settings.release_from:
+    release = Release.taken_over(pinned, settings, context)
 for name, value in release.outputs().items():
     pulumi.export(name, value)
 if target:

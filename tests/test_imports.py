@@ -142,6 +142,10 @@ def test_a_folder_is_small_enough_to_be_seen_at_once() -> None:
         assert modules_ <= most, f"{folder.relative_to(ROOT)} has {modules_} modules: make rooms"
 
 
+def test_the_bill_of_materials_is_one_screen() -> None:
+    assert (ROOT / "__main__.py").read_text().count("\n") < 45
+
+
 def test_a_file_is_short_or_says_why_it_is_not() -> None:
     for path in sources():
         text = path.read_text()

@@ -32,9 +32,9 @@ class Components(pulumi.ComponentResource):
     def __init__(
         self,
         name: str,
-        *,
         registry: Registry,
         artifacts: Artifacts,
+        *,
         settings: Settings,
         context: Context,
         opts: pulumi.ResourceOptions | None = None,

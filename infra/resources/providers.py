@@ -24,14 +24,17 @@ class Providers:
 
     aws: aws.Provider
     native: native.Provider
+    after: pulumi.Resource
 
     @classmethod
-    def of(cls, context: Context, opts: pulumi.ResourceOptions) -> Providers:
+    def of(cls, context: Context, *, after: pulumi.Resource) -> Providers:
+        """Misconfigured where a plugin works elsewhere, or as somebody else, than boto3 does."""
         # The SDK would put AWS_PROFILE and AWS_SHARED_CREDENTIALS_FILE of this shell into the state
         # where nothing else is given. An output of nothing is something, and is left out.
+        opts = pulumi.ResourceOptions(depends_on=[after])
         nothing: Any = pulumi.Output.from_input(None)
         role, tags = context.assumed, context.default_tags
-        return cls(
+        both = cls(
             aws=aws.Provider(
                 "aws",
                 region=context.region,
@@ -59,18 +62,18 @@ class Providers:
                 default_tags=native.ProviderDefaultTagsArgs(tags=tags) if tags else None,
                 opts=opts,
             ),
+            after=after,
         )
+        both._check(context)
+        return both
 
     @property
-    def both(self) -> list[pulumi.ProviderResource]:
-        """For the options of a component, whose children take the one of their package."""
-        return [self.aws, self.native]
+    def options(self) -> pulumi.ResourceOptions:
+        """Of a component: made after `after`, its children by the provider of their package."""
+        return pulumi.ResourceOptions(depends_on=[self.after], providers=[self.aws, self.native])
 
-    def check(self, context: Context) -> None:
-        """Misconfigured where a plugin works elsewhere, or as somebody else, than boto3 does.
-
-        Each reads the environment and AWS' files by itself: one may find another login than we do.
-        """
+    def _check(self, context: Context) -> None:
+        """Each reads the environment and AWS' files by itself, and may find another login."""
         of_aws = pulumi.InvokeOptions(provider=self.aws)
         of_native = pulumi.InvokeOptions(provider=self.native)
         told = {

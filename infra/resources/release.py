@@ -15,7 +15,10 @@ import pulumi
 
 from infra.account.context import Context
 from infra.names import Names
+from infra.publish import records
+from infra.publish.records import Record
 from infra.resources.artifacts import Artifacts, Handover
+from infra.resources.boms import boms
 from infra.resources.components import Components
 from infra.resources.registry import Registry
 from infra.settings import Misconfigured, Settings
@@ -44,10 +47,11 @@ class Release:
         registry: Registry,
         artifacts: Artifacts,
         components: Components,
+        settings: Settings,
         context: Context,
     ) -> Release:
-        """This stack's own, of what its tree holds."""
-        return cls(
+        """This stack's own, of what its tree holds; its record and its SBOMs are stored."""
+        release = cls(
             release=components.release,
             model=handover.golden.model,
             registered=components.versions,
@@ -60,14 +64,23 @@ class Release:
             samples=artifacts.uris["samples.json"],
             golden=artifacts.uris["golden.json"],
         )
+        records.store(
+            release.outputs(),
+            settings,
+            sboms=boms(registry.images, artifacts.bucket, context, parent=registry),
+            once=release.registered,
+            parent=components,
+        )
+        return release
 
     @classmethod
-    def of(cls, outputs: Mapping[str, Any]) -> Release:
+    def taken_over(cls, pinned: Record | None, settings: Settings, context: Context) -> Release:
         """The newest of the stack that is followed, or an older one, by what that stack put out.
 
         A publisher that deploys an older one publishes its tree all the same: nothing that is there
         goes, and whoever takes the name out again finds the newest as it was.
         """
+        outputs = pinned.outputs if pinned else upstream(settings, context)
         return cls(
             registered={
                 name: pulumi.Output.from_input(version)
