@@ -21,6 +21,8 @@ from greenhouse.device.ipc import operations
 from greenhouse.device.ipc.broker import Broker, Connect, connect_java
 from greenhouse.device.ipc.connection import Connection
 from greenhouse.device.ipc.topics import Topics
+from greenhouse.toolchain import Toolchain
+from tests.bench import images
 from tests.edge.compiling import shipped
 
 T = TypeVar("T")
@@ -184,6 +186,14 @@ def runtime(library: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     shutil.copy(library, app / "edge/inference/engines")
     return app
+
+
+@pytest.fixture(scope="session")
+def foreign(tools: Toolchain) -> Iterator[str]:
+    """The base of arm64's image, made from Debian's packages: half a minute."""
+    assert tools.path
+    yield images.foreign_base("arm64")
+    images.remove()
 
 
 @pytest.fixture

@@ -25,7 +25,6 @@ from edge.inference.settings import Engine
 from greenhouse.toolchain import Toolchain
 from infra.provenance import sbom
 from infra.provenance.image import merged
-from tests.bench import images
 from tests.bench.client import Client
 from tests.edge.compiling import answers_of, shipped
 from tests.edge.runtime.messages import ask_all, worst
@@ -293,13 +292,6 @@ def test_the_bill_of_materials_has_each_file_of_the_image_and_no_other(
     image: str, engine: Engine
 ) -> None:
     check_the_list(image, "amd64", engine)
-
-
-@pytest.fixture(scope="module")
-def foreign(tools: Toolchain) -> Iterator[str]:
-    assert tools.path
-    yield images.foreign_base("arm64")
-    images.remove()
 
 
 @pytest.mark.matrix  # makes the other architecture's base from Debian's packages: half a minute
