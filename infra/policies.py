@@ -69,7 +69,11 @@ def tls_only(bucket: str) -> dict[str, Any]:
 
 
 def lifecycle() -> dict[str, Any]:
-    """Untagged images go after 14 days.
+    """Untagged images go after 14 days, but for those that an index lists.
+
+    What Docker 29 pushes has its tag on the index. ECR expires nothing that an index refers to
+    before the index is deleted: "Lifecycle policy evaluation rules" in
+    docs.aws.amazon.com/AmazonECR/latest/userguide/LifecyclePolicies.html.
 
     No rule counts the tagged ones: ECR would remove an image that a device runs as readily as any
     other. They go with their release (fleet/prune.py).
