@@ -227,7 +227,9 @@ def new_device(
 @app.command()
 def model(
     file: Annotated[Path, typer.Argument(help="What XGBoost's save_model wrote.")],
-    data: Annotated[Path | None, typer.Option(help="Some rows for it, as JSON or CSV.")] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="Some rows for it, as JSON, CSV or Parquet.")
+    ] = None,
 ) -> None:
     """What a model file is, which limits it meets, and what to type to release it."""
     tell(file, data, console)

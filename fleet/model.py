@@ -15,7 +15,7 @@ from edge.inference.protocol import MAX_MESSAGE, MAX_REQUEST, encode_request
 from edge.inference.settings import Engine
 from fleet.terminal import words
 from infra.model import samples
-from infra.model.golden import needed_memory
+from infra.model.golden import PROBABILITIES, needed_memory
 from infra.model.reading import Reading, read
 from infra.settings import OF_A_RELEASE
 
@@ -79,7 +79,11 @@ def _config(
     file: Path, data: Path | None, reading: Reading, engine: Engine, memory: int
 ) -> Iterator[str]:
     yield _sets("model", file)
-    yield _sets("samples", data) if data else "pulumi config set samples ROWS    # JSON or CSV"
+    yield (
+        _sets("samples", data)
+        if data
+        else "pulumi config set samples ROWS    # X.tolist() as JSON, or CSV or Parquet by pandas"
+    )
     if engine is not Engine.EVALUATOR:
         yield f"pulumi config set engine {engine}"
     if memory > _MEMORY:
@@ -89,6 +93,11 @@ def _config(
             "pulumi config set trees best    # as XGBRegressor and XGBClassifier predict; all, as"
             " Booster.predict does"
         )
+    predict = "predict_proba" if reading.model.objective in PROBABILITIES else "predict"
+    yield (
+        f"# pulumi config set predictions ANSWERS    if you like: model.{predict}(X).tolist() as"
+        " JSON, to be compared"
+    )
 
 
 def _sets(key: str, path: Path) -> str:

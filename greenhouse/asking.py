@@ -16,14 +16,18 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from edge.inference.model import Model
 from edge.inference.protocol import batches
 from fleet.stacks import Stack, project
 from greenhouse.home import Home
+from infra.model import samples
 from infra.printable import printable
+from infra.settings import Misconfigured
 
 _ASKER = Path(__file__).with_name("asker.py")
 _SECONDS = 60
 _SHOWN_FEATURES = 4
+_KINDS = {"integer": "int", "boolean": "i", "category": "c"}  # XGBoost's words for a description's
 
 
 class NotAsked(Exception):
@@ -36,11 +40,11 @@ def ask(home: Home, stack: Stack, rows: Path | None, console: Console) -> None:
     if rows is None:
         _show_description(_describe(container, stack), stack, console)
         return
-    records = _records(rows)
     try:
-        requests = [{"body": json.dumps(batch)} for batch in batches(records)]
-    except ValueError as error:
-        raise NotAsked(f"{rows}: {error}") from error
+        records = samples.read(rows, described(_describe(container, stack)), "rows")
+    except Misconfigured as error:
+        raise NotAsked(printable(str(error))) from error
+    requests = [{"body": json.dumps(batch)} for batch in batches(records)]
     replies = _replies(container, requests, stack)
     for reply in replies:
         if refused := reply.get("error"):
@@ -71,16 +75,16 @@ def _container(home: Home, stack: Stack) -> str:
     return f"{stack.names().consumer}.{thing}"
 
 
-def _records(path: Path) -> list[dict[str, Any]]:
-    try:
-        records = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError) as error:
-        raise NotAsked(f"{path} can't be read as JSON: {error}") from error
-    if isinstance(records, dict):
-        records = [records]
-    if not (isinstance(records, list) and records and all(isinstance(r, dict) for r in records)):
-        raise NotAsked(f'{path} is no list of records: [{{"pH": 3.2, …}}]. make ask tells which')
-    return records
+def described(told: dict[str, Any]) -> Model:
+    """What the rows are read by: the device's own description."""
+    return Model(
+        id=told["model"],
+        feature_names=tuple(one["name"] for one in told["features"]),
+        feature_types=tuple(_KINDS.get(one["type"], "float") for one in told["features"]),
+        missing_allowed=told["missing_allowed"],
+        outputs=told["outputs"],
+        trees=0,  # a description tells none, and no row is read by them
+    )
 
 
 def _describe(container: str, stack: Stack) -> dict[str, Any]:

@@ -20,6 +20,8 @@ from infra.model import samples
 from infra.model.reading import Reading, read
 from infra.settings import Misconfigured
 
+PROBABILITIES = ("binary:logistic", "multi:softprob")  # of which predict() says the class alone
+
 # The service's peak while it loads (2026-11-30), by MiB of the unpacked file: 28.4 for 0.58, 31.4
 # for 2.26, of which bzip2 has 3.7. XGBoost's own library: 42.6 for 2.6, 70.8 for 10.1.
 _MEMORY = {Engine.EVALUATOR: (30, 1.2), Engine.XGBOOST: (36, 4.0)}  # MiB, and MiB for each of them
@@ -95,7 +97,10 @@ def compare(path: Path, answers: Answers, reading: Reading) -> None:
     try:
         theirs = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError) as error:
-        raise Misconfigured(f"predictions '{path}' can't be read as JSON: {error}") from error
+        raise Misconfigured(
+            f"predictions '{path}' can't be read as JSON: {error}. Write"
+            " json.dump(model.predict(X).tolist(), file), or predict_proba(X) for probabilities"
+        ) from error
     if not isinstance(theirs, list) or len(theirs) != len(answers):
         count = f"a list of {len(theirs)}" if isinstance(theirs, list) else "no list"
         raise Misconfigured(
@@ -143,7 +148,7 @@ def _causes(theirs: Sequence[Any], reading: Reading) -> list[str]:
     """What explains a difference, the likeliest first."""
     objective, causes = reading.model.objective, []
     whole = all(isinstance(said, int | float) and float(said).is_integer() for said in theirs)
-    if whole and objective in ("binary:logistic", "multi:softprob"):
+    if whole and objective in PROBABILITIES:
         causes.append("those are the classes of predict(): hand over predict_proba()")
     if reading.best is not None:
         causes.append(
@@ -156,6 +161,7 @@ def _causes(theirs: Sequence[Any], reading: Reading) -> list[str]:
             " model.get_booster().predict(xgboost.DMatrix(X))"
         )
     causes.append("a missing value other than NaN, which no file says: write it as null")
+    causes.append("samples that pandas rounded: df.to_json(…, double_precision=15) rounds less")
     causes.append("a base_margin, which no file has")
     causes.append("another version of XGBoost, or a graphics card, in the last digits")
     return causes

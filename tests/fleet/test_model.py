@@ -36,7 +36,7 @@ def facts(shown: str) -> dict[str, str]:
 def config(shown: str) -> dict[str, str]:
     """The values that the printed lines would set, as a shell reads them."""
     lines = [line for line in shown.splitlines() if "pulumi config set" in line]
-    words = [shlex.split(line, comments=True) for line in lines]
+    words = [typed for line in lines if (typed := shlex.split(line, comments=True))]
     assert all(one[3] in KEYS for one in words), "the program would refuse the key"
     return {one[3]: one[-1] for one in words}
 
@@ -88,7 +88,10 @@ def test_what_a_model_needs_beside_its_file_is_among_the_lines(tmp_path: Path) -
 
 def test_a_model_of_several_outputs_says_how_many_numbers_answer_a_row(tmp_path: Path) -> None:
     trained(tmp_path / "three.json", objective="multi:softprob", num_class=3)
-    assert facts(tell("--", str(tmp_path / "three.json")))["answers"] == "3 numbers a row"
+    shown = tell("--", str(tmp_path / "three.json"))
+    assert facts(shown)["answers"] == "3 numbers a row"
+    assert "model.predict_proba(X).tolist() as JSON" in shown, "predict() says the class alone"
+    assert "model.predict(X).tolist() as JSON" in tell("--", str(SHIPPED))
 
 
 def test_what_can_t_be_released_is_refused_with_the_reason(tmp_path: Path) -> None:

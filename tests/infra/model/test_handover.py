@@ -188,13 +188,6 @@ def test_a_table_that_is_none_is_refused_in_a_line(tmp_path: Path, text: str, sa
     assert said in refused(MISSING / "model.json", written(tmp_path, text, "samples.csv"))
 
 
-def test_parquet_is_refused_with_what_to_type(tmp_path: Path) -> None:
-    rows = tmp_path / "samples.parquet"
-    rows.write_bytes(b"PAR1\x15\x00")
-    said = refused(MISSING / "model.json", rows)
-    assert "pandas.read_parquet(…).head(100).to_json('samples.json', orient='records')" in said
-
-
 def test_lists_of_rows_are_in_the_model_s_order_and_integers_are_numbers(tmp_path: Path) -> None:
     records = golden(MISSING / "model.json", MISSING / "samples.json").samples
     rows = [list(record.values()) for record in records]

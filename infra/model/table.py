@@ -1,0 +1,143 @@
+"""Rows of a file, with the model's features by name and with values that nobody has looked at.
+
+JSON as `df.to_json(orient="records")` or `X.tolist()` writes it, CSV as `df.to_csv()` does, and
+Parquet as `df.to_parquet()` does.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Collection, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from infra.settings import Misconfigured
+
+# https://pandas.pydata.org/docs/reference/api/pandas.read_csv.html: what it reads as missing
+_MISSING = {
+    *("", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN"),
+    *("<NA>", "N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null"),
+}
+_TRUTHS = {"True": True, "TRUE": True, "true": True, "False": False, "FALSE": False, "false": False}
+# https://arrow.apache.org/docs/python/pandas.html: an index that is no range is such a column
+_INDEX = "__index_level_"
+
+
+def read(path: Path, said: str, names: Sequence[str]) -> list[dict[str, Any]]:
+    """Each row's values by the model's names, in no order; raises Misconfigured."""
+    rows = _rows(path, said)
+    if not isinstance(rows, list) or not rows:
+        raise Misconfigured(
+            f"{said} is not a list of at least one record:"
+            " df.to_json(PATH, orient='records', double_precision=15) writes one"
+        )
+    return [_named(f"{said}, row {number}", row, names) for number, row in enumerate(rows)]
+
+
+def _rows(path: Path, said: str) -> Any:
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise Misconfigured(f"{said} can't be read: {error.strerror}") from error
+    if data.startswith(b"PAR1"):
+        return _parquet(data, said)
+    try:
+        if path.suffix.lower() == ".csv":
+            return _csv(str(data, "utf-8-sig"))
+        return json.loads(data)
+    except (ValueError, RecursionError) as error:
+        kind, write = (
+            ("CSV", "pandas.DataFrame(X).to_csv(PATH)")
+            if path.suffix.lower() == ".csv"
+            else ("JSON", "json.dump(X.tolist(), file)")
+        )
+        raise Misconfigured(f"{said} is not {kind}: {error}. {write} writes it") from error
+
+
+def _parquet(data: bytes, said: str) -> list[dict[str, Any]]:
+    try:
+        arrow, parquet = import_module("pyarrow"), import_module("pyarrow.parquet")
+    except ImportError as error:
+        raise Misconfigured(
+            f"{said} is in Parquet, for which .venv lacks pyarrow: .venv/bin/pip install pyarrow."
+            " Or write it as JSON: pandas.read_parquet(…).head(100)"
+            ".to_json('samples.json', orient='records', double_precision=15)"
+        ) from error
+    try:
+        table = parquet.read_table(arrow.BufferReader(data))
+        names = [name for name in table.column_names if not name.startswith(_INDEX)]
+        rows: list[dict[str, Any]] = table.select(names).to_pylist()
+    except (arrow.ArrowException, OSError) as error:  # which of two columns of one name, as well
+        why = str(error).partition("\n")[0]
+        raise Misconfigured(f"{said} is not Parquet that pyarrow reads: {why}") from error
+    return rows
+
+
+def _csv(text: str) -> list[dict[str, Any]]:
+    """Its rows; the index that pandas writes as a first column without a name is left out."""
+    head, *rows = list(csv.reader(io.StringIO(text), strict=True)) or [[]]
+    if len(set(head)) != len(head):
+        raise ValueError("two columns have one name in its first line")
+    for number, row in enumerate(rows):
+        if row and len(row) != len(head):
+            raise ValueError(f"row {number} has {len(row)} values for {len(head)} columns")
+    start = 1 if head and not head[0] else 0
+    return [
+        {name: _cell(cell) for name, cell in zip(head[start:], row[start:], strict=True)}
+        for row in rows
+        if row
+    ]
+
+
+def _cell(text: str) -> Any:
+    text = text.strip()
+    if text in _MISSING:
+        return None
+    if text in _TRUTHS:
+        return _TRUTHS[text]
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+def _named(said: str, row: Any, names: Sequence[str]) -> dict[str, Any]:
+    if isinstance(row, list):
+        if len(row) != len(names):
+            raise Misconfigured(f"{said}: {len(row)} values for the model's {len(names)} features")
+        return dict(zip(names, row, strict=True))
+    if not isinstance(row, dict):
+        raise Misconfigured(f"{said}: not a record but {row!r}")
+    if row.keys() == set(names):
+        return row
+    if _nameless(names) and row.keys() == {str(place) for place in range(len(names))}:
+        return {name: row[str(place)] for place, name in enumerate(names)}
+    missing = sorted(set(names) - row.keys())
+    strange = sorted(row.keys() - set(names))
+    raise Misconfigured(
+        f"{said}: not the model's features"
+        f" (missing: {missing or 'none'}; not in the model: {strange or 'none'})"
+        f"{_remedy(row, names)}"
+    )
+
+
+def _nameless(names: Sequence[str]) -> bool:
+    """Whether the model was trained on an array, whose columns pandas calls 0, 1 and so on."""
+    return all(name == f"f{place}" for place, name in enumerate(names))
+
+
+def _remedy(columns: Collection[str], names: Sequence[str]) -> str:
+    if columns and all(isinstance(_cell(column), float) for column in columns):
+        return (
+            ". Are those numbers of a row? The first line of a CSV names the columns:"
+            " pandas.DataFrame(X).to_csv(PATH) writes it"
+        )
+    if _nameless(names):
+        return (
+            ". The model was trained on an array, so its columns have no names: write the rows in"
+            " the array's order, by json.dump(X.to_numpy().tolist(), file)"
+        )
+    return ""
