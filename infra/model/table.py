@@ -14,7 +14,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from infra.settings import Misconfigured
+from infra.settings import OF_A_RELEASE, Misconfigured
 
 # https://pandas.pydata.org/docs/reference/api/pandas.read_csv.html: what it reads as missing
 _MISSING = {
@@ -34,7 +34,7 @@ def read(path: Path, said: str, names: Sequence[str]) -> list[dict[str, Any]]:
             f"{said} is not a list of at least one record:"
             " df.to_json(PATH, orient='records', double_precision=15) writes one"
         )
-    return [_named(f"{said}, row {number}", row, names) for number, row in enumerate(rows)]
+    return [_named(f"{said}, row {number}", row, names, path) for number, row in enumerate(rows)]
 
 
 def _rows(path: Path, said: str) -> Any:
@@ -104,7 +104,7 @@ def _cell(text: str) -> Any:
         return text
 
 
-def _named(said: str, row: Any, names: Sequence[str]) -> dict[str, Any]:
+def _named(said: str, row: Any, names: Sequence[str], path: Path) -> dict[str, Any]:
     if isinstance(row, list):
         if len(row) != len(names):
             raise Misconfigured(f"{said}: {len(row)} values for the model's {len(names)} features")
@@ -120,7 +120,7 @@ def _named(said: str, row: Any, names: Sequence[str]) -> dict[str, Any]:
     raise Misconfigured(
         f"{said}: not the model's features"
         f" (missing: {missing or 'none'}; not in the model: {strange or 'none'})"
-        f"{_remedy(row, names)}"
+        f"{_remedy(row, names, path)}"
     )
 
 
@@ -129,7 +129,9 @@ def _nameless(names: Sequence[str]) -> bool:
     return all(name == f"f{place}" for place, name in enumerate(names))
 
 
-def _remedy(columns: Collection[str], names: Sequence[str]) -> str:
+def _remedy(columns: Collection[str], names: Sequence[str], path: Path) -> str:
+    if path == OF_A_RELEASE["samples"]:
+        return ". They are the shipped model's. Name your own: pulumi config set samples PATH"
     if columns and all(isinstance(_cell(column), float) for column in columns):
         return (
             ". Are those numbers of a row? The first line of a CSV names the columns:"

@@ -82,6 +82,10 @@ def test_names_that_the_model_never_saw_are_refused_with_how_to_leave_them_out(
     assert refused(path).endswith("by json.dump(X.to_numpy().tolist(), file)")
 
 
+def test_the_shipped_rows_are_refused_for_another_model_with_what_to_set() -> None:
+    assert refused(Path("edge/consumer/samples.json")).endswith("pulumi config set samples PATH")
+
+
 def test_a_table_without_a_line_of_names_is_refused_with_what_writes_it(tmp_path: Path) -> None:
     path = tmp_path / "rows.csv"
     np.savetxt(path, X, delimiter=",")
