@@ -18,6 +18,7 @@ from infra.name_patterns import (
     topic_trouble,
 )
 from infra.names import ANSWER_TOPIC, ARCHITECTURES, ENGINES, REQUEST_TOPIC, SEVERITIES
+from infra.printable import printable
 
 MIN_MEMORY_MIB = 6  # https://docs.docker.com/engine/containers/resource_constraints/: docker's own
 TREES = ("all", "best")  # of a model that was stopped early
@@ -166,12 +167,7 @@ class Settings:
             self._refuse_for_a_follower()
         else:
             for key, path in (("model", self.model), ("samples", self.samples)):
-                if not path.is_file():
-                    raise Misconfigured(
-                        f"{key} '{path}' is not a file (looked in {Path.cwd()}):"
-                        f" pulumi config set {key} PATH, or pulumi config rm {key} for the"
-                        " shipped one"
-                    )
+                _require_file(key, path, or_else=" for the shipped one")
 
     def _check_names_on_the_device(self) -> None:
         if trouble := prefix_trouble(self.component_prefix):
@@ -196,11 +192,8 @@ class Settings:
                 f"trees is '{self.trees}', neither {' nor '.join(TREES)}: pulumi config set trees"
                 " best, or pulumi config rm trees for a model that wasn't stopped early"
             )
-        if self.predictions and not self.release_from and not self.predictions.is_file():
-            raise Misconfigured(
-                f"predictions '{self.predictions}' is not a file (looked in {Path.cwd()}):"
-                " pulumi config set predictions PATH, or pulumi config rm predictions"
-            )
+        if self.predictions and not self.release_from:
+            _require_file("predictions", self.predictions)
 
     def _check_architectures(self) -> None:
         if strange := sorted(set(self.architectures) - set(ARCHITECTURES)):
@@ -286,6 +279,19 @@ class _Reader:
                 f"{key} is '{value}', not a list: pulumi config set --path '{key}[0]' VALUE"
             )
         return tuple(words)
+
+
+def _require_file(key: str, path: Path, *, or_else: str = "") -> None:
+    """A path is any text: one that is too long, or leads through a closed folder, is no file."""
+    try:
+        why = "" if path.is_file() else f"is not a file (looked in {Path.cwd()})"
+    except OSError as error:
+        why = f"can't be read: {error.strerror}"
+    if why:
+        raise Misconfigured(
+            f"{key} '{printable(str(path))}' {why}: pulumi config set {key} PATH, or pulumi config"
+            f" rm {key}{or_else}"
+        )
 
 
 def _refuse_unknown_keys(namespace: str) -> None:

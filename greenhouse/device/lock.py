@@ -12,6 +12,8 @@ import hashlib
 import socket
 from pathlib import Path
 
+from infra.printable import printable
+
 ANSWER_SECONDS = 2.0
 
 
@@ -43,6 +45,8 @@ def _ask(address: str) -> str:
         line.settimeout(ANSWER_SECONDS)
         try:
             line.connect(address)
-            return line.recv(4096).decode() or "(it doesn't say)"
+            # any user of the machine may have taken the name, and says what it likes
+            said = line.recv(4096).decode(errors="backslashreplace")
+            return printable(said) or "(it doesn't say)"
         except OSError:
             return "(it doesn't answer)"

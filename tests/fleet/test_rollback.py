@@ -83,6 +83,19 @@ def test_each_kept_release_is_listed_with_its_model_and_the_devices_that_run_it(
     assert older.endswith("press-1")
 
 
+@pytest.mark.usefixtures("asked")
+def test_two_releases_that_differ_in_their_samples_alone_are_told_apart(account: Account) -> None:
+    kept = account.objects[BUCKET]
+    twin = json.loads(kept["releases/r0ddba11.json"])
+    twin |= {"release": "cafecafe", "samples": f"s3://{BUCKET}/{'ef' * 32}/samples.json"}
+    kept["releases/cafecafe.json"] = json.dumps(twin).encode()
+    shown = {line.split()[0]: line for line in rollback().output.splitlines() if line.strip()}
+    assert "oven.json xyz" in shown["r0ddba11"]
+    assert "rows.json cdcdcdcdcdcd" in shown["r0ddba11"]
+    assert "oven.json xyz" in shown["cafecafe"]
+    assert "rows.json efefefefefef" in shown["cafecafe"]
+
+
 @pytest.mark.usefixtures("account")
 def test_an_older_release_is_named_in_the_stack_s_file_and_deployed(asked: Path) -> None:
     done = rollback("--release", "r0ddba11")

@@ -90,6 +90,10 @@ def test_a_stack_that_follows_another_names_one_that_publishes(stack: Path) -> N
         ({"keep_components": "yes"}, "'yes', not true or false", "set keep-components true"),
         ({"model": "none.json"}, r"model 'none\.json' is not a file", "config rm model"),
         ({"samples": "edge"}, "samples 'edge' is not a file", "config rm samples"),
+        ({"model": "a" * 300}, "can't be read: File name too long", "config set model PATH"),
+        ({"samples": "a" * 300}, "can't be read: File name too long", "config set samples PATH"),
+        ({"predictions": "a" * 300}, "can't be read: File name", "config rm predictions"),
+        ({"model": "a\x1b[2J\0"}, r"model 'a\\x1b\[2J\\x00' is not a file", "config rm model"),
         ({"release_from": "dev"}, "names this very stack", "config rm release-from"),
     ],
 )

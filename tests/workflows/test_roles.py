@@ -14,8 +14,10 @@ from typing import Any
 
 import botocore.session
 import pytest
+import typer
 from botocore import xform_name
 
+from fleet.ci import commands
 from fleet.ci import roles as ci
 from tests.infra.fakes import CONTEXT
 
@@ -247,3 +249,15 @@ def test_only_this_repository_s_jobs_take_a_role(role: str, subjects: list[str])
 def test_a_role_s_policy_fits_into_iam_s_quota() -> None:
     """10,240 characters without spaces for all inline policies of a role (IAM quotas)."""
     assert len(json.dumps(POLICIES["deploy"], separators=(",", ":"))) < 10_240
+
+
+def test_a_bare_command_names_all_that_is_missing_and_the_line_to_type() -> None:
+    with pytest.raises(typer.BadParameter) as refused:
+        commands.roles()
+    options = ("repository", "account", "state-bucket", "state-key")
+    missing, line = str(refused.value).split(". ", 1)
+    assert missing == f"missing: {', '.join(f'--{one}' for one in options)}"
+    for one in options:
+        assert f" {one.upper().replace('-', '_')}=" in line, "as make takes it"
+    with pytest.raises(typer.BadParameter, match=r"missing: --account, --state-key\."):
+        commands.roles(repository="acme/line", state_bucket="our-state")

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import hashlib
 import json
 import os
 import re
 import secrets
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -22,6 +25,7 @@ from urllib.parse import parse_qs, urlsplit
 import psutil
 import pytest
 
+from greenhouse.device.lock import Taken, hold
 from greenhouse.faults import Faults, Step
 from greenhouse.home import PROJECT_DIR
 from tests.greenhouse.device.bench import FakeCloud, recipe
@@ -272,6 +276,25 @@ def test_a_second_device_of_a_thing_is_told_where_the_first_one_lives(
         first.send_signal(signal.SIGTERM)
         first.communicate(timeout=SECONDS)
         assert first.returncode == 0
+
+
+@pytest.mark.parametrize("said", [b"\xff\xfe", b"\x1b[2J\x1b[H", b"/a\nall is well"], ids=ascii)
+def test_a_stranger_who_holds_the_name_is_quoted_in_one_line(thing: str, said: bytes) -> None:
+    """The lock is an abstract socket: every user of the machine can take it first."""
+    name = "\0greenhouse-device-" + hashlib.sha256(thing.encode()).hexdigest()
+
+    def answer() -> None:
+        line, _ = stranger.accept()
+        with line:
+            line.sendall(said)
+
+    with socket.socket(socket.AF_UNIX) as stranger:
+        stranger.bind(name)
+        stranger.listen()
+        threading.Thread(target=answer, daemon=True).start()
+        with pytest.raises(Taken) as taken:
+            asyncio.run(hold(thing, Path("/ours")))
+    assert str(taken.value).isprintable()
 
 
 def test_a_device_without_a_cloud_in_its_environment_says_what_to_type(tmp_path: Path) -> None:

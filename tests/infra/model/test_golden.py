@@ -81,6 +81,20 @@ def test_what_is_stored_is_what_the_device_s_check_reads(tmp_path: Path) -> None
     assert read == answers.samples, "row by row, or the golden answers belong to other questions"
 
 
+@pytest.mark.parametrize("key", ["model", "samples", "predictions"])
+def test_a_file_that_gives_nothing_is_refused_in_one_line_that_names_it(key: str) -> None:
+    """A regular file by its kind, which no process can read from its start."""
+    files = {
+        "model": MODEL,
+        "samples": SAMPLES,
+        "predictions": SAMPLES,
+        key: Path("/proc/self/mem"),
+    }
+    with pytest.raises(Misconfigured, match=f"{key} '/proc/self/mem' can't be read") as refused:
+        golden(files["model"], files["samples"], predictions=files["predictions"])
+    assert "\n" not in str(refused.value)
+
+
 GOOD = {"width": 1, "age": 2, "mass": 3.5}
 
 

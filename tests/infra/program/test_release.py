@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,18 @@ def test_objects_lie_under_a_key_made_from_their_content_and_are_kept(deployed: 
         )
         assert one.retained, "devices may still come from an older release"
         assert not one.deletes_first
+
+
+def test_a_model_s_path_is_in_no_key_and_no_recipe(program: Program, tmp_path: Path) -> None:
+    def published(model: Path) -> tuple[dict[str, Any], set[str]]:
+        engine = program.run(thing="press-1", model=str(model))
+        return recipes(engine), {one.inputs["key"] for one in files(engine)}
+
+    usual = Path("edge/models/wine-quality.json")
+    ugly = tmp_path / "{work:path} $(touch PWNED)" / "a'\";`id`\n\x1b[2J..é[x] %41?#.json"
+    ugly.parent.mkdir()
+    shutil.copy(usual, ugly)
+    assert published(ugly) == published(usual)
 
 
 def test_recipes_name_the_objects_and_images_that_were_made(deployed: Engine) -> None:
