@@ -85,6 +85,11 @@ def compiled(document: Any, model: Model, base_scores: Sequence[float], source: 
         )
     weights = np.asarray(gbtree.get("weight_drop", []), "f4")
     outputs, columns = np.asarray(forest["tree_info"], int), len(model.feature_names)
+    if ((outputs < 0) | (outputs >= len(base_scores))).any():
+        raise ModelRefused(
+            "a tree is for an output that the model doesn't have. Save the model again with"
+            " Booster.save_model('model.ubj')"
+        )
     trees = [
         _Tree(number, tree, columns, weights[number] if booster == "dart" else None)
         for number, tree in enumerate(forest["trees"])
@@ -146,7 +151,10 @@ class _Tree:
             self.value[self.leaf] *= weight  # of dart: multiplied in float32, and then added
         self.feature = np.where(inner, np.asarray(tree["split_indices"], int)[order], 0)
         self.missing_left = inner & (np.asarray(tree["default_left"], int)[order] != 0)
-        self.by_category = inner & (np.asarray(tree["split_type"], int)[order] != 0)
+        kinds = np.asarray(tree["split_type"], int)[order]
+        if (inner & (kinds != 0) & (kinds != 1)).any():
+            raise self._broken("a split is neither by number nor by category")
+        self.by_category = inner & (kinds == 1)
         if (self.feature >= columns).any() or (self.feature < 0).any():
             raise self._broken("it asks for a feature that the model doesn't have")
         if not np.isfinite(self.value[~self.by_category]).all():

@@ -1,0 +1,5 @@
+from __future__ import annotations
+
+from tests.edge.conftest import library
+
+__all__ = ["library"]
