@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -19,12 +20,12 @@ class Inventory:
     disk: list[str]  # of the device: recipes, artifacts, what ran where
 
     @classmethod
-    def of(cls, place: Place) -> Self:
+    def of(cls, place: Place, stacks: Sequence[str] = (STACK,)) -> Self:
         found = report.residue(place.home).found
         root = place.home.device(place.thing)
-        own = DeploymentName(project="edge-inference", stack=STACK)
+        own = [DeploymentName(project="edge-inference", stack=stack).without for stack in stacks]
         # after a destroy one that carries the others on has replaced theirs
-        for theirs in (account.TENANT_DEPLOYMENT, str(own.without)):
+        for theirs in (account.TENANT_DEPLOYMENT, *map(str, own)):
             if theirs in found["deployments"]:
                 found["deployments"].remove(theirs)
         return cls(

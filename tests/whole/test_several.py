@@ -236,9 +236,10 @@ ORDERS = [
 def test_two_models_on_a_device_take_turns_in_any_order(
     both: Both, calls: Calls, order: str
 ) -> None:
-    both.wine.place.await_tenant()
-    before = Inventory.of(both.wine.place)
+    place, stacks = both.wine.place, (both.wine.stack, both.noise.stack)
+    place.await_tenant()
+    before = Inventory.of(place, stacks)
     both.noise.configure(**APART)
     for said in order.split(", "):
         both.step(said, calls)
-    assert Inventory.of(both.wine.place) == before
+    assert Inventory.of(place, stacks) == before

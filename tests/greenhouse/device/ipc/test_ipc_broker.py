@@ -9,9 +9,10 @@ import socket
 import stat
 import tempfile
 import threading
+import tracemalloc
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ from greenhouse.device.flavours.lite.ipc import connect_lite
 from greenhouse.device.ipc import broker
 from greenhouse.device.ipc.broker import Broker, Connect, connect_java
 from greenhouse.device.ipc.connection import MAX_CONNECT
-from greenhouse.device.ipc.frames import Decoder, Frame, MessageType
+from greenhouse.device.ipc.frames import MAX_FRAME, Decoder, Frame, MessageType
 from tests.greenhouse.device.ipc.test_ipc_conformance import (
     OF_A_LINE,
     Host,
@@ -209,6 +210,24 @@ def test_who_has_not_said_who_it_is_is_held_nothing_for(running: Running) -> Non
         message = {"jsonMessage": {"message": {"padding": "x" * MAX_CONNECT}}}
         line.sendall(request("PublishToTopic", {"topic": "local/a", "publishMessage": message}, 1))
         assert line.recv(4096), "a component's own may be as long as ever"
+
+
+def test_twelve_large_frames_that_never_end_take_no_memory(running: Running) -> None:
+    whole = Frame.make(MessageType.CONNECT, payload=bytes(MAX_FRAME - 1024)).encode()
+    half = whole[: len(whole) // 2]
+    tracemalloc.start()
+    try:
+        with ExitStack() as lines:
+            for _ in range(12):
+                line = lines.enter_context(socket.socket(socket.AF_UNIX))
+                line.settimeout(SECONDS)
+                line.connect(str(running.broker.path))
+                with pytest.raises((BrokenPipeError, ConnectionResetError)):
+                    line.sendall(half)
+            _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < len(half) // 2, "not one of them was kept"
 
 
 def test_the_sdk_publishes_and_hears(running: Running) -> None:
