@@ -92,7 +92,10 @@ def refuse_browsers(headers: Headers, *, forms: bool) -> None:
 
     `forms` lets content types pass that a page may send unasked, where AWS clients use them too.
     """
-    host = urlsplit(f"//{headers.get('host', '')}").hostname
+    try:
+        host = urlsplit(f"//{headers.get('host', '')}").hostname
+    except ValueError:  # a bracket without its other one
+        host = None
     if host not in HOSTS:
         raise Foreign(f"Host is {host!r}, not one of {', '.join(HOSTS)}. {_WAY_OUT}")
     for name in _BROWSERS:

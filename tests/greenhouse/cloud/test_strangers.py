@@ -138,6 +138,13 @@ def test_what_a_browser_may_have_sent_is_refused_even_when_it_is_signed(
     assert name not in names(greengrass)
 
 
+@pytest.mark.parametrize("host", ["[", "[::1", "a]", "[::1]", "2130706433", "127.0.0.1@evil"])
+def test_a_host_that_is_no_name_of_ours_is_refused_as_any_other(
+    cloud: CloudProcess, host: str
+) -> None:
+    assert http("GET", f"{cloud.url}/health", None, {"Host": host})[0] == 403
+
+
 def test_a_stranger_can_read_whether_it_runs_and_no_more(
     cloud: CloudProcess, ministack_port: int
 ) -> None:

@@ -359,6 +359,40 @@ def test_a_renamed_stack_that_takes_over_its_own_deployment_leaves_nothing_of_th
     assert (world.buckets, world.repositories, world.components, world.policies) == ({}, {}, {}, {})
 
 
+def test_a_stack_that_is_renamed_there_and_back_leaves_nothing_of_either_name(
+    scene: Scene, pasts: dict[tuple[str, str], Past]
+) -> None:
+    past, world = pasts["renamed", "our plan"], scene.world
+    world.restore(past.snapshot)
+    state = past.state.copy()
+    for name in ("press", "dev"):
+        state = state.renamed(name)
+        scene.run(Pulumi(state, world), "planned", override=override(world))
+        assert [one for one in (*world.buckets, *world.repositories) if name not in one] == []
+    Pulumi(state, world).destroy()
+    assert (world.buckets, world.repositories, world.components, world.policies) == ({}, {}, {}, {})
+
+
+def test_a_backup_that_is_restored_twice_ends_each_time_with_the_planned_model(
+    scene: Scene, pasts: dict[tuple[str, str], Past]
+) -> None:
+    past, world = pasts["older", "our plan"], scene.world
+    world.restore(past.snapshot)
+    before = seen(world)
+    for model in ("older", "planned", "older"):
+        state = past.state.copy()
+        scene.run(Pulumi(state, world), model)
+        [answering] = [one for one in state.resources.values() if one.name == "rollout-answering"]
+        assert world.ours_on("press-1") == answering.inputs["components"]
+        assert_nothing_is_lost(world, before)
+    again = Pulumi(state, world)
+    scene.run(again, "older")
+    assert words_of(again) == "changes nothing"
+    Pulumi(state, world).destroy()
+    assert running(world) == []
+    assert world.devices["press-1"].installed[TENANT] == ("1.0.0", "RUNNING")
+
+
 def test_a_renamed_stack_keeps_what_a_follower_is_pinned_to(
     scene: Scene, pasts: dict[tuple[str, str], Past]
 ) -> None:
