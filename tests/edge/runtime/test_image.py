@@ -17,16 +17,19 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import numpy as np
 import pytest
+import xgboost
 
 from edge.inference import memory
-from edge.inference.protocol import ANSWER_TOPIC
+from edge.inference.protocol import ANSWER_TOPIC, encode_request
 from edge.inference.settings import Engine
 from greenhouse.toolchain import Toolchain
 from infra.provenance import sbom
 from infra.provenance.image import merged
 from tests.bench.client import Client
-from tests.edge.compiling import answers_of, shipped
+from tests.edge.compiling import answers_of, compiled, shipped
+from tests.edge.rows import assert_same_bits
 from tests.edge.runtime.messages import ask_all, worst
 from tests.infra.pulumi_yaml import declared
 
@@ -176,6 +179,34 @@ def test_no_message_that_a_nucleus_carries_ends_the_service(
     requests = worst(1, json.loads(SAMPLES.read_text())[:1])
     replies = ask_all(lambda: Client(nucleus.socket, token, ANSWER_TOPIC), requests)
     assert len(replies) == len(requests), "one each"
+    docker("stop", "--time", 10, service)
+    assert containers.exit_code(service) == 0, "137 would be the kernel's"
+
+
+@pytest.mark.parametrize("engine", [Engine.EVALUATOR], indirect=True)
+def test_2000_trees_of_depth_8_answer_in_a_container_of_64_mib(
+    containers: Containers, nucleus: Any, tmp_path: Path
+) -> None:
+    random = np.random.default_rng(8)
+    rows = random.normal(size=(3_000, 4)).astype(np.float32)
+    matrix = xgboost.DMatrix(rows, label=random.normal(size=len(rows)), nthread=1)
+    asked = {"max_depth": 8, "min_child_weight": 0, "eta": 0.01, "max_bin": 32, "nthread": 1}
+    model = xgboost.train(asked, matrix, 2_000)
+    file = tmp_path / "model"
+    file.write_bytes(compiled(bytes(model.save_raw("ubj"))))
+    assert file.stat().st_size > 4_500_000, "most trees are full"
+
+    serve = ["serve", "--model", f"/artifacts/{file.name}", "--engine", Engine.EVALUATOR]
+    limits = ("--memory=64m", "--memory-swap=64m")  # no swap
+    service = containers.run("com.ml.xgboost", serve, [file], *limits)
+    assert containers.until(service, "ready")["trees"] == 2_000
+    names = [f"f{column}" for column in range(4)]
+    records = [dict(zip(names, row, strict=True)) for row in rows[:100].tolist()]
+    token = nucleus.environment("com.ml.asker")["SVCUID"]
+    question = encode_request("all", records)
+    [reply] = ask_all(lambda: Client(nucleus.socket, token, ANSWER_TOPIC), [question])
+    theirs = model.predict(xgboost.DMatrix(rows[:100], nthread=1))
+    assert_same_bits(np.array(reply["predictions"]), theirs)
     docker("stop", "--time", 10, service)
     assert containers.exit_code(service) == 0, "137 would be the kernel's"
 
