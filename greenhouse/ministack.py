@@ -97,6 +97,11 @@ class Front:
     async def _registry(self, scope: Scope, receive: Receive, send: Send) -> None:
         """https://distribution.github.io/distribution/spec/auth/token/"""
         headers = Headers(scope=scope)
+        if scope["path"] == _TOKENS and scope["method"] not in _READS:
+            # Docker 29 tries OAuth2's form first, and this is what makes it ask as others do
+            # (github.com/containerd/containerd, core/remotes/docker/authorizer.go)
+            await JSONResponse({"details": "ask for a token by GET"}, 404)(scope, receive, send)
+            return
         try:
             refuse_browsers(headers, forms=False)
         except Foreign as foreign:

@@ -272,6 +272,9 @@ def test_the_registry_is_written_to_by_who_has_logged_in(ministack_port: int) ->
     assert http("POST", url, b"", right)[0] == 202
     for bearer in (pull, push):
         assert http("GET", f"{account}/v2/", None, {"authorization": f"Bearer {bearer}"})[0] == 200
+    form = {"content-type": "application/x-www-form-urlencoded"}
+    refused = http("POST", f"{account}/v2/token", b"grant_type=password", form)
+    assert refused[0] == 404, "Docker 29 asks so first, and by GET after a 404 but not after a 403"
 
 
 def test_a_layer_that_ecr_names_an_address_for_is_there(ministack_port: int) -> None:
