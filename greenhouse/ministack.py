@@ -98,8 +98,8 @@ class Front:
         """https://distribution.github.io/distribution/spec/auth/token/"""
         headers = Headers(scope=scope)
         if scope["path"] == _TOKENS and scope["method"] not in _READS:
-            # Docker 29 tries OAuth2's form first, and this is what makes it ask as others do
-            # (github.com/containerd/containerd, core/remotes/docker/authorizer.go)
+            # Docker 29 tries OAuth2's form first. After a 404, and not after a 403, it asks as
+            # others do: authorizer.go in github.com/containerd/containerd, core/remotes/docker.
             await JSONResponse({"details": "ask for a token by GET"}, 404)(scope, receive, send)
             return
         try:

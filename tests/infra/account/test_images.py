@@ -1,9 +1,14 @@
-"""Images as Docker engines of both kinds push them, made by the OCI and Docker specifications."""
+"""Images as Docker engines of both kinds push them.
+
+Made by the OCI and Docker specifications; in `pushed` as a real engine pushed them, which each file
+names.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -12,6 +17,7 @@ import pytest
 from fleet.plan.holdings import _images
 from infra.account.clients import Clients
 from infra.account.images import delete_image, image_manifest, runnable
+from infra.provenance.image import _manifest
 from tests.infra.fakes import CONTEXT, Account
 
 REPOSITORY = CONTEXT.repository
@@ -73,7 +79,7 @@ class Ecr:
     """Manifests by digest; like ECR it gives none of a kind that wasn't asked for."""
 
     def __init__(self, *manifests: dict[str, Any]) -> None:
-        self.manifests = {digest_of(one): one for one in manifests}
+        self.texts = {digest_of(one): json.dumps(one) for one in manifests}
 
     def batch_get_image(
         self,
@@ -83,10 +89,10 @@ class Ecr:
         acceptedMediaTypes: Any,  # noqa: N803  # boto3's
     ) -> Any:
         assert repositoryName == REPOSITORY
-        found = self.manifests.get(imageIds[0]["imageDigest"])
-        if not found or found["mediaType"] not in acceptedMediaTypes:
+        found = self.texts.get(imageIds[0]["imageDigest"])
+        if not found or json.loads(found)["mediaType"] not in acceptedMediaTypes:
             return {"images": []}
-        return {"images": [{"imageManifest": json.dumps(found)}]}
+        return {"images": [{"imageManifest": found}]}
 
 
 KINDS = pytest.mark.parametrize("kind", [OCI, DOCKER], ids=["OCI", "Docker"])
@@ -143,3 +149,43 @@ def test_what_is_in_another_index_or_has_a_tag_stays(account: Account, clients: 
     delete_image(clients.ecr, REPOSITORY, digest_of(gone))
     assert {tag for _, tag in account.images} == {"amd64-2", "by-an-older-engine"}
     assert account.untagged == {digest_of(shared)}
+
+
+PUSHED = pytest.mark.parametrize("name", ["plain", "attested"])
+
+
+def pushed_by_an_engine(name: str) -> dict[str, Any]:
+    recorded: dict[str, Any] = json.loads(
+        (Path(__file__).parent / "pushed" / f"{name}.json").read_text()
+    )
+    return recorded
+
+
+@PUSHED
+def test_what_a_new_engine_pushed_is_the_one_image_for_plans_and_bills(name: str) -> None:
+    pushed = pushed_by_an_engine(name)
+    digest = pushed["pushed"]
+    assert pushed["inspect"]["Id"] == digest, "with containerd's store it is no configuration's"
+    ecr = Ecr()
+    ecr.texts = pushed["manifests"]
+    reference = f"1.dkr.ecr.eu-west-1.amazonaws.com/{REPOSITORY}@{digest}"
+    clients = cast(Clients, SimpleNamespace(ecr=ecr))
+    sizes = {
+        "sha256:fae03d9bb2a48e7148cbd1ca2dfebdc28afe42dc6e4a8adf4f75920caa889553": 724,
+        "sha256:1a17f3a16cd076e3cc8e65529189a6aaadb226dd17f34fa3de3a17677702bdc2": 247,
+    }
+    assert _images(clients, [reference], CONTEXT.project) == {reference: sizes}
+    billed = _manifest(clients.ecr, REPOSITORY, digest)
+    assert [one["digest"] for one in billed["layers"]] == [*sizes][1:]
+
+
+def test_all_that_a_new_engine_pushed_is_deleted(account: Account, clients: Clients) -> None:
+    pushed = pushed_by_an_engine("attested")
+    digest = pushed["pushed"]
+    account.repositories = {REPOSITORY: {}}
+    account.images = {(REPOSITORY, "amd64-1"): digest}
+    account.indexes = {digest: json.loads(pushed["manifests"][digest])}
+    account.untagged = {*pushed["manifests"]} - {digest}
+    assert len(account.untagged) == 2, "the image, and what is attested of it"
+    delete_image(clients.ecr, REPOSITORY, digest)
+    assert (account.images, account.untagged) == ({}, set())
