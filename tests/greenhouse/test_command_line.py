@@ -89,10 +89,13 @@ def taken_down(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Any
     """A `down` whose every step works; what is left and the tenant's state can be set."""
     found: dict[str, Any] = {"left": {}, "tenant": "RUNNING", "home": Home(tmp_path / "home")}
     found["home"].ports()
+    (found["home"].root / "devices" / "press-1").mkdir(parents=True)
     monkeypatch.setattr(Home, "find", lambda: found["home"])
     tools = SimpleNamespace(docker=SimpleNamespace(ours=False))
     monkeypatch.setattr(command_line, "enter", lambda *_: (tools, {}))
-    monkeypatch.setattr(command_line, "bring_up", lambda *_: None)
+    monkeypatch.setattr(
+        command_line, "bring_up", lambda _home, _env, things: found.update(started=things)
+    )
     monkeypatch.setattr(command_line, "pulumi_json", lambda *_: [])
     monkeypatch.setattr(report, "tenant_state", lambda *_: found["tenant"])
     monkeypatch.setattr(report, "residue", lambda _: Residue(found["left"]))
@@ -105,6 +108,15 @@ def test_a_down_that_leaves_nothing_is_green_and_takes_its_folder_along(
     taken_down: dict[str, Any],
 ) -> None:
     command_line.down()
+    assert taken_down["started"] == ["press-1"]
+    assert not taken_down["home"].root.exists()
+
+
+def test_a_down_of_what_was_refused_its_device_needs_none(taken_down: dict[str, Any]) -> None:
+    """Another checkout has a device of that name, and this one's never started: cases/37."""
+    (taken_down["home"].root / "devices" / "press-1").rmdir()
+    command_line.down()
+    assert taken_down["started"] == [], "the name is still another's, and that would end it"
     assert not taken_down["home"].root.exists()
 
 
