@@ -288,7 +288,8 @@ def test_a_tree_may_be_deeper_than_python_recurses(library: Path) -> None:
 def test_loading_needs_no_package(library: Path, tmp_path: Path) -> None:
     (tmp_path / "model").write_bytes(compiled(SHIPPED.read_bytes()))
     code = (
-        f"import sys; sys.path.insert(0, {str(EDGE.parent)!r}); from edge.inference import forest;"
+        f"import sys; sys.path.insert(0, {str(EDGE.parent)!r});"
+        " from edge.inference.engines import forest;"
         f" from pathlib import Path; file = Path({str(tmp_path / 'model')!r}).read_bytes();"
         f" evaluator = forest.Evaluator(bytearray(file), Path({str(library)!r}));"
         " print(evaluator.predict([[1.0] * 13]))"

@@ -128,7 +128,7 @@ def test_a_newcomer_reaches_the_answers_changes_the_model_and_comes_back(read: R
 def test_the_plan_says_what_the_new_model_changes(read: Read) -> None:
     [plan] = read.printed("make plan")
     first, second = map(model, read.printed("make up"))
-    assert f"model `{first}` → `{second}`" in plan
+    assert f"model `com.ml` `{first}` → `{second}`" in plan
     changed = re.findall(r"^\| changed \| `(\S+)`", plan, re.M)
     assert changed == ["com.ml.check", "com.ml.xgboost"], "two components, as README says"
     assert re.search(r"\d kB of files, no image layer", plan), "no image, as README says"

@@ -121,7 +121,7 @@ def test_after_the_refusals_there_is_nothing_to_repair(place: Place) -> None:
 def a_recipe_without_its_rights(place: Place) -> Iterator[None]:
     with place.edited(
         "infra/publish/recipe.py",
-        lambda text: text.replace("listens=REQUEST_TOPIC", "listens='local/elsewhere'"),
+        lambda text: text.replace("listens=content.request_topic", "listens='local/elsewhere'"),
     ):
         yield
 

@@ -110,14 +110,19 @@ class Machine:
 
     def container(self) -> int:
         """The pid of the client whose container is there, once it is."""
-        there = self.folder / "container"
-        eventually(there.exists, "a container")
-        return int(there.read_text())
+        eventually(lambda: self._shown() != 0, "a container")
+        return int((self.folder / "container").read_text())
 
     def next_container(self, before: int) -> int:
-        there = self.folder / "container"
-        eventually(lambda: there.exists() and int(there.read_text()) != before, "another container")
-        return int(there.read_text())
+        eventually(lambda: self._shown() not in (0, before), "another container")
+        return int((self.folder / "container").read_text())
+
+    def _shown(self) -> int:
+        """0 where none is there, or has just gone."""
+        try:
+            return int((self.folder / "container").read_text())
+        except (FileNotFoundError, ValueError):
+            return 0
 
     def ends(self, code: int) -> None:
         (self.folder / "ends").write_text(f"{code}\n")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -159,10 +160,14 @@ def test_an_image_is_made_as_by_the_plugin(
 ) -> None:
     del tools
     record = unmasked(record, place, registry.port)
+    given_up = "given up" in record.get("meanwhile", "")
+    if given_up:  # a step that BuildKit hasn't in its cache from an earlier run
+        (file,) = record["files"].values()
+        file["text"] = file["text"].replace("sleep 6", f"sleep 6 && : {secrets.token_hex(8)}")
     lay(record, place)
     registry.play(record.get("backend"))
     plugin.configure({})
-    if "given up" in record.get("meanwhile", ""):
+    if given_up:
         plugin.patience = 0.5
         assert answer_of(plugin, record)["error"]["code"] == "CANCELLED"
         registry.await_call("PUT /v2/conformance/manifests/t")
