@@ -103,6 +103,7 @@ def test_a_new_state_for_a_stack_that_exists_is_refused_and_loses_nothing(
 
 @pytest.mark.matrix
 def test_a_state_that_lost_the_bucket_is_refused_until_it_is_restored(place: Place) -> None:
+    place.up()
     backup = str(place.home.root / "whole.json")
     place.pulumi("stack", "export", "--stack", STACK, "--file", backup)
     listed = json.loads(Path(backup).read_text())["deployment"]["resources"]
@@ -122,6 +123,7 @@ def test_deployments_deleted_by_hand_are_made_again_and_others_components_stay(
     place: Place,
 ) -> None:
     """The role's rights, which a restore once widened, are the state's again after it."""
+    place.up()
     tenant, model = place.tenant_process(), place.outputs()["model"]
     cloud = account.greengrass(place.ports)
     for one in cloud.list_deployments(historyFilter="ALL")["deployments"]:
