@@ -6,19 +6,11 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Never
 
-import pytest
 from selenium.webdriver import Chrome, ChromeOptions, ChromeService
 
 from greenhouse.toolchain.commands import ToolchainFailed, install
-
-
-def no_browser(why: str) -> Never:
-    """Without a browser these tests are skipped, but never in CI."""
-    if os.environ.get("CI") == "true":
-        pytest.fail(why)
-    pytest.skip(why)
+from tests.missing import missing
 
 
 @contextmanager
@@ -26,13 +18,11 @@ def chromium() -> Iterator[Chrome]:
     """A browser of its own; installed where it is missing and may be."""
     if shutil.which("chromedriver") is None or shutil.which("chromium") is None:
         if os.geteuid():
-            no_browser(
-                "no Chromium here, and only root installs it: apt-get install chromium-driver"
-            )
+            missing("no Chromium here, and only root installs it: apt-get install chromium-driver")
         try:
             install("chromium", "chromium-driver", "fonts-dejavu-core")
         except ToolchainFailed as error:
-            no_browser(f"Chromium can't be installed: {error}")
+            missing(f"Chromium can't be installed: {error}")
     options = ChromeOptions()
     options.binary_location = str(shutil.which("chromium"))
     for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage"):

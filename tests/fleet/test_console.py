@@ -26,8 +26,9 @@ from fleet.logs import UNANSWERED, Answer
 from fleet.observe import Fleet, Target
 from fleet.stacks import NoStack
 from fleet.status import FleetStatus
-from tests.browser import chromium, no_browser
+from tests.browser import chromium
 from tests.fleet.recording import Recording
+from tests.missing import missing
 
 SECONDS = 120.0
 FOLDED = "t-eu-west-1-local-group-press-1-press-07"
@@ -166,7 +167,7 @@ def text(browser: Chrome, selector: str) -> str:
 def test_ci_is_red_without_a_browser(monkeypatch: pytest.MonkeyPatch, ci: str, end: Any) -> None:
     monkeypatch.setenv("CI", ci)
     with pytest.raises((pytest.fail.Exception, pytest.skip.Exception)) as ended:
-        no_browser("no Chromium here")
+        missing("no Chromium here")
     assert ended.type is end.Exception
 
 

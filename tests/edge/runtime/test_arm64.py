@@ -11,7 +11,7 @@ import shutil
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Any, Never
+from typing import Any
 
 import pytest
 
@@ -23,6 +23,7 @@ from tests.edge.rows import hard_rows
 from tests.edge.runtime.test_image import build, docker
 from tests.edge.test_older_versions import VERSIONS, archive, numbers
 from tests.edge.texts import texts
+from tests.missing import missing
 
 pytestmark = [pytest.mark.docker, pytest.mark.matrix]
 
@@ -30,23 +31,16 @@ TEXTS = 5_000
 EXACT = [name for name, kind in KINDS.items() if kind.exact]
 
 
-def no_qemu(why: str) -> Never:
-    """Without QEMU this is skipped, but never in CI."""
-    if os.environ.get("CI") == "true":
-        pytest.fail(why)
-    pytest.skip(why)
-
-
 @pytest.fixture(scope="module")
 def qemu() -> Path:
     """An arm64 processor, statically linked; installed where it is missing and may be."""
     if shutil.which("qemu-aarch64-static") is None:
         if os.geteuid():
-            no_qemu("no QEMU here, and only root installs it: apt-get install qemu-user-static")
+            missing("no QEMU here, and only root installs it: apt-get install qemu-user-static")
         try:
             install("qemu-user-static")
         except ToolchainFailed as error:
-            no_qemu(f"QEMU can't be installed: {error}")
+            missing(f"QEMU can't be installed: {error}")
     return Path(str(shutil.which("qemu-aarch64-static")))
 
 
