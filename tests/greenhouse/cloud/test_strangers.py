@@ -8,7 +8,6 @@ import os
 import subprocess
 import sys
 import threading
-import time
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterator
 from concurrent import futures
@@ -25,6 +24,8 @@ from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
 from google.protobuf import empty_pb2  # type: ignore[import-untyped]
 from pulumi.runtime.proto import provider_pb2_grpc
+from selenium.webdriver.support.expected_conditions import title_is, url_to_be
+from selenium.webdriver.support.wait import WebDriverWait
 
 from greenhouse.home import ACCESS_KEY, PROJECT_DIR, REGION, Home, HomeBroken
 from greenhouse.providers.protocol.owner import OwnersAlone
@@ -333,13 +334,14 @@ def test_a_page_in_the_owners_browser_gets_nothing_done(
       <script>fetch("{cloud.url}{CREATE}", {{method: "POST", mode: "no-cors",
         body: {json.dumps(body.decode())}}}).then(r => document.title = r.type)</script>"""
     with served(page) as url, chromium() as browser:
+        patiently = WebDriverWait(browser, 60, poll_frequency=0.05)
         browser.get(url)
-        deadline = time.monotonic() + 60
-        while browser.title != "opaque":
-            assert time.monotonic() < deadline, "the page's request was never answered"
-            time.sleep(0.05)  # another process's event: there is nothing to wait on here
-        browser.find_element("id", "go").click()
-        assert "InvalidSignatureException" in browser.page_source, "the form's answer is shown"
+        patiently.until(title_is("opaque"), "the script's request was answered")
+        browser.find_element("id", "go").click()  # returns before the browser has left the page
+        patiently.until(url_to_be(cloud.url + CREATE), "the form was sent")
+        patiently.until(
+            lambda shown: "InvalidSignatureException" in shown.page_source, "its answer is shown"
+        )
     assert name not in names(greengrass), "nothing was created, so nothing can run"
 
 
