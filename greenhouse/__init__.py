@@ -1,1 +1,4 @@
-"""Greengrass on one machine, in place of account and device; never imported by infra or edge."""
+"""An AWS account and Greengrass devices on one machine.
+
+Neither infra nor edge imports this package.
+"""

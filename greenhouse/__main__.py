@@ -37,17 +37,17 @@ STACK = "local"
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__.splitlines()[0])
 app.add_typer(faults.commands, name="fault")
-console = Console(markup=False)  # what is printed names paths, devices and resources
+console = Console(markup=False)  # The output names paths, devices and resources.
 if not console.is_terminal:
-    console.width = 160  # piped: a log has no 80 columns
+    console.width = 160  # Output to a pipe has no 80 columns.
 
 
 class NoThing(Exception):
-    """Stack `local` names no device to start; the message says what to type."""
+    """Stack `local` names no device to start. The message says what to type."""
 
 
 def our_thing() -> str:
-    """The device that stack `local` deploys to, as its file says."""
+    """The device that stack `local` deploys to, read from the stack's file."""
     file = PROJECT_DIR / f"Pulumi.{STACK}.yaml"
     stack = yaml.safe_load(file.read_text()) or {}
     config = (stack.get("config") if isinstance(stack, dict) else stack) or {}
@@ -92,7 +92,7 @@ class Steps:
 
 
 def enter(home: Home, shown: Console) -> tuple[toolchain.Toolchain, dict[str, str]]:
-    """The tools, and the environment of a shell, the engine and every process: of ours as well."""
+    """Set up the tools, and put the environment of the shell into ours and into each process."""
     tools = toolchain.prepare(shown)
     env = shell_environment(
         home,
@@ -105,7 +105,7 @@ def enter(home: Home, shown: Console) -> tuple[toolchain.Toolchain, dict[str, st
 
 
 def pulumi(*arguments: str, read: bool = False) -> str:
-    """Run the real CLI in the project; what isn't read goes straight to the terminal."""
+    """Run the real CLI in the project. Output that the caller doesn't read goes to the terminal."""
     done = subprocess.run(
         ["pulumi", *arguments],
         cwd=PROJECT_DIR,
@@ -119,7 +119,7 @@ def pulumi(*arguments: str, read: bool = False) -> str:
 
 
 def settle_killed(home: Home) -> None:
-    """A `pulumi` that was killed holds nothing up: not its state, not what its parts still do."""
+    """End what a killed `pulumi` left behind: its child processes and its lock on the state."""
     end_orphans(home.pulumi)
     unlock(home.stacks)
 
@@ -140,7 +140,7 @@ Asked = Annotated[
 
 
 def enter_with(home: Home, plugins: Plugins | None) -> tuple[toolchain.Toolchain, dict[str, str]]:
-    """As `enter`, with these plugins for a greenhouse that is new."""
+    """Do what `enter` does, and choose these plugins for a new greenhouse."""
     _, env = enter(home, console)
     choose(home, plugins, env)
     return enter(home, console)
@@ -163,7 +163,7 @@ def start(
 
 @app.command()
 def stop() -> None:
-    """Stop every process of greenhouse; what it holds is there again after the next start."""
+    """Stop every process of greenhouse. The next start restores what they hold."""
     stop_greenhouse(Home.find())
 
 
@@ -196,7 +196,7 @@ def down() -> None:
         return
     with steps.step("Toolchain"):
         tools, env = enter(home, console)
-    things = home.things()  # where no device was ever made, none has to be cleared
+    things = home.things()  # If no device was ever made, none has to be cleared.
     with steps.step("Greenhouse: cloud, providers, device"):
         bring_up(home, env, things)
     settle_killed(home)
@@ -272,7 +272,7 @@ def status() -> None:
 
 
 def main() -> int:
-    """Run a command; what it can't do is one message, never a traceback."""
+    """Run a command. A failure prints one message and no traceback."""
     try:
         app()
     except (

@@ -1,7 +1,7 @@
 """The account as its owner had it before us: a role, a thing, and a tenant on the device.
 
-The tenant is what makes `local` honest: on a device of one's own there is always something that
-must not be dropped.
+The tenant is a component of the owner. A deployment of ours must not remove it. Real devices run
+such components, so stack `local` tests this case.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 TENANT_RECIPE = Path(__file__).with_name("heartbeat.json")
 TENANT = "com.example.heartbeat"
 TENANT_DEPLOYMENT = "what the owner runs"
-LITE = "aws_nucleus_lite"  # as GetCoreDevice calls it
+LITE = "aws_nucleus_lite"  # GetCoreDevice calls it this.
 
 # https://docs.aws.amazon.com/greengrass/v2/developerguide/device-service-role.html
 _TRUST = {
@@ -38,9 +38,9 @@ _TRUST = {
 }
 
 
-@cache  # each one of its own reads botocore's data again, and who waits asks ten times a second
+@cache  # A new session reads botocore's data again, and a waiting caller asks ten times a second.
 def session(ports: Ports) -> boto3.Session:
-    """boto3 for this account; endpoints come per client."""
+    """boto3 for this account. Each client passes its own endpoint."""
     env = aws_environment(ports)
     return boto3.Session(
         aws_access_key_id=env["AWS_ACCESS_KEY_ID"],
@@ -58,14 +58,14 @@ def greengrass(ports: Ports) -> GreengrassV2Client:
 
 
 def set_up(ports: Ports, things: list[str]) -> None:
-    """The device role and the things; what is there already stays as it is."""
+    """Create the device role and the things. What exists already is not changed."""
     endpoint = aws_environment(ports)["AWS_ENDPOINT_URL"]
     iam = session(ports).client("iam", endpoint_url=endpoint)
     with suppress(iam.exceptions.EntityAlreadyExistsException):
         iam.create_role(RoleName=DEVICE_ROLE, AssumeRolePolicyDocument=json.dumps(_TRUST))
     iot = session(ports).client("iot", endpoint_url=endpoint)
     for thing in things:
-        iot.create_thing(thingName=thing)  # the same again is fine, as on AWS
+        iot.create_thing(thingName=thing)  # AWS accepts the same request twice.
 
 
 def thing_arn(ports: Ports, thing: str) -> str:
@@ -74,12 +74,12 @@ def thing_arn(ports: Ports, thing: str) -> str:
 
 
 def _owners_target(ports: Ports, thing: str) -> str:
-    """The ARN that the device's owner deploys to; Nucleus Lite takes deployments to groups only."""
+    """The ARN that the device's owner deploys to. Nucleus Lite takes only deployments to groups."""
     client = greengrass(ports)
     try:
         runtime = client.get_core_device(coreDeviceThingName=thing).get("runtime")
     except client.exceptions.ResourceNotFoundException:
-        runtime = None  # it hasn't spoken yet
+        runtime = None  # It has not reported yet.
     if runtime != LITE:
         return thing_arn(ports, thing)
     iot = session(ports).client("iot", endpoint_url=aws_environment(ports)["AWS_ENDPOINT_URL"])
@@ -91,7 +91,7 @@ def _owners_target(ports: Ports, thing: str) -> str:
 
 
 def settle_tenant(ports: Ports, thing: str) -> str | None:
-    """Deploy the tenant to a device that has no deployment yet; returns the deployment's id."""
+    """Deploy the tenant to a device that has no deployment, and return the deployment's id."""
     client, target = greengrass(ports), _owners_target(ports, thing)
     if client.list_deployments(targetArn=target)["deployments"]:
         return None
@@ -108,10 +108,10 @@ def settle_tenant(ports: Ports, thing: str) -> str | None:
 
 
 def retire_tenant(ports: Ports) -> None:
-    """Take the tenant's records, and nobody else's, out of the account.
+    """Remove the tenant's records from the account, and no others.
 
-    Its device keeps running it, as on AWS. What deploys the tenant alone counts as its own: a
-    destroy leaves such a deployment.
+    The device keeps running the tenant, as on AWS. A deployment that holds only the tenant belongs
+    to the tenant, even if we made it: `down` leaves such a deployment.
     """
     client = greengrass(ports)
     for deployment in client.list_deployments(historyFilter="ALL")["deployments"]:

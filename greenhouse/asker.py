@@ -1,7 +1,7 @@
-"""Asks a model once, from inside the container of its consumer, which has the right to.
+"""Asks a model once, from inside its consumer's container, which has the right to ask.
 
-It runs as `python3 -c` in the image, and imports nothing that isn't there. Requests come on stdin,
-as a JSON list without ids; each reply is a line {"reply": …} on stdout.
+The program runs as `python3 -c` in the image, and imports only what the image has. Requests come on
+stdin, as a JSON list without ids. Each reply is a line {"reply": …} on stdout.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _CONNECTED_SECONDS, _ANSWER_SECONDS = 10.0, 5.0
 
 
 class Heard:
-    """Every message on the answers' topic, in its order."""
+    """Every message on the topic of the answers, in order."""
 
     def __init__(self) -> None:
         self._said: queue.SimpleQueue[bytes] = queue.SimpleQueue()
@@ -31,13 +31,13 @@ class Heard:
         self._said.put(payload)
 
     def too_long(self, _size: int) -> None:
-        """No answer to anybody."""
+        """It answers no request."""
 
     def unreadable(self, _bad: BadRequest) -> None:
-        """No answer to anybody."""
+        """It answers no request."""
 
     def reply_to(self, asked: str) -> Any:
-        """The first with that id; raises queue.Empty."""
+        """The first reply with that id. Raises queue.Empty."""
         while True:
             reply = json.loads(self._said.get(timeout=_ANSWER_SECONDS))
             if isinstance(reply, dict) and reply.get("id") == asked:

@@ -1,7 +1,7 @@
-"""What `make ask` does: asks a greenhouse device's model, as an application on it would.
+"""What `make ask` does: asks a greenhouse device's model, as an application on the device would.
 
-The asker runs in the container of the stack's consumer, by whose rights it asks, and whose topics
-it takes. Whoever can do that has the engine, and so the machine, anyway.
+The program `asker` runs in the container of the stack's consumer. It uses the consumer's rights and
+topics. Whoever can run it already controls the Docker engine, and so the machine.
 """
 
 from __future__ import annotations
@@ -27,15 +27,19 @@ from infra.settings import Misconfigured
 _ASKER = Path(__file__).with_name("asker.py")
 _SECONDS = 60
 _SHOWN_FEATURES = 4
-_KINDS = {"integer": "int", "boolean": "i", "category": "c"}  # XGBoost's words for a description's
+# XGBoost's words for the kinds in a description.
+_KINDS = {"integer": "int", "boolean": "i", "category": "c"}
 
 
 class NotAsked(Exception):
-    """The model can't be asked; the message says why, and what to do."""
+    """The model can't be asked. The message says why, and what to do."""
 
 
 def ask(home: Home, stack: Stack, rows: Path | None, console: Console) -> None:
-    """Print the answers to the rows of a file, or, without one, what the model can be asked."""
+    """Print the answers to the rows of a file.
+
+    Without a file, print what the model can be asked.
+    """
     container = _container(home, stack)
     if rows is None:
         _show_description(_describe(container, stack), stack, console)
@@ -76,19 +80,19 @@ def _container(home: Home, stack: Stack) -> str:
 
 
 def described(told: dict[str, Any]) -> Model:
-    """What the rows are read by: the device's own description."""
+    """The columns by which rows are read, from the device's own description."""
     return Model(
         id=told["model"],
         feature_names=tuple(one["name"] for one in told["features"]),
         feature_types=tuple(_KINDS.get(one["type"], "float") for one in told["features"]),
         missing_allowed=told["missing_allowed"],
         outputs=told["outputs"],
-        trees=0,  # a description tells none, and no row is read by them
+        trees=0,  # A description names no trees, and reading rows needs none.
     )
 
 
 def _describe(container: str, stack: Stack) -> dict[str, Any]:
-    """The whole description, of however many messages."""
+    """The whole description, put together from its messages."""
     [reply] = _replies(container, [{"describe": True}], stack)
     told: dict[str, Any] = reply["description"]
     while (following := told["next"]) is not None:
@@ -130,7 +134,7 @@ def _replies(
 
 
 def _topics(container: str, stack: Stack) -> list[str]:
-    """Where its consumer asks and listens, as it was started."""
+    """The topics on which the consumer asks and listens, from its container's environment."""
     done = _docker("inspect", "--type", "container", "--format", "{{json .Args}}", container)
     if done.returncode:
         raise NotAsked(

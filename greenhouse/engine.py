@@ -1,6 +1,7 @@
-"""What this greenhouse has on the Docker engine, which it shares with whoever else uses it.
+"""What this greenhouse has on the Docker engine, which it shares with others on the machine.
 
-Containers are named after their device, images after the registry, whose port is this greenhouse's.
+Containers are named after their device. Images are named after the registry, whose port belongs to
+this greenhouse.
 """
 
 from __future__ import annotations
@@ -12,15 +13,15 @@ from greenhouse.home import Ports
 
 
 def containers(things: Sequence[str]) -> list[str]:
-    """Of these devices, by name, whatever their state."""
+    """The containers of these devices by name, running or not."""
     names = _docker("ps", "-a", "--format", "{{.Names}}")
     return [name for name in names if name.endswith(tuple(f".{thing}" for thing in things))]
 
 
 def images(ports: Ports) -> list[str]:
-    """Built for this greenhouse or pulled from it: every name, by tag and by digest.
+    """Every name, by tag and by digest, of the images built for this greenhouse or pulled from it.
 
-    An image may have the names of others too, who built the same.
+    An image may have further names, which belong to others who built the same image.
     """
     registry = f"127.0.0.1:{ports.ministack}/"
     ids = _docker("image", "ls", "--quiet", "--no-trunc", "--filter", f"reference={registry}*/*")
@@ -32,15 +33,14 @@ def images(ports: Ports) -> list[str]:
 
 
 def remove_images(ports: Ports) -> None:
-    """Take our names from them, and what has no other name goes; what it was built from stays."""
+    """Remove our names from the images. An image goes with its last name; its base image stays."""
     if names := images(ports):
-        subprocess.run(  # with the last tag its digest goes too, and is missing then: no failure
-            ["docker", "image", "rm", *names], capture_output=True, check=False
-        )
+        # The digest goes with the last tag. A digest that is missing by then is no failure.
+        subprocess.run(["docker", "image", "rm", *names], capture_output=True, check=False)
 
 
 def size(image: str) -> str:
-    """For people: in MB, where the image is there."""
+    """The size in MB for people, if the image is there."""
     found = subprocess.run(
         ["docker", "image", "inspect", "--format", "{{.Size}}", image],
         capture_output=True,

@@ -1,17 +1,19 @@
-"""Faults that a test puts into a greenhouse by name, for what can't be broken from outside.
+"""Faults that a test puts into a greenhouse by name, where nothing outside can cause them.
 
-A fault is a line in `faults.txt` of the process it is for: a device's own root folder, the home
-folder for the cloud. It is read at the moment it matters, so it can be set and cleared while a
-deployment is under way, and costs one failed look for a file where there is none.
+A fault is a line in the file `faults.txt` of the process it is for. A device has the file in its
+root folder, the cloud has it in the home folder. The process reads it at the moment it matters, so
+a test can set and clear a fault during a deployment. Without the file, a check costs one failed
+look-up.
 
     python -m greenhouse fault set disk-full --thing greenhouse
     python -m greenhouse fault set crash-at:downloaded
     python -m greenhouse fault list
     python -m greenhouse fault clear
 
-Where the real thing is easy it is the better test: an image removed from the registry, an object
-deleted from its bucket, a statement taken out of the device's role, SIGSTOP or SIGKILL to a process
-(`<home>/run/<name>.json` has its pid), a device root on a small tmpfs.
+Where the real thing is easy to cause, it is the better test. Examples: remove an image from the
+registry, delete an object from its bucket, or take a statement out of the device's role. Send
+SIGSTOP or SIGKILL to a process (`<home>/run/<name>.json` has its pid), or put a device's root on a
+small tmpfs.
 """
 
 from __future__ import annotations
@@ -36,10 +38,10 @@ _FILE = "faults.txt"
 
 
 class Step(StrEnum):
-    """Where `crash-at` can kill a device, in the order in which a deployment gets there.
+    """The steps at which `crash-at` can kill a device, in the order of a deployment.
 
-    Between `downloaded` and `removed` every component goes its own way through stopping, stopped,
-    starting and running; the first one to get there counts.
+    Between `downloaded` and `removed` each component stops and starts at its own pace. The first
+    component that reaches the step counts.
     """
 
     RECEIVED = "received"
@@ -49,9 +51,9 @@ class Step(StrEnum):
     STOPPED = "stopped"
     STARTING = "starting"
     RUNNING = "running"
-    ACTIVATED = "activated"  # everything has arrived
-    REMOVED = "removed"  # what isn't wanted any more has been stopped
-    RECORDED = "recorded"  # the end is on disk, the cloud doesn't know it
+    ACTIVATED = "activated"  # Every component has started or finished.
+    REMOVED = "removed"  # What is no longer wanted has been stopped.
+    RECORDED = "recorded"  # The outcome is on disk, and the cloud doesn't know it.
     REPORTED = "reported"
 
 
@@ -60,10 +62,10 @@ class Fault:
     """One kind of fault."""
 
     effect: str
-    detail: str = ""  # what may stand behind the colon; empty: nothing
+    detail: str = ""  # What may follow the colon; empty: nothing.
 
     def takes(self, detail: str) -> bool:
-        """Whether this can be behind the colon; what a list in it names is not looked at."""
+        """Whether this can follow the colon. The names in a list are not checked."""
         if "|" in self.detail and "," not in self.detail:
             return detail in self.detail.split("|")
         return bool(self.detail) == bool(detail)
@@ -99,7 +101,7 @@ CLOUD = {
 
 
 class Unknown(Exception):
-    """There is no such fault; the message lists those there are."""
+    """There is no such fault. The message lists the faults that exist."""
 
 
 class Faults:
@@ -109,7 +111,7 @@ class Faults:
         self._path = folder / _FILE
 
     def active(self) -> dict[str, str]:
-        """Details by name; an empty one where there is none."""
+        """Details by name. A fault without a detail has an empty string."""
         try:
             lines = self._path.read_text().split()
         except FileNotFoundError:
@@ -117,7 +119,7 @@ class Faults:
         return {name: detail for name, _, detail in (line.partition(":") for line in lines)}
 
     def detail(self, name: str) -> str | None:
-        """The detail of an active fault; None where it isn't active."""
+        """The detail of an active fault, or None if the fault is not active."""
         return self.active().get(name)
 
     def set(self, fault: str) -> None:
@@ -135,13 +137,16 @@ class Faults:
         self._write(left if name else {})
 
     def crash(self, name: str, where: str) -> None:
-        """Kill this process if the fault says so here; once, so that its successor lives."""
+        """Kill this process if the fault names this step.
+
+        It works once, so that the next process lives.
+        """
         if self._take(name, where):
             log.critical("fault %s:%s", name, where)
             os.kill(os.getpid(), signal.SIGKILL)
 
     def error(self, operation: str) -> str | None:
-        """The exception that this call of the operation is to be answered with."""
+        """The exception with which this call of the operation is answered."""
         for one in (self.detail("error") or "").split(","):
             asked, _, exception = one.partition("=")
             if asked == operation and self._take("error", one):
@@ -149,7 +154,7 @@ class Faults:
         return None
 
     def _take(self, name: str, one: str) -> bool:
-        """Whether a fault's list has `one`; it is taken out."""
+        """Whether the fault's list has `one`, which is then removed from the list."""
         left = (self.detail(name) or "").split(",")
         if one not in left:
             return False
@@ -160,7 +165,7 @@ class Faults:
         return True
 
     def drain(self, name: str) -> list[str]:
-        """All that is behind the fault's colon, and the fault is over."""
+        """Everything after the fault's colon. The fault is then cleared."""
         if taken := self.detail(name):
             self.clear(name)
         return taken.split(",") if taken else []
@@ -173,9 +178,8 @@ class Faults:
 
 
 def of_home(home: Home, name: str, thing: str | None = None) -> list[Faults]:
-    """Where the fault NAME or NAME:DETAIL belongs: to one device or all of them, or to the cloud.
-
-    Raises Unknown.
+    """The processes that the fault NAME or NAME:DETAIL is for: one device, all of them, or the
+    cloud.
     """
     kind = name.partition(":")[0]
     if kind in CLOUD and thing is None:
@@ -187,7 +191,7 @@ def of_home(home: Home, name: str, thing: str | None = None) -> list[Faults]:
 
 
 def catalogue() -> str:
-    """Every fault with what it does, one a line."""
+    """Every fault with what it does, one on each line."""
     return "\n".join(
         f"  {name}{':' + fault.detail if fault.detail else ''}  {fault.effect}"
         for name, fault in (DEVICE | CLOUD).items()
@@ -200,7 +204,7 @@ Thing = Annotated[str | None, typer.Option(help="A core device; all of them with
 
 @commands.command("set")
 def set_fault(fault: str, thing: Thing = None) -> None:
-    """Put a fault in: NAME or NAME:DETAIL."""
+    """Set a fault: NAME or NAME:DETAIL."""
     try:
         for place in of_home(Home.find(), fault, thing):
             place.set(fault)
@@ -211,7 +215,7 @@ def set_fault(fault: str, thing: Thing = None) -> None:
 
 @commands.command("clear")
 def clear_faults() -> None:
-    """Take all faults out again."""
+    """Clear all faults."""
     home = Home.find()
     for folder in (home.root, *map(home.device, home.things())):
         Faults(folder).clear()
@@ -219,7 +223,7 @@ def clear_faults() -> None:
 
 @commands.command("list")
 def list_faults() -> None:
-    """Which faults there are, and which are in."""
+    """List the faults that exist, and the faults that are set."""
     home = Home.find()
     sys.stdout.write(f"there are:\n{catalogue()}\nactive:\n")
     for folder in (home.root, *map(home.device, home.things())):

@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all, whenever their writer is killed."""
+"""Writes files that are complete or absent, even if their writer is killed."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from pathlib import Path
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Replace the file, or make it, in one step; its owner alone may read it."""
+    """Replace or make the file in one step. Only its owner can read it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_suffix(".draft")
-    draft.unlink(missing_ok=True)  # a killed writer's
+    draft.unlink(missing_ok=True)  # A killed writer left it.
     with open(draft, "x", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
         file.write(text)
         file.flush()

@@ -1,8 +1,8 @@
-"""Where one greenhouse keeps its things, and the environment that points a shell at it.
+"""The folder of one greenhouse, and the environment that points a shell at it.
 
 A checkout has its own greenhouse in `.greenhouse/`, so two checkouts don't share a cloud. The ports
-are chosen once and remembered: a repository's address is `127.0.0.1:PORT/name`, part of every
-recipe, and must survive a restart.
+are chosen once and remembered. A repository's address is `127.0.0.1:PORT/name`. It is part of every
+recipe, so it must survive a restart.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from greenhouse.files import write_whole
 PROJECT_DIR = Path(__file__).resolve().parent.parent
 ACCOUNT = "123456789012"
 REGION = "eu-west-1"
-ACCESS_KEY = "greenhouse"  # names the key; the secret is what is secret
-REAL_PACKAGES = ("aws-native", "docker")  # whose plugins work on greenhouse; docs/greenhouse.md
-DEVICE_ROLE = "GreengrassV2TokenExchangeRole"  # the name that AWS's own installer gives it
+ACCESS_KEY = "greenhouse"  # It names the key. Only the secret key is secret.
+REAL_PACKAGES = ("aws-native", "docker")  # Their plugins work on greenhouse: docs/greenhouse.md.
+DEVICE_ROLE = "GreengrassV2TokenExchangeRole"  # AWS's own installer gives it this name.
 
 
 class HomeBroken(Exception):
-    """The folder of a greenhouse can't be used; the message says what to do."""
+    """The folder of a greenhouse can't be used. The message says what to do."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Ports:
-    """One port each, on 127.0.0.1, and the secret key that requests to them are signed with."""
+    """The ports on 127.0.0.1, and the secret key with which requests to them are signed."""
 
     ministack: int
     cloud: int
@@ -43,7 +43,7 @@ class Ports:
     secret: str = field(repr=False)
 
     def stand_ins(self, but: Collection[str] = ()) -> str:
-        """The providers' ports as PULUMI_DEBUG_PROVIDERS has them."""
+        """The providers' ports as the variable PULUMI_DEBUG_PROVIDERS takes them."""
         ports = {"aws": self.aws, "aws-native": self.aws_native, "docker": self.docker}
         return ",".join(f"{name}:{port}" for name, port in ports.items() if name not in but)
 
@@ -56,7 +56,10 @@ class Home:
 
     @classmethod
     def find(cls) -> Home:
-        """`$GREENHOUSE_HOME`, else `.greenhouse` of this checkout."""
+        """The folder `$GREENHOUSE_HOME`.
+
+        Without the variable, the folder `.greenhouse` of this checkout.
+        """
         return cls(Path(os.environ.get("GREENHOUSE_HOME") or PROJECT_DIR / ".greenhouse").resolve())
 
     @property
@@ -69,21 +72,21 @@ class Home:
 
     @property
     def stacks(self) -> Path:
-        """Pulumi's file backend."""
+        """The folder of Pulumi's file backend."""
         return self.root / "pulumi"
 
     @property
     def pulumi(self) -> Path:
-        """Pulumi's own folder, PULUMI_HOME: it tells this greenhouse's `pulumi` from others."""
+        """Pulumi's own folder, PULUMI_HOME. It tells this greenhouse's `pulumi` from others."""
         return self.root / "pulumi-home"
 
     @property
     def plugins(self) -> Path:
-        """The file that says which plugins the stacks of this greenhouse are made with."""
+        """The file that says with which plugins the stacks of this greenhouse were made."""
         return self.root / "plugins"
 
     def real_plugins(self) -> bool:
-        """Whether the CLI takes real plugins, where they work here."""
+        """Whether the CLI uses the real plugins for the packages that work here."""
         return self.plugins.is_file() and self.plugins.read_text().strip() == "real"
 
     def device(self, thing: str) -> Path:
@@ -91,7 +94,7 @@ class Home:
         return self.root / "devices" / thing
 
     def things(self) -> list[str]:
-        """The core devices that this greenhouse was started with."""
+        """The core devices with which this greenhouse was started."""
         folder = self.root / "devices"
         return sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
 
@@ -103,7 +106,7 @@ class Home:
         return self._settings.is_file()
 
     def ports(self) -> Ports:
-        """The remembered ports and key; they are chosen and remembered the first time."""
+        """The remembered ports and key. The first call chooses and remembers them."""
         self.close()
         if self.exists():
             try:
@@ -120,9 +123,9 @@ class Home:
         return ports
 
     def close(self) -> None:
-        """Make the folder its owner's alone: with it everything below is out of others' reach.
+        """Take the rights of others from the folder, so that they can't reach anything below it.
 
-        Raises HomeBroken when it is another user's.
+        Raises HomeBroken if the folder belongs to another user.
         """
         self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
         folder = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
@@ -150,9 +153,9 @@ def _free_ports(count: int) -> list[int]:
 
 
 def aws_environment(ports: Ports) -> dict[str, str]:
-    """What boto3 needs to talk to this account: its key pair, loopback endpoints.
+    """What boto3 needs to talk to this account: its key pair and loopback endpoints.
 
-    No region: as on AWS, who asks has to say it.
+    It sets no region: as on AWS, the caller has to name one.
     """
     return {
         "AWS_ACCESS_KEY_ID": ACCESS_KEY,
@@ -165,17 +168,17 @@ def aws_environment(ports: Ports) -> dict[str, str]:
 
 
 def pulumi_environment(home: Home, ports: Ports) -> dict[str, str]:
-    """The real Pulumi engine on a file backend, with our providers attached to it."""
+    """The environment of the real Pulumi engine, with a file backend and our providers."""
     real = home.real_plugins()
     return {
         "PULUMI_HOME": str(home.pulumi),
-        # without sidecar files, which a killed CLI leaves empty: no command reads the stack then
+        # No sidecar files: a killed CLI leaves them empty, and then no command can read the stack.
         "PULUMI_BACKEND_URL": f"file://{quote(str(home.stacks))}?metadata=skip",
-        "PULUMI_CONFIG_PASSPHRASE": "",  # nothing in a local stack is worth one
+        "PULUMI_CONFIG_PASSPHRASE": "",  # Nothing in a local stack is worth a passphrase.
         "PULUMI_SKIP_UPDATE_CHECK": "true",
         "PULUMI_OPTION_SKIP_PLUGIN_PRE_INSTALL": "true",
         "PULUMI_DEBUG_PROVIDERS": ports.stand_ins(but=REAL_PACKAGES if real else ()),
-        # both SDKs of the real plugins try an unreachable endpoint 25 times otherwise
+        # Without this, both SDKs of the real plugins try an unreachable endpoint 25 times.
         **({"AWS_MAX_ATTEMPTS": "3"} if real else {}),
     }
 
@@ -183,7 +186,7 @@ def pulumi_environment(home: Home, ports: Ports) -> dict[str, str]:
 def shell_environment(
     home: Home, *, path: list[Path], docker_host: str | None, base: Mapping[str, str]
 ) -> dict[str, str]:
-    """Everything `eval "$(make -s env)"` sets; `path` comes first on PATH."""
+    """Every variable that `eval "$(make -s env)"` sets. The folder `path` comes first on PATH."""
     ports = home.ports()
     direct = base.get("no_proxy") or base.get("NO_PROXY") or ""
     hosts = ",".join(dict.fromkeys([*filter(None, direct.split(",")), "127.0.0.1", "localhost"]))
@@ -191,13 +194,13 @@ def shell_environment(
     rest = [part for part in base.get("PATH", "").split(os.pathsep) if part not in folders]
     return {
         "PATH": os.pathsep.join(folders + rest),
-        "no_proxy": hosts,  # Python reads the one, others only the other
+        "no_proxy": hosts,  # Python reads this spelling, others read only the other.
         "NO_PROXY": hosts,
-        "DOCKER_BUILDKIT": "1",  # also for clients that don't use it unasked
+        "DOCKER_BUILDKIT": "1",  # This also reaches clients that don't use BuildKit by default.
         **({"DOCKER_HOST": docker_host} if docker_host else {}),
         **aws_environment(ports),
         **pulumi_environment(home, ports),
-        # the way to a device's disk, which on a real one is ssh
+        # It gives access to a device's disk, as ssh does on a real device.
         "FLEET_LOGS": (
             f"tail -n {{lines}} {shlex.quote(str(home.root))}/devices/{{device}}"
             "/logs/{component}.log"

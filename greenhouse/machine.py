@@ -39,14 +39,15 @@ def _listening(process: psutil.Process | None, ports: set[int]) -> bool:
 
 
 def _heard(engine: Path, root: Path) -> bool:
-    """Whether a device's view of the Docker engine is as it is to be."""
+    """Whether a device's view of the Docker engine is in the state that it should have."""
     return engine.exists() or Faults(root).detail("engine") is not None
 
 
 def refuse_what_forgot(processes: Processes, state: Path) -> None:
-    """Raise ProcessFailed where MiniStack was killed: it keeps its state when it ends, only then.
+    """Raise ProcessFailed if MiniStack was killed: it saves its state only when it ends in order.
 
-    An orderly shutdown of the machine ends it well; its record is still there, but older.
+    An orderly shutdown of the machine is no such case: MiniStack saves its state, and its process
+    record is older than that.
     """
     if "ministack" not in processes.names() or processes.find("ministack"):
         return
@@ -62,10 +63,10 @@ def refuse_what_forgot(processes: Processes, state: Path) -> None:
 def start_greenhouse(
     home: Home, env: dict[str, str], things: list[str], *, flavour: str | None = None
 ) -> None:
-    """Cloud, providers, a core device with its engine for each thing; what runs is left alone.
+    """Start the cloud, the providers and, for each thing, a core device with its engine.
 
-    `flavour` (java, lite or lite-252) is for new devices: one that was started before stays what
-    it is.
+    Processes that run already are not touched. `flavour` (java, lite or lite-252) is for new
+    devices. A device that was started before keeps its flavour.
     """
     ports = home.ports()
     aws = aws_environment(ports)
@@ -84,7 +85,7 @@ def start_greenhouse(
             "GATEWAY_PORT": str(ports.ministack),
             "MINISTACK_ACCOUNT_ID": ACCOUNT,
             "MINISTACK_REGION": REGION,
-            "IOT_MTLS_ENABLED": "0",  # nobody here speaks MQTT
+            "IOT_MTLS_ENABLED": "0",  # Nothing here uses MQTT.
             "SFTP_ENABLED": "0",
             "PERSIST_STATE": "1",
             "STATE_DIR": str(ministack / "state"),
@@ -112,7 +113,7 @@ def start_greenhouse(
     processes.start(
         "providers",
         [python, "-m", "greenhouse.providers", "--ports", ports.stand_ins()],
-        # a killed one leaves folders, of which one holds the login to the registry
+        # A killed build leaves folders, and one of them holds the login to the registry.
         env={**env, "TMPDIR": str(temporary)},
         cwd=PROJECT_DIR,
         ports=provider_ports,
@@ -121,7 +122,7 @@ def start_greenhouse(
     client = account.greengrass(ports)
 
     def reported(thing: str) -> bool:
-        """Whether the device has spoken since it was started; what it said before may be old."""
+        """Whether the device has reported since its start. An older report may be out of date."""
         try:
             core = client.get_core_device(coreDeviceThingName=thing)
         except client.exceptions.ResourceNotFoundException:
@@ -146,7 +147,7 @@ def start_greenhouse(
             ],
             env={**env, "DOCKER_HOST": f"unix://{engine}"},
             cwd=PROJECT_DIR,
-            umask=0o022,  # a container's own user reads its artifacts, as on every core device
+            umask=0o022,  # A container's own user reads its artifacts, as on every core device.
             ready=partial(reported, thing),
         )
 
@@ -154,9 +155,9 @@ def start_greenhouse(
 def bring_up(
     home: Home, env: dict[str, str], things: list[str], *, flavour: str | None = None
 ) -> None:
-    """Start what doesn't run, with the tenant on each device; a half that fails is stopped again.
+    """Start what doesn't run, with the tenant on each device. If one part fails, stop all of it.
 
-    Else it would hold ports and the device's name, and nobody would look for it.
+    A part that stayed would hold ports and the device's name, and nobody would look for it.
     """
     processes = Processes(run=home.run, logs=home.logs)
     before = {name for name in processes.names() if processes.find(name)}
@@ -164,21 +165,21 @@ def bring_up(
         start_greenhouse(home, env, things, flavour=flavour)
         for thing in things:
             account.settle_tenant(home.ports(), thing)
-    except BaseException:  # ^C too
+    except BaseException:  # This includes ^C.
         stop_greenhouse(home, but=before)
         raise
 
 
 def stop_greenhouse(home: Home, *, but: AbstractSet[str] = frozenset()) -> None:
-    """Devices first: they stop their components while the cloud still listens.
+    """Stop the devices first: they stop their components while the cloud still listens.
 
-    What a killed `pulumi` has left goes, too.
+    It also ends what a killed `pulumi` has left.
     """
     processes = Processes(run=home.run, logs=home.logs)
     for name in sorted(processes.names(), key=lambda name: not name.startswith("device-")):
         if name not in but:
             processes.stop(name)
     end_orphans(home.pulumi)
-    if not but:  # else some of them are in use
+    if not but:  # Otherwise some of them are in use.
         for root in (home.run, *map(home.device, home.things())):
             ShortFolder.forget(root)

@@ -1,13 +1,14 @@
-"""MiniStack behind our own door: `python -m greenhouse.ministack`, set by MiniStack's environment.
+"""MiniStack behind our signature check: `python -m greenhouse.ministack`.
 
-MiniStack answers whoever asks. Here its API checks signatures (`signatures`), in the same process,
-so no second hop is paid for. Its Docker registry is the exception, as Docker's clients don't sign:
+MiniStack answers everybody, and is configured by its own environment variables. Here its API checks
+signatures (`signatures`). That happens in the same process, so there is no second hop. Its Docker
+registry is the exception, as Docker's clients don't sign:
 
-* to push takes the login that ECR's GetAuthorizationToken hands out, and that call is signed;
-* to pull takes none: what is in an image isn't secret, and a device takes it by its digest. The
-  device itself asks its role before it pulls (`device.downloads.docker`).
+* A push needs the login from ECR's GetAuthorizationToken, and that call is signed.
+* A pull needs no login: what is in an image isn't secret, and a device pulls it by its digest. The
+  device itself checks its role before it pulls (`device.downloads.docker`).
 
-A layer is downloaded here, too: MiniStack names AWS's own address for it.
+This module also serves the download of a layer: MiniStack would name AWS's own address for it.
 """
 
 from __future__ import annotations
@@ -34,25 +35,25 @@ _TOKEN = f"{_ECR}GetAuthorizationToken"
 _LAYER = f"{_ECR}GetDownloadUrlForLayer"
 _SCAN = f"{_ECR}DescribeImageScanFindings"
 _REGISTRY = f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com"
-_TOKEN_SECONDS = 12 * 3600  # what ECR says; a greenhouse's login lasts as long as its key
+_TOKEN_SECONDS = 12 * 3600  # ECR names this time. A greenhouse's login lasts as long as its key.
 _READS = ("GET", "HEAD")
-_TOKENS = "/v2/token"  # where the registry's clients change a login for a token
-# MiniStack would hand out keys that no signature of this greenhouse can be checked with
+_TOKENS = "/v2/token"  # At this path a registry's client exchanges a login for a token.
+# MiniStack would hand out keys for which this greenhouse can check no signature.
 _NO_ROLES = (
     "<ErrorResponse><Error><Code>AccessDenied</Code><Message>greenhouse has no roles to assume."
     " On this stack work without one: pulumi config rm aws:assumeRoles</Message></Error>"
     "</ErrorResponse>"
 )
-_PULL = b"pull"  # the token of who has no login; anybody may know it
+_PULL = b"pull"  # The token of a client without a login. It is no secret.
 
 
 class Front:
-    """MiniStack for its owner, and its registry."""
+    """MiniStack for its owner, and MiniStack's registry."""
 
     def __init__(self, app: ASGIApp, credentials: Credentials) -> None:
         self._app = app
         secret = str(credentials.secret_key).encode()
-        # one can't find the key by it: the login is kept in Pulumi's state and in Docker's settings
+        # The login doesn't reveal the key: Pulumi's state and Docker's settings keep the login.
         self._password = hmac.new(secret, b"docker login", hashlib.sha256).hexdigest().encode()
         self._signed = Guard(self._owners, credentials, health="/_ministack/health", forms=True)
 
@@ -66,7 +67,8 @@ class Front:
         target = Headers(scope=scope).get("x-amz-target") if scope["type"] == "http" else None
         if target == _TOKEN:
             await self._login()(scope, receive, send)
-        elif target == _SCAN:  # there is no scanner here, so what ECR says where none has run
+        # There is no scanner here, so the answer is ECR's for an image without a scan.
+        elif target == _SCAN:
             error = {"__type": "ScanNotFoundException", "message": "greenhouse scans no image"}
             await JSONResponse(error, 400)(scope, receive, send)
         elif target == _LAYER:
@@ -78,7 +80,7 @@ class Front:
             await self._app(scope, receive, send)
 
     async def _asked(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """An operation that has no path of its own: of STS, IAM and others."""
+        """The operation of a request without a path of its own, as to STS, IAM and others."""
         body = await Request(scope, receive).body()
         if body.startswith(b"Action=AssumeRole"):
             await Response(_NO_ROLES, 403, media_type="text/xml")(scope, receive, send)
@@ -98,8 +100,8 @@ class Front:
         """https://distribution.github.io/distribution/spec/auth/token/"""
         headers = Headers(scope=scope)
         if scope["path"] == _TOKENS and scope["method"] not in _READS:
-            # Docker 29 tries OAuth2's form first. After a 404, and not after a 403, it asks as
-            # others do: authorizer.go in github.com/containerd/containerd, core/remotes/docker.
+            # Docker 29 tries OAuth2's form first. After a 404 it asks as other clients do, but not
+            # after a 403: authorizer.go in github.com/containerd/containerd, core/remotes/docker.
             await JSONResponse({"details": "ask for a token by GET"}, 404)(scope, receive, send)
             return
         try:
@@ -111,7 +113,7 @@ class Front:
         if scope["path"] == _TOKENS:
             answer = self._token(headers)
         elif scope["method"] not in _READS or scope["path"] in ("/v2", "/v2/"):
-            # the ping, too: by its answer a client learns how to log in
+            # This includes the ping: from its answer a client learns how to log in.
             kind, given = _authorization(headers)
             known = (self._password, *((_PULL,) if scope["method"] in _READS else ()))
             if kind != "bearer" or not any(hmac.compare_digest(given, one) for one in known):
@@ -119,7 +121,9 @@ class Front:
         await answer(scope, receive, send)
 
     def _token(self, headers: Headers) -> Response:
-        """For who has logged in one to push with, for who has no login one to pull with."""
+        """The token to push with for a client with a login, and the token to pull with for any
+        other.
+        """
         kind, given = _authorization(headers)
         if not kind:
             return JSONResponse({"token": _PULL.decode()})
@@ -130,7 +134,7 @@ class Front:
 
 
 def _rewritten(send: Send, address: str, here: str) -> Send:
-    """Send an answer once it is whole, with another address in it."""
+    """Send an answer when it is complete, with another address in it."""
     start: Message = {}
     body = bytearray()
 
@@ -168,7 +172,7 @@ def _unauthorized(realm: str) -> Response:
 
 
 def main() -> None:
-    """Serve until SIGTERM; the key is the environment's."""
+    """Serve until SIGTERM. The key comes from the environment."""
     try:
         key = own_key(os.environ)
     except NoKey as error:

@@ -1,6 +1,7 @@
-"""What a killed `pulumi` leaves: its language host, its program, its plugins, and a locked state.
+"""Ends what a killed `pulumi` leaves: language host, program, plugins, and a locked state.
 
-They hold memory and ports, and nobody ends them: a killed parent can't. Nor does it unlock.
+These processes hold memory and ports. The killed parent can't end them, and it doesn't unlock the
+state.
 """
 
 from __future__ import annotations
@@ -12,16 +13,20 @@ from pathlib import Path
 import psutil
 
 _PARTS = ("pulumi-language-", "pulumi-resource-")
-_DYNAMIC = "pulumi.dynamic"  # the module that a dynamic provider's shell script starts
+_DYNAMIC = "pulumi.dynamic"  # The shell script of a dynamic provider starts this module.
 _PATIENCE_SECONDS = 5.0
 
 
 def orphans(pulumi_home: Path) -> list[psutil.Process]:
-    """Parts of a `pulumi` with this PULUMI_HOME that is gone; one that runs keeps its own."""
+    """The processes of a killed `pulumi` with this PULUMI_HOME.
+
+    A running `pulumi` keeps its own.
+    """
     found = []
-    psutil.process_iter.cache_clear()  # it would take a process for an ended one with its number
+    # Otherwise a new process could pass for an ended process of the same number.
+    psutil.process_iter.cache_clear()
     for process in psutil.process_iter():
-        with suppress(psutil.Error):  # it has just ended, or is another user's
+        with suppress(psutil.Error):  # It has just ended, or belongs to another user.
             words = process.cmdline()
             part = _DYNAMIC in words or any(Path(one).name.startswith(_PARTS) for one in words[:3])
             if not part or process.environ().get("PULUMI_HOME") != str(pulumi_home):
@@ -32,7 +37,7 @@ def orphans(pulumi_home: Path) -> list[psutil.Process]:
 
 
 def end_orphans(pulumi_home: Path) -> None:
-    """SIGTERM, then SIGKILL."""
+    """Send SIGTERM, then SIGKILL."""
     left = orphans(pulumi_home)
     for process in left:
         with suppress(psutil.Error):
@@ -43,13 +48,14 @@ def end_orphans(pulumi_home: Path) -> None:
 
 
 def unlock(stacks: Path) -> None:
-    """Remove the locks of `pulumi`s that are gone from the state in this folder.
+    """Remove the locks of ended `pulumi`s from the state in this folder.
 
-    Pulumi itself asks a person to look and to type `pulumi cancel`, as a lock in a shared place may
-    be another machine's. This state is on this one (pkg/backend/diy/lock.go).
+    Pulumi itself asks a person to look and to type `pulumi cancel`, as the lock in a shared place
+    may belong to another machine. This state is on this machine (pkg/backend/diy/lock.go).
     """
     for lock in (stacks / ".pulumi" / "locks").rglob("*.json"):
-        with suppress(OSError, ValueError, KeyError, psutil.Error):  # half written, or just gone
+        # Half written, or just removed.
+        with suppress(OSError, ValueError, KeyError, psutil.Error):
             pid = json.loads(lock.read_text())["pid"]
             if not psutil.pid_exists(pid) or psutil.Process(pid).name() != "pulumi":
                 lock.unlink()

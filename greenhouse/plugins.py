@@ -1,7 +1,7 @@
-"""Which plugins the CLI takes: greenhouse's stand-ins, or the real ones where they can be had.
+"""Chooses the plugins for the CLI: greenhouse's stand-ins, or the real ones if they can be had.
 
-A greenhouse keeps what its stacks were made with. The states of both are alike, as the records
-show, but not those of `aws`, so that a change from the one to the other is refused.
+A greenhouse keeps the plugins with which its stacks were made. Both write the same state, as the
+records show, except for package `aws`. So a change from one to the other is refused.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ INSTALL_SECONDS = 600.0
 
 
 class Plugins(Enum):
-    """What `make up PLUGINS=…` takes."""
+    """The values of `make up PLUGINS=…`."""
 
     STAND_INS = "stand-ins"
     REAL = "real"
 
 
 class PluginsRefused(Exception):
-    """The plugins that were asked for can't be had; the message says what to type."""
+    """The requested plugins can't be had. The message says what to type."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +37,9 @@ class _Plugin:
     version: str
 
     def place(self, env: Mapping[str, str]) -> Path | None:
-        """Where the CLI would find it: on PATH first, whatever its version, then in its cache."""
+        """Where the CLI would find the plugin: on PATH first, whatever its version, then in its
+        cache.
+        """
         executable = f"pulumi-resource-{self.name}"
         ambient = env.get("PULUMI_IGNORE_AMBIENT_PLUGINS", "").lower() not in ("1", "true")
         if ambient and (found := shutil.which(executable, path=env["PATH"])):
@@ -46,7 +48,7 @@ class _Plugin:
         return folder if (folder / executable).is_file() else None
 
     def install(self, env: Mapping[str, str]) -> str:
-        """Have the CLI download it; why it couldn't, empty when it could."""
+        """Have the CLI download the plugin. Returns why it couldn't, or an empty string."""
         try:
             done = subprocess.run(
                 ["pulumi", "plugin", "install", "resource", self.name, f"v{self.version}"],
@@ -63,10 +65,10 @@ class _Plugin:
 
 
 def choose(home: Home, asked: Plugins | None, env: Mapping[str, str]) -> None:
-    """Have the plugins there that were asked for, and remember them.
+    """Provide the requested plugins, and remember the choice.
 
-    Not asked, a greenhouse keeps what it has; a new one has stand-ins. Raises PluginsRefused when
-    it has the others, or when a real one can't be had.
+    Without a request, a greenhouse keeps its plugins, and a new greenhouse has stand-ins. Raises
+    PluginsRefused if it has the other kind, or if a real plugin can't be had.
     """
     kept = home.real_plugins()
     wanted = asked is Plugins.REAL if asked else kept

@@ -1,6 +1,7 @@
-"""The processes of one greenhouse: started apart from the terminal, found by any later command.
+"""Starts and stops the processes of one greenhouse, which run apart from the terminal.
 
-A pid alone may have been given to a stranger since, so a process is remembered with its birth.
+Any later command can find them. The kernel may give a pid to another process later, so each process
+is remembered with its time of birth.
 """
 
 from __future__ import annotations
@@ -21,18 +22,19 @@ from greenhouse.files import write_whole
 
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
 _POLL_SECONDS = 0.05
-OWNERS_ALONE = 0o077  # the umask of a process whose files are nobody else's
-STOP_SECONDS = 20.0  # a device runs its components' shutdown scripts first: up to 15 s each
+OWNERS_ALONE = 0o077  # The umask of a process whose files nobody else may read.
+STOP_SECONDS = 20.0  # A device runs its components' shutdown scripts first, for up to 15 s each.
 
 
 class ProcessFailed(Exception):
-    """A process of ours could not be started or stopped; the message says what to do."""
+    """A process of ours could not be started or stopped. The message says what to do."""
 
 
 def birth(pid: int) -> str | None:
-    """What tells a process from a later one of its number: boot, and clock tick of its start.
+    """What tells a process from a later one with its pid: the boot, and the clock tick of its
+    start.
 
-    None when there is none. The wall clock wouldn't do: it is set while processes run.
+    None if there is no process. The wall clock can't serve, as it is set while processes run.
     """
     try:
         stat = Path(f"/proc/{pid}/stat").read_text(errors="replace")
@@ -43,11 +45,14 @@ def birth(pid: int) -> str | None:
 
 
 def port_holder(port: int) -> str | None:
-    """Who listens on the loopback port, as `pid 12 (name)`; None when it is free."""
+    """The process that listens on the loopback port, as `pid 12 (name)`.
+
+    None if the port is free.
+    """
     for found in psutil.net_connections("tcp"):
         if found.status == psutil.CONN_LISTEN and found.laddr and found.laddr.port == port:
             with suppress(psutil.Error):
-                if found.pid is not None:  # the kernel tells it of one's own only
+                if found.pid is not None:  # The kernel names only the user's own processes.
                     return f"pid {found.pid} ({psutil.Process(found.pid).name()})"
             return "a process of another user"
     return None
@@ -56,7 +61,7 @@ def port_holder(port: int) -> str | None:
 class Processes:
     """Named processes, remembered in a folder."""
 
-    _children: ClassVar[dict[int, subprocess.Popen[bytes]]] = {}  # started here, so reaped here
+    _children: ClassVar[dict[int, subprocess.Popen[bytes]]] = {}  # Started here, so reaped here.
 
     def __init__(self, *, run: Path, logs: Path) -> None:
         self._run, self._logs = run, logs
@@ -69,7 +74,7 @@ class Processes:
 
     def find(self, name: str) -> psutil.Process | None:
         """The running process of that name, or None."""
-        unreadable = (ValueError, LookupError, TypeError)  # such a record is none
+        unreadable = (ValueError, LookupError, TypeError)  # Such a record counts as none.
         with suppress(FileNotFoundError, psutil.NoSuchProcess, *unreadable):
             seen = json.loads(self._record(name).read_text())
             process = psutil.Process(seen["pid"])
@@ -78,7 +83,7 @@ class Processes:
         return None
 
     def started(self, name: str) -> datetime:
-        """When the process of that name, running or not, was started."""
+        """When the process of that name was started. It need not run now."""
         return datetime.fromtimestamp(self._record(name).stat().st_mtime, UTC)
 
     def start(
@@ -93,10 +98,10 @@ class Processes:
         umask: int = OWNERS_ALONE,
         timeout: float = 60.0,
     ) -> None:
-        """Start it unless it runs, and return once `ready()`.
+        """Start the process unless it runs, and return when `ready()` is true.
 
-        Raises ProcessFailed with the log's last lines when it ends early or isn't ready in time,
-        and with the holder's name when a port it needs is taken.
+        Raises ProcessFailed with the log's last lines if the process ends early or isn't ready in
+        time. Raises it with the holder's name if a port that it needs is taken.
         """
         child = (
             None
@@ -114,7 +119,7 @@ class Processes:
                 continue
             if child:
                 self.stop(name)
-            else:  # not ours to end
+            else:  # We may not end it.
                 what += ", though it ran before; python -m greenhouse stop, then try again"
             raise ProcessFailed(f"{name} {what}:\n{self._tail(name)}")
 
@@ -151,7 +156,10 @@ class Processes:
         return child
 
     def stop(self, name: str) -> None:
-        """SIGTERM, then SIGKILL after `STOP_SECONDS`; nothing when it isn't running."""
+        """Send SIGTERM, then SIGKILL after `STOP_SECONDS`.
+
+        Without a running process, do nothing.
+        """
         if process := self.find(name):
             process.terminate()
             if not self._ends(name):
@@ -162,7 +170,10 @@ class Processes:
         self._forget(name)
 
     def _ends(self, name: str) -> bool:
-        """Wait until it is gone; a zombie is, whether or not this machine's init collects it."""
+        """Wait until it has ended.
+
+        A zombie has ended, even if this machine's init never collects it.
+        """
         deadline = time.monotonic() + STOP_SECONDS
         while self.find(name):
             if time.monotonic() > deadline:

@@ -1,6 +1,6 @@
 """The report after `make up`, and the proof after `make down` that nothing is left.
 
-Everything is asked of the device and the account, as an operator would; only the wanted answers
+It asks the device and the account for everything, as an operator would. Only the expected answers
 come from the stack's outputs.
 """
 
@@ -29,12 +29,12 @@ _UP = (RUNNING, "FINISHED")
 _Seen = TypeVar("_Seen")
 _JSON = json.JSONDecoder()
 _PATIENCE_SECONDS = 30.0
-_SHOWN_FEATURES = 5  # a terminal has 80 columns
+_SHOWN_FEATURES = 5  # A terminal has 80 columns.
 
 
 @dataclass(frozen=True)
 class Residue:
-    """What is left on one machine after a destroy, by kind; empty lists are the proof."""
+    """What is left on the machine after a destroy, by kind. Empty lists are the proof."""
 
     found: Mapping[str, list[str]]
 
@@ -43,7 +43,7 @@ class Residue:
 
 
 def component_events(log: Path, event: str) -> Iterator[dict[str, Any]]:
-    """The JSON lines of a component's log that report `event`, oldest first."""
+    """The JSON lines in a component's log that report `event`, oldest first."""
     if not log.exists():
         return
     for line in log.read_text(errors="replace").splitlines():
@@ -51,7 +51,7 @@ def component_events(log: Path, event: str) -> Iterator[dict[str, Any]]:
         if start < 0:
             continue
         try:
-            record, _ = _JSON.raw_decode(line, start)  # the nucleus writes on behind it
+            record, _ = _JSON.raw_decode(line, start)  # The nucleus writes more after it.
         except ValueError:
             continue
         if isinstance(record, dict) and record.get("event") == event:
@@ -59,7 +59,7 @@ def component_events(log: Path, event: str) -> Iterator[dict[str, Any]]:
 
 
 def _awaited(look: Callable[[], _Seen], *, until: Callable[[_Seen], bool]) -> _Seen:
-    """What is seen once it is as it should be, or when our patience is over."""
+    """What `look` finds: returned when it is as it should be, or at the deadline."""
     deadline = time.monotonic() + _PATIENCE_SECONDS
     while not until(seen := look()) and time.monotonic() < deadline:
         time.sleep(0.1)
@@ -67,7 +67,7 @@ def _awaited(look: Callable[[], _Seen], *, until: Callable[[_Seen], bool]) -> _S
 
 
 def answers_to(log: Path, wanted: Mapping[str, Any], *, since: datetime) -> list[Mapping[str, Any]]:
-    """The answers in a consumer's log that are this model's to these samples, given since then."""
+    """The answers of this model to these samples in a consumer's log, given since that time."""
     return [
         one
         for one in component_events(log, "answer")
@@ -78,7 +78,7 @@ def answers_to(log: Path, wanted: Mapping[str, Any], *, since: datetime) -> list
 
 
 def amiss(installed: Sequence[Mapping[str, Any]], wanted: Mapping[str, str]) -> list[str]:
-    """What isn't up at the version that is wanted, each with what there is instead."""
+    """Each component that doesn't run the wanted version, with what runs instead."""
     found = {
         one["componentName"]: (one["componentVersion"], one["lifecycleState"]) for one in installed
     }
@@ -92,9 +92,9 @@ def amiss(installed: Sequence[Mapping[str, Any]], wanted: Mapping[str, str]) -> 
 def show_release(
     console: Console, home: Home, *, outputs: Mapping[str, Any], since: datetime
 ) -> bool:
-    """Devices, release, components and answers.
+    """Show devices, release, components and answers.
 
-    True when all of it is up, and has answered since then what XGBoost answers, bit for bit.
+    True if every component is up, and has since then answered bit for bit what XGBoost answers.
     """
     golden, samples = (_stored(home.ports(), outputs[name]) for name in ("golden", "samples"))
     agreed = [
@@ -186,7 +186,7 @@ def _installed(client: Any, device: str) -> list[dict[str, Any]]:
 
 
 def tenant_state(ports: Ports, device: str) -> str:
-    """How the component that was there before us is doing; one that starts is waited for."""
+    """The state of the component that was there before us. A starting component is waited for."""
     client = account.greengrass(ports)
 
     def look() -> str:
@@ -199,7 +199,7 @@ def tenant_state(ports: Ports, device: str) -> str:
 
 
 def residue(home: Home) -> Residue:
-    """Everything in this account, and of it and its devices on the engine."""
+    """Everything left in this account, and on the engine of this account and its devices."""
     ports = home.ports()
     endpoint = aws_environment(ports)["AWS_ENDPOINT_URL"]
     session: boto3.Session = account.session(ports)
@@ -231,5 +231,5 @@ def residue(home: Home) -> Residue:
 def show_residue(console: Console, left: Residue) -> None:
     table = Table(title="what is left", title_justify="left", show_header=False, box=None)
     for kind, names in left.found.items():
-        table.add_row(kind, Text(printable(", ".join(names) or "none")))  # a name is no markup
+        table.add_row(kind, Text(printable(", ".join(names) or "none")))  # A name is not markup.
     console.print(table)

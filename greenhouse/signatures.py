@@ -1,9 +1,9 @@
-"""Who may speak to a greenhouse: whoever holds its key and signs with it, as AWS's clients do.
+"""Checks who speaks to a greenhouse: its owner has its key, and signs with it as AWS's clients do.
 
-Loopback is open to every user of the machine and to every page in a browser on it. So each request
-carries a Signature Version 4, and the server works it out again with botocore's own signer:
-https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html
-A request that a browser may have sent is refused whatever it carries.
+Every user of the machine and every page in a browser can reach loopback. So each request carries a
+Signature Version 4, and the server computes it again with botocore's own signer:
+https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html A request
+that may come from a browser is refused, even with a signature.
 """
 
 from __future__ import annotations
@@ -25,9 +25,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from greenhouse.home import REGION
 
-HOSTS = ("127.0.0.1", "localhost")  # any other name in Host is a page's that was bound to loopback
-MAX_UNVERIFIED_BYTES = 16 * 1024 * 1024  # of a body that is part of the signature: IAM, IoT, ECR
-CLOCK_SKEW = timedelta(minutes=15)  # AWS's own: a request that was overheard is of no use later
+# Any other name in Host comes from a page whose name was bound to loopback.
+HOSTS = ("127.0.0.1", "localhost")
+# The limit of a body that is part of the signature: IAM, IoT, ECR.
+MAX_UNVERIFIED_BYTES = 16 * 1024 * 1024
+CLOCK_SKEW = timedelta(minutes=15)  # AWS's own limit: an overheard request is of no use later.
 
 _DATE = "%Y%m%dT%H%M%SZ"
 _AUTHORIZATION = re.compile(
@@ -36,9 +38,10 @@ _AUTHORIZATION = re.compile(
     r"\s*Signature=(?P<signature>[0-9a-f]{64})"
 )
 _HASH = re.compile(r"[0-9a-f]{64}")
-_UNHASHED = re.compile(r"UNSIGNED-PAYLOAD|STREAMING-[A-Z0-9-]+")  # S3's bodies, as on AWS
-_GLOBAL = ("iam", "sts")  # one for all regions, or asked in any: the same account answers
-_BROWSERS = ("origin", "sec-fetch-site", "sec-fetch-mode")  # no AWS client sends them, pages do
+_UNHASHED = re.compile(r"UNSIGNED-PAYLOAD|STREAMING-[A-Z0-9-]+")  # Bodies for S3, as on AWS.
+_GLOBAL = ("iam", "sts")  # Global, or asked in any region: the same account answers.
+# Pages send these headers, AWS clients don't.
+_BROWSERS = ("origin", "sec-fetch-site", "sec-fetch-mode")
 _SIMPLE = ("text/plain", "multipart/form-data", "application/x-www-form-urlencoded")
 """What a page may send to another host without asking: https://fetch.spec.whatwg.org/#cors-safelisted-request-header"""
 
@@ -49,7 +52,7 @@ _WAY_OUT = (
 
 
 class Foreign(Exception):
-    """A request that isn't the owner's; the message says what is wrong with it."""
+    """The request isn't the owner's. The message says what is wrong with it."""
 
     def __init__(self, message: str, service: str = "") -> None:
         super().__init__(message)
@@ -57,11 +60,11 @@ class Foreign(Exception):
 
 
 class NoKey(Exception):
-    """The environment has no key to sign with or to check signatures with."""
+    """The environment has no key for signing or checking."""
 
 
 def own_key(environment: Mapping[str, str]) -> Credentials:
-    """The key pair of a process that greenhouse has started; raises NoKey."""
+    """The key pair of a process that greenhouse has started. Raises NoKey."""
     try:
         return Credentials(environment["AWS_ACCESS_KEY_ID"], environment["AWS_SECRET_ACCESS_KEY"])
     except KeyError as missing:
@@ -88,13 +91,14 @@ def sign(
 
 
 def refuse_browsers(headers: Headers, *, forms: bool) -> None:
-    """Raise Foreign for what a page in a browser may have sent.
+    """Raise Foreign for a request that may come from a page in a browser.
 
-    `forms` lets content types pass that a page may send unasked, where AWS clients use them too.
+    `forms` admits the content types that AWS clients use, although a page may also send them
+    unasked.
     """
     try:
         host = urlsplit(f"//{headers.get('host', '')}").hostname
-    except ValueError:  # a bracket without its other one
+    except ValueError:  # A bracket has no partner.
         host = None
     if host not in HOSTS:
         raise Foreign(f"Host is {host!r}, not one of {', '.join(HOSTS)}. {_WAY_OUT}")
@@ -107,12 +111,12 @@ def refuse_browsers(headers: Headers, *, forms: bool) -> None:
 
 
 class Guard:
-    """An ASGI application that lets the owner's requests through to another one."""
+    """An ASGI application that passes the owner's requests to another application."""
 
     def __init__(
         self, app: ASGIApp, credentials: Credentials, *, health: str, forms: bool = False
     ) -> None:
-        """`health` is the one path that anybody on the machine may read."""
+        """`health` is the only path that everybody on the machine may read."""
         self._app, self._credentials = app, credentials
         self._health, self._forms = health, forms
 
@@ -120,7 +124,7 @@ class Guard:
         if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
             return
-        if scope["type"] != "http":  # websockets: nothing of ours uses them
+        if scope["type"] != "http":  # websockets: nothing of ours uses them.
             await receive()
             await send({"type": "websocket.close", "code": 1008})
             return
@@ -133,14 +137,14 @@ class Guard:
         await self._app(scope, receive, send)
 
     async def admitted(self, scope: Scope, receive: Receive) -> Receive:
-        """What the application receives from; raises Foreign."""
+        """The `receive` function for the application. Raises Foreign."""
         if scope["method"] == "GET" and scope["path"] == self._health:
             return receive
         return await _verified(scope, receive, self._credentials)
 
 
 async def _verified(scope: Scope, receive: Receive, credentials: Credentials) -> Receive:
-    """The request again, once its signature is right; a body is read before it is trusted."""
+    """Pass the request on if its signature is right. The body is read before it is trusted."""
     headers = Headers(scope=scope)
     found = _AUTHORIZATION.fullmatch(headers.get("authorization", ""))
     if not found:
@@ -184,7 +188,7 @@ async def _verified(scope: Scope, receive: Receive, credentials: Credentials) ->
 
 
 def _fresh(headers: Headers, day: str, service: str) -> str:
-    """The time in X-Amz-Date, which must be about now."""
+    """Return the time in X-Amz-Date, which must be close to now."""
     stamp = headers.get("x-amz-date", "")
     try:
         signed = datetime.strptime(stamp, _DATE).replace(tzinfo=UTC)
@@ -209,7 +213,7 @@ async def _body(receive: Receive, service: str, *, most: float = float("inf")) -
 
 
 def replayed(body: bytes, receive: Receive) -> Receive:
-    """What gives a body that was read once again."""
+    """A `receive` function that repeats a body that was read once."""
     given = False
 
     async def again() -> Message:
@@ -223,7 +227,7 @@ def replayed(body: bytes, receive: Receive) -> Receive:
 
 
 def refusal(foreign: Foreign) -> Response:
-    """403, in the words of the service that was asked, so that its client can show them."""
+    """Answer 403 in the words of the service that was asked, so that its client can show them."""
     text = str(foreign)
     code = "SignatureDoesNotMatch"
     xml = f"<Code>{code}</Code><Message>{escape(text)}</Message>"
