@@ -1,4 +1,4 @@
-"""The rest of the account, asked in MiniStack when it is needed: things, groups, objects."""
+"""The rest of the account, which MiniStack answers for: things, groups, objects."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ if TYPE_CHECKING:
     from mypy_boto3_iot import IoTClient
     from mypy_boto3_s3 import S3Client
 
-MEMBERSHIP_SECONDS = 1.0  # how old a polling device's view of its groups may be
+MEMBERSHIP_SECONDS = 1.0  # The greatest age of a polling device's list of groups.
 
 _TARGET = re.compile(r"arn:[^:]*:iot:([^:]*):([0-9]+):(thing|thinggroup)/(.+)")
 
 
 class ObjectNotReadable(Exception):
-    """An s3:// object can't be had."""
+    """An s3:// object can't be read."""
 
 
 @dataclass(frozen=True)
 class Target:
-    """What a deployment goes to: one thing, or every core device of a group."""
+    """The target of a deployment: one thing, or every core device of a group."""
 
     arn: str
     is_group: bool
@@ -40,7 +40,7 @@ class Target:
 
 
 def parse_target(arn: str) -> Target:
-    """The target in an ARN that the model has already let through; it must be of this account."""
+    """The target in an ARN that the model has accepted. It must be of this account."""
     found = _TARGET.fullmatch(arn)
     if not found or found.group(1, 2) != (REGION, ACCOUNT):
         raise no_such_target(arn)
@@ -68,7 +68,7 @@ class Account:
             connect_timeout=2,
             read_timeout=30,
             retries={"total_max_attempts": 2},
-            max_pool_connections=40,  # as many as starlette has worker threads
+            max_pool_connections=40,  # Starlette has so many worker threads.
         )
         self._iot: IoTClient = session.client("iot", config=config)
         self._s3: S3Client = session.client("s3", config=config)
@@ -76,7 +76,7 @@ class Account:
         self._lock = threading.Lock()
 
     def require(self, target: Target) -> None:
-        """Raise ResourceNotFoundException unless the thing or group is there."""
+        """Raise ResourceNotFoundException unless the thing or group exists."""
         try:
             if target.is_group:
                 self._iot.describe_thing_group(thingGroupName=target.name)
@@ -90,7 +90,7 @@ class Account:
             raise _trouble("AWS IoT", error) from error
 
     def members(self, group: str) -> frozenset[str]:
-        """The things in a group; empty when the group is gone."""
+        """The things in a group. Empty if the group doesn't exist."""
         try:
             pages = self._iot.get_paginator("list_things_in_thing_group").paginate(
                 thingGroupName=group
@@ -107,7 +107,7 @@ class Account:
         return found
 
     def recent_members(self, group: str) -> frozenset[str]:
-        """Like `members`, at most `MEMBERSHIP_SECONDS` old: many devices ask at once."""
+        """Like `members`, at most `MEMBERSHIP_SECONDS` old, because many devices ask at once."""
         with self._lock:
             asked, found = self._members.get(group, (float("-inf"), frozenset()))
         if time.monotonic() - asked < MEMBERSHIP_SECONDS:
@@ -115,13 +115,14 @@ class Account:
         return self.members(group)
 
     def digest(self, uri: str) -> str:
-        """SHA-256 of an s3:// object's bytes as base64; raises ObjectNotReadable."""
+        """SHA-256 of an s3:// object's bytes as base64. Raises ObjectNotReadable."""
         bucket, _, key = uri.removeprefix("s3://").partition("/")
         seen = hashlib.sha256()
         try:
             for chunk in self._s3.get_object(Bucket=bucket, Key=key)["Body"].iter_chunks(1 << 20):
                 seen.update(chunk)
-        except (ClientError, ParamValidationError) as error:  # the latter: no possible bucket name
+        # ParamValidationError: no bucket can have the name.
+        except (ClientError, ParamValidationError) as error:
             raise ObjectNotReadable(uri) from error
         except BotoCoreError as error:
             raise _trouble("S3", error) from error

@@ -15,7 +15,7 @@ from greenhouse.cloud.errors import RequestAlreadyInProgressException, Validatio
 from greenhouse.cloud.store import Store, dump
 
 TOKEN_SECONDS = 8 * 3600.0  # "caches successful responses … for up to 8 hours", the API's model
-PAGE = 50  # ListDeployments' documented default; the others' is not documented
+PAGE = 50  # ListDeployments documents this default. The others document none.
 MAX_TAGS = 50  # a resource's limit, AWS::GreengrassV2::ComponentVersion's schema
 
 Request = Mapping[str, Any]
@@ -31,7 +31,7 @@ class Ordered(Protocol):
 
 
 class ClientTokens:
-    """A create call with a token that has succeeded before gets the answer of then."""
+    """Answers a repeated create call: a client token gets the answer of its first success."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -40,9 +40,9 @@ class ClientTokens:
 
     @contextmanager
     def claimed(self, operation: str, token: str | None) -> Iterator[Answer | None]:
-        """Yield the earlier answer, or None while this call is the one to do the work.
+        """Yield the earlier answer, or None if this call has to do the work.
 
-        Raises RequestAlreadyInProgressException when another call is doing it.
+        Raises RequestAlreadyInProgressException if another call is doing it.
         """
         if token is None:
             yield None
@@ -85,9 +85,9 @@ def page(
     order: Callable[[list[Any]], Ordered] = tuple,
     descending: bool = False,
 ) -> tuple[list[Item], str | None]:
-    """One page of the items and the token of the next one, or None.
+    """One page of the items, and the token of the next page or None.
 
-    The token holds the last item's cursor, so an item that goes meanwhile shifts nothing.
+    The token holds the last item's cursor. So an item that is deleted meanwhile shifts no page.
     """
     ordered = sorted(items, key=lambda item: order(cursor(item)), reverse=descending)
     if token := request.get("nextToken"):
@@ -117,7 +117,7 @@ def tags_of(db: sqlite3.Connection, arn: str) -> dict[str, str]:
 
 
 def put_tags(db: sqlite3.Connection, arn: str, tags: Mapping[str, str]) -> None:
-    """Add tags or change their values; AWS keeps keys that begin with `aws:` to itself."""
+    """Add tags or change their values. Keys that begin with `aws:` belong to AWS."""
     if reserved := [key for key in tags if key.lower().startswith("aws:")]:
         raise ValidationException(f"tag keys must not begin with 'aws:', found {reserved}")
     db.executemany(
@@ -129,7 +129,7 @@ def put_tags(db: sqlite3.Connection, arn: str, tags: Mapping[str, str]) -> None:
 
 
 def drop_tags(db: sqlite3.Connection, arn: str, keys: Iterable[str] | None = None) -> None:
-    """Remove these tags, or all of a resource that goes."""
+    """Remove these tags, or all tags of a deleted resource."""
     if keys is None:
         db.execute("DELETE FROM tag WHERE arn = ?", (arn,))
     else:

@@ -1,7 +1,7 @@
-"""The API's refusals, with AWS' names; botocore's model knows their status codes.
+"""The API's errors, with AWS' names. botocore's model knows their status codes.
 
-Which text AWS writes is cited where it is known; otherwise the text says what was asked, what was
-found and what to do.
+If AWS' text is known, it is cited. Otherwise the text says what was asked, what was found and what
+to do.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Any
 
 
 class ApiError(Exception):
-    """Answered to the caller under the class' own name, which is AWS' name for it."""
+    """An error that the caller gets under the class' own name, which is AWS' name for it."""
 
     def __init__(self, message: str, **details: Any) -> None:
         super().__init__(message)
@@ -53,7 +53,7 @@ class ThrottlingException(ApiError):
 
 
 class RequestAlreadyInProgressException(ApiError):
-    """The same client token is being worked on."""
+    """Another call with the same client token is in progress."""
 
 
 class InternalServerException(ApiError):
@@ -61,7 +61,7 @@ class InternalServerException(ApiError):
 
 
 def not_modelled(what: str) -> ValidationException:
-    """Where AWS would do something that greenhouse doesn't: better refused than guessed."""
+    """Refuse what AWS would do and greenhouse doesn't. A refusal is better than a guess."""
     return ValidationException(
         f"greenhouse does not model {what}; a real AWS account does", reason="UNKNOWN_OPERATION"
     )
@@ -81,7 +81,7 @@ INJECTED: dict[str, type[ApiError]] = {
 
 
 def injected(name: str) -> ApiError:
-    """The error of that name, as a test's fault asks for it."""
+    """The error of that name, for a test's fault."""
     told = f"{name} by a fault of greenhouse: python -m greenhouse fault list"
     if name in ("ConflictException", "ResourceNotFoundException"):
         return INJECTED[name](told, resource_id="-", resource_type="-")

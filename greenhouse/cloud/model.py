@@ -1,7 +1,7 @@
-"""HTTP in, Python values out, and back, by botocore's own model of a service.
+"""Turns HTTP into Python values and back, by botocore's own model of a service.
 
-The model is the judge of shapes: routes, where a member travels, what is required, limits and
-patterns, status codes. Nothing here knows what an operation does.
+The model defines routes, where a member travels, what is required, limits, patterns and status
+codes. This module doesn't know what an operation does.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ class ServiceShapes:
         query: Mapping[str, list[str]],
         body: bytes,
     ) -> dict[str, Any]:
-        """The operation's input by member name; raises ValidationException."""
+        """The operation's input by member name. Raises ValidationException."""
         shape = self.operation(operation).input_shape
         if not isinstance(shape, StructureShape):
             return {}
@@ -100,14 +100,17 @@ class ServiceShapes:
                 case "querystring":
                     raw[name] = _from_query(member, query.get(wire))
                 case "header":
-                    continue  # only GetComponentVersionArtifact has one
+                    continue  # Only GetComponentVersionArtifact has one.
                 case _:
                     raw[name] = document.get(wire)
         checked: dict[str, Any] = self._checked(shape, raw)
         return checked
 
     def check(self, shape: str, value: Any) -> Any:
-        """A value of a named shape, e.g. in a device's report; raises ValidationException."""
+        """A value of a named shape, for example in a device's report.
+
+        Raises ValidationException.
+        """
         return self._checked(self._service.shape_for(shape), value)
 
     @staticmethod
@@ -164,7 +167,7 @@ def _from_query(shape: Shape, values: list[str] | None) -> Any:
 
 
 def _read(shape: Shape, raw: Any, place: str, findings: _Findings) -> Any:
-    """The value if it is what the shape wants; otherwise a finding, and None."""
+    """The value if it has the shape. Otherwise None, with a finding."""
     reader = _READERS.get(shape.type_name, _read_string)
     value = reader(shape, raw, place, findings)
     if value is not None:
@@ -249,7 +252,7 @@ _READERS: dict[str, Callable[[Shape, Any, str, _Findings], Any]] = {
 
 
 def _check_limits(shape: Shape, value: Any, place: str, findings: _Findings) -> None:
-    """botocore's client checks `min` and types only: the rest would be news to its user."""
+    """Check every limit. botocore's client checks `min` and types only."""
     limits = shape.metadata
     number = isinstance(value, int | float)
     size = value if number else len(value)
@@ -267,7 +270,10 @@ def _check_limits(shape: Shape, value: Any, place: str, findings: _Findings) -> 
 
 
 def _write(shape: Shape, value: Any) -> Any:
-    """The JSON form; a member that the model doesn't know or misses is our own mistake."""
+    """The JSON form.
+
+    If the model lacks a member or requires one that is missing, we made a mistake.
+    """
     if isinstance(shape, StructureShape):
         unknown = value.keys() - shape.members.keys()
         absent = [name for name in shape.required_members if value.get(name) is None]

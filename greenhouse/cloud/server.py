@@ -5,9 +5,9 @@
     GET  /device/{thing}/deployments?seen=N&wait=SECONDS
     POST /device/{thing}/report
 
-The device's calls stand for what real devices do by shadow, job and fleet-status messages. The
-first answers at once when `seen` isn't the number of the current state, else when that changes or
-`wait` is over.
+The device's calls replace the shadow, job and fleet-status messages of real devices. The first call
+answers at once if `seen` isn't the number of the current state. Otherwise it answers when that
+number changes, or after `wait`.
 """
 
 from __future__ import annotations
@@ -35,13 +35,14 @@ from greenhouse.faults import Faults
 
 log = logging.getLogger(__name__)
 
-_DEVICES_OWN = "ResolveComponentCandidates"  # signed by the device's certificate, which lasts
-LOOK_AGAIN_SECONDS = 1.0  # group membership changes in AWS IoT, which doesn't tell us
+# The device's certificate signs it, and doesn't expire.
+_DEVICES_OWN = "ResolveComponentCandidates"
+LOOK_AGAIN_SECONDS = 1.0  # Group membership changes in AWS IoT, which doesn't notify us.
 MAX_WAIT_SECONDS = 60.0
 
 
 class Changes:
-    """Wakes whoever waits for the cloud's state to change."""
+    """Wakes every caller that waits for a change of the cloud's state."""
 
     def __init__(self) -> None:
         self._next = asyncio.Event()
@@ -51,7 +52,7 @@ class Changes:
         self._next = asyncio.Event()
 
     async def wait(self, seconds: float) -> None:
-        """Until the next announcement, or the time is over."""
+        """Wait until the next announcement, at most for the given time."""
         try:
             await asyncio.wait_for(self._next.wait(), seconds)
         except TimeoutError:
@@ -59,7 +60,7 @@ class Changes:
 
 
 class Cloud:
-    """The endpoints; `closing` says that the server wants its connections back."""
+    """The endpoints. After `closing`, open polls are answered, so that the server can stop."""
 
     def __init__(
         self,
@@ -90,14 +91,15 @@ class Cloud:
     def _guarded(
         self, endpoint: Callable[[Request], Awaitable[Response]]
     ) -> Callable[[Request], Awaitable[Response]]:
-        """Whatever goes wrong is answered in AWS' own form."""
+        """Answer every failure in AWS' own form."""
 
         async def answer(request: Request) -> Response:
             try:
                 return await endpoint(request)
             except ApiError as error:
                 return self._refusal(error)
-            except Exception:  # our own mistake: the caller gets an answer, the log the reason
+            # Our own mistake: the caller gets an answer, the log gets the reason.
+            except Exception:
                 log.exception("%s %s", request.method, request.url.path)
                 return self._refusal(
                     InternalServerException("greenhouse's cloud made a mistake: see its log")
@@ -146,13 +148,13 @@ class Cloud:
         )
 
     async def _control_operation(self, request: Request) -> Response:
-        """Cloud Control's protocol, AWS JSON 1.0: the operation is in a header."""
+        """Cloud Control's protocol, AWS JSON 1.0: a header names the operation."""
         operation = request.headers.get("x-amz-target", "").removeprefix(TARGET)
         try:
             status, body = await self._controlled(operation, await request.body())
         except (ApiError, ControlError) as error:
             status, body = _control_refusal(error)
-        except Exception:  # our own mistake: the caller gets an answer, the log the reason
+        except Exception:  # Our own mistake: the caller gets an answer, the log gets the reason.
             log.exception("cloudcontrol %s", operation)
             told = "greenhouse's cloud made a mistake: see its log"
             status, body = _control_refusal(ControlError("ServiceInternalErrorException", told))
@@ -180,7 +182,7 @@ class Cloud:
         return self._control_shapes.write(operation, result)
 
     def _go_on(self, tokens: list[str]) -> None:
-        """Have handlers work on these requests, behind the answer."""
+        """Have handlers work on these requests after the answer."""
         for token in tokens:
             task = asyncio.create_task(self._work(token), name=f"cloudcontrol {token}")
             self._working.add(task)

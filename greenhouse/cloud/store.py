@@ -1,7 +1,7 @@
 """What the cloud remembers: one SQLite file that survives `kill -9` at any moment.
 
-Each call that changes something is one transaction, including the answer kept for its client token,
-so a call has either happened and is remembered or has not happened.
+Each call that changes something is one transaction, which includes the answer kept for its client
+token. So a call has either happened and is remembered, or it has not happened.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ CREATE TABLE request (
 
 
 class StoreUnusable(Exception):
-    """The file can't be used; the message says what to do."""
+    """The file can't be used. The message says what to do."""
 
 
 class Store:
@@ -72,9 +72,11 @@ class Store:
                 )
                 unless_ready.callback(self._db.close)
                 self._db.row_factory = sqlite3.Row
-                self._db.execute("PRAGMA locking_mode = EXCLUSIVE")  # a second cloud would lie
+                # A second cloud would answer wrongly.
+                self._db.execute("PRAGMA locking_mode = EXCLUSIVE")
                 self._db.execute("PRAGMA journal_mode = WAL")
-                self._db.execute("PRAGMA synchronous = NORMAL")  # `kill -9`, not a power cut
+                # It has to survive `kill -9`, not a power cut.
+                self._db.execute("PRAGMA synchronous = NORMAL")
                 self._prepare(path)
                 unless_ready.pop_all()
         except sqlite3.OperationalError as error:
@@ -100,7 +102,7 @@ class Store:
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
-        """Everything inside happens, or nothing; other threads wait."""
+        """Everything inside happens, or nothing. Other threads wait."""
         with self._lock:
             self._db.execute("BEGIN IMMEDIATE")
             try:

@@ -1,12 +1,13 @@
 """What CloudFormation's handlers do with greengrassv2 for the two resource types.
 
-By their source (aws-cloudformation/aws-cloudformation-resource-providers-greengrassv2) and by what
-was recorded of Cloud Control's clients (tests/greenhouse/providers/conformance). Kept, though they
-surprise:
+The sources are the handlers' own code
+(aws-cloudformation/aws-cloudformation-resource-providers-greengrassv2) and records of Cloud
+Control's clients in tests/greenhouse/providers/conformance. These behaviours surprise, and are
+kept:
 
-* A component version that doesn't become DEPLOYABLE is NotStabilized, and its ARN isn't told.
-* A deployment is cancelled before it is deleted, and any conflict in this is the caller's.
-* A deployment is SUCCESS when it is made. Nobody waits for devices.
+* A component version that doesn't become DEPLOYABLE is NotStabilized, and its ARN isn't returned.
+* A deployment is cancelled before it is deleted. Any conflict there is reported to the caller.
+* A deployment is SUCCESS when it is made. The handler doesn't wait for devices.
 """
 
 from __future__ import annotations
@@ -32,14 +33,14 @@ from greenhouse.cloud.model import ServiceShapes
 
 Properties = Mapping[str, Any]
 Call = Callable[[str, Mapping[str, Any]], Mapping[str, Any]]
-"""An operation of greengrassv2 with its request; raises ApiError."""
+"""An operation of greengrassv2 with its request. Raises ApiError."""
 
-STABLE_SECONDS = 20 * 60  # how long the handlers wait for a component version
-_POLL_SECONDS = 0.5  # theirs is 5 s; here it is one machine
+STABLE_SECONDS = 20 * 60  # The handlers wait so long for a component version.
+_POLL_SECONDS = 0.5  # The handlers poll every 5 s. Here all is on one machine.
 
 
 class HandlerFailed(Exception):
-    """How a handler ends, by the code that CloudFormation has for it."""
+    """A handler failed, with CloudFormation's code for it."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
@@ -51,7 +52,7 @@ class Cancelled(Exception):
 
 
 class Handler(ABC):
-    """One resource type, done by greengrassv2."""
+    """One resource type, implemented with greengrassv2."""
 
     type: ResourceType
     throttled: ClassVar[str] = "Throttling"
@@ -61,26 +62,29 @@ class Handler(ABC):
 
     @abstractmethod
     def create(self, properties: Properties, token: str, cancelled: threading.Event) -> str:
-        """Make it, once for each token; its identifier. Raises HandlerFailed or Cancelled."""
+        """Create the resource, once for each token, and return its identifier.
+
+        Raises HandlerFailed or Cancelled.
+        """
 
     @abstractmethod
     def read(self, identifier: str) -> dict[str, Any]:
-        """Its properties; raises HandlerFailed."""
+        """Its properties. Raises HandlerFailed."""
 
     @abstractmethod
     def delete(self, identifier: str) -> None:
-        """Remove it; raises HandlerFailed."""
+        """Remove it. Raises HandlerFailed."""
 
     @abstractmethod
     def list(self, model: Properties, page: Mapping[str, Any]) -> tuple[list[Properties], Any]:
-        """The identifying properties of those there are, and greengrassv2's next token."""
+        """The identifying properties of the resources that exist, and greengrassv2's next token."""
 
     @abstractmethod
     def arn(self, identifier: str) -> str:
-        """What tags are put on."""
+        """The ARN that carries the tags."""
 
     def update(self, identifier: str, before: Properties, after: Properties) -> None:
-        """Change its tags, which is all that can be changed; raises HandlerFailed."""
+        """Change its tags, which are all that can be changed. Raises HandlerFailed."""
         old, new = before.get("Tags") or {}, after.get("Tags") or {}
         arn = self.arn(identifier)
         if added := dict(new.items() - old.items()):
@@ -89,7 +93,7 @@ class Handler(ABC):
             self.ask("UntagResource", identifier, resourceArn=arn, tagKeys=dropped)
 
     def ask(self, operation: str, identifier: str | None, **request: Any) -> Mapping[str, Any]:
-        """greengrassv2's answer; its errors in the handlers' own words."""
+        """greengrassv2's answer. Its errors are put into the handlers' words."""
         try:
             return self._call(operation, request)
         except ResourceNotFoundException as error:
@@ -211,7 +215,7 @@ class DeploymentHandler(Handler):
         )
 
     def create(self, properties: Properties, token: str, cancelled: threading.Event) -> str:
-        del cancelled  # there is nothing to wait for
+        del cancelled  # There is nothing to wait for.
         if "DeploymentId" in properties:
             raise HandlerFailed("InvalidRequest", "DeploymentId is a read-only property.")
         request = self.type.to_service(properties)
@@ -221,7 +225,7 @@ class DeploymentHandler(Handler):
     def read(self, identifier: str) -> dict[str, Any]:
         found = self.ask("GetDeployment", identifier, deploymentId=identifier)
         shown = {name: one for name, one in found.items() if one is not None}
-        if not shown.get("iotJobConfiguration"):  # nothing was asked of the job
+        if not shown.get("iotJobConfiguration"):  # The request said nothing about the job.
             shown.pop("iotJobConfiguration", None)
         return {"DeploymentId": identifier, **self.type.from_service(shown)}
 
@@ -230,7 +234,7 @@ class DeploymentHandler(Handler):
         self.ask("DeleteDeployment", identifier, deploymentId=identifier)
 
     def list(self, model: Properties, page: Mapping[str, Any]) -> tuple[list[Properties], Any]:
-        del model  # the handler's list takes no filter
+        del model  # The handler's list takes no filter.
         found = self.ask("ListDeployments", None, **page)
         names = [{"DeploymentId": one["deploymentId"]} for one in found["deployments"]]
         return list(names), found.get("nextToken")

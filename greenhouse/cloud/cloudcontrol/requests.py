@@ -1,13 +1,13 @@
-"""AWS Cloud Control: boto3's `cloudcontrol` client, and what speaks like it, works against it.
+"""AWS Cloud Control: boto3's `cloudcontrol` client and clients like it work against it.
 
-A request that changes something is taken at once and done afterwards. Its progress is asked for by
-its token. A request is kept in the store before it is answered, so one that a killed cloud left
-half done is gone on with: greengrassv2 makes nothing twice for the same token.
+A request that changes something is accepted at once and done afterwards. Its token asks for its
+progress. The store keeps a request before it is answered, so that the next cloud goes on with what
+a killed cloud left half done. greengrassv2 makes nothing twice for the same token.
 
 https://docs.aws.amazon.com/cloudcontrolapi/latest/userguide/resource-operations.html
 
-Refused by name: RoleArn, private type versions, ListResourceRequests and JSON Patch's move, copy
-and test.
+These are refused by name: RoleArn, private type versions, ListResourceRequests, and JSON Patch's
+operations move, copy and test.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ from greenhouse.cloud.store import Store, dump
 
 log = logging.getLogger(__name__)
 
-TARGET = "CloudApiService."  # the prefix of X-Amz-Target
+TARGET = "CloudApiService."  # The prefix of X-Amz-Target.
 TOKEN_SECONDS = 36 * 3600.0  # "a client token is valid for 36 hours once used", the API's model
 _UNDER_WAY = ("PENDING", "IN_PROGRESS", "CANCEL_IN_PROGRESS")
-# What a handler's code is called when the request itself is answered with it: API reference,
-# "Errors" of GetResource. The codes that aren't here are HandlerFailureException.
+# The exception for a handler's code, if the request itself is answered with it. Source: API
+# reference, "Errors" of GetResource. Any code that is missing here is a HandlerFailureException.
 _EXCEPTIONS = {
     "InvalidRequest": "InvalidRequestException",
     "NotFound": "ResourceNotFoundException",
@@ -49,7 +49,7 @@ _EXCEPTIONS = {
 
 
 class ControlError(Exception):
-    """Answered under AWS' name for it."""
+    """An error that is answered under AWS' name for it."""
 
     def __init__(self, name: str, message: str) -> None:
         super().__init__(message)
@@ -57,7 +57,7 @@ class ControlError(Exception):
 
 
 class CloudControl:
-    """The operations; `call` does greengrassv2's."""
+    """The operations. `call` runs an operation of greengrassv2."""
 
     def __init__(self, store: Store, shapes: ServiceShapes, call: Call) -> None:
         self._store = store
@@ -75,7 +75,7 @@ class CloudControl:
         }
 
     def answer(self, operation: str, request: Request) -> Answer:
-        """Answer one request; raises ControlError. What it began is in `unfinished`."""
+        """Answer one request. Raises ControlError. The work that it began is in `unfinished`."""
         if operation not in self._operations:
             raise ControlError(
                 "UnsupportedActionException",
@@ -90,7 +90,7 @@ class CloudControl:
         return self._operations[operation](request)
 
     def unfinished(self) -> list[str]:
-        """Tokens of the requests that nobody works on; each is given out once."""
+        """Tokens of the requests on which nobody works. Each token is returned once."""
         with self._store.transaction() as db:
             rows = db.execute("SELECT token FROM request WHERE status = 'IN_PROGRESS'").fetchall()
             left = [row["token"] for row in rows if row["token"] not in self._cancelled]
@@ -98,7 +98,7 @@ class CloudControl:
         return left
 
     def work(self, token: str) -> None:
-        """Do what the request asks for, and keep how it ended."""
+        """Do what the request asks for, and record the outcome."""
         with self._store.transaction() as db:
             row = db.execute("SELECT * FROM request WHERE token = ?", (token,)).fetchone()
         try:
@@ -108,7 +108,7 @@ class CloudControl:
             self._end(token, "FAILED", error=error.code, message=told)
         except Cancelled:
             self._end(token, "CANCEL_COMPLETE")
-        except Exception:  # our own mistake: the caller gets an answer, the log the reason
+        except Exception:  # Our own mistake: the caller gets an answer, the log gets the reason.
             log.exception("%s %s", row["operation"], row["type"])
             told = "greenhouse's cloud made a mistake: see its log"
             self._end(token, "FAILED", error="InternalFailure", message=told)
@@ -224,7 +224,7 @@ class CloudControl:
             raise _failure(error) from error
 
     def _begin(self, operation: str, request: Request, identifier: str | None) -> Answer:
-        """Keep the request, or find the one that the same client token has begun."""
+        """Store the request, or find the request that the same client token has begun."""
         given = request.get("ClientToken")
         asked = dump({name: one for name, one in request.items() if name != "ClientToken"})
         token, now = str(uuid.uuid4()), time.time()
@@ -343,7 +343,7 @@ def _patch(text: str) -> list[dict[str, Any]]:
 
 
 def _patched(before: Mapping[str, Any], patch: list[dict[str, Any]]) -> dict[str, Any]:
-    """What is there after the patch; `add` of what is there replaces it, as RFC 6902 has it."""
+    """The properties after the patch. `add` replaces what exists, as in RFC 6902."""
     after: dict[str, Any] = json.loads(json.dumps(before))
     for one in patch:
         *way, last = [

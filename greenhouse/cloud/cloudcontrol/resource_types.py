@@ -1,8 +1,8 @@
 """The two resource types of AWS::GreengrassV2 as CloudFormation describes them.
 
 Their properties are greengrassv2's own members with a capital letter, so botocore's model gives
-names, types, limits and patterns. What only CloudFormation's schemas say stands here: which
-properties can't be changed, which only AWS writes, and which of them names the resource.
+names, types, limits and patterns. This module holds what only CloudFormation's schemas say: the
+properties that can't be changed, those that only AWS writes, and those that name the resource.
 
 https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/AWS_GreengrassV2.html
 """
@@ -20,7 +20,7 @@ from jsonschema.exceptions import ValidationError  # type: ignore[import-untyped
 
 from greenhouse.cloud.model import ServiceShapes
 
-# A deployment's components needn't name their version there: the service itself asks for it.
+# There, a deployment's components need no version. The service itself requires one.
 _OPTIONAL = {"ComponentDeploymentSpecification": {"componentVersion"}}
 _MAX_TAG_VALUE = 256
 _LIMITS = {
@@ -42,12 +42,12 @@ _JSON_TYPES = {
 
 @dataclass(frozen=True)
 class ResourceType:
-    """One type: its name, the greengrassv2 shape its properties come from, and who writes what."""
+    """One type: its name, the greengrassv2 shape of its properties, and their writers."""
 
     name: str
     shapes: ServiceShapes
     request: str
-    """The shape of the greengrassv2 request that makes one."""
+    """The shape of the greengrassv2 request that makes a resource."""
     identifier: str
     read_only: frozenset[str]
     write_only: frozenset[str] = frozenset()
@@ -60,12 +60,12 @@ class ResourceType:
 
     @cached_property
     def properties(self) -> frozenset[str]:
-        """Those that can be given."""
+        """The properties that a caller can give."""
         return frozenset(cfn(name) for name in self._shape.members if name != "clientToken")
 
     @property
     def create_only(self) -> frozenset[str]:
-        """Everything but the tags."""
+        """Every property but the tags."""
         return self.properties - {"Tags"}
 
     @cached_property
@@ -76,16 +76,16 @@ class ResourceType:
         return Draft202012Validator(schema)
 
     def problems(self, properties: Mapping[str, Any]) -> list[str]:
-        """What CloudFormation's validator says about them, in its words."""
+        """What CloudFormation's validator says about the properties, in its words."""
         return [_told(found) for found in self._validator.iter_errors(properties)]
 
     def to_service(self, properties: Mapping[str, Any]) -> dict[str, Any]:
-        """CloudFormation's properties as the members of the greengrassv2 request."""
+        """CloudFormation's properties as members of the greengrassv2 request."""
         request: dict[str, Any] = _recased(self._shape, properties, to_cfn=False)
         return request
 
     def from_service(self, answer: Mapping[str, Any]) -> dict[str, Any]:
-        """Members of a greengrassv2 answer, of the request's names, as properties."""
+        """Those members of a greengrassv2 answer that the request names too, as properties."""
         known = {name: answer[name] for name in self._shape.members if name in answer}
         properties: dict[str, Any] = _recased(self._shape, known, to_cfn=True)
         return properties
@@ -149,7 +149,7 @@ def _kind(value: Any) -> str:
 
 
 def _recased(shape: Shape, value: Any, *, to_cfn: bool) -> Any:
-    """Names of members in the other spelling; keys of maps are data and stay."""
+    """Names of members in the other spelling. Keys of maps are data and don't change."""
     if isinstance(shape, StructureShape):
         names = {name: cfn(name) for name in shape.members}
         return {

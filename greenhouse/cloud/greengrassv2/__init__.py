@@ -1,1 +1,1 @@
-"""The API greengrassv2, and the side of it that only devices use."""
+"""The API greengrassv2, and the two calls that only devices use."""

@@ -68,7 +68,7 @@ class Api:
         }
 
     def answer(self, operation: str, request: Request) -> Answer:
-        """Do it, and write one line for the operator where something may have changed."""
+        """Run the operation, and log one line for the operator if something may have changed."""
         if operation not in self._operations:
             raise not_modelled(operation)
         self._faults.crash("crash-before", operation)
@@ -79,7 +79,7 @@ class Api:
         return answer
 
     def call(self, operation: str, request: Request) -> Answer:
-        """Do it for Cloud Control: the request is judged as if it had come by HTTP."""
+        """Run it for Cloud Control: the request is checked as if it had come by HTTP."""
         shape = self._shapes.operation(operation).input_shape
         checked = self._shapes.check(shape.name, request) if shape else {}
         return self.answer(operation, checked)
@@ -111,7 +111,7 @@ class Api:
 
 
 def _taggable(db: sqlite3.Connection, arn: str) -> str:
-    """The ARN, if it is of a component version, a deployment or a core device of this account."""
+    """The ARN, if it names a component version, a deployment or a core device of this account."""
     names = {"arn": arn, "deployments": deployment_arn(""), "devices": device_arn("")}
     if not db.execute(_TAGGABLE, names).fetchone():
         raise ResourceNotFoundException(

@@ -34,7 +34,7 @@ from greenhouse.cloud.store import Store, dump
 from greenhouse.faults import Faults
 from greenhouse.home import ACCOUNT, REGION
 
-_STATUS = {"message": "NONE", "errors": {}}  # as in the AWS CLI's examples
+_STATUS = {"message": "NONE", "errors": {}}  # As in the AWS CLI's examples.
 
 
 def component_arn(name: str, owner: str = ACCOUNT) -> str:
@@ -101,9 +101,9 @@ class Components:
     def create_version(self, request: Request) -> Answer:
         """CreateComponentVersion: read the recipe, hash the artifacts, store both.
 
-        The developer guide on `Digest`: AWS hashes the artifact when the component is created and
-        replaces whatever the author wrote. An object that can't be read is refused with the text
-        that AWS uses (aws-cli#6261). docker: artifacts get no digest.
+        The developer guide says on `Digest`: AWS hashes the artifact when the component is created,
+        and replaces the author's value. An object that can't be read is refused with AWS' text
+        (aws-cli#6261). docker: artifacts get no digest.
         """
         operation, token = "CreateComponentVersion", request.get("clientToken")
         with self._tokens.claimed(operation, token) as earlier:
@@ -172,7 +172,7 @@ class Components:
             }
 
     def list_names(self, request: Request) -> Answer:
-        """ListComponents: private ones unless PUBLIC is asked for, each with its newest version."""
+        """ListComponents: private components (for PUBLIC: public), each with its newest version."""
         public = request.get("scope", "PRIVATE") == "PUBLIC"
         with self._store.transaction() as db:
             versions = list(_PUBLIC.values() if public else _private(db))
@@ -222,9 +222,9 @@ class Components:
         }
 
     def delete(self, request: Request) -> Answer:
-        """DeleteComponent: allowed while deployments refer to it; those fail from then on.
+        """DeleteComponent: allowed while deployments refer to the version. Those fail from then on.
 
-        Artifacts stay: s3:// objects and images belong to the account.
+        Artifacts stay, as s3:// objects and images belong to the account.
         """
         arn = request["arn"]
         if arn in _PUBLIC:
@@ -238,8 +238,8 @@ class Components:
     def resolve(self, request: Request) -> Answer:
         """ResolveComponentCandidates: for each candidate the greatest version that fits.
 
-        It must meet every requirement and the device's platform. A device's own version of a
-        candidate plays no part: the model offers no digest to compare it by.
+        The version must meet every requirement and the device's platform. A device's own version of
+        a candidate plays no part, because the model offers no digest to compare it by.
         """
         attributes = request.get("platform", {}).get("attributes", {})
         resolved = []
@@ -266,7 +266,10 @@ def _requested_recipe(request: Request) -> Recipe:
 
 
 def _refuse_existing(db: sqlite3.Connection, recipe: Recipe, arn: str, *, tagged: bool) -> None:
-    """A version can't be edited; the text is AWS' (aws-greengrass-testing#207)."""
+    """Refuse a version that exists, as it can't be edited.
+
+    The text is AWS' (aws-greengrass-testing#207).
+    """
     if db.execute("SELECT 1 FROM component WHERE arn = ?", (arn,)).fetchone():
         ending = " and can't be created again with tags" if tagged else ""
         raise ConflictException(
@@ -296,7 +299,7 @@ def _private(db: sqlite3.Connection) -> Iterable[ComponentVersion]:
 
 
 def find_version(db: sqlite3.Connection, arn: str) -> ComponentVersion:
-    """The version with that ARN, private or public; raises ResourceNotFoundException."""
+    """The version with that ARN, private or public. Raises ResourceNotFoundException."""
     if arn in _PUBLIC:
         return _PUBLIC[arn]
     row = db.execute("SELECT * FROM component WHERE arn = ?", (arn,)).fetchone()

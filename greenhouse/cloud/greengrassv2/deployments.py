@@ -1,19 +1,20 @@
-"""Deployments: one for each target, in revisions; the newest replaces what was before.
+"""Deployments: each target has one, in revisions. The newest revision replaces the others.
 
 The states, and what is known of them:
 
-* ACTIVE until a thing's device reports its end (COMPLETED or FAILED). A group's stays ACTIVE even
-  where a device failed (aws-cli#6185), as members may still come.
+* ACTIVE until a thing's device reports its end (COMPLETED or FAILED). A group's deployment stays
+  ACTIVE even if a device failed (aws-cli#6185), because members may join later.
 * A new revision cancels an active one: "previous deployments cancel when you create a new revision"
-  (developer guide, Cancel deployments). So ACTIVE becomes CANCELED. One that had ended is INACTIVE:
-  AWS doesn't document that status, and this is the only other one that the model leaves.
-* Cancelling is open to every deployment: CloudFormation's handler cancels before each delete, also
-  what has been replaced. It reaches only devices that haven't taken the deployment yet.
-* "To delete an active deployment, you must first cancel it" (API model). Stricter here: only
-  CANCELED and INACTIVE can be deleted, so a program that forgets to cancel is found out.
+  (developer guide, Cancel deployments). So ACTIVE becomes CANCELED. A revision that had ended
+  becomes INACTIVE: AWS doesn't document that status, but the model leaves no other.
+* Every deployment can be cancelled: CloudFormation's handler cancels before each delete, even a
+  replaced revision. A cancel reaches only devices that haven't received the deployment.
+* "To delete an active deployment, you must first cancel it" (API model). greenhouse is stricter:
+  only CANCELED and INACTIVE can be deleted. So a program that forgets to cancel is found out.
 
-The jobs are ours: no AWS IoT job exists behind an iotJobId. A thing's deployment goes by its shadow
-and has no job, so an iotJobConfiguration given for a thing is shown again and has no effect.
+The jobs are our own: no AWS IoT job exists behind an iotJobId. A thing's deployment travels by its
+shadow and has no job. So an iotJobConfiguration given for a thing is shown again, and has no
+effect.
 """
 
 from __future__ import annotations
@@ -41,11 +42,11 @@ from greenhouse.home import ACCOUNT, REGION
 GROUP_ENDS = {"SUCCEEDED", "FAILED", "REJECTED", "TIMED_OUT", "CANCELED"}
 THING_ENDS = {"COMPLETED", "FAILED", "REJECTED", "TIMED_OUT", "CANCELED"}
 
-# the documented defaults of DeploymentPolicies and its members
+# The documented defaults of DeploymentPolicies and its members.
 _UPDATE_POLICY = {"timeoutInSeconds": 60, "action": "NOTIFY_COMPONENTS"}
 _VALIDATION_POLICY = {"timeoutInSeconds": 30}
 
-_MAX_TIMEOUT_MINUTES = 10_080  # seven days, "between 1 minute and 7 days (10080 minutes)"
+_MAX_TIMEOUT_MINUTES = 10_080  # Seven days: "between 1 minute and 7 days (10080 minutes)".
 
 
 def deployment_arn(deployment: str) -> str:
@@ -106,9 +107,9 @@ class Deployments:
             }
 
     def list_deployments(self, request: Request) -> Answer:
-        """ListDeployments: the latest of each target, or ALL; the newest first.
+        """ListDeployments: the latest of each target, or ALL. The newest comes first.
 
-        No deployment here has a parent (see `_check_job`), so that filter leaves none.
+        No deployment here has a parent (see `_check_job`), so that filter returns none.
         """
         everything = request.get("historyFilter") == "ALL"
         with self._store.transaction() as db:
@@ -128,7 +129,7 @@ class Deployments:
         return {"deployments": shown, "nextToken": token}
 
     def cancel(self, request: Request) -> Answer:
-        """CancelDeployment: devices that have it already go on; the others won't get it."""
+        """CancelDeployment: a device that has it already goes on. Other devices won't get it."""
         with self._store.transaction() as db:
             row = _find(db, request["deploymentId"])
             if row["status"] != "INACTIVE":
@@ -136,7 +137,7 @@ class Deployments:
         return {"message": "SUCCESS"}
 
     def delete(self, request: Request) -> Answer:
-        """DeleteDeployment: forgets the record; devices keep what they run."""
+        """DeleteDeployment: forget the record. Devices keep what they run."""
         with self._store.transaction() as db:
             row = _find(db, request["deploymentId"])
             if row["status"] not in ("CANCELED", "INACTIVE"):
@@ -151,10 +152,10 @@ class Deployments:
         return {}
 
     def in_force(self, thing: str) -> list[sqlite3.Row]:
-        """The deployments whose union this thing runs, oldest first.
+        """The deployments that together say what this thing runs, oldest first.
 
-        Group membership is asked in AWS IoT, never remembered: a device that joins a group gets the
-        group's deployment, one that leaves it loses it at its next deployment.
+        AWS IoT is asked for group membership each time. A device that joins a group gets the
+        group's deployment. A device that leaves the group loses it at its next deployment.
         """
         with self._store.transaction() as db:
             rows = db.execute(
@@ -171,9 +172,9 @@ class Deployments:
 
 
 def roll_out(db: sqlite3.Connection, row: sqlite3.Row, thing: str, now: float) -> bool:
-    """Queue the deployment for a thing unless it was before; False while the job's rate forbids it.
+    """Queue the deployment for a thing unless it is queued. False while the job's rate forbids it.
 
-    AWS IoT Jobs' maximumPerMinute: so many devices are notified each minute.
+    AWS IoT Jobs' maximumPerMinute limits how many devices are notified each minute.
     """
     known = "SELECT 1 FROM execution WHERE deployment = ? AND thing = ?"
     if db.execute(known, (row["id"], thing)).fetchone():
@@ -186,7 +187,7 @@ def roll_out(db: sqlite3.Connection, row: sqlite3.Row, thing: str, now: float) -
     if lately >= rollout.get("maximumPerMinute", float("inf")):
         return False
     kept = {
-        "deploymentName": document["deploymentName"] or row["id"],  # required in the answer
+        "deploymentName": document["deploymentName"] or row["id"],  # The answer requires a name.
         "iotJobId": document["iotJobId"],
         "iotJobArn": document["iotJobArn"],
     }
@@ -198,7 +199,7 @@ def roll_out(db: sqlite3.Connection, row: sqlite3.Row, thing: str, now: float) -
 
 
 def settle(db: sqlite3.Connection, deployment: str, status: str) -> None:
-    """What a device's final word means for the deployment itself, unless it was replaced."""
+    """Record what a device's final report means for its deployment, unless that was replaced."""
     row = db.execute(
         "SELECT deployment.* FROM deployment JOIN target ON target.latest = deployment.id"
         " WHERE id = ? AND status = 'ACTIVE'",
@@ -214,7 +215,7 @@ def settle(db: sqlite3.Connection, deployment: str, status: str) -> None:
 
 
 def _must_abort(db: sqlite3.Connection, row: sqlite3.Row) -> bool:
-    """AWS IoT Jobs' abort: enough devices have ended, and of these too many badly."""
+    """AWS IoT Jobs' abort: enough devices have ended, and too many of these failed."""
     configured = json.loads(row["document"])["iotJobConfiguration"].get("abortConfig", {})
     ends = [
         one["status"]
@@ -235,7 +236,7 @@ def _must_abort(db: sqlite3.Connection, row: sqlite3.Row) -> bool:
 
 
 def _end(db: sqlite3.Connection, deployment: str, status: str) -> None:
-    """Close a deployment; whoever hasn't taken it won't."""
+    """Close a deployment. Devices that haven't received it won't get it."""
     db.execute("UPDATE deployment SET status = ? WHERE id = ?", (status, deployment))
     db.execute(
         "UPDATE execution SET status = 'CANCELED', modified = ?"
@@ -245,7 +246,7 @@ def _end(db: sqlite3.Connection, deployment: str, status: str) -> None:
 
 
 def _next_revision(db: sqlite3.Connection, target: Target, deployment: str) -> int:
-    """Make it the latest of its target, and close the one before."""
+    """Make the revision the latest of its target, and close the one before."""
     known = db.execute("SELECT * FROM target WHERE arn = ?", (target.arn,)).fetchone()
     if known is None:
         db.execute("INSERT INTO target VALUES (?, 1, ?)", (target.arn, deployment))
@@ -324,7 +325,7 @@ def _check_components(wanted: Mapping[str, Mapping[str, Any]]) -> None:
 
 
 def _check_job(request: Request) -> None:
-    """What of AWS IoT Jobs is modelled, refused otherwise."""
+    """Accept what is modelled of AWS IoT Jobs, and refuse the rest."""
     if "parentTargetArn" in request:
         raise not_modelled("subdeployments (parentTargetArn)")
     job = request.get("iotJobConfiguration", {})

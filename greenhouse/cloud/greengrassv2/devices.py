@@ -1,10 +1,11 @@
-"""Core devices: what they last said, and the side of the API that only they use.
+"""Core devices: what they last reported, and the side of the API that only they use.
 
-A thing becomes a core device by its first report; before it, GetCoreDevice knows nothing of it.
-What is shown is the last report, however old: AWS says the same of its own answers.
+A thing becomes a core device by its first report. Before it, GetCoreDevice knows nothing of the
+thing. The API shows the last report, however old it is: AWS says the same of its own answers.
 
-How devices talk to AWS for real (shadows for things, jobs for groups, fleet status over MQTT) is
-not modelled; instead there is one long poll for deployments and one report, see `server`.
+Real devices talk to AWS by shadows (for things), jobs (for groups) and fleet status over MQTT.
+greenhouse doesn't model that. It has one long poll for deployments and one report instead, see
+`server`.
 """
 
 from __future__ import annotations
@@ -63,7 +64,7 @@ class Devices:
         """ListCoreDevices: by status, runtime, or a group.
 
         For a group "the list includes only core devices that have successfully deployed a
-        deployment that targets the thing group", also after they left it (API model).
+        deployment that targets the thing group", even after they left it (API model).
         """
         with self._store.transaction() as db:
             rows = db.execute("SELECT * FROM device").fetchall()
@@ -86,7 +87,7 @@ class Devices:
         return {"coreDevices": shown, "nextToken": token}
 
     def delete(self, request: Request) -> Answer:
-        """DeleteCoreDevice: the record only; a device that still runs reports itself again."""
+        """DeleteCoreDevice: delete the record. A device that still runs reports itself again."""
         with self._store.transaction() as db:
             thing = _find(db, request["coreDeviceThingName"])["thing"]
             for table in ("device", "installed", "execution"):
@@ -95,7 +96,7 @@ class Devices:
         return {}
 
     def list_effective(self, request: Request) -> Answer:
-        """ListEffectiveDeployments: what was sent to the device, replaced ones included."""
+        """ListEffectiveDeployments: what was sent to the device, including replaced revisions."""
         with self._store.transaction() as db:
             _find(db, request["coreDeviceThingName"])
             _time_out(db)
@@ -121,7 +122,7 @@ class Devices:
         }
 
     def list_installed(self, request: Request) -> Answer:
-        """ListInstalledComponents: root components unless ALL is asked for."""
+        """ListInstalledComponents: root components, or all of them for ALL."""
         roots_only = request.get("topologyFilter", "ROOT") == "ROOT"
         with self._store.transaction() as db:
             _find(db, request["coreDeviceThingName"])
@@ -144,15 +145,15 @@ class Devices:
         return {"installedComponents": shown, "nextToken": token}
 
     def require_thing(self, thing: str) -> None:
-        """Only a registered thing may speak to us."""
+        """Refuse a thing that isn't registered."""
         self._account.require(Target(thing_arn(thing), is_group=False, name=thing))
 
     def pending(self, thing: str) -> Answer:
-        """The deployments in force for a thing, with a number that changes when they do.
+        """The deployments in force for a thing, with a number that changes when they change.
 
-        A deployment that was cancelled or deleted is no longer listed. That is no order to remove
-        anything: a device drops a component only for a new deployment to the same target, or for
-        any new deployment once it has left the group.
+        A cancelled or deleted deployment is no longer listed. That is no order to remove anything.
+        A device drops a component only for a new deployment to the same target. After it has left
+        the group, any new deployment does this.
         """
         rows = self._deployments.in_force(thing)
         now = time.time()
@@ -166,9 +167,9 @@ class Devices:
         }
 
     def report(self, thing: str, body: Mapping[str, Any]) -> None:
-        """What a device says of itself: all of it is kept, or none.
+        """Store a device's report: all of it, or nothing.
 
-        `components` is the full list; `effectiveDeployments` has only what changed.
+        `components` is the full list. `effectiveDeployments` has only what changed.
         """
         now = time.time()
         core, components = body.get("core"), body.get("components")
@@ -239,7 +240,7 @@ def _for_device(row: sqlite3.Row) -> dict[str, Any]:
 def _replace_installed(
     db: sqlite3.Connection, thing: str, components: list[dict[str, Any]], now: float
 ) -> None:
-    """The full list; a component's status change is dated by its version and state."""
+    """Store the full list. A component's change is dated by its version and state."""
     before = {
         row["component"]: (json.loads(row["document"]), row["changed"])
         for row in db.execute("SELECT * FROM installed WHERE thing = ?", (thing,))
@@ -258,7 +259,7 @@ def _replace_installed(
 
 
 def _apply(db: sqlite3.Connection, thing: str, change: Mapping[str, Any], now: float) -> None:
-    """One deployment's progress on one device; kept even where it was replaced meanwhile."""
+    """Store a deployment's progress on one device, even if it was replaced meanwhile."""
     deployment, status = change["deploymentId"], change["status"]
     row = db.execute(
         "SELECT * FROM execution WHERE thing = ? AND deployment = ?", (thing, deployment)
@@ -292,9 +293,9 @@ def _apply(db: sqlite3.Connection, thing: str, change: Mapping[str, Any], now: f
 
 
 def _time_out(db: sqlite3.Connection) -> None:
-    """AWS IoT Jobs' in-progress timer: IN_PROGRESS for longer than it allows is TIMED_OUT.
+    """AWS IoT Jobs' in-progress timer: IN_PROGRESS for longer than it allows becomes TIMED_OUT.
 
-    The timer starts when the status becomes IN_PROGRESS, which is what `modified` then holds.
+    The timer starts when the status becomes IN_PROGRESS. `modified` then holds that time.
     """
     now = time.time()
     late = db.execute(

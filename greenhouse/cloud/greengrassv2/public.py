@@ -1,9 +1,9 @@
 """The AWS-provided components that recipes here depend on.
 
-Names and versions are AWS' own, as far as public evidence goes: Nucleus 2.18.0 (tags reach 2.18.2),
-TokenExchangeService 2.0.3 (the only version listed), DockerApplicationManager 2.0.8 (newest number
-documented, soft dependency on Nucleus >=2.1.0 <3.0.0). Their artifacts are AWS' own: what they do
-is built into greenhouse's device, so their manifests are empty.
+Names and versions are AWS' own, as far as public evidence goes. Nucleus is 2.18.0 (tags reach
+2.18.2). TokenExchangeService is 2.0.3 (the only version listed). DockerApplicationManager is 2.0.8
+(the newest number documented), with a soft dependency on Nucleus >=2.1.0 <3.0.0. greenhouse's
+device does what AWS' artifacts do, so the manifests here are empty.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 from greenhouse.cloud.greengrassv2.recipe import FORMAT_VERSION
 
-PUBLISHED = 1_784_160_000.0  # 2026-07-16, the day of Nucleus' newest tag
+PUBLISHED = 1_784_160_000.0  # 2026-07-16, the day of Nucleus' newest tag.
 
 
 def _component(

@@ -1,10 +1,11 @@
-"""What the cloud makes of a recipe: reads it, refuses it, and writes it down in one spelling.
+"""Reads a recipe as the cloud does, refuses it or stores it in one spelling.
 
-The recipe format is 2020-01-25. Cloud and Java nucleus take keys in any case, Nucleus Lite only one
-spelling, `Uri` included (its RECIPE_SUPPORT_CHANGES.md); so what is stored is in that spelling. The
-parser is picked by the first byte: `{` is JSON, anything else YAML (nx-plugin-for-aws#1265).
+The recipe format is 2020-01-25. The cloud and the Java nucleus take keys in any case. Nucleus Lite
+takes only one spelling, `Uri` included (its RECIPE_SUPPORT_CHANGES.md). So the stored recipe has
+that spelling. The first byte picks the parser: `{` is JSON, anything else YAML
+(nx-plugin-for-aws#1265).
 
-Not checked here: what a script says and whether an image exists. The device finds out.
+This module doesn't check what a script says, nor whether an image exists. The device finds out.
 """
 
 from __future__ import annotations
@@ -21,11 +22,11 @@ from greenhouse.cloud.errors import ValidationException, not_modelled
 from greenhouse.cloud.greengrassv2.versions import BadVersion, parse_range, parse_version
 
 FORMAT_VERSION = "2020-01-25"
-MAX_BYTES = 16_000  # the only number known for the cloud: GDK 1.6.2 refuses more
-MAX_NAME = 128  # COMPONENT_NAME_LENGTH of the parser that cloud and nucleus share
+MAX_BYTES = 16_000  # The only number known for the cloud: GDK 1.6.2 refuses more.
+MAX_NAME = 128  # COMPONENT_NAME_LENGTH of the parser that cloud and nucleus share.
 DIGEST_ALGORITHM = "SHA-256"
 
-_NAME = re.compile(r"[a-zA-Z0-9-_.]+")  # COMPONENT_NAME_PATTERN, same place
+_NAME = re.compile(r"[a-zA-Z0-9-_.]+")  # COMPONENT_NAME_PATTERN of the same parser.
 _SCHEME = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]*):")
 
 _TOP = (
@@ -58,7 +59,7 @@ class Recipe:
     document: dict[str, Any]
 
     def artifacts(self) -> Iterator[dict[str, Any]]:
-        """Every artifact of every manifest; the cloud writes digests into them."""
+        """Every artifact of every manifest. The cloud writes digests into them."""
         for manifest in self.document["Manifests"]:
             yield from manifest.get("Artifacts", [])
 
@@ -74,7 +75,7 @@ _PlainLoader.yaml_implicit_resolvers = {
 
 
 def read_recipe(text: bytes) -> Recipe:
-    """The recipe in these bytes; raises ValidationException."""
+    """The recipe in these bytes. Raises ValidationException."""
     if len(text) > MAX_BYTES:
         raise _invalid(f"the recipe has {len(text)} bytes, more than {MAX_BYTES}")
     document = _named(_parsed(text), _TOP, "the recipe")
@@ -130,7 +131,7 @@ def _object(value: Any, place: str) -> dict[str, Any]:
 
 
 def _named(value: Any, names: tuple[str, ...], place: str) -> dict[str, Any]:
-    """The object with its keys in the stored spelling; an unknown key is refused.
+    """The object with its keys in the stored spelling. An unknown key is refused.
 
     The recipe schema of aws-greengrass-component-common has additionalProperties false.
     """
@@ -197,7 +198,7 @@ def _manifest(value: Any, place: str) -> dict[str, Any]:
 def _artifact(value: Any, place: str) -> dict[str, Any]:
     """An artifact with its defaults: not unpacked, readable by the component's user only.
 
-    A digest that the author wrote is dropped: the developer guide says that AWS replaces it.
+    The author's digest is dropped: the developer guide says that AWS replaces it.
     """
     artifact = _named(value, _ARTIFACT, place)
     uri = str(artifact.get("Uri", ""))

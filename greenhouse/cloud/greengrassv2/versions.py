@@ -1,9 +1,9 @@
-"""Component versions and the ranges that recipes and devices ask for.
+"""Component versions, and the ranges that recipes and devices ask for.
 
-A version is strict semver with at most six digits a part and 64 characters (the parser that cloud
-and nucleus share: COMPONENT_MAX_VERSION_NUMBER 999999, COMPONENT_VERSION_LENGTH 64). A range is
-npm's syntax. The cloud stores a range spelled out, `~2.0.0` as `>=2.0.0 <2.1.0`
-(aws-greengrass-nucleus#1735), which is also all that Nucleus Lite understands.
+A version is strict semver with at most six digits in each part and 64 characters. Source: the
+parser that cloud and nucleus share (COMPONENT_MAX_VERSION_NUMBER 999999, COMPONENT_VERSION_LENGTH
+64). A range has npm's syntax. The cloud writes a stored range out, `~2.0.0` as `>=2.0.0 <2.1.0`
+(aws-greengrass-nucleus#1735). Nucleus Lite understands only such ranges.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ _HYPHEN = re.compile(r"(\S+)\s+-\s+(\S+)")
 
 
 class BadVersion(ValueError):
-    """A version or a range that Greengrass would not take; the message says why."""
+    """A version or a range that Greengrass would not take. The message says why."""
 
 
 def parse_version(text: str) -> Version:
-    """`1.2.3` or `1.2.3-rc.1`, within Greengrass' limits; raises BadVersion."""
+    """`1.2.3` or `1.2.3-rc.1`, within Greengrass' limits. Raises BadVersion."""
     if len(text) > MAX_LENGTH:
         raise BadVersion(f"version '{text}' is longer than {MAX_LENGTH} characters")
     try:
@@ -67,7 +67,7 @@ class Comparator:
 
 @dataclass(frozen=True)
 class Range:
-    """Alternatives, each a list of bounds that all hold."""
+    """Alternatives. Each is a list of bounds, all of which must hold."""
 
     alternatives: tuple[tuple[Comparator, ...], ...]
 
@@ -75,7 +75,7 @@ class Range:
         return " || ".join(" ".join(map(str, bounds)) for bounds in self.alternatives)
 
     def admits(self, version: Version) -> bool:
-        """npm's rule: a prerelease only where a bound names one of the same three numbers."""
+        """npm's rule: a prerelease fits only if a bound names the same three numbers."""
         return any(
             all(bound.admits(version) for bound in bounds)
             and (
@@ -91,7 +91,7 @@ class Range:
 
 
 def parse_range(text: str) -> Range:
-    """`^2.0.0`, `~1.2`, `>=1.0.0 <2.0.0`, `1.x || 2.0.1`, `1.0.0 - 2.0.0`; raises BadVersion."""
+    """`^2.0.0`, `~1.2`, `>=1.0.0 <2.0.0`, `1.x || 2.0.1`, `1.0.0 - 2.0.0`. Raises BadVersion."""
     return Range(tuple(_alternative(part.strip(), text) for part in text.split("||")))
 
 
