@@ -30,7 +30,7 @@ from greenhouse.signatures import NoKey, own_key
 FLAVOURS: dict[str, Callable[[], Flavour]] = {
     "java": Java,
     "lite": Lite,
-    "lite-252": partial(Lite, systemd=252),  # as on Debian 12: no startup can succeed
+    "lite-252": partial(Lite, systemd=252),  # As on Debian 12: no startup can succeed.
 }
 
 EX_TEMPFAIL = 75
@@ -48,7 +48,7 @@ def main(
         typer.Option(help="Which of the two runtimes it is like; as before, else java."),
     ] = None,
 ) -> None:
-    """Run one core device. The account is the one that AWS_* in the environment names."""
+    """Run one core device. The variables AWS_* name its account."""
     try:
         endpoint = os.environ["AWS_ENDPOINT_URL_GREENGRASSV2"]
     except KeyError as missing:
@@ -93,7 +93,10 @@ def main(
 
 
 async def _run(thing: str, root: Path, nucleus: Callable[[], Nucleus]) -> None:
-    """Make the device once its name is ours: who is refused leaves no folder of a half one."""
+    """Make the device only after it holds the lock on its name.
+
+    A refused process leaves no folder.
+    """
     lock = await hold(thing, root)
     ended = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -104,7 +107,7 @@ async def _run(thing: str, root: Path, nucleus: Callable[[], Nucleus]) -> None:
 
 
 def _remembered(path: Path, wanted: str | None) -> str:
-    """The flavour that the device was first started with: its disk is the one's or the other's."""
+    """The flavour with which the device was first started. The disk holds one flavour's files."""
     known = path.read_text() if path.exists() else wanted or "java"
     if wanted not in (None, known):
         print(

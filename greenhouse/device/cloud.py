@@ -1,8 +1,8 @@
-"""The device's lines to its cloud: deployments by long poll, reports, recipes.
+"""The device's calls to its cloud: deployments by long poll, reports, recipes.
 
-What devices use of the public API goes through boto3. The rest stands for shadow, jobs and fleet
-status messages and is private to greenhouse (see `greenhouse.cloud.server`). All calls block: they
-are made from threads. The poll has a thread of its own that nobody waits for at the end.
+boto3 makes the calls that devices make to the public API. The others replace shadow, jobs and fleet
+status messages, and are private to greenhouse (see `greenhouse.cloud.server`). All calls block, so
+they are made from threads. The poll has a thread of its own, and the end doesn't wait for it.
 """
 
 from __future__ import annotations
@@ -34,33 +34,33 @@ log = logging.getLogger(__name__)
 
 WAIT_SECONDS = 20
 RETRY_SECONDS = 1.0
-TIMEOUT_SECONDS = 10.0  # of an answer, beyond the poll's own wait
+TIMEOUT_SECONDS = 10.0  # For an answer, on top of the poll's own wait.
 
 
 class Rejected(Exception):
-    """The cloud has understood the report and won't have it: sending it again is no use."""
+    """The cloud understood the report and refused it. Sending it again is no use."""
 
 
 class Cloud(Protocol):
-    """What a device wants of its cloud; all but `follow` block."""
+    """What a device needs from its cloud. Every method but `follow` blocks."""
 
     def follow(self, listed: Callable[[list[dict[str, Any]]], None]) -> None:
         """Call back from a thread with the deployments in force, at once and at every change."""
 
     def report(self, body: Mapping[str, Any]) -> None:
-        """Raises Rejected, or OSError where the cloud can't be reached."""
+        """Send a report. Raises Rejected, or OSError if the cloud can't be reached."""
 
     def choose(
         self, component: str, requirements: Requirements, attributes: Mapping[str, str]
     ) -> dict[str, Any] | None:
-        """The recipe of the version that the cloud chooses; None where it has none that fits."""
+        """The recipe of the version that the cloud chooses, or None if no version fits."""
 
     def groups(self) -> set[str] | None:
-        """The ARNs of the groups the thing is in; None where that can't be found out."""
+        """The ARNs of the thing's groups, or None if they can't be found out."""
 
 
 class AccountCloud:
-    """One thing's cloud, as the environment names it."""
+    """One thing's cloud, at the addresses in the environment."""
 
     def __init__(
         self,
@@ -129,7 +129,7 @@ class AccountCloud:
         )
         with urllib.request.urlopen(request, timeout=wait + TIMEOUT_SECONDS) as response:  # noqa: S310
             answer = json.load(response)
-        self._check_clock()  # what came meanwhile over an open connection doesn't count either
+        self._check_clock()  # An answer that came meanwhile over an open connection doesn't count.
         return answer
 
     def _check_clock(self) -> None:

@@ -1,11 +1,11 @@
-"""One deployment on one device: resolve, fetch, configure, activate; else back to what was before.
+"""Does one deployment: resolve, fetch, configure, activate. A failure goes back to what was before.
 
-Nothing is stopped until everything has been fetched, so a failure up to there changes nothing
-(FAILED_NO_STATE_CHANGE). Activation is over when every component has arrived or one is broken;
-the nucleus looks once a second, so a `run` that fails within that second fails the deployment, a
-later one doesn't (conformance java-run-exit1). A broken component means rollback to what ran
+Nothing is stopped until everything has been fetched. So a failure up to there changes nothing
+(FAILED_NO_STATE_CHANGE). Activation ends when every component has arrived, or when one is broken.
+The nucleus looks once a second. A `run` that fails within that second fails the deployment, a later
+failure doesn't (conformance java-run-exit1). A broken component causes a rollback to what ran
 before, unless the deployment says DO_NOTHING (java-fail-good-and-bad-short). What the deployment
-has removed is stopped last, after the new components have started (java-redeploy-versions-config).
+removes is stopped last, after the new components have started (java-redeploy-versions-config).
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ POLL_SECONDS = 1.0  # WAIT_SVC_START_POLL_INTERVAL_MILLISEC
 
 
 class Device(Protocol):
-    """What a deployment reads and leaves."""
+    """The device's state and settings as a deployment reads and changes them."""
 
     state: DeviceState
     components: Components
@@ -51,7 +51,7 @@ class Device(Protocol):
         """Make this the device's state."""
 
     def run_with(self, installed: Mapping[str, Installed]) -> None:
-        """From now on these are the components' configurations."""
+        """Set the components' configurations from now on."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ class Deployer:
         self._packages, self._folders, self._attributes = packages, folders, attributes
 
     async def deploy(self, deployment: Mapping[str, Any]) -> None:
-        """Do it; how it went is in the device's state."""
+        """Do the deployment. The device's state then holds the outcome."""
         deployment_id, target = deployment["deploymentId"], deployment["targetArn"]
         log.info("deployment %s to %s begins", deployment_id, target)
         self._tell(Outcome(deployment_id, "IN_PROGRESS"))
@@ -108,7 +108,7 @@ class Deployer:
         await asyncio.to_thread(self._clean_up, prepared.installed)
 
     def _clean_up(self, installed: Mapping[str, Installed]) -> None:
-        """Remove stale versions; what can't be removed now is tried after the next deployment."""
+        """Remove stale versions. The next deployment tries again what can't be removed now."""
         keep = {
             name: {one.version} | ({one.previous} if one.previous else set())
             for name, one in installed.items()
@@ -137,7 +137,7 @@ class Deployer:
         return read(document, self._attributes, self._flavour.dialect)
 
     def _prepare(self, deployment: Mapping[str, Any], before: DeviceState) -> Prepared:
-        """All that can fail without changing what runs; blocks."""
+        """Do everything that can fail without a change to what runs. It blocks."""
         asked: Mapping[str, Any] = deployment["components"] or {}
         if with_user := sorted(name for name, one in asked.items() if one.get("runWith")):
             raise DeploymentFailed(
@@ -151,7 +151,7 @@ class Deployer:
         )
         self._flavour.check(recipes, {name: _merge(one) for name, one in asked.items()})
         self._reached(Step.RESOLVED)
-        role = Role(self._iam, self._role)  # what it may do is asked anew for each deployment
+        role = Role(self._iam, self._role)  # Each deployment asks again what the role may do.
         for recipe in recipes.values():
             self._packages.fetch(recipe, role)
         self._reached(Step.DOWNLOADED)
@@ -166,7 +166,7 @@ class Deployer:
         return Prepared(targets, installed, plans)
 
     def _targets(self, deployment: Mapping[str, Any], before: DeviceState) -> dict[str, Target]:
-        """Every target's latest deployment; a group that the thing has left counts no more."""
+        """Every target's latest deployment, without groups that the thing has left."""
         groups = self._cloud.groups()
         targets = {
             arn: target
@@ -194,7 +194,7 @@ class Deployer:
     def _install(
         self, recipe: Recipe, asked: Mapping[str, Any] | None, before: DeviceState, source: str
     ) -> Installed:
-        """The component with its new configuration; only a root's can be updated."""
+        """The component with its new configuration. Only a root component can get an update."""
         running = before.components.get(recipe.name)
         configuration, kept = self._flavour.configure(
             running, recipe.defaults, reset=_update(asked).get("reset") or (), merge=_merge(asked)
@@ -205,9 +205,10 @@ class Deployer:
         return Installed(recipe.version, configuration, source, previous, kept)
 
     async def _activate(self, prepared: Prepared, *, leaving: Mapping[str, Installed]) -> None:
-        """Run it; raises DeploymentFailed when a component of it is broken.
+        """Run the components. Raises DeploymentFailed if one of them is broken.
 
-        What is about to leave keeps its configuration, and so its rights, until it is stopped.
+        A component that will be removed keeps its configuration, and so its rights, until it is
+        stopped.
         """
         self._device.run_with({**leaving, **prepared.installed})
         changed = [
@@ -285,7 +286,7 @@ class Deployer:
         self._done(deployment, outcome, left)
 
     def _done(self, deployment: Mapping[str, Any], outcome: Outcome, left: Prepared | None) -> None:
-        """Keep, in one step, what runs now and how the deployment ended."""
+        """Save, in one step, what runs now and how the deployment ended."""
         log.info("deployment %s: %s, %s", outcome.deployment, outcome.status, outcome.reason)
         state = self._device.state
         if left:
@@ -308,7 +309,7 @@ class Deployer:
 
 
 def _update(asked: Mapping[str, Any] | None) -> Mapping[str, Any]:
-    """A deployment's configurationUpdate of one component."""
+    """A deployment's configurationUpdate for one component."""
     return (asked or {}).get("configurationUpdate") or {}
 
 
@@ -322,5 +323,5 @@ def _others(state: DeviceState, outcome: Outcome) -> tuple[Outcome, ...]:
 
 
 def _short(arn: str) -> str:
-    """`thing/NAME` or `thinggroup/NAME`, as requirements name who asks."""
+    """`thing/NAME` or `thinggroup/NAME`, which requirements use to name the target that asks."""
     return arn.split(":", 5)[-1]

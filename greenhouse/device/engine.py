@@ -1,16 +1,16 @@
 """A device's own view of the Docker engine: python -m greenhouse.device.engine.
 
-Started with the thing's name, the device's root folder and the path of its socket.
+Its arguments are the thing's name, the device's root folder and the path of its socket.
 
-All devices of a machine share one engine with whoever else uses it, so no fault may end that. What
-a device and its components find is a socket of their own in front of it, and the fault `engine`
-ends that as a real engine was seen to end (tests/greenhouse/device/test_engine.py has both):
+All devices of a machine share one engine with other users, so no fault may stop that engine. A
+device and its components get a socket of their own in front of it. The fault `engine` ends this
+socket as a real engine was observed to end (tests/greenhouse/device/test_engine.py tests both):
 
     engine:stopped  nobody new is heard, each container gets SIGTERM, then every line is cut
     engine:killed   every line is cut at once, and the containers are gone
 
-Until the fault is cleared nobody listens there. The containers are those named after the device.
-It is a process of its own, since on a real machine no end of a nucleus is one of the engine.
+Until the fault is cleared, nothing listens there. The containers are those named after the device.
+The view is a process of its own, as on a real machine the engine doesn't end with a nucleus.
 """
 
 from __future__ import annotations
@@ -28,29 +28,29 @@ from greenhouse.device.ipc.broker import MAX_SOCKET_PATH, ShortFolder
 from greenhouse.faults import Faults
 
 ENGINE = "unix:///var/run/docker.sock"
-STOP_SECONDS = 10  # dockerd waits 15 for each container; ours end in under 2
+STOP_SECONDS = 10  # dockerd waits 15 s for each container. Ours end in under 2 s.
 _FAULT_SECONDS = 0.2
 
 
 def socket_of(run: Path, thing: str) -> Path:
-    """Where a device's view listens: in the folder of running things, or where that is shorter."""
+    """Where a device's view listens: in the folder of running processes, or in a shorter one."""
     name = f"engine-{thing}.sock"
     plain = run.resolve() / name
     return plain if len(bytes(plain)) <= MAX_SOCKET_PATH else ShortFolder(run).path / name
 
 
 class View:
-    """Passes on what comes, unless the fault says that there is no engine."""
+    """Forwards all traffic, unless the fault says that there is no engine."""
 
     def __init__(self, thing: str, root: Path, socket: Path) -> None:
         self._thing, self._faults, self._socket = thing, Faults(root), socket
-        # the real engine, which is this process's own
+        # The real engine, from this process's own environment.
         self._behind = (os.environ.get("DOCKER_HOST") or ENGINE).removeprefix("unix://")
         self._server: asyncio.Server | None = None
         self._lines: set[asyncio.StreamWriter] = set()
 
     async def run(self, ended: asyncio.Event) -> None:
-        self._socket.unlink(missing_ok=True)  # a killed predecessor's
+        self._socket.unlink(missing_ok=True)  # A killed predecessor left it.
         while not ended.is_set():
             fault = self._faults.detail("engine")
             if fault is None and self._server is None:
@@ -63,7 +63,7 @@ class View:
         self._deafen()
         self._cut()
         if self._socket.parent.name.startswith("greenhouse-"):
-            with suppress(OSError):  # another view is still in it
+            with suppress(OSError):  # Another view still uses it.
                 self._socket.parent.rmdir()
 
     async def _end(self, *, gently: bool) -> None:
@@ -77,7 +77,7 @@ class View:
                 subprocess.run,
                 ["docker", *how, *named],
                 capture_output=True,
-                check=False,  # one may end by itself meanwhile
+                check=False,  # A container may end by itself meanwhile.
             )
         self._cut()
 
@@ -100,7 +100,7 @@ class View:
             self._lines.add(back)
             await asyncio.gather(_pass_on(reader, back), _pass_on(there, writer))
         except OSError:
-            """The real engine isn't there either: the client finds its line closed."""
+            """The real engine isn't running, and the client finds its connection closed."""
         finally:
             self._lines -= lines
             for line in lines:
@@ -108,7 +108,10 @@ class View:
 
 
 async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """All bytes, and the end of them: a client of `docker run` closes its writing half early."""
+    """Copy all bytes and the end of stream.
+
+    A client of `docker run` closes its writing half early.
+    """
     with suppress(OSError):
         while data := await reader.read(65536):
             writer.write(data)

@@ -1,6 +1,6 @@
 """Why a deployment failed, in the nucleus' own vocabulary.
 
-A failure is reported as a stack of codes from general to specific, and the types of those codes:
+A report of a failure has a stack of codes, from general to specific, and the types of those codes:
 https://docs.aws.amazon.com/greengrass/v2/developerguide/troubleshooting-deployment.html
 """
 
@@ -70,7 +70,7 @@ _TYPES = {
 
 
 class DeploymentFailed(Exception):
-    """The deployment can't be done; the message is its failure cause."""
+    """The deployment can't be done. The message is its failure cause."""
 
     def __init__(self, cause: str, *codes: ErrorCode) -> None:
         super().__init__(cause)
@@ -83,11 +83,11 @@ class DeploymentFailed(Exception):
 
     @property
     def types(self) -> list[str]:
-        """`errorTypes`: each once, in the stack's order."""
+        """`errorTypes`: each type once, in the stack's order."""
         return list(dict.fromkeys(_TYPES[code] for code in self.codes if code in _TYPES))
 
     def reason(self, detail: str) -> str:
-        """`reason` of an effective deployment: most specific code, what became of it, the cause."""
+        """`reason` of an effective deployment: most specific code, outcome, and cause."""
         return f"{self.stack[-1]}: {detail}: {self}"
 
 
@@ -95,5 +95,5 @@ AWS_ERRORS = (BotoCoreError, ClientError)
 
 
 def aws_code(error: Exception) -> str:
-    """The error's AWS name, as `AccessDenied`; empty where AWS didn't answer."""
+    """The error's AWS name, such as `AccessDenied`. Empty if the error isn't AWS' answer."""
     return error.response["Error"]["Code"] if isinstance(error, ClientError) else ""

@@ -1,4 +1,4 @@
-"""Where a core device keeps what: the layout of the Java nucleus' root folder."""
+"""The places in a core device's root folder, in the Java nucleus' layout."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Folders:
 
     @property
     def all_artifacts(self) -> tuple[Path, Path]:
-        """Everyone's artifacts as they were downloaded, and unzipped."""
+        """The artifacts of all components as they were downloaded, and unzipped."""
         packages = self.root / "packages"
         return packages / "artifacts", packages / "artifacts-unarchived"
 
@@ -39,7 +39,7 @@ class Folders:
 
     @property
     def processes(self) -> Path:
-        """Which processes were started: for a successor of a killed device."""
+        """The processes that were started, for the successor of a killed device."""
         return self.root / "processes"
 
     @property

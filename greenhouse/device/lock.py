@@ -1,8 +1,8 @@
-"""One device for each thing on a machine, whichever greenhouse it belongs to.
+"""Allows one device for each thing on a machine, whichever greenhouse it belongs to.
 
-Containers are named after the thing, so two devices of one thing would remove each other's. The
-lock is an abstract Unix socket: the kernel frees it with its process, and who holds it can say
-where it lives.
+Containers are named after the thing, so two devices of one thing would remove each other's
+containers. The lock is an abstract Unix socket. The kernel frees it with its process, and its
+holder can say where the device's folder is.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ ANSWER_SECONDS = 2.0
 
 
 class Taken(Exception):
-    """Another device of this thing runs on this machine; the message names its root folder."""
+    """Another device of this thing runs on this machine. The message names its root folder."""
 
 
 async def hold(thing: str, root: Path) -> asyncio.Server:
-    """Hold the lock until the server is closed; raises Taken."""
+    """Hold the lock until the server is closed. Raises Taken."""
     address = "\0greenhouse-device-" + hashlib.sha256(thing.encode()).hexdigest()
 
     async def answer(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -45,7 +45,7 @@ def _ask(address: str) -> str:
         line.settimeout(ANSWER_SECONDS)
         try:
             line.connect(address)
-            # any user of the machine may have taken the name, and says what it likes
+            # Any user of the machine may hold this name and answer anything.
             said = line.recv(4096).decode(errors="backslashreplace")
             return printable(said) or "(it doesn't say)"
         except OSError:

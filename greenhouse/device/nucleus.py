@@ -1,4 +1,4 @@
-"""The device itself: brings up what it ran before, then follows its deployments to its end."""
+"""The device itself: starts what it ran before, then follows its deployments to the end."""
 
 from __future__ import annotations
 
@@ -31,9 +31,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-FAULT_SECONDS = 0.2  # how soon a fault is noticed that nothing else asks for
+FAULT_SECONDS = 0.2  # How soon a fault is noticed that no other part looks for.
 
-_SHELLS_OWN = ("AWS_", "PULUMI_")  # of whoever started greenhouse: no device has them
+# They belong to the shell that started greenhouse. No device has them.
+_SHELLS_OWN = ("AWS_", "PULUMI_")
 
 _STEPS = {
     State.STOPPING: Step.STOPPING,
@@ -45,7 +46,7 @@ _STEPS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """Who the device is and where its cloud is."""
+    """The device's name, its folder, and the address of its cloud."""
 
     thing: str
     folders: Folders
@@ -63,7 +64,7 @@ class Nucleus:
         self.state = load(folders.state)
         self._running: Mapping[str, Installed] = self.state.components
         self._listed: Sequence[Mapping[str, Any]] = ()
-        self._begun = ""  # the deployment that was begun last
+        self._begun = ""  # The deployment that was begun last.
         self._news = asyncio.Event()
         self._ending = threading.Event()
         self.faults = Faults(folders.root)
@@ -105,7 +106,7 @@ class Nucleus:
         )
 
     async def run(self, ended: asyncio.Event) -> None:
-        """Until `ended`; then stop the components, dependents first."""
+        """Run until `ended`, then stop the components, dependents first."""
         await end_leftovers(self._settings.folders.processes)
         await self._broker.start()
         flavour = self._settings.flavour
@@ -130,13 +131,13 @@ class Nucleus:
         await self.components.close()
         await self._broker.stop()
         for task in done:
-            task.result()  # a mistake of ours ends the process with its traceback
+            task.result()  # A mistake of ours ends the process with its traceback.
 
     def _from_thread(
         self, loop: asyncio.AbstractEventLoop
     ) -> Callable[[list[dict[str, Any]]], None]:
         def listed(deployments: list[dict[str, Any]]) -> None:
-            with suppress(RuntimeError):  # the device has ended meanwhile
+            with suppress(RuntimeError):  # The device has ended meanwhile.
                 loop.call_soon_threadsafe(self._follow, deployments)
 
         return listed
@@ -161,7 +162,7 @@ class Nucleus:
                 await self._news.wait()
 
     async def _break(self) -> None:
-        """Do what no other part of the device does when the fault says so."""
+        """Cause the faults that no other part of the device causes."""
         while True:
             for name in self.faults.drain("crashes"):
                 log.critical("fault crashes:%s", name)
@@ -170,7 +171,7 @@ class Nucleus:
 
     @property
     def _deploying(self) -> bool:
-        """From a deployment's receipt until its outcome is kept."""
+        """From a deployment's receipt until its outcome is saved."""
         return self._begun not in ("", *self.state.handled.values())
 
     def _component_changed(self, component: Life) -> None:
@@ -208,9 +209,10 @@ class Nucleus:
         )
 
     def _environment(self, component: str) -> dict[str, str]:
-        """What a script finds: the device's own environment, and what Greengrass adds.
+        """A script's environment: the device's own, and what Greengrass adds.
 
-        The names are those of conformance java-env-interp-exit0; Lite has one socket's less.
+        The names are those of conformance java-env-interp-exit0. Lite has one name for the socket
+        less.
         """
         settings, token, socket = self._settings, self._broker.token(component), self._broker.path
         own = {
@@ -238,7 +240,7 @@ class Nucleus:
     def merge_configuration(
         self, component: str, path: list[str], values: Mapping[str, Any]
     ) -> None:
-        """Kept at once; a plain configuration change restarts nothing."""
+        """Save the values at once. A plain configuration change restarts nothing."""
         for step in reversed(path):
             values = {step: values}
 

@@ -1,4 +1,4 @@
-"""From what is installed to what is run: scripts with their variables replaced."""
+"""Makes plans from what is installed: scripts with their variables replaced."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def plan_all(
     folders: Folders,
     thing: str,
 ) -> dict[str, Plan]:
-    """A plan for each component; raises what `render` does of a variable that can't be read."""
+    """A plan for each component. Raises what `render` raises for a variable that can't be read."""
     names = {
         name: Names(
             configuration=installed[name].configuration,

@@ -1,9 +1,9 @@
-"""What the device tells the cloud of itself: core, components, deployments.
+"""Reports the device to the cloud: core, components, deployments.
 
-Not every change is news: each flavour tells some (aws-greengrass-nucleus FleetStatusService,
-aws-greengrass-lite ggdeploymentd-5). All components are told of at the launch, at the end of a
-deployment, and once the cloud can be reached again. A deployment's outcome is in the device's
-state until the cloud has it, so that a device killed in between still reports it.
+Not every change is reported: each flavour reports some (aws-greengrass-nucleus FleetStatusService,
+aws-greengrass-lite ggdeploymentd-5). All components are reported at the launch, at the end of a
+deployment, and when the cloud can be reached again. The device's state keeps a deployment's outcome
+until the cloud has it. So a device that is killed in between still reports the outcome.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from greenhouse.device.state import DeviceState, Outcome
 log = logging.getLogger(__name__)
 
 RETRY_SECONDS = 1.0
-MAX_TEXT = 1000  # LifecycleStateDetails and Reason have no more
+MAX_TEXT = 1000  # The limit of LifecycleStateDetails and Reason.
 
-_UNREPORTED = (State.UNINSTALLING, State.UNINSTALLED)  # not in the API's enum
+_UNREPORTED = (State.UNINSTALLING, State.UNINSTALLED)  # The API's enum doesn't have them.
 
 
 class Reporter:
-    """Sends the flavour's news in their order, and outcomes with the newest of them."""
+    """Sends the flavour's reports in order, and outcomes with the newest of them."""
 
     def __init__(
         self,
@@ -45,19 +45,19 @@ class Reporter:
         self._components, self._state, self._delivered = components, state, delivered
         self._deploying = deploying
         self._news: list[dict[str, Any]] = []
-        self._told: Mapping[str, Any] = {}  # components by name, as they were last told of
+        self._told: Mapping[str, Any] = {}  # Components by name, as they were last reported.
         self._dirty = asyncio.Event()
 
     def outcomes_changed(self) -> None:
-        """There may be outcomes in the device's state to report."""
+        """The device's state may hold outcomes to report."""
         self._dirty.set()
 
     def tell_all(self) -> None:
-        """Tell how all components are now."""
+        """Report the present state of all components."""
         self._tell(self._now())
 
     def changed(self, component: Life) -> None:
-        """A component came to another state: while a deployment goes on, it alone is told of."""
+        """A component changed its state. During a deployment, only this component is reported."""
         deploying = self._deploying()
         settled = all(one.settled for one in self._components)
         if self._flavour.tells(component.state, deploying=deploying, settled=settled):
@@ -65,13 +65,13 @@ class Reporter:
             self._tell({**self._told, name: now[name]} if deploying else now)
 
     async def run(self) -> None:
-        """Report for as long as the device lives."""
+        """Report until the device ends."""
         while True:
             await self._dirty.wait()
             await self.send()
 
     async def send(self) -> None:
-        """Report now what there is to report."""
+        """Send the open reports now."""
         self._dirty.clear()
         news, self._news = self._news or [{}], []
         outcomes = self._state().outcomes

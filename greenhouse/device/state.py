@@ -1,7 +1,8 @@
 """What a device knows across restarts: what it runs, for whom, and which deployments are done.
 
-Written whole and atomically, so a killed device finds either what was before a deployment or what
-is after it. A deployment in progress isn't in it: it is done again from the start.
+The file is written whole and atomically. So a killed device finds either the state before a
+deployment or the state after it. A deployment in progress isn't in the file: it is done again from
+the start.
 """
 
 from __future__ import annotations
@@ -21,9 +22,10 @@ class Installed:
 
     version: str
     configuration: Mapping[str, Any]
-    source: str  # the deployment that brought this version
-    previous: str | None = None  # the version before: kept on disk for a rollback
-    asked: Mapping[str, Any] = field(default_factory=dict)  # what was laid over the defaults
+    source: str  # The deployment that brought this version.
+    previous: str | None = None  # The version before, kept on disk for a rollback.
+    # The values that deployments laid over the defaults.
+    asked: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ class Target:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a deployment is going, for the cloud."""
+    """A deployment's progress or outcome, for the cloud."""
 
     deployment: str
     status: str
@@ -51,8 +53,8 @@ class DeviceState:
 
     components: Mapping[str, Installed] = field(default_factory=dict)
     targets: Mapping[str, Target] = field(default_factory=dict)
-    handled: Mapping[str, str] = field(default_factory=dict)  # target -> its last deployment
-    outcomes: tuple[Outcome, ...] = ()  # not reported yet
+    handled: Mapping[str, str] = field(default_factory=dict)  # target -> its last deployment.
+    outcomes: tuple[Outcome, ...] = ()  # Not reported.
 
     @property
     def roots(self) -> set[str]:
@@ -60,7 +62,7 @@ class DeviceState:
 
 
 def load(path: Path) -> DeviceState:
-    """The state in the file, or that of a new device."""
+    """The state in the file, or a new device's state."""
     if not path.exists():
         return DeviceState()
     known = json.loads(path.read_text())

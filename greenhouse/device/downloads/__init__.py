@@ -1,1 +1,1 @@
-"""What a device fetches for a component, and by which credentials."""
+"""What a device fetches for a component, and with which credentials."""

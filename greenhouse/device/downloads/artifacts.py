@@ -1,9 +1,9 @@
-"""What a component needs on the device's disk and engine before anything is stopped.
+"""Fetches what a component needs on the disk and the engine, before anything is stopped.
 
-An S3 object is taken only if its SHA-256 is the one that the cloud computed when the component
-version was created; one that is there already isn't fetched again. With less than 20 MB left on the
-disk nothing is fetched (nucleus: ComponentManager). Clean-up removes what belongs to versions that
-the device neither runs nor could roll back to.
+An S3 object is accepted only if its SHA-256 equals the digest that the cloud computed for the
+component version. A file that exists isn't fetched again. If less than 20 MB are free on the disk,
+nothing is fetched (nucleus: ComponentManager). Clean-up removes the files of versions that the
+device neither runs nor could roll back to.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _EXCHANGE = "aws.greengrass.TokenExchangeService"
 
 
 def check_dependencies(recipes: Mapping[str, Recipe]) -> None:
-    """The nucleus' own pre-check of docker artifacts; raises DeploymentFailed."""
+    """The nucleus' own check before it fetches docker artifacts. Raises DeploymentFailed."""
     images = [
         docker.Image.parse(artifact.uri)
         for recipe in recipes.values()
@@ -62,7 +62,7 @@ def check_dependencies(recipes: Mapping[str, Recipe]) -> None:
 
 
 class Ended(Exception):
-    """The device ends; nobody waits for what it was fetching."""
+    """The device ends, and doesn't wait for what it was fetching."""
 
 
 class Packages:
@@ -89,7 +89,7 @@ class Packages:
         return document
 
     def fetch(self, recipe: Recipe, role: Role) -> None:
-        """Have every artifact of the component; raises DeploymentFailed."""
+        """Fetch every artifact of the component. Raises DeploymentFailed."""
         try:
             for folder in (self._folders.artifacts, self._folders.unarchived):
                 folder(recipe.name, recipe.version).mkdir(parents=True, exist_ok=True)
@@ -118,7 +118,7 @@ class Packages:
             raise Ended
 
     def _hold_up(self) -> None:
-        """What the fault `slow` does, for as long as it is there."""
+        """What the fault `slow` does while it is set."""
         until = time.monotonic() + float(self._faults.detail("slow") or 0)
         while self._faults.detail("slow") and time.monotonic() < until:
             self._pause(_LOOK_SECONDS)
@@ -190,7 +190,7 @@ class Packages:
         draft.replace(path)
 
     def clean_up(self, keep: Mapping[str, set[str]], attributes: Mapping[str, str]) -> None:
-        """Remove recipes, artifacts and images of every version that isn't to be kept."""
+        """Remove recipes, artifacts and images of every version outside the given ones."""
         stale, kept = [], set()
         for path in sorted(self._folders.recipes.glob("*@*.json")):
             name, _, version = path.stem.rpartition("@")
@@ -220,7 +220,7 @@ def _digest(path: Path) -> str:
 
 
 def _mode(artifact: Artifact) -> int:
-    """File permissions: the owner may always write, as the device may have to replace it."""
+    """File permissions. The owner may always write, as the device may have to replace the file."""
     read = {"NONE": 0o200, "OWNER": 0o600, "ALL": 0o644}[artifact.read]
     return read | {"NONE": 0, "OWNER": 0o100, "ALL": 0o111}[artifact.execute]
 

@@ -1,13 +1,13 @@
-"""Images named by `docker:` artifacts: `docker:registry/image[:tag|@digest]`.
+"""Pulls the images of `docker:` artifacts: `docker:registry/image[:tag|@digest]`.
 
-Tag and digest together are refused: the nucleus' parser takes one of them only. `latest` is pulled
-for every deployment, anything else only if the engine doesn't have it (nucleus 2.10.0 and later);
-on clean-up the image is removed. A registry that can't be reached is asked again for as long as it
-takes, after 1, 2, 4 … 64 minutes; one that refuses fails the deployment (DefaultDockerClient,
+A reference with tag and digest is refused, as the nucleus' parser takes only one of them. `latest`
+is pulled for every deployment. Any other tag is pulled only if the engine doesn't have it (nucleus
+2.10.0 and later). Clean-up removes the image. An unreachable registry is asked again without end,
+after 1, 2, 4 … 64 minutes. A registry that refuses fails the deployment (DefaultDockerClient,
 DockerImageDownloader).
 
-A repository at a loopback address stands for a private ECR one (decision 4), with all that the
-nucleus asks of those: TokenExchangeService in the deployment, ECR rights of the device's role.
+A repository at a loopback address stands for a private ECR repository. It has all that the nucleus
+requires there: TokenExchangeService in the deployment, and ECR rights of the device's role.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _TAG = re.compile(r"[\w][\w.-]{0,127}")
 _DIGEST = re.compile(r"[A-Za-z][A-Za-z0-9]*:[0-9a-fA-F]{32,}")
 _PRIVATE = re.compile(r"\d{12}\.dkr\.ecr\.[a-z0-9-]+\.amazonaws\.com|(127\.0\.0\.1|localhost):\d+")
 
-# Go's words for a network that failed, as the nucleus looks for them in what docker says
+# Go's words for a network failure. The nucleus looks for them in docker's output.
 _UNREACHABLE = re.compile(
     r"(dial|read|write) tcp|connection (reset by peer|refused|aborted)|broken pipe|unexpected eof"
     r"|(network|host) is (unreachable|down)|no route to host|net/http|timeout|request canceled"
@@ -57,18 +57,18 @@ class Image:
     """One image as an artifact names it."""
 
     reference: str
-    repository: str  # path without the host
+    repository: str  # The path without the host.
     private: bool
-    floating: bool  # `latest`, named or not
+    floating: bool  # `latest`, named or by default.
 
     @classmethod
     def parse(cls, uri: str) -> Image:
-        """Raises DeploymentFailed where the nucleus would."""
+        """The image of a URI. Raises DeploymentFailed in the nucleus' cases."""
         reference = uri.removeprefix("docker:")
         name, at, digest = reference.partition("@")
         host, slash, path = name.partition("/")
         if not slash or not (set(".:") & set(host) or host == "localhost"):
-            host, path = "", name  # a name on Docker Hub
+            host, path = "", name  # A name on Docker Hub.
         colon, tag = "", ""
         if not at:
             path, colon, tag = path.partition(":")
@@ -94,7 +94,7 @@ class Image:
 def fetch(
     image: Image, *, component: str, role: Role, faults: Faults, pause: Callable[[float], None]
 ) -> None:
-    """Have the image on the engine; raises DeploymentFailed, and whatever `pause` does."""
+    """Pull the image to the engine. Raises DeploymentFailed, and whatever `pause` raises."""
     there = not image.floating and present(image.reference)
     if there and faults.detail("pull-fails") is None:
         return
@@ -119,7 +119,7 @@ def fetch(
 
 
 def _pull(reference: str, faults: Faults) -> str | None:
-    """What docker complains about; None when it has the image."""
+    """Docker's complaint, or None after a successful pull."""
     if fault := faults.detail("pull-fails"):
         return _FAULTY[fault].format(reference)
     log.info("docker pull %s", reference)
@@ -133,7 +133,7 @@ def present(reference: str) -> bool:
 
 
 def remove(reference: str) -> None:
-    """Remove a stale version's image; one that something still uses stays, as on the nucleus."""
+    """Remove a stale version's image. An image in use stays, as on the nucleus."""
     for _ in range(RMI_TRIES):
         if not present(reference):
             return
@@ -145,7 +145,7 @@ def remove(reference: str) -> None:
 
 
 def _authorize(image: Image, component: str, role: Role) -> None:
-    """The rights that a pull from ECR takes; the first one can't be limited to a repository."""
+    """Check the rights for a pull from ECR. The first right can't be limited to a repository."""
     repository = f"arn:aws:ecr:{REGION}:{ACCOUNT}:repository/{image.repository}"
     needed = (
         ("ecr:GetAuthorizationToken", "*", ErrorCode.GET_ECR_CREDENTIAL_ERROR),

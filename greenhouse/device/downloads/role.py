@@ -1,8 +1,9 @@
-"""The device's token exchange role: may it fetch this object, pull that image?
+"""The device's token exchange role: may it fetch this object, may it pull that image?
 
-MiniStack answers whoever asks, so the device asks itself what AWS would have asked: the role's own
-policies, inline and attached. Explicit Deny wins, then any Allow, else denied. Conditions are not
-evaluated: a statement that has one neither allows nor denies, and the log says so.
+MiniStack answers everybody, so the device makes AWS' check itself. It reads the role's own
+policies, inline and attached. An explicit Deny wins, then any Allow counts, else the answer is no.
+Conditions are not evaluated: a statement with a condition neither allows nor denies, and the log
+says so.
 """
 
 from __future__ import annotations
@@ -21,14 +22,14 @@ log = logging.getLogger(__name__)
 
 
 class Role:
-    """A role whose policies are read when they are first needed."""
+    """A role. Its policies are read when they are first needed."""
 
     def __init__(self, iam: IAMClient, name: str) -> None:
         self._iam, self._name = iam, name
         self._statements: list[Mapping[str, Any]] | None = None
 
     def allows(self, action: str, resource: str) -> bool:
-        """Whether the role may; one that doesn't exist may do nothing. Raises DeploymentFailed."""
+        """Whether the role may do this. A missing role may do nothing. Raises DeploymentFailed."""
         if self._statements is None:
             self._statements = self._read()
         return evaluate(self._statements, action, resource)
@@ -85,7 +86,10 @@ def _conditional(statement: Mapping[str, Any]) -> bool:
 
 
 def _covers(statement: Mapping[str, Any], kind: str, value: str, *, fold: bool) -> bool:
-    """Whether Action or Resource, or the opposite of its Not… form, covers the value."""
+    """Whether Action or Resource covers the value.
+
+    For NotAction and NotResource: whether it doesn't.
+    """
     name = kind if kind in statement else f"Not{kind}"
     matched = any(
         re.fullmatch(_pattern(text.lower() if fold else text), value)

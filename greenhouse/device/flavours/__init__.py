@@ -1,4 +1,4 @@
-"""Everything in which the two runtimes differ, behind one interface: a device has one flavour.
+"""The differences between the two runtimes, behind one interface: a device has one flavour.
 
 What isn't here is the same for both, in greenhouse and, as far as is known, in reality.
 """
@@ -23,25 +23,25 @@ from greenhouse.device.state import Installed
 class Flavour(ABC):
     """One kind of nucleus."""
 
-    runtime: ClassVar[str]  # as GetCoreDevice calls it
-    version: ClassVar[str]  # as GetCoreDevice shows it
-    environment_version: ClassVar[str]  # GGC_VERSION
-    socket: ClassVar[str]  # the IPC socket's name in the root folder
-    connections: ClassVar[float]  # how many components may be connected at a time
-    rolls_back: ClassVar[bool]  # whether a failed deployment can be undone
+    runtime: ClassVar[str]  # The name in GetCoreDevice.
+    version: ClassVar[str]  # The version in GetCoreDevice.
+    environment_version: ClassVar[str]  # The value of GGC_VERSION.
+    socket: ClassVar[str]  # The name of the IPC socket in the root folder.
+    connections: ClassVar[float]  # The limit of components that are connected at the same time.
+    rolls_back: ClassVar[bool]  # Whether a failed deployment can be undone.
     dialect: ClassVar[Dialect]
 
     def attributes(self) -> dict[str, str]:
-        """The device as manifests ask for it."""
+        """The device's attributes, which manifests ask for."""
         return platform_attributes()
 
     @abstractmethod
     def takes(self, target: str) -> bool:
-        """Whether it does deployments to this target ARN."""
+        """Whether the flavour takes deployments to this target ARN."""
 
     @abstractmethod
     def check(self, recipes: Mapping[str, Recipe], merges: Mapping[str, Mapping[str, Any]]) -> None:
-        """Refuse what is going to be run before it is fetched; raises DeploymentFailed."""
+        """Refuse what would fail, before it is fetched. Raises DeploymentFailed."""
 
     @abstractmethod
     def configure(
@@ -52,13 +52,13 @@ class Flavour(ABC):
         reset: Collection[str],
         merge: Mapping[str, Any],
     ) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
-        """The configuration after a deployment, and what of it is more than a default."""
+        """The configuration after a deployment, and the part that isn't only a default."""
 
     @abstractmethod
     def render(
         self, step: Step, script: Script, own: Names, dependencies: Mapping[str, Names]
     ) -> Script:
-        """The script as it is run; raises BadPointer where a variable fails the deployment."""
+        """The script as it is run. Raises BadPointer if a variable fails the deployment."""
 
     @abstractmethod
     def component(
@@ -69,16 +69,15 @@ class Flavour(ABC):
         state_of: Callable[[str], State | None],
         changed: Callable[[Life], None],
     ) -> Life:
-        """A component that doesn't run yet."""
+        """A component that doesn't run."""
 
     @abstractmethod
     async def activate(
         self, components: Components, plans: Mapping[str, Plan], changed: Collection[str]
     ) -> Collection[str]:
-        """Begin to run the plans, of which `changed` are of another version than before.
+        """Begin to run the plans. `changed` names those whose version has changed.
 
-        Returns the components on whose arrival the deployment's end depends. Raises
-        DeploymentFailed.
+        Returns the components that must arrive before the deployment ends. Raises DeploymentFailed.
         """
 
     @abstractmethod
@@ -95,12 +94,15 @@ class Flavour(ABC):
 
     @abstractmethod
     def tells(self, state: State, *, deploying: bool, settled: bool) -> bool:
-        """Whether the cloud is told that a component came to a state; `settled` says of all."""
+        """Whether the cloud is told that a component changed its state.
+
+        `settled` says whether all components are at rest.
+        """
 
     def report_component(self, known: dict[str, Any]) -> dict[str, Any]:
-        """What of a component the cloud is told."""
+        """What the cloud is told of a component."""
         return known
 
     def report_deployment(self, known: dict[str, Any]) -> dict[str, Any]:
-        """What of a deployment the cloud is told."""
+        """What the cloud is told of a deployment."""
         return known

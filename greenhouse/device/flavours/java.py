@@ -1,4 +1,4 @@
-"""The Java nucleus (classic), 2.18: as seen in conformance java-*, else its public source."""
+"""The Java nucleus (classic), 2.18: as observed in conformance java-*, else its public source."""
 
 from __future__ import annotations
 
@@ -47,7 +47,10 @@ class Java(Flavour):
         recipes: Mapping[str, Recipe],
         merges: Mapping[str, Mapping[str, Any]],  # noqa: ARG002  # wrong policies are left out
     ) -> None:
-        """What it does with a cycle was not observed; its code for it is documented."""
+        """Refuse a cycle.
+
+        How the nucleus handles one was not observed, but its code is documented.
+        """
         refuse_cycles(recipes)
         check_dependencies(recipes)
 
@@ -89,7 +92,10 @@ class Java(Flavour):
     connection = staticmethod(connect_java)
 
     def tells(self, state: State, *, deploying: bool, settled: bool) -> bool:
-        """Errors always; outside deployments what is given up, and when all are at rest again."""
+        """Always errors.
+
+        Outside a deployment also broken components, and the moment all are at rest.
+        """
         if deploying:
             return state is State.ERRORED
         return settled or state in (State.ERRORED, State.BROKEN)

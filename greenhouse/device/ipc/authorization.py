@@ -3,9 +3,9 @@
     {"aws.greengrass.ipc.pubsub": {"<policy id>": {"operations": […], "resources": […]}}}
 
 `*` in a resource stands for any characters, slashes included. MQTT's `+` and `#` are plain
-characters here. `${*}`, `${?}` and `${$}` are the characters themselves; a bare `?` is invalid, and
-the nucleus then leaves the whole policy out. Nothing else in a resource is expanded. All of it as
-seen: conformance java-ipc-authz, java-ipc-resource-question.
+characters here. `${*}`, `${?}` and `${$}` are the characters themselves. A bare `?` is invalid, and
+the nucleus then leaves the whole policy out. Nothing else in a resource is expanded. All of this
+was observed: conformance java-ipc-authz, java-ipc-resource-question.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def _policies(
 
 
 def _pattern(resource: str) -> re.Pattern[str] | None:
-    """None for a resource that the nucleus finds invalid."""
+    """The pattern of a resource, or None if the nucleus finds it invalid."""
     parts = []
     for escaped, anything, invalid, plain in _PART.findall(resource):
         if invalid:

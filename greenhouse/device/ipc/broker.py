@@ -1,8 +1,8 @@
-"""The IPC socket of one device: connections, and the tokens that say who is at the other end.
+"""The IPC socket of one device: connections, and the tokens that identify components.
 
 Every component gets a token (SVCUID) that it keeps over restarts. The socket is open to everyone,
-as on both real runtimes: the token is what counts. A subscriber that doesn't read holds up nobody
-(conformance java-ipc-slow-subscriber); what waits for it is bounded, though, and past the bound
+as on both real runtimes: the token is the check. A subscriber that doesn't read blocks nobody
+(conformance java-ipc-slow-subscriber). A limit bounds the data that waits for it. Above the limit,
 its connection is closed.
 """
 
@@ -28,14 +28,14 @@ from greenhouse.files import write_whole
 
 log = logging.getLogger(__name__)
 
-MAX_SOCKET_PATH = 107  # sun_path has 108 bytes, the last one is NUL
-_SHORT = "socket-folder"  # where a folder of this name is remembered
+MAX_SOCKET_PATH = 107  # sun_path has 108 bytes, the last of which is NUL.
+_SHORT = "socket-folder"  # A file of this name remembers the folder.
 MAX_WAITING_BYTES = 64 * 1024 * 1024
 TOKEN_LENGTH = 16
 
 
 class Connect(Protocol):
-    """How the device's end of a connection is made; a flavour's `connection`."""
+    """Makes the device's end of a connection. It is a flavour's `connection`."""
 
     def __call__(
         self,
@@ -56,7 +56,7 @@ def connect_java(
     component_of: Callable[[str], str | None],
     send: Callable[[bytes], None],
 ) -> Connection:
-    """The Java nucleus' end."""
+    """The Java nucleus' end of a connection."""
     operations = Operations(host, topics)
     return Connection(operations=operations, topics=topics, component_of=component_of, send=send)
 
@@ -79,14 +79,15 @@ class Broker:
         self._short = None if len(bytes(plain)) <= MAX_SOCKET_PATH else ShortFolder(root)
         self.path = self._short.path / name if self._short else plain
         self._host, self._connect, self._thing = host, connect, thing
-        self._most = most  # connections at a time
+        self._most = most  # The limit of simultaneous connections.
         self._topics = Topics()
-        self._components: dict[str, str] = {}  # by token
+        self._components: dict[str, str] = {}  # Component names by token.
         self._open: set[_Wire] = set()
         self._server: asyncio.Server | None = None
 
     async def start(self) -> None:
-        self.path.unlink(missing_ok=True)  # a predecessor's; the lock says that it is gone
+        # It belongs to a predecessor, which has ended, as the lock shows.
+        self.path.unlink(missing_ok=True)
         loop = asyncio.get_running_loop()
         self._server = await loop.create_unix_server(lambda: _Wire(self), sock=_bound(self.path))
 
@@ -100,7 +101,7 @@ class Broker:
             self._short.remove()
 
     def token(self, component: str) -> str:
-        """The component's token, made the first time it is asked for."""
+        """The component's token, made at the first request."""
         for token, name in self._components.items():
             if name == component:
                 return token
@@ -136,7 +137,8 @@ class _Wire(asyncio.Protocol):
         self._transport: asyncio.WriteTransport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.WriteTransport, transport)  # what a Unix socket gives
+        # A Unix socket gives this transport.
+        self._transport = cast(asyncio.WriteTransport, transport)
         self._broker.opened(self)
 
     def data_received(self, data: bytes) -> None:
@@ -167,13 +169,13 @@ class _Wire(asyncio.Protocol):
 
 
 def _bound(path: Path) -> socket.socket:
-    """A socket that everyone may open who gets as far as its folder.
+    """A socket that everyone may open who can reach its folder.
 
-    It is made with its mode: to change that by its name, later, would follow whoever put a link
-    there meanwhile.
+    It gets its mode when it is made. A later change by its name would follow a link that somebody
+    put there meanwhile.
     """
     made = socket.socket(socket.AF_UNIX)
-    before = os.umask(0o111)  # for this one call: the device writes no files beside it
+    before = os.umask(0o111)  # This holds for one call: the device writes no other files meanwhile.
     try:
         made.bind(str(path))
     finally:
@@ -182,10 +184,10 @@ def _bound(path: Path) -> socket.socket:
 
 
 class ShortFolder:
-    """A private folder in the machine's own one for passing files, for a socket's short path.
+    """A private folder in the machine's temporary folder, for a socket with a short path.
 
-    Its name can't be foreseen, so the device remembers it: a successor finds the folder that a
-    killed device has left, and takes it only while it is the device's own.
+    Nobody can foresee its name, so the device remembers it. A successor finds the folder that a
+    killed device left, and uses it only if it is still the device's own.
     """
 
     def __init__(self, root: Path) -> None:
@@ -194,12 +196,12 @@ class ShortFolder:
 
     @classmethod
     def forget(cls, root: Path) -> None:
-        """Remove the folder that somebody who was killed has left; theirs alone."""
+        """Remove the folder that a killed device left, if it is the device's own."""
         if (root / _SHORT).exists():
             cls(root).remove()
 
     def remove(self) -> None:
-        """Nothing of it stays behind."""
+        """Remove the folder and its record."""
         shutil.rmtree(self.path, ignore_errors=True)
         self._record.unlink(missing_ok=True)
 

@@ -6,7 +6,7 @@
     a stream that has ended stays ended      else InternalServerError on it
     a PING                                   closed: it aborts the real nucleus' JVM
 
-All as seen: conformance java-ipc-raw-protocol, java-ping-frame-crash and the frames.
+All of this was observed: conformance java-ipc-raw-protocol, java-ping-frame-crash and the frames.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ from greenhouse.device.ipc.topics import Subscription, Topics
 log = logging.getLogger(__name__)
 
 VERSION = "0.1.0"
-MAX_CONNECT = 64 * 1024  # a CONNECT has some 200 bytes; who hasn't said who it is gets no more held
+# A CONNECT has some 200 bytes. Before it, a connection may hold no more than this.
+MAX_CONNECT = 64 * 1024
 
 _CONNECT_FIRST = (
     "A CONNECT message must be received, and the CONNECT_ACK must be sent in response, before any "
@@ -45,7 +46,7 @@ _BAD_STREAM = (
 
 
 class After(Enum):
-    """What becomes of the connection."""
+    """What happens to the connection next."""
 
     OPEN = auto()
     CLOSE = auto()
@@ -55,7 +56,7 @@ class Connection:
     """The nucleus' end of one connection."""
 
     max_packet = MAX_FRAME
-    last = Flags.TERMINATE_STREAM  # of an answer that nothing follows
+    last = Flags.TERMINATE_STREAM  # The flag of an answer that nothing follows.
 
     def __init__(
         self,
@@ -74,7 +75,7 @@ class Connection:
 
     @property
     def component(self) -> str:
-        """Who speaks, for a log line."""
+        """The component at the other end, for a log line."""
         return self._component or "(not connected)"
 
     def received(self, data: bytes) -> After:
@@ -89,7 +90,7 @@ class Connection:
         return After.OPEN
 
     def closed(self) -> None:
-        """The peer is gone: its subscriptions go too."""
+        """The peer has gone. Its subscriptions end."""
         for stream in list(self._streams):
             self._end(stream)
 

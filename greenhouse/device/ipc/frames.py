@@ -1,9 +1,4 @@
-"""Event-stream frames, bytes in and frames out; no socket here.
-
-    u32 total | u32 headers | u32 crc32 of these 8 bytes | headers | payload | u32 crc32 of all
-
-All big-endian. A header is `u8 length, name, u8 type, value`; IPC uses int32 (4) and string (7).
-"""
+"""Event-stream frames: bytes in, frames out, without a socket."""
 
 from __future__ import annotations
 
@@ -13,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import IntEnum, IntFlag
 
-MAX_FRAME = 24 * 1024 * 1024  # AWS_EVENT_STREAM_MAX_MESSAGE_SIZE, to a few bytes
+MAX_FRAME = 24 * 1024 * 1024  # AWS_EVENT_STREAM_MAX_MESSAGE_SIZE, within a few bytes.
 
 _PRELUDE = struct.Struct(">III")
 _CRC = struct.Struct(">I")
@@ -40,12 +35,12 @@ class Flags(IntFlag):
 
 
 class BadFrame(ValueError):
-    """The peer sent bytes that are no frame; the connection can't be used any more."""
+    """The peer sent bytes that are no frame. The connection can't be used any more."""
 
 
 @dataclass(frozen=True)
 class Frame:
-    """One message; headers keep their order, as the real nucleus' bytes do."""
+    """One message. Headers keep their order, as in the real nucleus' bytes."""
 
     headers: Mapping[str, int | str]
     payload: bytes = b""
@@ -65,7 +60,7 @@ class Frame:
         return cls({**(content or {}), **numbers}, payload)
 
     def number(self, name: str) -> int:
-        """An int32 header; raises BadFrame where it is missing or of another type."""
+        """An int32 header. Raises BadFrame if it is missing or of another type."""
         value = self.headers.get(name)
         if not isinstance(value, int):
             raise BadFrame(f"header {name} is {value!r}, not an int32")
@@ -94,14 +89,17 @@ def _header(item: tuple[str, int | str]) -> bytes:
 
 
 class Decoder:
-    """Puts a stream of bytes together to frames."""
+    """Puts a stream of bytes together into frames."""
 
     def __init__(self, limit: int = MAX_FRAME) -> None:
         self._buffer = bytearray()
-        self.limit = limit  # bytes of headers and payload, of the frames that come from now on
+        self.limit = limit  # The limit of the following frames, in bytes of headers and payload.
 
     def feed(self, data: bytes) -> Iterator[Frame]:
-        """The frames that are complete now; raises BadFrame at the first one that is none."""
+        """The frames that are complete now.
+
+        Raises BadFrame at the first bytes that are no frame.
+        """
         self._buffer += data
         while len(self._buffer) >= _PRELUDE.size:
             total, length, crc = _PRELUDE.unpack_from(self._buffer)

@@ -1,8 +1,7 @@
 """What a component may ask of the nucleus, and the answers in the nucleus' own words.
 
-Texts, error codes and member order are those of conformance frames. Gson parses numbers in
-free-form JSON as doubles, so `1` comes out as `1.0`; it writes `<`, `>`, `&`, `=` and `'` as
-escapes.
+Texts, error codes and member order are those of conformance frames. Gson reads numbers in free-form
+JSON as doubles, so `1` is written as `1.0`. It writes `<`, `>`, `&`, `=` and `'` as escapes.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from greenhouse.device.recipe.configuration import find
 
 SERVICE = "aws.greengrass#"
 
-# Seen refused by a nucleus that runs none of the components that would answer them.
+# A nucleus without the components that answer these was observed to refuse them.
 _UNSUPPORTED = ("ListComponents", "GetComponentDetails", "GetSecretValue", "GetThingShadow")
 _NOT_MODELLED = (
     "CancelLocalDeployment",
@@ -55,7 +54,7 @@ _GSON = str.maketrans({char: f"\\u{ord(char):04x}" for char in "<>&='"})
 
 
 class Refused(Exception):
-    """The component asked for what it can't have; `code` is one of the service model's errors."""
+    """The component asked for what it can't have. `code` is one of the service model's errors."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
@@ -63,14 +62,14 @@ class Refused(Exception):
 
 
 class Unreadable(Exception):
-    """The request isn't what its operation takes; the nucleus says only InternalServerError."""
+    """The request doesn't fit its operation. The nucleus says only InternalServerError."""
 
 
 class Host(Protocol):
-    """What the operations need of the device."""
+    """What the operations need from the device."""
 
     def configuration(self, component: str) -> Mapping[str, Any] | None:
-        """The running configuration; None where there is no such component."""
+        """The running configuration, or None if there is no such component."""
 
     def merge_configuration(
         self, component: str, path: list[str], values: Mapping[str, Any]
@@ -78,12 +77,12 @@ class Host(Protocol):
         """Lay values over a component's configuration, below the path."""
 
     def report_state(self, component: str, state: str) -> None:
-        """A component says of itself that it is RUNNING or ERRORED."""
+        """A component reports that it is RUNNING or ERRORED."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """The response, and what is to happen once it has been sent."""
+    """The response, and what has to happen after it was sent."""
 
     body: Mapping[str, Any]
     then: Callable[[], None] | None = None
@@ -91,7 +90,7 @@ class Answer:
 
 
 class Operations:
-    """The operations of one device, for whoever is connected."""
+    """The operations of one device, for all connected components."""
 
     def __init__(self, host: Host, topics: Topics) -> None:
         self._host, self._topics = host, topics
@@ -106,7 +105,7 @@ class Operations:
         }
 
     def knows(self, operation: str) -> bool:
-        """Whether the service model has it."""
+        """Whether the service model has the operation."""
         name = operation.removeprefix(SERVICE)
         known = {*self._handlers, *_UNSUPPORTED, *_NOT_MODELLED}
         return operation.startswith(SERVICE) and name in known
@@ -114,7 +113,10 @@ class Operations:
     def answer(
         self, operation: str, payload: bytes, *, component: str, deliver: Callable[[bytes], None]
     ) -> Answer:
-        """Do it for the component; raises Refused or Unreadable. `deliver` takes stream events."""
+        """Run the operation for the component. `deliver` takes stream events.
+
+        Raises Refused or Unreadable.
+        """
         name = operation.removeprefix(SERVICE)
         if name in _UNSUPPORTED:
             raise Refused("ServiceError", f"Operation {operation} is not supported by Greengrass")
@@ -225,7 +227,7 @@ def _path(request: Mapping[str, Any]) -> list[str]:
 
 
 def _event(message: Any, topic: str) -> dict[str, Any]:
-    """The message as subscribers get it; without content it is an empty event, as seen."""
+    """The message for a subscriber. Without content it is an empty event, as observed."""
     if not isinstance(message, dict):
         raise Unreadable("publishMessage is no JSON object")
     given = [kind for kind in ("jsonMessage", "binaryMessage") if message.get(kind) is not None]
@@ -235,7 +237,7 @@ def _event(message: Any, topic: str) -> dict[str, Any]:
         body = message[kind]
         content = body.get("message") if isinstance(body, dict) else None
         if kind == "jsonMessage" and content is None:
-            raise Refused("ServiceError", "jsonMessage is null")  # facts 10.3; its text is ours
+            raise Refused("ServiceError", "jsonMessage is null")  # The text is ours.
         if kind == "jsonMessage" and isinstance(content, dict):
             content = doubles(content)
         elif kind == "binaryMessage" and isinstance(content, str):

@@ -1,7 +1,8 @@
 """Publish and subscribe inside one device: who gets which message.
 
 Wildcards in a *subscription* are MQTT's. Without `receiveMode`, a subscription with a wildcard
-doesn't see the component's own messages, one without does (nucleus 2.6.0 and later).
+doesn't see the component's own messages. A subscription without a wildcard does (nucleus 2.6.0 and
+later).
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ class Topics:
         self._subscriptions.remove(subscription)
 
     def publish(self, topic: str, payload: bytes, *, sender: str) -> None:
-        """Hand the message to every subscription that matches, in the order they were made."""
+        """Give the message to every matching subscription, in the order in which they were made."""
         for subscription in list(self._subscriptions):
             own = subscription.from_others_only and subscription.component == sender
             if not own and matches(subscription.topic, topic):
@@ -48,7 +49,7 @@ def has_wildcard(topic: str) -> bool:
 
 
 def matches(wanted: str, topic: str) -> bool:
-    """MQTT's rule: `+` is one level, a final `#` the rest, none included."""
+    """MQTT's rule: `+` is one level, and a final `#` is the rest, which may be empty."""
     levels, found = wanted.split("/"), topic.split("/")
     for index, level in enumerate(levels):
         if level == "#":

@@ -1,7 +1,7 @@
-"""All components of a device, side by side: started, told of each other, ended in order.
+"""All components of a device, side by side: starts them, tells them of each other, and ends them.
 
-Those that depend on a component end before it. Everything else happens as it comes: like the
-nucleus, the device installs without waiting for anybody.
+A component ends after the components that depend on it. There is no other order: like the nucleus,
+the device installs each component without waiting for others.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from greenhouse.device.lifecycle.scripts import Processes
 
 
 class Make(Protocol):
-    """How a component of this device comes to life."""
+    """Makes a component of this device."""
 
     def __call__(
         self,
@@ -29,7 +29,7 @@ class Make(Protocol):
 
 
 class Components:
-    """The components that there are now."""
+    """The components that exist now."""
 
     def __init__(
         self,
@@ -40,7 +40,7 @@ class Components:
     ) -> None:
         self._make, self._processes, self._changed = make, processes, changed
         self._all: dict[str, Life] = {}
-        self._own: dict[str, Life] = {}  # programs of the nucleus: nobody's to deploy or list
+        self._own: dict[str, Life] = {}  # Programs of the nucleus, which nobody can deploy or list.
 
     def __iter__(self) -> Iterator[Life]:
         return iter(self._all.values())
@@ -49,7 +49,7 @@ class Components:
         return self._all.get(name)
 
     def add(self, plan: Plan) -> Life:
-        """The component of that name, made if there is none; nothing is started."""
+        """The component of that name. It is made if it doesn't exist, and not started."""
         if plan.name not in self._all:
             self._all[plan.name] = self._make(
                 plan,
@@ -60,7 +60,7 @@ class Components:
         return self._all[plan.name]
 
     def begin(self, programs: Iterable[str], version: str) -> None:
-        """Start the nucleus' own programs on which components can depend."""
+        """Start the nucleus' own programs, on which components can depend."""
         for name in programs:
             self._own[name] = self._make(
                 Plan(name, version, {}, builtin=True),
@@ -76,12 +76,12 @@ class Components:
             await self._own.popitem()[1].end(remove=False)
 
     def kill(self, name: str) -> None:
-        """SIGKILL for the process of a component or of a program of the nucleus."""
+        """Send SIGKILL to the process of a component or of a program of the nucleus."""
         if found := self._all.get(name) or self._own.get(name):
             found.signal(signal.SIGKILL)
 
     def apply(self, plans: Mapping[str, Plan]) -> None:
-        """Bring every planned component to its plan; the others stay as they are."""
+        """Give every planned component its plan. The others don't change."""
         for name, component in self._all.items():
             if name in plans:
                 component.update(plans[name])
@@ -90,7 +90,10 @@ class Components:
             component.start()
 
     async def end(self, names: Iterable[str], *, remove: bool) -> None:
-        """End these, dependents before what they depend on; in a circle nobody waits."""
+        """End these components, dependents first.
+
+        Components in a circle don't wait for each other.
+        """
         ending = {name: self._all[name] for name in names}
         ended = {name: asyncio.Event() for name in ending}
         needs = {name: one.plan.hard | one.plan.soft for name, one in ending.items()}
@@ -104,7 +107,7 @@ class Components:
                 if name in needs[other] and not reaches(name, other):
                     await ended[other].wait()
             await ending[name].end(remove=remove)
-            self._all.pop(name, None)  # two ends of one component may meet
+            self._all.pop(name, None)  # Two calls may end the same component at the same time.
             self._changed(ending[name])
             ended[name].set()
 

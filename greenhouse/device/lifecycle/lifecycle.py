@@ -1,4 +1,4 @@
-"""One component's life, state by state, as the Java nucleus lives it.
+"""One component's life, state by state, as in the Java nucleus.
 
     NEW          install        -> INSTALLED
     INSTALLED    wait for HARD dependencies to be RUNNING, STOPPING or FINISHED
@@ -9,10 +9,10 @@
     STOPPING     shutdown, then the end of every process
     FINISHED     -> UNINSTALLING -> UNINSTALLED where a deployment removes the component
 
-A deployment that changes scripts restarts a component from INSTALLED, one that changes its version
-from NEW. A HARD dependency that isn't there any more restarts it too. All orders as seen:
-conformance java-run-exit1, java-startup-*, java-install-timeout, java-sigterm-ignored,
-java-dep-order-startup, java-redeploy-versions-config.
+A deployment that changes scripts restarts a component from INSTALLED. A deployment that changes its
+version restarts it from NEW. A HARD dependency that is no longer available restarts it as well. All
+orders were observed: conformance java-run-exit1, java-startup-*, java-install-timeout,
+java-sigterm-ignored, java-dep-order-startup, java-redeploy-versions-config.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ ERROR_WINDOW_SECONDS = 3600.0
 
 
 class State(StrEnum):
-    """A component's state, in the API's words; the last two are not reported."""
+    """A component's state, in the API's words. The last two states are not reported."""
 
     NEW = "NEW"
     INSTALLED = "INSTALLED"
@@ -57,11 +57,11 @@ class State(StrEnum):
     UNINSTALLED = "UNINSTALLED"
 
 
-AVAILABLE = (State.RUNNING, State.STOPPING, State.FINISHED)  # to those that depend on it
+AVAILABLE = (State.RUNNING, State.STOPPING, State.FINISHED)  # A dependent component may start.
 
 
 class Request(IntEnum):
-    """What is asked of a component from outside; a greater one includes the smaller ones."""
+    """What is asked of a component from outside. A greater request includes the smaller ones."""
 
     NONE = 0
     RESTART = 1
@@ -72,7 +72,7 @@ class Request(IntEnum):
 
 @dataclass(frozen=True)
 class Plan:
-    """What a component is to run, with every recipe variable replaced."""
+    """What a component has to run, with every recipe variable replaced."""
 
     name: str
     version: str
@@ -83,7 +83,7 @@ class Plan:
 
 
 class Life(Protocol):
-    """A component that lives, whichever the flavour of its device."""
+    """A running component, in any flavour of its device."""
 
     plan: Plan
     state: State
@@ -91,25 +91,25 @@ class Life(Protocol):
 
     @property
     def settled(self) -> bool:
-        """Whether it has arrived where the last deployment wants it, or is given up."""
+        """Whether it has arrived where the last deployment wants it, or is broken."""
 
     def start(self) -> None:
         """Begin."""
 
     def update(self, plan: Plan) -> None:
-        """A deployment's new plan."""
+        """Take a deployment's new plan."""
 
     def neighbours_changed(self) -> None:
-        """A dependency's state is another one now."""
+        """React to a dependency that has changed its state."""
 
     def report(self, state: State) -> None:
-        """What the component says of itself over IPC: RUNNING or ERRORED."""
+        """Take the component's own report over IPC: RUNNING or ERRORED."""
 
     def signal(self, number: signal.Signals) -> None:
-        """Somebody sends the process that it runs a signal; without one, nothing happens."""
+        """Send a signal to the process that it runs. Without a process, nothing happens."""
 
     async def end(self, *, remove: bool) -> None:
-        """Stop it for good; `remove` uninstalls it too."""
+        """Stop it for good. `remove` also uninstalls it."""
 
 
 class _Interrupted(Exception):
@@ -117,7 +117,7 @@ class _Interrupted(Exception):
 
 
 class Component:
-    """Lives from `start` until it is stopped or removed."""
+    """Runs from `start` until it is stopped or removed."""
 
     def __init__(
         self,
@@ -127,7 +127,7 @@ class Component:
         state_of: Callable[[str], State | None],
         changed: Callable[[Life], None],
     ) -> None:
-        self.plan = self._next = plan  # the next one counts once this one has been stopped
+        self.plan = self._next = plan  # The next plan counts after this one has been stopped.
         self.state = State.NEW
         self.trouble: Trouble | None = None
         self._processes = processes
@@ -135,7 +135,7 @@ class Component:
         self._request = Request.NONE
         self._reported: State | None = None
         self._wake = asyncio.Event()
-        self._main: ScriptRun | None = None  # what startup or run has started
+        self._main: ScriptRun | None = None  # What startup or run has started.
         self._errors: dict[State, deque[float]] = {}
         self._task: asyncio.Task[None] | None = None
 
@@ -148,7 +148,7 @@ class Component:
         return arrived and self._request is Request.NONE
 
     def update(self, plan: Plan) -> None:
-        """A deployment's new plan; what stays the same goes on undisturbed."""
+        """Take a deployment's new plan. What stays the same is not disturbed."""
         before, self._next = self._next, plan
         if before.version != plan.version or self.state is State.BROKEN:
             self._ask(Request.REINSTALL)
@@ -171,7 +171,8 @@ class Component:
     async def end(self, *, remove: bool) -> None:
         self._ask(Request.REMOVE if remove else Request.STOP)
         if self._task:
-            await asyncio.shield(self._task)  # whoever waits may be cancelled, the life goes on
+            # The caller may be cancelled, and the component must not be.
+            await asyncio.shield(self._task)
         self._processes.log.close()
 
     def _ask(self, request: Request) -> None:
@@ -189,7 +190,7 @@ class Component:
         return all(self._state_of(name) in AVAILABLE for name in self.plan.hard)
 
     async def _until(self, met: Callable[[], bool]) -> None:
-        """Wait for the condition; raises _Interrupted as soon as something else is asked."""
+        """Wait for the condition. Raises _Interrupted as soon as something else is asked."""
         while True:
             if self._request:
                 raise _Interrupted
@@ -205,13 +206,14 @@ class Component:
                 await self._turn()
             except _Interrupted:
                 ended = await self._obey()
-            except Exception as error:  # the disk, or our own mistake: not lost with the task
+            # The disk, or our own mistake: it must not be lost with the task.
+            except Exception as error:
                 log.exception("%s: broken by an error of the device's", self.plan.name)
                 self.trouble = Trouble("IO_ERROR", f"The device can't run it: {error}")
                 self._enter(State.BROKEN)
 
     async def _turn(self) -> None:
-        """Whatever the state calls for."""
+        """Do what the state requires."""
         match self.state:
             case State.NEW:
                 await self._install()
@@ -224,10 +226,10 @@ class Component:
             case State.RUNNING:
                 await self._keep_running()
             case _:
-                await self._until(lambda: False)  # FINISHED, BROKEN: until a deployment
+                await self._until(lambda: False)  # FINISHED, BROKEN: it waits for a deployment.
 
     async def _obey(self) -> bool:
-        """Do what was asked; True when that was the end."""
+        """Do what was asked. True if that was the end."""
         if self.state in (State.STARTING, State.RUNNING):
             await self._stop()
         else:
@@ -279,7 +281,7 @@ class Component:
             self._arrive(State.RUNNING)
         else:
             self._arrive(State.FINISHED)
-            await self._stop()  # so it was seen: java-nolife, java-installonly
+            await self._stop()  # This was observed: java-nolife, java-installonly.
             self._enter(State.FINISHED)
 
     def _arrive(self, state: State) -> None:
@@ -319,7 +321,7 @@ class Component:
         self._enter(State.INSTALLED)
 
     async def _broke(self, trouble: Trouble) -> bool:
-        """Count the error and recover from it; True where it was one too many."""
+        """Count the error and recover from it. True if the component has had too many."""
         now = time.monotonic()
         times = self._errors.setdefault(self.state, deque(maxlen=MAX_ERRORS))
         times.append(now)
@@ -349,7 +351,7 @@ class Component:
             self._main = None
 
     async def _finish(self, step: Step) -> bool:
-        """Run a script of the way out, come what may; False when its time is over."""
+        """Run a script of the shutdown, even after errors. False if its time ran out."""
         script = self._due(step)
         if script is None:
             return True
@@ -366,7 +368,7 @@ class Component:
         return True
 
     def _due(self, step: Step) -> Script | None:
-        """The step's script, unless there is none or it is to be skipped."""
+        """The step's script. None if there is none, or if it has to be skipped."""
         script = self.plan.scripts.get(step)
         return None if script is None or skipped(script) else script
 

@@ -1,4 +1,4 @@
-"""A component's script under way: until it ends or its time is over, and what its trouble was."""
+"""A component's running script: until it ends or its time runs out, and what went wrong."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _DETAILS = {
 
 
 class ScriptRun:
-    """A script that was started, until it ends or its time is over."""
+    """A script that was started, until it ends or its time runs out."""
 
     def __init__(
         self,
@@ -76,8 +76,8 @@ class ScriptRun:
         return self._task
 
     async def _wait(self, running: Running) -> None:
-        # Exec.java: the script is over when both pipes are closed; so a child that it has left
-        # keeps a component RUNNING (java-child)
+        # Exec.java: the script has ended when both pipes are closed. So a child that it left keeps
+        # a component RUNNING (java-child).
         self.code = await running.ended(patience=None)
         if self._timer:
             self._timer.cancel()

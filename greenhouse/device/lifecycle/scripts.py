@@ -1,9 +1,9 @@
 """A component's processes: scripts run by `sh -c`, their output, and their end.
 
-Each script leads a session of its own, so that everything it started can be found again: to end it
-(SIGTERM to the whole tree, 5 s, SIGKILL: the nucleus' UnixExec) and, after this device was killed,
-to clear away what it left behind. A pid may have been given to a stranger meanwhile, so it is
-remembered with its birth.
+Each script leads a session of its own, so that every process that it started can be found. To end a
+script, the device sends SIGTERM to the whole tree, and after 5 s SIGKILL (the nucleus' UnixExec).
+After this device was killed, its successor ends what it left behind. The kernel may give a pid to
+another process meanwhile, so each process is remembered with its birth.
 """
 
 from __future__ import annotations
@@ -29,19 +29,19 @@ log = logging.getLogger(__name__)
 
 GRACE_SECONDS = 5.0  # gracefulShutdownTimeout
 _LOOK_SECONDS = 0.05
-LAST_WORDS_SECONDS = 0.5  # output still in the pipe when the script has ended
+LAST_WORDS_SECONDS = 0.5  # Time for output that is still in the pipe when the script has ended.
 
 Line = Callable[[str], None]
 Context = Callable[[], str]
 
 
 class ComponentLog:
-    """`<root>/logs/<component>.log`: one line for each line of output, as the Java nucleus has it.
+    """`<root>/logs/<component>.log`: one line for each line of output, as on the Java nucleus.
 
         2025-04-17T16:31:54.755Z [INFO] (Copier) app: stdout. hello. {scriptName=services.app.…
 
-    From public logs of real devices, and ShellRunner.java: kind, text and context are joined by
-    `. `, and what is empty isn't there. Lite leaves output to the journal, without a context.
+    Sources: public logs of real devices, and ShellRunner.java. `. ` joins kind, text and context,
+    and empty parts are left out. Lite leaves output to the journal, without a context.
     """
 
     def __init__(self, path: Path, component: str) -> None:
@@ -95,9 +95,9 @@ class Running:
         return self.process.pid
 
     async def ended(self, *, patience: float | None = LAST_WORDS_SECONDS) -> int:
-        """The exit code as a shell gives it, 143 for SIGTERM, once its output has been read.
+        """The exit code as a shell gives it, 143 for SIGTERM, after its output has been read.
 
-        A child of the script may hold the pipe for ever: `patience` says how long it is waited for.
+        A child of the script may hold the pipe open without end. `patience` limits the wait for it.
         """
         code = await self.process.wait()
         with suppress(TimeoutError):
@@ -120,7 +120,7 @@ class Processes:
     async def start(self, script: Script, context: Context = str) -> Running:
         """Run the script, with a context for each line of its output.
 
-        Raises OSError where that can't be done.
+        Raises OSError if the script can't be started.
         """
         self._work.mkdir(parents=True, exist_ok=True, mode=0o700)
         outputs, ends = [], []
@@ -159,7 +159,7 @@ class Processes:
             _forget(self._records, session)
 
     async def end(self, running: Running, *, grace: float | None) -> None:
-        """End what one script has started and left running; the component's others go on."""
+        """End what one script has started and left running. The component's others go on."""
         if running.pid in self._started:
             self._started.remove(running.pid)
             await end_sessions([running.pid], on_kill=self._killing, grace=grace)
@@ -187,7 +187,7 @@ async def end_leftovers(records: Path) -> None:
     for record in sorted(records.glob("*.birth")) if records.is_dir() else ():
         session = int(record.stem)
         if birth(session) not in (None, record.read_text()):
-            record.unlink()  # the number was given to a stranger
+            record.unlink()  # The pid was given to another process.
         else:
             sessions.append(session)
     members = _members(sessions)
@@ -205,7 +205,7 @@ async def end_sessions(
     gently: bool = True,
     grace: float | None = None,
 ) -> None:
-    """SIGTERM to every member, SIGKILL to those that are there after `grace` seconds."""
+    """Send SIGTERM to every member, and SIGKILL to those that remain after `grace` seconds."""
     wanted = list(sessions)
     if gently:
         _signal(_members(wanted), signal.SIGTERM)
@@ -242,7 +242,7 @@ def _signal(processes: list[psutil.Process], number: signal.Signals) -> None:
 
 
 def _remember(records: Path, pid: int) -> None:
-    if born := birth(pid):  # else it is over already
+    if born := birth(pid):  # Without a birth it has ended.
         write_whole(_record(records, pid), born)
 
 

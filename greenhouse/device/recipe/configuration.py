@@ -1,10 +1,10 @@
-"""A component's configuration and who wins: the running one, a reset, new defaults, a merge.
+"""A component's configuration and its order: the running one, a reset, new defaults, a merge.
 
-The nucleus starts from what the device has, deletes what `reset` points at, fills in the recipe's
-defaults at timestamp 1, "so that they don't overwrite any pre-existing values", and lays `merge` on
-top (KernelConfigResolver.resolveConfigurationToApply). So a changed default, accessControl
-included, doesn't reach a device that has the key already. Keys are the same in any case
-(CaseInsensitiveString); lists are values, not containers.
+The nucleus starts from the device's configuration and deletes what `reset` points at. It fills in
+the recipe's defaults at timestamp 1, "so that they don't overwrite any pre-existing values". Then
+it lays `merge` on top (KernelConfigResolver.resolveConfigurationToApply). So a changed default,
+accessControl included, doesn't reach a device that has the key already. Keys are the same in any
+case (CaseInsensitiveString). Lists are values, not containers.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ Tree = dict[str, Any]
 
 
 class BadPointer(ValueError):
-    """A JSON pointer that doesn't start with a slash; the text is the nucleus' own."""
+    """A JSON pointer that doesn't start with a slash. The text is the nucleus' own."""
 
 
 def pointer(text: str) -> list[str]:
-    """The steps of a JSON pointer (RFC 6901); `""` is the whole document."""
+    """The steps of a JSON pointer (RFC 6901). `""` is the whole document."""
     if text and not text.startswith("/"):
         raise BadPointer(f"Invalid input: JSON Pointer expression must start with '/': \"{text}\"")
     return [step.replace("~1", "/").replace("~0", "~") for step in text.split("/")[1:]]
 
 
 def find(tree: Any, path: Sequence[str]) -> Any:
-    """The value at the path; raises KeyError."""
+    """The value at the path. Raises KeyError."""
     for step in path:
         if not isinstance(tree, dict):
             raise KeyError(step)
@@ -43,7 +43,7 @@ def resolve(
     reset: Sequence[str] = (),
     merge: Mapping[str, Any] | None = None,
 ) -> Tree:
-    """The configuration after a deployment; nothing given is changed."""
+    """The configuration after a deployment. The arguments don't change."""
     result = deepcopy(dict(running))
     for path in map(pointer, reset):
         _remove(result, path)
@@ -52,7 +52,7 @@ def resolve(
 
 
 def merged(tree: Mapping[str, Any], values: Mapping[str, Any]) -> Tree:
-    """`values` laid over the tree; containers are merged, everything else is replaced."""
+    """`values` laid over the tree. Containers are merged, everything else is replaced."""
     result = deepcopy(dict(tree))
     for key, value in values.items():
         name = _spelled(result, key)
@@ -63,14 +63,14 @@ def merged(tree: Mapping[str, Any], values: Mapping[str, Any]) -> Tree:
 
 
 def without(tree: Mapping[str, Any], path: Sequence[str]) -> Tree:
-    """The tree without what is at the path; all of it goes for the empty one."""
+    """The tree without what is at the path. An empty path removes all of it."""
     result = deepcopy(dict(tree))
     _remove(result, path)
     return result
 
 
 def _spelled(tree: Mapping[str, Any], key: str) -> str:
-    """The key as the tree has it, in whatever case; as given where the tree hasn't."""
+    """The key in the tree's spelling, in any case. A new key stays as it is given."""
     if key in tree:
         return key
     return next((name for name in tree if name.casefold() == key.casefold()), key)

@@ -1,10 +1,10 @@
-"""Recipe variables in lifecycle scripts, as the Java nucleus replaces them.
+"""Replaces recipe variables in lifecycle scripts, as the Java nucleus does.
 
 `{configuration:/pointer}`, `{artifacts:path}`, `{artifacts:decompressedPath}`, `{work:path}`,
-`{kernel:rootPath}`, `{iot:thingName}`, and the first two behind the name of a direct dependency.
-A value goes in raw, an object or list as its JSON. What names nothing stays as it is, `${NOPE:-x}`
-and `{foo:bar}` alike (conformance java-interp-bad-3); a pointer without its slash fails the
-deployment (java-interp-bad).
+`{kernel:rootPath}`, `{iot:thingName}`, and the first two behind the name of a direct dependency. A
+value is inserted raw, an object or list as its JSON. What names nothing doesn't change:
+`${NOPE:-x}` and `{foo:bar}` alike (conformance java-interp-bad-3). A pointer without its slash
+fails the deployment (java-interp-bad).
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Names:
     thing: str
 
     def value(self, namespace: str, key: str) -> str | None:
-        """The text for `{namespace:key}`; None where it names nothing."""
+        """The text for `{namespace:key}`, or None if it names nothing."""
         if namespace == "configuration":
             try:
                 return _text(find(self.configuration, pointer(key)))
@@ -56,7 +56,7 @@ class Names:
 
 
 def interpolate(text: str, own: Names, dependencies: Mapping[str, Names]) -> str:
-    """The text with its variables replaced; raises BadPointer."""
+    """The text with its variables replaced. Raises BadPointer."""
 
     def dependency(match: re.Match[str]) -> str | None:
         name, namespace, key = match.groups()
@@ -69,7 +69,7 @@ def interpolate(text: str, own: Names, dependencies: Mapping[str, Names]) -> str
 
 
 def render(_step: Step, script: Script, own: Names, dependencies: Mapping[str, Names]) -> Script:
-    """The script with its variables replaced wherever it has any; raises BadPointer."""
+    """The script with its variables replaced in all its texts. Raises BadPointer."""
     skip = script.skip_if
     return replace(
         script,

@@ -1,7 +1,7 @@
-"""What a device reads in a recipe: the manifest for its platform, its artifacts and its scripts.
+"""Reads a recipe on the device: the manifest for its platform, its artifacts and its scripts.
 
-The cloud hands recipes out in one spelling, but steps and their members come as their author wrote
-them. How a flavour of the device takes that is in its `Dialect`.
+The cloud returns recipes in one spelling, but steps and their members stay as their author wrote
+them. A flavour's `Dialect` says how that flavour reads them.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _SKIP_IF = re.compile(r"(onpath|exists)\s+(.+)")
 
 
 def platform_attributes() -> dict[str, str]:
-    """This machine as manifests ask for it."""
+    """The attributes of this machine, which manifests ask for."""
     machine = platform.machine()
     attributes = {"os": "linux", "architecture": _ARCHITECTURES.get(machine, machine)}
     if machine.startswith("arm"):
@@ -47,25 +47,26 @@ class Step(StrEnum):
 class Dialect:
     """How a flavour reads a recipe."""
 
-    timeouts: Mapping[Step, float | None]  # of steps that don't say; its keys are the steps it runs
-    ignored: frozenset[str] = frozenset()  # steps that it only mentions in its log
-    any_case: bool = False  # whether `Run` is `run`
-    skips: bool = False  # whether Skipif is looked at
-    platform_keys: frozenset[str] = frozenset()  # without these a manifest counts as none
-    builtin: frozenset[str] = frozenset()  # dependencies that are part of the nucleus itself
-    programs: frozenset[str] = frozenset()  # of these, the ones that can crash and be missed
+    # For steps without a Timeout. Its keys are the steps that the flavour runs.
+    timeouts: Mapping[Step, float | None]
+    ignored: frozenset[str] = frozenset()  # Steps that the flavour only mentions in its log.
+    any_case: bool = False  # Whether `Run` means `run`.
+    skips: bool = False  # Whether Skipif is respected.
+    platform_keys: frozenset[str] = frozenset()  # Without these keys a manifest doesn't count.
+    builtin: frozenset[str] = frozenset()  # Dependencies that are part of the nucleus itself.
+    programs: frozenset[str] = frozenset()  # Those of them that can crash and be missed.
 
     def key(self, given: str) -> str:
         return given.lower() if self.any_case else given
 
     def member(self, members: Mapping[str, Any], name: str) -> Any:
-        """A member of a step or lifecycle, as `Script` or `Setenv`; None where it isn't there."""
+        """A member of a step or lifecycle, such as `Script` or `Setenv`. None if it is missing."""
         return next((v for k, v in members.items() if self.key(k) == self.key(name)), None)
 
 
 @dataclass(frozen=True)
 class Script:
-    """One step, with its variables still in it or already replaced."""
+    """One step, before or after its variables are replaced."""
 
     text: str
     timeout: float | None
@@ -81,7 +82,7 @@ class Artifact:
     read: str = "OWNER"
     execute: str = "NONE"
     unzip: bool = False
-    digest: str | None = None  # base64 of the SHA-256, computed by the cloud
+    digest: str | None = None  # Base64 of the SHA-256, computed by the cloud.
 
     @property
     def scheme(self) -> str:
@@ -90,7 +91,7 @@ class Artifact:
 
 @dataclass(frozen=True)
 class Dependency:
-    """What another component must be for this one."""
+    """What this component needs from another component."""
 
     requirement: str
     hard: bool
@@ -106,7 +107,8 @@ class Recipe:
     dependencies: Mapping[str, Dependency]
     artifacts: tuple[Artifact, ...]
     scripts: Mapping[Step, Script]
-    programs: frozenset[str] = frozenset()  # of the nucleus, HARD dependencies of this component
+    # Programs of the nucleus: HARD dependencies of this component.
+    programs: frozenset[str] = frozenset()
 
     @property
     def builtin(self) -> bool:
@@ -119,7 +121,7 @@ def _aws_own(name: str) -> bool:
 
 
 def read(document: Mapping[str, Any], attributes: Mapping[str, str], dialect: Dialect) -> Recipe:
-    """The recipe with its first manifest that fits; raises DeploymentFailed where none does."""
+    """The recipe with its first manifest that fits. Raises DeploymentFailed if none fits."""
     name, version = document["ComponentName"], document["ComponentVersion"]
     manifest = next(
         (

@@ -1,9 +1,9 @@
-"""Which version of which component a device should run.
+"""Chooses the components and versions that a device should run.
 
-The nucleus collects what its targets and the recipes ask for, and lets the cloud choose: for each
-component the greatest version that meets every requirement (ResolveComponentCandidates). Where the
-cloud has none, the version on the device stands in, if it fits: so a device keeps what it runs even
-after the account has deleted it.
+The nucleus collects what its targets and the recipes ask for, and lets the cloud choose. For each
+component the cloud chooses the greatest version that meets every requirement
+(ResolveComponentCandidates). If the cloud has none, the device's own version is used if it fits. So
+a device keeps what it runs even after the account has deleted it.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from greenhouse.cloud.greengrassv2.versions import parse_range
 from greenhouse.device.errors import DeploymentFailed, ErrorCode
 from greenhouse.device.recipe.recipes import Recipe
 
-Requirements = Mapping[str, str]  # who asks -> which range
+Requirements = Mapping[str, str]  # Who asks -> which range.
 
-MAX_CHOICES = 1000  # requirements that take turns in excluding each other never come to rest
+MAX_CHOICES = 1000  # Requirements that exclude each other in turns never come to an end.
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Sources:
 
 
 def resolve(targets: Mapping[str, Mapping[str, str]], sources: Sources) -> dict[str, Recipe]:
-    """The recipes for the targets' root components and all they depend on, by name.
+    """The recipes for the targets' root components and all their dependencies, by name.
 
     `targets` has each target's root components with their versions. Raises DeploymentFailed.
     """
@@ -83,7 +83,7 @@ def _satisfies(version: str, requirements: Requirements) -> bool:
 
 
 def refuse_cycles(recipes: Mapping[str, Recipe]) -> None:
-    """Raises DeploymentFailed for components that depend on each other."""
+    """Raise DeploymentFailed for components that depend on each other."""
     try:
         TopologicalSorter({name: one.dependencies for name, one in recipes.items()}).prepare()
     except CycleError as error:

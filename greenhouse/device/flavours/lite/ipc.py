@@ -1,4 +1,4 @@
-"""Nucleus Lite's side of the wire, as far as it isn't the Java nucleus' (conformance lite-ipc-*).
+"""Nucleus Lite's side of the wire, where it differs from the Java nucleus (conformance lite-ipc-*).
 
     a packet of more than 10,000 bytes       closed, with every subscription on the connection
     whatever breaks the protocol             closed without a word; there is no PROTOCOL_ERROR
@@ -9,9 +9,10 @@
     a component's own messages               are delivered, by wildcard subscriptions too
     more than 50 connections                 reset
 
-JSON numbers stay as they are, but not beyond 64 bits; at most 200 values and 13 levels fit. The
-policies of one service are read into 4,096 bytes, here counted as JSON. Not modelled: a subscriber
-that doesn't read holds up nobody here, real publishers time out after 3 s.
+JSON numbers don't change, but they are limited to 64 bits. A value has at most 200 values inside it
+and 13 levels. The policies of one service are read into 4,096 bytes, here counted as JSON. One
+thing is not modelled: here a subscriber that doesn't read blocks nobody, while real publishers time
+out after 3 s.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from greenhouse.device.ipc.operations import (
 )
 from greenhouse.device.ipc.topics import Subscription, Topics
 
-MAX_PACKET = 10_000  # GGL_IPC_MAX_MSG_LEN: headers and payload
+MAX_PACKET = 10_000  # GGL_IPC_MAX_MSG_LEN: headers and payload.
 MAX_CONNECTIONS = 50
 MAX_POLICIES = 4096
 MAX_TOPIC = 256
@@ -49,7 +50,7 @@ _NO_TOKENS = "Component does not have access to token verification IPC command."
 
 
 class LiteOperations(Operations):
-    """The operations that Lite has; all others are one ServiceError."""
+    """The operations that Lite has. Every other operation is a ServiceError."""
 
     def __init__(self, host: Host, topics: Topics, *, thing: str) -> None:
         super().__init__(host, topics)
@@ -85,7 +86,7 @@ class LiteOperations(Operations):
             raise _UNAUTHORIZED
 
     def _with_names(self, value: Any) -> Any:
-        """Policies with the thing's name in them; greenhouse knows no other variable there."""
+        """Policies with the thing's name filled in. greenhouse knows no other variable there."""
         if isinstance(value, dict):
             return {key: self._with_names(member) for key, member in value.items()}
         if isinstance(value, list):
@@ -151,7 +152,7 @@ class LiteOperations(Operations):
 
 
 class LiteConnection(Connection):
-    """Says little, and closes."""
+    """Answers errors without a reason, and closes."""
 
     max_packet = MAX_PACKET
     last = Flags.NONE
@@ -208,7 +209,7 @@ def connect_lite(
     component_of: Callable[[str], str | None],
     send: Callable[[bytes], None],
 ) -> Connection:
-    """Lite's end."""
+    """Lite's end of a connection."""
     operations = LiteOperations(host, topics, thing=thing)
     return LiteConnection(
         operations=operations, topics=topics, component_of=component_of, send=send
@@ -216,7 +217,7 @@ def connect_lite(
 
 
 def _size(value: Any) -> tuple[int, int]:
-    """How many values there are in a JSON value, and how deep it goes."""
+    """The number of values in a JSON value, and its depth."""
     members = [*value.values()] if isinstance(value, dict) else value
     if isinstance(value, int) and not isinstance(value, bool) and value not in _INT64:
         return MAX_VALUES + 1, 0
@@ -227,7 +228,7 @@ def _size(value: Any) -> tuple[int, int]:
 
 
 def encoded(value: Any) -> str:
-    """JSON as Lite writes it: every digit of a float is there."""
+    """JSON as Lite writes it, with every digit of a float."""
     if isinstance(value, float):
         return f"{value:#.17g}"
     if isinstance(value, dict):

@@ -1,9 +1,12 @@
-"""Nucleus Lite 2.6: as seen in conformance lite-*, else its public source (tag v2.6.0).
+"""Nucleus Lite 2.6: as observed in conformance lite-*, else its public source (tag v2.6.0).
 
-What to know of it before trusting its SUCCEEDED: a script whose variables can't be replaced is run
-up to the first of them; a `startup` succeeds when the shell comes to its end, whatever failed on
-the way; nothing is rolled back; a component that has ended counts like one that runs; and what was
-left running by a failed install succeeds when it is sent again unchanged.
+Its SUCCEEDED means less than on the Java nucleus:
+
+* A script with a variable that can't be replaced is run up to that variable.
+* A `startup` succeeds when the shell reaches its end, even if a command before it failed.
+* Nothing is rolled back.
+* A component that has ended counts like a component that runs.
+* What a failed install left running succeeds when it is sent again unchanged.
 """
 
 from __future__ import annotations
@@ -32,10 +35,11 @@ from greenhouse.device.state import Installed
 log = logging.getLogger(__name__)
 
 MAX_VARIABLE_BYTES = 256
-FIRST_LOOK_SECONDS = 5.0  # wait_for_deployment_status sleeps so long: what leaves runs once more
-NOTIFIES_STOPPING = 253  # the first systemd whose systemd-notify knows --stopping
+# wait_for_deployment_status sleeps so long. A component that will be removed runs once more.
+FIRST_LOOK_SECONDS = 5.0
+NOTIFIES_STOPPING = 253  # The first systemd whose systemd-notify knows --stopping.
 
-# Where Lite writes systemd-notify --ready and --stopping (lite-startup-systemd-252).
+# Lite writes systemd-notify --ready and --stopping there (lite-startup-systemd-252).
 _NOTIFY = f"\nexit {NOTIFIED}\n"
 _NOTIFY_UNKNOWN = "\necho \"systemd-notify: unrecognized option '--stopping'\" >&2\nexit 1\n"
 
@@ -43,7 +47,7 @@ _SPECIAL = re.compile(r'(["\\$`])')
 
 
 class Lite(Flavour):
-    """Takes groups' deployments only, runs components as systemd would."""
+    """Takes only deployments to groups, and runs components as systemd would."""
 
     runtime = "aws_nucleus_lite"
     version = "2.6.0"
@@ -71,9 +75,10 @@ class Lite(Flavour):
         return ":thinggroup/" in target
 
     def check(self, recipes: Mapping[str, Recipe], merges: Mapping[str, Mapping[str, Any]]) -> None:
-        """A prerelease isn't found in the store (its files are named up to the last hyphen).
+        """Refuse a prerelease, which the store doesn't find.
 
-        Components that depend on each other are not refused: they wait for each other for ever.
+        The store reads its files' names up to the last hyphen. Components that depend on each other
+        are not refused. They wait for each other without end.
         """
         for name, recipe in recipes.items():
             component = f"{name} {recipe.version}"
@@ -102,7 +107,7 @@ class Lite(Flavour):
         reset: Collection[str],
         merge: Mapping[str, Any],
     ) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
-        """Reset, new defaults over the old ones, over these what was ever merged and not reset."""
+        """Resets, then new defaults over old defaults, then all merged values that weren't reset."""
         before: Mapping[str, Any] = running.configuration if running else {}
         asked: Mapping[str, Any] = running.asked if running else {}
         for path in map(pointer, reset):
@@ -117,7 +122,7 @@ class Lite(Flavour):
         own: Names,
         dependencies: Mapping[str, Names],  # noqa: ARG002  # Lite has no variables of theirs
     ) -> Script:
-        """One text with its environment; what follows a variable of no value is never written."""
+        """One text with its environment. What follows a variable without a value is not written."""
         text, complete = "", True
         for name, value in script.environment.items():
             text += f"export {name}='"
@@ -148,12 +153,12 @@ class Lite(Flavour):
     async def activate(
         self, components: Components, plans: Mapping[str, Plan], changed: Collection[str]
     ) -> Collection[str]:
-        """Install what changed or is down, stop it, then start all that isn't active.
+        """Install what changed or is down, stop it, then start everything that isn't active.
 
-        That is deployment_handler.c: what runs or has ended well at the same version is not
-        processed; `systemctl reset-failed` and the start of greengrass-lite.target bring up
-        whatever is down, what is about to be removed included, and every component of the
-        deployment is waited for (lite-rerun, lite-overlap, lite-failed-again).
+        That is deployment_handler.c. A component of the same version that runs or has ended well is
+        not processed. `systemctl reset-failed` and the start of greengrass-lite.target start every
+        component that is down, even one that is about to be removed. The deployment waits for each
+        of its components (lite-rerun, lite-overlap, lite-failed-again).
         """
         units = {name: _unit(components.add(plan)) for name, plan in plans.items()}
         well = (State.RUNNING, State.FINISHED)
@@ -184,11 +189,11 @@ class Lite(Flavour):
     connection = staticmethod(connect_lite)
 
     def tells(self, state: State, *, deploying: bool, settled: bool) -> bool:  # noqa: ARG002
-        """Every change, but those that a deployment brings: its end tells of them."""
+        """Every change, except during a deployment: its end reports them."""
         return not deploying
 
     def report_component(self, known: dict[str, Any]) -> dict[str, Any]:
-        """Every component is a root, none says why it is in its state (fleet_status_service.c)."""
+        """Every component is a root, and none has a reason (fleet_status_service.c)."""
         told = {key: value for key, value in known.items() if not key.startswith("lifecycleStat")}
         return {**told, "lifecycleState": known["lifecycleState"], "isRoot": True}
 
@@ -218,7 +223,7 @@ def _replaced(
     *,
     literally: Callable[[str], str] = lambda text: text,
 ) -> tuple[str, bool]:
-    """The text up to its end, or to the first variable that has no value (then False)."""
+    """The text up to its end (True), or up to the first variable without a value (False)."""
     done, rest = "", text
     while rest:
         plain, brace, rest = rest.partition("{")

@@ -1,4 +1,4 @@
-"""One component's life as Nucleus Lite has systemd live it: a unit, and one for its install.
+"""One component's life under Nucleus Lite and systemd: one unit, and one unit for its install.
 
     install   oneshot; restarted 1 s after a failure, three starts
     run       exec: RUNNING while it runs; 0 or an ordinary signal: FINISHED; else started again
@@ -10,9 +10,9 @@
     BROKEN    after three starts within an hour; the next deployment starts it anew
     neither startup nor run: no unit to start, and a deployment waits for it for ever
 
-As seen: conformance lite-run-exit1, lite-startup-*, lite-install-fail, lite-sigterm-ignored,
-lite-dep-order-startup, lite-redeploy-versions-config, lite-installonly, lite-ml-dam-*. What a
-component says of itself by UpdateState is taken and ignored (lite-startup-errored).
+Sources: conformance lite-run-exit1, lite-startup-*, lite-install-fail, lite-sigterm-ignored,
+lite-dep-order-startup, lite-redeploy-versions-config, lite-installonly, lite-ml-dam-*. A component
+may report its state by UpdateState, which has no effect (lite-startup-errored).
 """
 
 from __future__ import annotations
@@ -34,18 +34,20 @@ log = logging.getLogger(__name__)
 RESTART_SECONDS = 1.0  # RestartSec
 MAX_STARTS = 3  # StartLimitBurst
 START_WINDOW_SECONDS = 3600.0  # StartLimitInterval
-NOTICED_SECONDS = 0.3  # how long `run` has to last for gghealthd to see it; between 0 and 3 s
+# `run` has to last so long for gghealthd to see it. The real limit is between 0 and 3 s.
+NOTICED_SECONDS = 0.3
 
-AWS_OWN = Script("exec sleep infinity", timeout=120)  # stands for a program of AWS', which runs on
+# It stands for a program of AWS', which runs without end.
+AWS_OWN = Script("exec sleep infinity", timeout=120)
 
-NOTIFIED = 94  # our scripts' way to say that they came to systemd-notify
+NOTIFIED = 94  # Our scripts exit with this code when they come to systemd-notify.
 
 _CLEAN = {-number for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGPIPE)}
 _BEFORE_ACTIVE = (State.NEW, State.INSTALLED, State.STARTING)
 
 
 class Unit:
-    """Lives from `start` to `halt`, any number of times."""
+    """Runs from `start` to `halt`, any number of times."""
 
     def __init__(
         self,
@@ -58,13 +60,14 @@ class Unit:
         self.plan = plan
         self.state = State.NEW
         self.trouble: Trouble | None = None
-        self.bound_down = False  # stopped because what it depends on has
+        self.bound_down = False  # Stopped because a dependency has stopped.
         self._processes = processes
         self._state_of, self._changed = state_of, changed
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
-        self._main: Running | None = None  # what startup or run has started
-        self._install: Script | None = None  # its unit's file is there until it is removed
+        self._main: Running | None = None  # The process that startup or run has started.
+        # The file of its unit stays until the component is removed.
+        self._install: Script | None = None
 
     @property
     def settled(self) -> bool:
@@ -72,7 +75,7 @@ class Unit:
 
     @property
     def active(self) -> bool:
-        """Whether systemd has it up, or on its way there."""
+        """Whether the unit is active, or will be."""
         return self.state in (State.INSTALLED, State.STARTING, State.RUNNING)
 
     def start(self) -> None:
@@ -81,7 +84,7 @@ class Unit:
         self._task = asyncio.create_task(self._live(), name=self.plan.name)
 
     def update(self, plan: Plan) -> None:
-        """The plan counts from the next start on: a changed configuration restarts nothing."""
+        """The plan counts from the next start on. A changed configuration restarts nothing."""
         self.plan = plan
 
     def neighbours_changed(self) -> None:
@@ -99,9 +102,9 @@ class Unit:
         self._processes.log.close()
 
     async def install(self, plan: Plan) -> bool:
-        """Run the version's install script while the old version goes on; False where it fails.
+        """Run the version's install script while the old version goes on. False if it fails.
 
-        Without one of its own, that of an earlier version is still there and runs again
+        If the version has no install script, that of an earlier version still exists and runs again
         (lite-staleinstall; stale_component.c removes its file with the component).
         """
         self._install = plan.scripts.get(Step.INSTALL, self._install)
@@ -115,7 +118,7 @@ class Unit:
         return False
 
     async def halt(self) -> None:
-        """Stop, whatever it does at the moment."""
+        """Stop the unit, whatever it does at the moment."""
         task, self._task = self._task, None
         if task:
             task.cancel()
@@ -124,7 +127,7 @@ class Unit:
         await self._stop()
 
     async def follow_dependencies(self) -> bool:
-        """Be down where a HARD dependency is; whether that was necessary."""
+        """Stop if a HARD dependency is down. Returns whether that was necessary."""
         lost = self.state in (State.STARTING, State.RUNNING) and self._lost_dependency
         if lost:
             await self.halt()
@@ -148,7 +151,7 @@ class Unit:
             return
         await self._until(self._dependencies_started)
         if any(self._state_of(name) is State.BROKEN for name in self.plan.hard):
-            return  # "Dependency failed": not started
+            return  # "Dependency failed": not started.
         while True:
             recent = [at for at in starts if time.monotonic() - at < START_WINDOW_SECONDS]
             if len(recent) == MAX_STARTS:
@@ -165,7 +168,7 @@ class Unit:
             if well:
                 self._enter(State.FINISHED)
                 return
-            self._enter(State.STARTING)  # auto-restart
+            self._enter(State.STARTING)  # systemd's auto-restart.
             await asyncio.sleep(RESTART_SECONDS)
 
     @property
@@ -175,7 +178,7 @@ class Unit:
         return [one for one in scripts if one] or ([AWS_OWN] if self.plan.builtin else [])
 
     async def _run(self) -> bool:
-        """One start to its end; whether systemd takes that for success."""
+        """Run one start to its end. Returns whether systemd would call it a success."""
         (script,) = self._scripts
         running = self._main = await self._launch(script)
         if Step.STARTUP in self.plan.scripts:
@@ -190,9 +193,10 @@ class Unit:
         return code == 0 or code in _CLEAN or self.bound_down
 
     async def _ended(self, running: Running, *, within: float | None) -> int | None:
-        """The exit code, negative for a signal; None when the time is over.
+        """The exit code, negative for a signal, or None when the time is over.
 
-        A HARD dependency that goes takes the process with it: `bound_down`, and None.
+        A HARD dependency that stops ends the process too: `bound_down` is set, and the result is
+        None.
         """
         over = asyncio.create_task(running.ended())
         over.add_done_callback(lambda _: self._wake.set())
@@ -207,7 +211,7 @@ class Unit:
         return running.process.returncode
 
     async def _launch(self, script: Script) -> Running:
-        """Start it; a cancellation waits until the process is one that `stop` knows."""
+        """Start the process. A cancellation waits until `stop` can find the process."""
         task = asyncio.create_task(self._processes.start(script))
         try:
             return await asyncio.shield(task)
@@ -251,4 +255,4 @@ class Unit:
     async def _end_processes(self) -> None:
         await self._processes.stop(grace=self._grace)
         if self._main:
-            await self._main.ended()  # its last words have been read
+            await self._main.ended()  # Its last output has been read.
