@@ -2,7 +2,7 @@
 
     NEW          install        -> INSTALLED
     INSTALLED    wait for HARD dependencies to be RUNNING, STOPPING or FINISHED
-    STARTING     startup, or the begin of run; neither: FINISHED
+    STARTING     startup, or the start of run; neither: FINISHED
     RUNNING      until run ends: 0 -> STOPPING -> FINISHED, else ERRORED
     ERRORED      recover, then STOPPING -> INSTALLED -> …; from NEW straight back to NEW
     BROKEN       after three errors in the same state within an hour; only a deployment helps

@@ -1,12 +1,12 @@
 """Nucleus Lite's side of the wire, where it differs from the Java nucleus (conformance lite-ipc-*).
 
     a packet of more than 10,000 bytes       closed, with every subscription on the connection
-    whatever breaks the protocol             closed without a word; there is no PROTOCOL_ERROR
+    a breach of the protocol                 closed without an answer; no PROTOCOL_ERROR
     a bad token or version                   closed without an acknowledgement
-    any other trouble                        an error on the stream, its text in `_message` only
+    any other error                          an error on the stream, its text in `_message` only
     stream ids                               any, in any order
     publishing to `+`, `#`, `*`              allowed: they are characters there
-    a component's own messages               are delivered, by wildcard subscriptions too
+    a component's own messages               are delivered, even by wildcard subscriptions
     more than 50 connections                 reset
 
 JSON numbers don't change, but they are limited to 64 bits. A value has at most 200 values inside it

@@ -107,7 +107,7 @@ class Lite(Flavour):
         reset: Collection[str],
         merge: Mapping[str, Any],
     ) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
-        """Resets, then new defaults over old defaults, then all merged values that weren't reset."""
+        """Resets, then new defaults over old ones, then all merged values that weren't reset."""
         before: Mapping[str, Any] = running.configuration if running else {}
         asked: Mapping[str, Any] = running.asked if running else {}
         for path in map(pointer, reset):

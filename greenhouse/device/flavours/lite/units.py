@@ -2,13 +2,13 @@
 
     install   oneshot; restarted 1 s after a failure, three starts
     run       exec: RUNNING while it runs; 0 or an ordinary signal: FINISHED; else started again
-    startup   notify: STARTING until the shell comes to its end, then FINISHED; any other end,
-              exit 0 in the middle included, is a failure
-    HARD      BindsTo and After: stopped when what it depends on stops, and then stays down
-    SOFT      Wants and After: waits for its start, no more
+    startup   notify: STARTING until the shell reaches its end, then FINISHED; any other end is
+              a failure, even an exit 0 in the middle
+    HARD      BindsTo and After: stopped when a dependency stops, and then stays down
+    SOFT      Wants and After: waits for a dependency's start only
     stop      SIGTERM to all processes, SIGKILL after the step's Timeout, else 120 s
-    BROKEN    after three starts within an hour; the next deployment starts it anew
-    neither startup nor run: no unit to start, and a deployment waits for it for ever
+    BROKEN    after three starts within an hour; the next deployment starts it again
+    neither startup nor run: no unit to start, and a deployment waits for it without end
 
 Sources: conformance lite-run-exit1, lite-startup-*, lite-install-fail, lite-sigterm-ignored,
 lite-dep-order-startup, lite-redeploy-versions-config, lite-installonly, lite-ml-dam-*. A component
