@@ -134,7 +134,7 @@ def _replies(
 
 
 def _topics(container: str, stack: Stack) -> list[str]:
-    """The topics on which the consumer asks and listens, from its container's environment."""
+    """The topics on which the consumer asks and listens, from its container's arguments."""
     done = _docker("inspect", "--type", "container", "--format", "{{json .Args}}", container)
     if done.returncode:
         raise NotAsked(

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-os.environ["GRPC_VERBOSITY"] = "NONE"  # a taken port is ours to tell, in one line
+os.environ["GRPC_VERBOSITY"] = "NONE"  # We report a port that is in use ourselves, in one line.
 
 from greenhouse.providers.account import Account
 from greenhouse.providers.docker.client import end_running

@@ -1,7 +1,7 @@
-"""The account that the providers work in: greenhouse's own, and never another.
+"""The account of the providers: greenhouse's own, and never another.
 
-A machine that runs this may hold real credentials. So the endpoints are passed on every client
-rather than left to boto3's search, and anything that isn't on this machine is refused.
+The machine may hold real credentials. So every client gets its endpoint explicitly and doesn't
+search for it as boto3 would. An endpoint on another machine is refused.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ if TYPE_CHECKING:
 
 _CONFIG = Config(
     connect_timeout=5,
-    read_timeout=15,  # all on one machine; SIGTERM waits for the call that runs
+    read_timeout=15,  # All servers are on this machine, and SIGTERM waits for the running call.
     retries={"total_max_attempts": 2},
-    max_pool_connections=32,  # as many as the server has threads
+    max_pool_connections=32,  # The server has so many threads.
 )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Account:
-    """Clients by region; the same one for the same region."""
+    """Clients by region. The same region always gets the same client."""
 
     endpoint: str
     control_endpoint: str
@@ -47,7 +47,7 @@ class Account:
 
     @classmethod
     def of(cls, environment: Mapping[str, str]) -> Account:
-        """The account of this environment; raises Refused when it isn't a greenhouse's."""
+        """The account of this environment. Raises Refused if it isn't a greenhouse's."""
 
         def loopback(name: str) -> str:
             url = environment.get(name, "")
@@ -73,7 +73,7 @@ class Account:
         return urlsplit(self.endpoint).netloc
 
     def regions(self) -> list[str]:
-        """Those that AWS has, as botocore's data knows them."""
+        """The regions of AWS that botocore's data knows."""
         return self._session.get_available_regions("s3")
 
     def region(self, call: Call, properties: Properties) -> str:
@@ -104,13 +104,13 @@ class Account:
     def client(
         self, service: str, region: str, keys: tuple[str, str] | None, *, attempts: int = 1
     ) -> Any:
-        """A client that signs with these keys and does nothing a second time beyond `attempts`."""
+        """A client that signs with these keys, and tries each call at most `attempts` times."""
         endpoint = self.control_endpoint if service == "cloudcontrol" else self.sts_endpoint
-        make: Any = self._session.client  # its overloads want a literal for a name
+        make: Any = self._session.client  # Its overloads take only literal names.
         signing = {"aws_access_key_id": keys[0], "aws_secret_access_key": keys[1]} if keys else {}
         config = _CONFIG.merge(Config(retries={"total_max_attempts": attempts, "mode": "standard"}))
         known = (service, region, keys, attempts)
-        with self._lock:  # making one isn't thread-safe, using one is
+        with self._lock:  # Making a client isn't thread-safe, using it is.
             if known not in self._clients:
                 self._clients[known] = make(
                     service, region_name=region, endpoint_url=endpoint, config=config, **signing
@@ -118,7 +118,7 @@ class Account:
             return self._clients[known]
 
     def _client(self, service: str, region: str) -> Any:
-        with self._lock:  # making one isn't thread-safe, using one is
+        with self._lock:  # Making a client isn't thread-safe, using it is.
             if (service, region) not in self._clients:
                 make = partial(self._session.client, endpoint_url=self.endpoint, config=_CONFIG)
                 self._clients[service, region] = make(service, region_name=region)

@@ -1,4 +1,4 @@
-"""The packages on their ports."""
+"""Serves the packages on their ports."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ PACKAGES: Mapping[str, Callable[[Account, int], provider_pb2_grpc.ResourceProvid
     "aws-native": aws_native.NativeServicer,
     "docker": DockerServicer,
 }
-_THREADS = 32  # the engine runs as many steps at once as it likes
-_LONGEST_MESSAGE = 400 * 1024 * 1024  # the engine's own limit
+_THREADS = 32  # The engine runs any number of steps at once.
+_LONGEST_MESSAGE = 400 * 1024 * 1024  # The engine's own limit.
 _OPTIONS = [
     ("grpc.max_receive_message_length", _LONGEST_MESSAGE),
     ("grpc.max_send_message_length", _LONGEST_MESSAGE),
-    ("grpc.so_reuseport", 0),  # else two greenhouses would share a port without a word
+    ("grpc.so_reuseport", 0),  # Otherwise two greenhouses could share a port without an error.
 ]
 
 
 def serve(ports: str, account: Account) -> list[grpc.Server]:
-    """Start the servers of `aws:P1,aws-native:P2,…`; raises Refused when a port can't be had."""
+    """Start the servers of `aws:P1,aws-native:P2,…`. Raises Refused if a port isn't free."""
     return [_serve(name, port, account) for name, port in _parse(ports)]
 
 

@@ -18,7 +18,7 @@ def package(account: Account) -> Package:
         version=metadata.version("pulumi-aws"),
         resources={resource.kind: resource for resource in resources},
         functions={function.kind: function for function in functions},
-        # with what the SDK adds to an explicit provider: a region is checked when it is asked for,
-        # and a key by the account with every call
+        # The SDK adds two settings to an explicit provider, which are ignored here. A region is
+        # checked when it is used, and the account checks the key with every call.
         config=frozenset({"region", "skipCredentialsValidation", "skipRegionValidation"}),
     )

@@ -1,4 +1,4 @@
-"""What the resources of package `aws` share: the account, tags, and 'it is gone'."""
+"""What the resources of package `aws` share: account, tags, handling of missing resources."""
 
 from __future__ import annotations
 
@@ -32,13 +32,16 @@ class AwsFunction(Function):
 
 
 def aws_error(code: str, message: str, *, operation: str) -> ClientError:
-    """An answer that AWS gives and MiniStack doesn't."""
+    """An error that AWS answers and MiniStack doesn't."""
     return ClientError({"Error": {"Code": code, "Message": message}}, operation)
 
 
 @contextmanager
 def fine_if(*codes: str) -> Iterator[None]:
-    """Errors of these names are what we wanted anyway; S3's HEAD has only a status for a name."""
+    """Ignore errors of these names, as they mean success here.
+
+    S3's HEAD has a status instead of a name.
+    """
     try:
         yield
     except ClientError as error:
@@ -52,5 +55,5 @@ def tag_list(tags: Mapping[str, str] | None) -> list[Any]:
 
 
 def tag_map(tags: Iterable[Any]) -> dict[str, str]:
-    """The other way round."""
+    """AWS's list as a mapping."""
     return {tag["Key"]: tag["Value"] for tag in tags}

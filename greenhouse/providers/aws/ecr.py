@@ -1,7 +1,7 @@
 """Image repositories, their lifecycle rules, and the login to them.
 
-MiniStack gives its registry AWS's host names; the engine on this machine finds it at MiniStack's
-own address, so that is what programs get.
+MiniStack gives its registry AWS's host names. The engine on this machine finds the registry at
+MiniStack's own address, so programs get that address.
 """
 
 # ruff: noqa: ARG002  # one shape of verbs for all resources; not all need every argument
@@ -32,7 +32,7 @@ _GONE = "RepositoryNotFoundException"
 
 
 class Repository(AwsResource):
-    """A repository; it can be pushed to and pulled from for real."""
+    """A repository. A push to it and a pull from it really work."""
 
     kind = "aws:ecr/repository:Repository"
     args = repository.RepositoryArgs
@@ -138,7 +138,7 @@ class Repository(AwsResource):
 
 
 class LifecyclePolicy(AwsResource):
-    """Which images are thrown away; kept by MiniStack, carried out by AWS only."""
+    """The rules for removing images. MiniStack stores them, and only AWS carries them out."""
 
     kind = "aws:ecr/lifecyclePolicy:LifecyclePolicy"
     args = lifecycle_policy.LifecyclePolicyArgs
@@ -191,7 +191,7 @@ class GetAuthorizationToken(AwsFunction):
             "authorizationToken": found["authorizationToken"],
             "expiresAt": found["expiresAt"].strftime("%Y-%m-%dT%H:%M:%SZ"),
             "id": region,
-            "password": password,  # in the clear, as the plugin has it: the program marks it
+            "password": password,  # In the clear, as in the plugin. The program makes it secret.
             "proxyEndpoint": self.account.endpoint,
             "region": region,
             "userName": user,

@@ -1,4 +1,4 @@
-"""The inline policies of a role that somebody else owns."""
+"""The inline policies of a role that belongs to somebody else."""
 
 # ruff: noqa: ARG002  # one shape of verbs for all resources; not all need every argument
 
@@ -16,7 +16,7 @@ from greenhouse.providers.protocol.wire import Properties
 
 
 class RolePolicy(AwsResource):
-    """A policy inside a role; the role has to be there already."""
+    """A policy inside a role. The role has to exist."""
 
     kind = "aws:iam/rolePolicy:RolePolicy"
     args = role_policy.RolePolicyArgs

@@ -1,4 +1,4 @@
-"""Buckets, what is set on them, and the objects in them."""
+"""Buckets, the settings of a bucket, and the objects in it."""
 
 # ruff: noqa: ARG002  # one shape of verbs for all resources; not all need every argument
 
@@ -26,7 +26,7 @@ _DEFAULT = "applyServerSideEncryptionByDefault"
 
 
 class Bucket(AwsResource):
-    """The bucket itself; what v7 of the package keeps in resources of its own stays there."""
+    """The bucket itself. v7 of the package has separate resources for its settings."""
 
     kind = "aws:s3/bucket:Bucket"
     args = bucket.BucketArgs
@@ -62,7 +62,7 @@ class Bucket(AwsResource):
         name = inputs["bucket"]
         with fine_if(*_NO_BUCKET):
             s3.head_bucket(Bucket=name)
-            raise aws_error(  # MiniStack answers 200, as AWS does in us-east-1 only
+            raise aws_error(  # MiniStack answers 200, as AWS does in us-east-1 only.
                 "BucketAlreadyOwnedByYou",
                 f"Your previous request to create the named bucket, {name}, succeeded and you"
                 " already own it.",
@@ -124,7 +124,7 @@ def _get_tags(s3: S3Client, name: str) -> dict[str, str]:
 
 
 def _delete_versions(s3: S3Client, name: str, key: str | None = None) -> None:
-    """Every version and delete marker of one key, or of all."""
+    """Delete every version and delete marker of one key, or of all keys."""
     for page in s3.get_paginator("list_object_versions").paginate(Bucket=name, Prefix=key or ""):
         found: list[Any] = [
             {"Key": version["Key"], "VersionId": version["VersionId"]}
@@ -139,12 +139,12 @@ def _delete_versions(s3: S3Client, name: str, key: str | None = None) -> None:
 
 
 class OnBucket(AwsResource):
-    """Something set on a bucket, one of it at most; its id is the bucket's name."""
+    """A setting of a bucket, which has at most one of each kind. Its id is the bucket's name."""
 
     replaced_by = frozenset({"bucket", "region"})
     computed = frozenset({"region"})
     gone_as: str
-    """S3's name for 'this bucket has none'."""
+    """S3's name for "this bucket has none"."""
 
     @abstractmethod
     def put(self, s3: S3Client, inputs: Properties) -> None: ...
@@ -177,7 +177,7 @@ class OnBucket(AwsResource):
 
 
 class BucketPublicAccessBlock(OnBucket):
-    """Four switches, all off unless the program says otherwise."""
+    """Four switches, which are off unless the program sets them."""
 
     kind = "aws:s3/bucketPublicAccessBlock:BucketPublicAccessBlock"
     args = bucket_public_access_block.BucketPublicAccessBlockArgs
@@ -207,7 +207,7 @@ class BucketPublicAccessBlock(OnBucket):
 
 
 class BucketServerSideEncryptionConfiguration(OnBucket):
-    """How objects are encrypted when nobody says how."""
+    """The encryption of objects if the upload names none."""
 
     kind = "aws:s3/bucketServerSideEncryptionConfiguration:BucketServerSideEncryptionConfiguration"
     args = encryption.BucketServerSideEncryptionConfigurationInitArgs
@@ -252,7 +252,7 @@ class BucketServerSideEncryptionConfiguration(OnBucket):
 
 
 class BucketOwnershipControls(OnBucket):
-    """Who owns what others upload."""
+    """Who owns the objects that others upload."""
 
     kind = "aws:s3/bucketOwnershipControls:BucketOwnershipControls"
     args = ownership.BucketOwnershipControlsArgs
@@ -296,7 +296,7 @@ _BODIES = ("content", "source")
 
 
 class BucketObjectv2(AwsResource):
-    """An object; what it holds is compared by hash alone."""
+    """An object. Its content is compared by hash alone."""
 
     kind = "aws:s3/bucketObjectv2:BucketObjectv2"
     args = bucket_objectv2.BucketObjectv2Args

@@ -1,4 +1,4 @@
-"""Who and where we are."""
+"""The account, the region and the partition of the caller."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class GetRegion(AwsFunction):
 
 
 class GetPartition(AwsFunction):
-    """AWS itself, not China nor GovCloud."""
+    """AWS itself, neither China nor GovCloud."""
 
     kind = "aws:index/getPartition:getPartition"
 

@@ -1,1 +1,1 @@
-"""Package `aws-native`, by Cloud Control as the real plugin."""
+"""Package `aws-native`, which uses Cloud Control as the real plugin does."""

@@ -1,8 +1,9 @@
 """A client of Cloud Control that behaves and words its errors as the aws-native plugin does.
 
-The plugin is written in Go, with the AWS SDK for Go. Its errors are what people search for, so they
-are the same here. The number of attempts is the plugin's own where the provider names it, and lower
-where it doesn't: the plugin's 25 would be minutes until an unreachable greenhouse is told.
+The plugin is written in Go, with the AWS SDK for Go. People search for the text of its errors, so
+the texts here are the same. The number of attempts is the plugin's where the provider sets it.
+Elsewhere it is lower: with the plugin's 25, an unreachable greenhouse would be reported only after
+minutes.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ _TRANSIENT = ("ThrottlingException", "ServiceInternalErrorException", "RequestTi
 
 
 class Failed(Exception):
-    """What the engine is told; `cancelled` is gRPC's own code for it."""
+    """What the engine is told. `cancelled` is gRPC's own code for it."""
 
     def __init__(self, message: str, *, code: str = "", cancelled: bool = False) -> None:
         super().__init__(message)
@@ -43,7 +44,7 @@ class Failed(Exception):
 
 
 class HalfMade(Exception):
-    """Made, and read, but not right."""
+    """The resource was made and read, but isn't right."""
 
     def __init__(self, identifier: str, state: dict[str, Any], reason: str) -> None:
         super().__init__(reason)
@@ -55,16 +56,16 @@ class ControlClient:
     """Cloud Control for one configured provider."""
 
     client: Any
-    """boto3's; None where there are no credentials."""
+    """boto3's client, or None if there are no credentials."""
     attempts: int
     role_arn: str | None
     cancelled: threading.Event
-    """Set by Cancel: stops everything but a create."""
+    """Cancel sets it: it stops everything but a create."""
 
     def create(
         self, kind: str, state: dict[str, Any], say: Callable[[str, bool], None]
     ) -> tuple[str, dict[str, Any]]:
-        """The identifier and the properties of a new resource; raises Failed or HalfMade."""
+        """The identifier and the properties of a new resource. Raises Failed or HalfMade."""
         given = {"TypeName": kind, "DesiredState": _json(state)}
         try:
             event = self._retried("CreateResource", given, say, stop=None)
@@ -88,7 +89,7 @@ class ControlClient:
         return str(identifier), self._get_at_last(kind, str(identifier))
 
     def _get_at_last(self, kind: str, identifier: str) -> dict[str, Any]:
-        """What was just made may not be found at once."""
+        """Read a new resource, which may not be found at once."""
         pause = threading.Event()
         for attempt in range(_NOT_FOUND_ATTEMPTS):
             try:
@@ -100,7 +101,7 @@ class ControlClient:
         raise AssertionError("the last attempt returns or raises")
 
     def read(self, kind: str, identifier: str) -> dict[str, Any] | None:
-        """Its properties, None where it is gone. Any 404 is taken for that, as the plugin does."""
+        """Its properties, or None if it is gone. Any 404 means gone, as in the plugin."""
         try:
             return self._get(kind, identifier, stop=self.cancelled)
         except Failed as error:
@@ -123,7 +124,7 @@ class ControlClient:
             raise Failed(f"reading resource state: {error}", cancelled=error.cancelled) from error
 
     def delete(self, kind: str, identifier: str, say: Callable[[str, bool], None]) -> None:
-        """Remove it; one that the handler doesn't find is fine."""
+        """Remove it. A resource that the handler doesn't find is fine."""
         given = {"TypeName": kind, "Identifier": identifier}
         try:
             self._retried("DeleteResource", given, say, stop=self.cancelled)
@@ -134,7 +135,8 @@ class ControlClient:
     def _get(self, kind: str, identifier: str, *, stop: threading.Event | None) -> dict[str, Any]:
         asked = {"TypeName": kind, "Identifier": identifier}
         found = self._call("GetResource", asked, stop=stop)
-        if "ResourceDescription" not in found:  # a proxy's page, which botocore reads as nothing
+        # A proxy's page, which botocore reads as an empty answer.
+        if "ResourceDescription" not in found:
             request = found["ResponseMetadata"].get("RequestId", "")
             raise Failed(
                 "operation error CloudControl: GetResource, https response error StatusCode: 200,"
@@ -151,7 +153,7 @@ class ControlClient:
         *,
         stop: threading.Event | None,
     ) -> dict[str, Any]:
-        """Begin and wait; a request that ends in a throttling is begun anew."""
+        """Begin a request and wait for it. A request that ends in throttling is begun again."""
         for attempt in range(1, self.attempts + 1):
             token = {"ClientToken": str(uuid.uuid4())}
             event = self._call(operation, {**given, **token}, stop=stop)["ProgressEvent"]
@@ -174,7 +176,7 @@ class ControlClient:
         raise AssertionError("the last attempt returns or raises")
 
     def _ended(self, event: dict[str, Any], *, stop: threading.Event | None) -> dict[str, Any]:
-        """The event of a request's success; raises _Ended for any other end."""
+        """The event of a request's success. Raises _Ended for any other end."""
         pause, hooks, asked = _SHORTEST_POLL_SECONDS, list[dict[str, Any]](), False
         while True:
             status = event["OperationStatus"]
@@ -201,7 +203,7 @@ class ControlClient:
     def _call(
         self, operation: str, given: dict[str, Any], *, stop: threading.Event | None
     ) -> dict[str, Any]:
-        """One operation, tried again as the SDK does it; raises Failed in the SDK's words."""
+        """One operation, repeated as the SDK repeats it. Raises Failed in the SDK's words."""
         what = f"operation error CloudControl: {operation}"
         if self.client is None:
             raise Failed(f"{what}, {NO_CREDENTIALS}")
@@ -256,7 +258,7 @@ class ControlClient:
 
 
 class _Ended(Exception):
-    """A request that has ended otherwise than in success."""
+    """A request ended without success."""
 
     def __init__(self, event: dict[str, Any], told: str, hooks: list[dict[str, Any]]) -> None:
         if failed := [one for one in hooks if "FAIL" in str(one.get("HookStatus", ""))]:

@@ -1,6 +1,6 @@
-"""What a provider instance of aws-native is configured with: region, keys, account, tags.
+"""The configuration of a provider instance of aws-native: region, keys, account, tags.
 
-The words of each refusal are those of the real plugin, where it refuses as well.
+If the real plugin refuses a setting too, the refusal has the plugin's words.
 """
 
 from __future__ import annotations
@@ -26,18 +26,19 @@ _NO_REGION = (
     " or `AWS_DEFAULT_REGION`."
 )
 _ISSUES = "https://github.com/pulumi/pulumi-aws-native/issues/"
-# Settings that the plugin refuses, with its own issue about each; the second kind only when false.
+# Settings that the plugin refuses, each with the plugin's own issue. The second kind is refused
+# only if it is false.
 _NEVER = {"ignoreTags": 110, "insecure": 111, "skipRequestingAccountId": 118}
 _ONLY_TRUE = {"skipGetEc2Platforms": 115, "skipMetadataApiCheck": 116, "skipRegionValidation": 117}
 
 
 class Refused(Exception):
-    """The engine is told this; nothing was changed."""
+    """The engine gets this message, and nothing was changed."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Configured:
-    """What one provider instance was configured with."""
+    """The configuration of one provider instance."""
 
     region: str
     control: ControlClient
@@ -59,7 +60,7 @@ def configure(
     account: Account,
     cancelled: threading.Event,
 ) -> Configured:
-    """A provider instance by its settings and the program's environment; raises Refused."""
+    """A provider instance from its settings and the program's environment. Raises Refused."""
     region = given.get("region")
     if region is None:
         region = environment.get("AWS_REGION") or environment.get("AWS_DEFAULT_REGION")
@@ -186,7 +187,7 @@ def _number(text: str) -> int:
 
 
 def _go_json(name: str, text: str, kind: type, go_type: str) -> Any:
-    """A setting that is JSON; what is wrong with it in the words of Go's decoder."""
+    """A setting that is JSON. Its errors have the words of Go's decoder."""
     try:
         found = json.loads(text)
     except ValueError as error:

@@ -1,6 +1,6 @@
-"""The types of package aws-native, as the SDK declares them: names, shapes, and CloudFormation's.
+"""The types of package aws-native, from the SDK: names, shapes, and CloudFormation's names.
 
-The plugin knows them from CloudFormation's schemas, from which the SDK is generated, too.
+The plugin knows them from CloudFormation's schemas, from which the SDK is generated as well.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class NativeType:
     identifier: str
     write_only: tuple[str, ...] = ()
     kept_read_only: frozenset[str] = frozenset()
-    """Those that an update's preview knows: they name the resource."""
+    """The properties that a preview of an update knows, because they name the resource."""
     unordered: frozenset[str] = field(default_factory=frozenset)
     """Lists whose order means nothing, as paths of properties."""
 
@@ -69,7 +69,7 @@ def names(kind: NativeType) -> frozenset[str]:
 
 
 def members(declared: Any) -> dict[str, Any] | None:
-    """The properties of an object type with their types; None for everything else."""
+    """The properties of an object type with their types. None for every other type."""
     for one in schema.alternatives(declared):
         if _types.is_input_type(one):
             return schema.properties(one)
@@ -77,7 +77,7 @@ def members(declared: Any) -> dict[str, Any] | None:
 
 
 def item(declared: Any) -> Any:
-    """The type of a list's items or a map's values; None for everything else."""
+    """The type of a list's items or a map's values. None for every other type."""
     for one in schema.alternatives(declared):
         if typing.get_origin(one) is collections.abc.Sequence:
             return typing.get_args(one)[0]
@@ -125,7 +125,7 @@ def _mismatches(declared: Any, value: Any, path: str) -> Iterator[tuple[str, str
 
 
 def _kind(declared: Any) -> str:
-    """What a value must be. An enum is a string: the plugin doesn't look at its values."""
+    """What a value must be. An enum is a string, because the plugin doesn't check its values."""
     for one in schema.alternatives(declared):
         origin = typing.get_origin(one)
         if origin is collections.abc.Sequence:
@@ -156,7 +156,7 @@ def _fits(kind: str, value: Any) -> bool:
 
 
 def first_asset(value: Any, path: str = "") -> str | None:
-    """The path of an asset, which no resource here takes."""
+    """The path of an asset. No resource here takes assets."""
     match value:
         case Asset():
             return path
@@ -175,11 +175,11 @@ def first_asset(value: Any, path: str = "") -> str | None:
 
 
 class NotConvertible(Exception):
-    """A value that CloudFormation can't be given."""
+    """A value that can't be given to CloudFormation."""
 
 
 def to_cfn(args: type, inputs: Properties) -> dict[str, Any]:
-    """Plain inputs as CloudFormation's properties; raises NotConvertible for unknown ones."""
+    """Plain inputs as CloudFormation's properties. Raises NotConvertible for unknown inputs."""
     return {
         _upper(name): _to_cfn(declared, inputs[name])
         for name, declared in schema.properties(args).items()
@@ -205,7 +205,7 @@ def _go_type(declared: Any) -> str:
 
 
 def to_sdk(args: type, properties: Properties) -> Properties:
-    """CloudFormation's properties under the SDK's names; what it doesn't know, too."""
+    """CloudFormation's properties under the SDK's names, with those that the SDK doesn't know."""
     known = schema.properties(args)
     return {
         (name := _lower(given)): _to_sdk(known.get(name), value)
@@ -238,7 +238,7 @@ def _lower(name: str) -> str:
 
 
 def written_state(kind: NativeType, outputs: Properties) -> Properties:
-    """Of a resource's outputs, what a program can write and AWS shows."""
+    """The part of a resource's outputs that a program can write and AWS shows."""
     known = schema.properties(kind.args)
     return {
         name: _projected(declared, outputs[name])
@@ -259,9 +259,10 @@ def _projected(declared: Any, value: Any) -> Any:
 def baseline(
     kind: NativeType, old: Properties | None, outputs: Properties, new: Properties
 ) -> Properties:
-    """The inputs that would make what is live: what neither old nor new inputs name is AWS' own.
+    """The inputs that would make the live state, without what neither old nor new inputs name.
 
-    Only below an object type: a map's keys and a list's items belong to whoever wrote the map.
+    AWS owns the omitted properties. The omission works only below an object type: a map's keys and
+    a list's items belong to their author.
     """
     given = old or {}
     result = written_state(kind, outputs)
@@ -296,10 +297,10 @@ def _get(container: Any, name: str) -> Any:
 
 
 def same_inputs(kind: NativeType, live: Properties, new: Properties) -> bool:
-    """Whether the new inputs ask for what is live.
+    """Whether the new inputs ask for the live state.
 
-    A secret differs from the same plain value, but for tags: those are compared by what they say,
-    without the ones that AWS puts on.
+    A secret differs from the same plain value. Tags are the exception: they are compared by their
+    values, without the tags that AWS adds.
     """
     one, other = {**live}, {**new}
     tags = _tags(one.pop("tags", None), other.get("tags")) == _tags(other.pop("tags", None), None)
@@ -307,7 +308,7 @@ def same_inputs(kind: NativeType, live: Properties, new: Properties) -> bool:
 
 
 def _tags(tags: Any, given: Any) -> Any:
-    """Plain tags; those of AWS count where the program gives them."""
+    """Plain tags. AWS's tags count only if the program gives them."""
     tags, given = _plain(tags), _plain(given)
     if not isinstance(tags, dict):
         return tags or {}
@@ -354,7 +355,7 @@ def _order(value: Any) -> str:
 
 
 def refreshed(kind: NativeType, old: Properties, live: Properties) -> Properties:
-    """The inputs after a refresh: the old ones to the letter, but for what has changed."""
+    """The inputs after a refresh: the old inputs unchanged, except where the live state differs."""
     result: Properties = {}
     for name, value in old.items():
         if name not in live:

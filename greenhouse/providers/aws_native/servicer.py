@@ -1,16 +1,17 @@
 """Package `aws-native`: a generic client of Cloud Control, as the real plugin is.
 
-What it does and says is what the real one did and said when it was recorded
-(tests/greenhouse/providers/conformance). Surprising, and kept:
+It does and says what the real plugin did and said when it was recorded
+(tests/greenhouse/providers/conformance). These behaviours surprise, and are kept:
 
-* Any change asks to delete before it replaces. Which changes replace is the SDK's to say.
-* New inputs are compared with what is live, below what the program gives.
-* Secrets come back in the clear among the outputs; `__inputs` keeps them.
-* Enums, lengths and required properties inside lists are left to Cloud Control.
+* Any change asks to delete before it replaces. The SDK says which changes replace.
+* New inputs are compared with the live state, below what the program gives.
+* Secrets come back in the clear among the outputs. `__inputs` keeps them secret.
+* Cloud Control checks enums, lengths and required properties inside lists.
 * A resource that was made and can't be read isn't kept.
 
-Refused where the plugin goes on: a type that greenhouse's Cloud Control doesn't have, a deployment
-without a name (the plugin makes one up), and what would make the plugin's process die.
+Three things are refused where the plugin goes on. The first is a type that greenhouse's Cloud
+Control doesn't have. The second is a deployment without a name: the plugin makes a name up. The
+third is a request that crashes the plugin.
 """
 
 # ruff: noqa: N802, ARG002  # names and signatures are the protocol's
@@ -107,7 +108,8 @@ class NativeServicer(provider_pb2_grpc.ResourceProviderServicer):
         olds, news = plain(decode(request.old_inputs)), plain(decode(request.news))
         if olds == news:
             return provider_pb2.DiffResponse(changes=provider_pb2.DiffResponse.DIFF_NONE)
-        return provider_pb2.DiffResponse(  # without `replaces`, and with the names of what stays
+        # It has no `replaces`, and includes the names of unchanged properties.
+        return provider_pb2.DiffResponse(
             changes=provider_pb2.DiffResponse.DIFF_SOME, diffs=sorted(olds.keys() | news.keys())
         )
 
@@ -120,7 +122,7 @@ class NativeServicer(provider_pb2_grpc.ResourceProviderServicer):
             for name, value in request.variables.items()
         }
         with _told(context):
-            # A new provider instance, also where its connection has the address of an ended one.
+            # A new provider instance. Its connection may have the address of an ended connection.
             state = self._providers[session] = _Provider()
             state.configured = configure(given, session.environment, self._account, state.cancelled)
         return provider_pb2.ConfigureResponse(
@@ -128,7 +130,7 @@ class NativeServicer(provider_pb2_grpc.ResourceProviderServicer):
         )
 
     def Cancel(self, request: empty_pb2.Empty, context: grpc.ServicerContext) -> empty_pb2.Empty:
-        """The end of an operation, or ^C: no read, update or delete after it on this connection."""
+        """An operation ends, or ^C: no read, update or delete follows on this connection."""
         self._provider(self._sessions.of(context.peer())).cancelled.set()
         return empty_pb2.Empty()
 
@@ -302,7 +304,7 @@ class NativeServicer(provider_pb2_grpc.ResourceProviderServicer):
     def _called(
         self, request: Any, context: grpc.ServicerContext
     ) -> Iterator[tuple[NativeType, Configured, Call]]:
-        """What a request is about, with every error turned into one for the engine."""
+        """The resource of a request. Every error becomes a single error for the engine."""
         session = self._sessions.of(context.peer())
         token = request.urn.split("::")[-2].rpartition("$")[2]
         configured = self._provider(session).configured
@@ -318,7 +320,7 @@ _MAX_NAME = 256
 
 
 def _without_nulls(value: Any) -> Any:
-    """Nulls in lists are nothing, as those in objects."""
+    """The value without nulls. A null in a list counts as nothing, as in an object."""
     match value:
         case dict():
             return {name: _without_nulls(one) for name, one in value.items()}
@@ -329,7 +331,7 @@ def _without_nulls(value: Any) -> Any:
 
 
 def _kept_inputs(outputs: Properties) -> Properties | None:
-    """The inputs of then, which the state keeps as a secret; None where it doesn't."""
+    """The former inputs, which the state keeps as a secret. None if it doesn't."""
     kept = outputs.get("__inputs")
     if kept is None:
         return None
@@ -350,14 +352,14 @@ def _converted(kind: NativeType, inputs: Properties) -> dict[str, Any]:
 
 
 def _outputs(kind: NativeType, found: Properties, inputs: Properties) -> Properties:
-    """What the state keeps: the live properties in the clear, and the inputs as they are."""
+    """What the state keeps: the live properties in the clear, and the inputs unchanged."""
     outputs = schema.to_sdk(kind.args, found)
     shown = {name: plain(inputs[name]) for name in kind.write_only if name in inputs}
     return {**shown, **outputs, "__inputs": Secret(inputs)}
 
 
 def _patch(kind: NativeType, live: Properties, new: Properties) -> list[dict[str, Any]]:
-    """The JSON Patch from what is live to what is wanted, a whole property at a time."""
+    """The JSON Patch from the live state to the wanted state, one whole property at a time."""
     wanted = _converted(kind, new)
     patch: list[dict[str, Any]] = []
     for name in sorted(live.keys() | new.keys()):
@@ -372,7 +374,7 @@ def _patch(kind: NativeType, live: Properties, new: Properties) -> list[dict[str
 
 
 def _says(call: Call) -> Callable[[str, bool], None]:
-    """The plugin's lines about its waiting, shown for a moment only."""
+    """The plugin's messages about its waiting, shown for a moment only."""
 
     def say(text: str, warning: bool) -> None:
         call.passing_warning(text) if warning else call.status(text)
@@ -382,7 +384,7 @@ def _says(call: Call) -> Callable[[str, bool], None]:
 
 @contextmanager
 def _told(context: grpc.ServicerContext) -> Iterator[None]:
-    """Every error is one text for the engine, as the plugin words it."""
+    """Turn every error into one text for the engine, in the plugin's words."""
     try:
         yield
     except Failed as error:
@@ -397,7 +399,7 @@ def _told(context: grpc.ServicerContext) -> Iterator[None]:
 def _abort_half_made(
     context: grpc.ServicerContext, error: HalfMade, outputs: Properties, inputs: Properties
 ) -> None:
-    """The protocol's way to say 'it exists, but it isn't right': a detail beside the status."""
+    """Report that it exists but isn't right: the protocol puts a detail beside the status."""
     detail = any_pb2.Any()
     detail.Pack(
         provider_pb2.ErrorResourceInitFailed(

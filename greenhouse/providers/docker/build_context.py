@@ -1,7 +1,7 @@
-"""What of a folder goes into a Docker build, and a digest of it.
+"""Finds the files of a folder that a Docker build sees, and computes their digest.
 
-The digest decides whether an image is built again, so it has to see exactly what the builder sees.
-There is no library for that: docker-py ignores case and misses `**` below the second level.
+The digest decides whether an image is built again, so it has to cover exactly what the builder
+sees. There is no library for that: docker-py ignores case and misses `**` below the second level.
 Rules: https://docs.docker.com/build/concepts/context/#syntax, and moby's patternmatcher.
 """
 
@@ -31,7 +31,7 @@ class Pattern:
 
     @classmethod
     def parse(cls, line: str) -> Pattern | None:
-        """The pattern of a line, None for a comment or an empty one."""
+        """The pattern of a line. None for a comment or an empty line."""
         text = line.strip()
         if line.startswith("#") or not text:
             return None
@@ -49,7 +49,7 @@ class Pattern:
         return any(self.regex.fullmatch("/".join(parts[:end])) for end in range(len(parts), 0, -1))
 
     def may_reach_into(self, folder: str) -> bool:
-        """Whether something below the folder could match; may say yes too often."""
+        """Whether something below the folder could match. The answer may be yes too often."""
         first = self.text.partition("/")[0]
         return bool(re.search(r"[*?[\\]", first)) or first == folder.partition("/")[0]
 
@@ -72,7 +72,7 @@ def _regex(pattern: str) -> str:
 
 
 def ignored(path: str, patterns: Sequence[Pattern]) -> bool:
-    """Whether the build doesn't see this path; the last pattern that matches decides."""
+    """Whether the build doesn't see this path. The last matching pattern decides."""
     for pattern in reversed(patterns):
         if pattern.matches(path):
             return not pattern.brings_back
@@ -80,7 +80,7 @@ def ignored(path: str, patterns: Sequence[Pattern]) -> bool:
 
 
 def ignore_patterns(context: Path, dockerfile: Path) -> list[Pattern]:
-    """The patterns of the Dockerfile's own ignore file, else of the context's."""
+    """The patterns of the Dockerfile's own ignore file, else of the context's ignore file."""
     for place in (
         dockerfile.with_name(f"{dockerfile.name}.dockerignore"),
         context / ".dockerignore",
@@ -113,10 +113,10 @@ def visible_files(context: Path, patterns: Sequence[Pattern]) -> Iterator[str]:
 
 
 def context_digest(context: Path, dockerfile: Path, *, written: str) -> str:
-    """The digest that the plugin would tell, of all that the build sees and of the Dockerfile.
+    """The plugin's digest of the Dockerfile and of everything that the build sees.
 
-    `written` is the context as the program writes it: it is in front of where a link leads to.
-    The algorithm is known from records of the plugin (tests/greenhouse/providers/conformance).
+    `written` is the context as the program writes it. It stands before the target of a link. The
+    algorithm is known from records of the plugin (tests/greenhouse/providers/conformance).
     """
     digest = hashlib.sha256()
 
@@ -129,7 +129,7 @@ def context_digest(context: Path, dockerfile: Path, *, written: str) -> str:
         path = context / name
         mode = path.lstat().st_mode
         if stat.S_ISLNK(mode):
-            if path.exists():  # a link to nowhere doesn't count
+            if path.exists():  # A dangling link doesn't count.
                 leads = posixpath.join(written, str(path.readlink()))
                 count(name, _go_mode(mode), posixpath.normpath(leads).encode())
         else:

@@ -1,7 +1,7 @@
-"""The docker client, told what the plugin tells the engine: build this, push that.
+"""Runs the docker client for the plugin's two tasks: build this image, push that image.
 
-The client brings BuildKit's session along. What it prints last when it fails is the engine's own
-error, which is also all that the plugin says; the lines before it are shown beside it here.
+The client brings BuildKit's session along. Its last line in a failure is the engine's own error,
+which is all that the plugin says. Here the lines before it are shown as well.
 """
 
 from __future__ import annotations
@@ -23,8 +23,9 @@ from greenhouse.providers.protocol.resource import Refused
 from greenhouse.providers.protocol.session import Call, Session
 from greenhouse.providers.protocol.wire import Properties
 
-_DIGEST_LINE = re.compile(r"#\d+ sha256:[0-9a-f]{64}( |$)")  # of a step: tells people nothing
-_TAIL = 30  # lines of a failed build that are shown
+# Lines of a step that tell people nothing.
+_DIGEST_LINE = re.compile(r"#\d+ sha256:[0-9a-f]{64}( |$)")
+_TAIL = 30  # So many lines of a failed build are shown.
 _PING_SECONDS = 10
 _SYSTEM_SOCKET = "unix:///var/run/docker.sock"
 _OWN_SOCKETS = (".docker/run/docker.sock", ".docker/desktop/docker.sock")
@@ -34,17 +35,17 @@ _BUILDERS = {"BuilderV1": "0", "BuilderBuildKit": "1"}
 
 @dataclass(frozen=True, kw_only=True)
 class Client:
-    """A docker client with the engine that the plugin would talk to."""
+    """A docker client with the engine that the plugin would use."""
 
     host: str
     environment: Mapping[str, str]
-    """The variables of the process that asks: the plugin would have inherited them."""
+    """The variables of the process that asks, which the plugin would have inherited."""
 
     @classmethod
     def find(cls, session: Session, host: str | None) -> Client:
-        """The engine of the provider's config, else DOCKER_HOST, else at a default socket.
+        """The engine of the provider's config, else DOCKER_HOST, else a default socket.
 
-        A context that the client was switched to doesn't count: the plugin doesn't look at it.
+        The client's current context doesn't count, because the plugin doesn't look at it.
         """
         environment = session.environment
         given = host if host is not None else environment.get("DOCKER_HOST") or None
@@ -64,7 +65,7 @@ class Client:
         raise Refused("failed to connect to any docker daemon")
 
     def unreachable(self) -> str:
-        """Why the engine doesn't answer; empty when it does."""
+        """Why the engine doesn't answer. Empty if it does."""
         try:
             asked = subprocess.run(
                 [_executable(), "version", "--format", "{{.Server.Version}}"],
@@ -79,7 +80,7 @@ class Client:
         return asked.stderr.strip() if asked.returncode else ""
 
     def build(self, call: Call, inputs: Properties) -> str:
-        """Build these checked inputs' image; its id in the engine."""
+        """Build the image of these checked inputs, and return its id in the engine."""
         build = inputs["build"]
         arguments = build.get("args", {})
         options = {
@@ -89,7 +90,7 @@ class Client:
             "--target": [build["target"]] if "target" in build else [],
             "--network": [build["network"]] if "network" in build else [],
             "--add-host": build.get("addHosts", []),
-            "--build-arg": list(arguments),  # values by environment: argv is public
+            "--build-arg": list(arguments),  # The values go by the environment, as argv is public.
         }
         words = [word for name, given in options.items() for one in given for word in (name, one)]
         call.status("Starting Docker build")
@@ -104,13 +105,13 @@ class Client:
                     **login,
                 },
             )
-        # the id of a manifest or of a configuration, whichever the engine's image store goes by
+        # The id of a manifest or of a configuration, depending on the engine's image store.
         return self._run(
             call, ["image", "inspect", "--format", "{{.Id}}", inputs["imageName"]], {}
         )[-1]
 
     def push(self, call: Call, inputs: Properties) -> str:
-        """Push the image; `repository@digest`."""
+        """Push the image, and return `repository@digest`."""
         name = inputs["imageName"]
         call.status("Pushing Image to the registry")
         with self._logged_in(inputs) as login:
@@ -122,9 +123,9 @@ class Client:
 
     @contextmanager
     def _logged_in(self, inputs: Properties) -> Iterator[dict[str, str]]:
-        """The variables of a client that has the program's login, in a passing folder.
+        """The variables of a client with the program's login, in a temporary folder.
 
-        The login is sent with the push and not tried before, to whatever host the image's name has.
+        The login is sent with the push, to the host in the image's name, and not tried before.
         """
         own = Path(self.environment.get("DOCKER_CONFIG") or _home(self.environment) / ".docker")
         registry = inputs.get("registry", {})
@@ -139,7 +140,10 @@ class Client:
     def _run(
         self, call: Call, arguments: Sequence[str], environment: Mapping[str, str]
     ) -> list[str]:
-        """Run the client, showing what it says; its last lines, or Refused with the very last."""
+        """Run the client and show its output.
+
+        Returns the last lines, or raises Refused with the very last.
+        """
         said: deque[str] = deque(maxlen=_TAIL)
         with subprocess.Popen(
             [_executable(), *arguments],
@@ -164,13 +168,13 @@ class Client:
 
 
 def end_running() -> None:
-    """End every client: with the plugin's process its builds would end, too."""
+    """End every client. With the plugin's process its builds would end as well."""
     for process in list(_running):
         process.terminate()
 
 
 def warn_of_half_a_login(call: Call, inputs: Properties) -> None:
-    """Say that a username without a password, or the reverse, isn't used."""
+    """Warn that a username without a password, or a password without a username, isn't used."""
     registry = inputs.get("registry", {})
     user, password = registry.get("username"), registry.get("password")
     if not inputs.get("skipPush") and bool(user) != bool(password):
@@ -189,7 +193,10 @@ def _home(environment: Mapping[str, str]) -> Path:
 
 
 def _write_config(folder: Path, own: Path, repository: str, login: str) -> None:
-    """The user's own client settings with this login, and without the stores that would win."""
+    """Write the user's own client settings with this login, without credential stores.
+
+    A store would win over the login.
+    """
     for name in ("cli-plugins", "contexts"):
         if (own / name).is_dir():
             (folder / name).symlink_to(own / name)

@@ -1,7 +1,7 @@
-"""What the plugin makes of an image's inputs, and which of them it refuses, in its own words.
+"""What the plugin makes of an image's inputs, and which inputs it refuses, in its own words.
 
-Refused where the plugin goes on: names and types that the SDK doesn't have, `cacheFrom`, and what
-would make the plugin's process die.
+Some inputs are refused where the plugin goes on: names and types that the SDK doesn't have,
+`cacheFrom`, and inputs that crash the plugin.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _ADVICE = (
     " attempting to push to Dockerhub, prefix your image name with `docker.io`:\n\n"
     "`docker.io/repository/image:tag`"
 )
-# github.com/distribution/reference, regexp.go: a name is canonical when it begins with a domain.
+# github.com/distribution/reference, regexp.go: a name is canonical if it begins with a domain.
 _COMPONENT = r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*"
 _LABEL = r"(?:[a-zA-Z0-9]|[a-zA-Z0-9][a-zA-Z0-9-]*[a-zA-Z0-9])"
 _REFERENCE = re.compile(
@@ -40,7 +40,7 @@ _REFERENCE = re.compile(
 
 
 def unusable(news: Properties) -> Iterator[Failure]:
-    """What greenhouse doesn't take, though the plugin might, or would die of; may raise Refused."""
+    """What greenhouse doesn't take, though the plugin might take it or crash. May raise Refused."""
     for path, reason in schema.problems(ImageArgs, news):
         if path == "build.builderVersion":
             raise Refused("invalid Docker Builder version")
@@ -68,7 +68,7 @@ def unusable(news: Properties) -> Iterator[Failure]:
 
 
 def checked(call: Call, news: Properties) -> Properties:
-    """The inputs with defaults and the digest of the build context; raises Refused."""
+    """The inputs with defaults and the digest of the build context. Raises Refused."""
     asked = news.get("buildOnPreview")
     inputs = {**news, "buildOnPreview": False if isinstance(asked, Unknown) else bool(asked)}
     if not isinstance(build := news.get("build", {}), Unknown):
@@ -98,7 +98,7 @@ def _build(call: Call, given: Properties) -> Properties:
 
 
 def _digest(call: Call, context: str, dockerfile: str) -> str:
-    """The digest, with each failure worded as the plugin does."""
+    """The digest. Each failure has the plugin's words."""
     if not call.path(dockerfile).exists():
         missing = f"stat {dockerfile}: no such file or directory"
         if Path(dockerfile).is_absolute():
@@ -140,7 +140,7 @@ def _refuse_unqualified(name: str) -> None:
 
 
 def described(inputs: Properties) -> Properties:
-    """What an image that was made says of itself, but for its digest."""
+    """The outputs of an image that was made, except for its digest."""
     build = inputs["build"]
     return {
         "baseImageName": inputs["imageName"],
@@ -153,7 +153,7 @@ def described(inputs: Properties) -> Properties:
 
 
 def differences(olds: Properties | None, news: Properties) -> dict[str, str]:
-    """The inputs that changed, each with ADD, DELETE or UPDATE; a new password isn't a change."""
+    """The changed inputs, each with ADD, DELETE or UPDATE. A new password isn't a change."""
     olds = olds or {}
     found = {}
     for name in olds.keys() | news.keys():
@@ -174,7 +174,7 @@ def _updated(name: str, old: Any, new: Any) -> bool:
 
 
 def can_be_built(inputs: Properties) -> bool:
-    """Whether all is known that a build in a preview needs."""
+    """Whether a preview knows all that a build needs."""
     build = inputs.get("build")
     if not isinstance(build, dict):
         return False

@@ -1,16 +1,16 @@
 """Package `docker`: an image, built by the engine and pushed to its registry.
 
-What it does and says is what the real plugin did and said when it was recorded
-(tests/greenhouse/providers/conformance). Surprising, and kept:
+It does and says what the real plugin did and said when it was recorded
+(tests/greenhouse/providers/conformance). These behaviours surprise, and are kept:
 
-* It takes no secrets: the engine sends the registry's password in the clear, and `__inputs`, a
-  secret, is all that keeps it.
-* A preview gives back the bare inputs. Nothing is ever replaced, read or deleted.
-* New inputs are compared with `__inputs` of the state, and credentials don't count.
-* Given up, a build goes on, and is pushed.
+* It takes no secrets: the engine sends the registry's password in the clear. Only `__inputs`, which
+  is a secret, keeps the password.
+* A preview returns the bare inputs. Nothing is ever replaced, read or deleted.
+* New inputs are compared with `__inputs` in the state. Credentials don't count.
+* A cancelled build goes on, and its image is pushed.
 
-What ECR does and MiniStack doesn't is added here: an immutable tag is never taken twice, even for
-the same bytes (aws/containers-roadmap#2380).
+One rule of ECR, which MiniStack lacks, is added here: an immutable tag is never used twice, even
+for the same bytes (aws/containers-roadmap#2380).
 """
 
 # ruff: noqa: N802, ARG002  # names and signatures are the protocol's
@@ -116,7 +116,7 @@ class DockerServicer(provider_pb2_grpc.ResourceProviderServicer):
         session = self._sessions.of(context.peer())
         with _told(context):
             if registries := request.variables.get("docker:config:registryAuth"):
-                del registries  # may hold a password
+                del registries  # It may hold a password.
                 raise Refused("docker:registryAuth is not acted on by greenhouse")
             try:
                 host = request.variables.get("docker:config:host")
@@ -130,7 +130,7 @@ class DockerServicer(provider_pb2_grpc.ResourceProviderServicer):
         )
 
     def Cancel(self, request: empty_pb2.Empty, context: grpc.ServicerContext) -> empty_pb2.Empty:
-        """Nothing: what is being built goes on."""
+        """Do nothing: a running build goes on."""
         return empty_pb2.Empty()
 
     def Invoke(
@@ -150,7 +150,7 @@ class DockerServicer(provider_pb2_grpc.ResourceProviderServicer):
             if failures := list(image.unusable(news)):
                 return provider_pb2.CheckResponse(
                     failures=[
-                        # without `property`, for which the engine would print the value too
+                        # Without `property`, because the engine would print the value as well.
                         provider_pb2.CheckFailure(reason=f"{found.path} {found.reason}")
                         for found in failures
                     ]
@@ -202,7 +202,7 @@ class DockerServicer(provider_pb2_grpc.ResourceProviderServicer):
     def Delete(
         self, request: provider_pb2.DeleteRequest, context: grpc.ServicerContext
     ) -> empty_pb2.Empty:
-        """Nothing: the image belongs to its repository now."""
+        """Do nothing: the image belongs to its repository now."""
         with self._called(request, context, "Delete"):
             return empty_pb2.Empty()
 
@@ -223,7 +223,7 @@ class DockerServicer(provider_pb2_grpc.ResourceProviderServicer):
         if host != self._account.registry:
             return
         ecr = self._account.ecr(REGION)
-        with fine_if("RepositoryNotFoundException"):  # the registry will say so itself
+        with fine_if("RepositoryNotFoundException"):  # The registry will report this itself.
             (found,) = ecr.describe_repositories(repositoryNames=[name])["repositories"]
             taken = ecr.batch_get_image(repositoryName=name, imageIds=[{"imageTag": tag}])["images"]
             if found["imageTagMutability"] != "IMMUTABLE" or not taken:
@@ -238,7 +238,7 @@ class DockerServicer(provider_pb2_grpc.ResourceProviderServicer):
     def _called(
         self, request: Any, context: grpc.ServicerContext, verb: str
     ) -> Iterator[tuple[Call, Client | None]]:
-        """The call, with every error turned into one for the engine."""
+        """The call. Every error becomes a single error for the engine."""
         session = self._sessions.of(context.peer())
         token = request.urn.split("::")[-2].rpartition("$")[2]
         with _told(context):
@@ -279,7 +279,7 @@ def _detailed(kinds: dict[str, str]) -> dict[str, provider_pb2.PropertyDiff]:
 
 @contextmanager
 def _told(context: grpc.ServicerContext) -> Iterator[None]:
-    """Every error is one text for the engine, as the plugin words it."""
+    """Turn every error into one text for the engine, in the plugin's words."""
     try:
         yield
     except (Refused, NoProgram, OSError, boto.BotoCoreError, boto.ClientError) as error:

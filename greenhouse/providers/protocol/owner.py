@@ -1,7 +1,7 @@
-"""Whether the other end of a connection is the owner's: what Pulumi's protocol leaves us to ask.
+"""Checks that the other end of a connection is the owner's, as Pulumi's protocol doesn't.
 
-The engine opens its connection to a provider's port in the clear and shows no credentials, so it
-can't be asked for any. But the kernel knows which user a local connection belongs to.
+The engine opens its connection to a provider's port in the clear and sends no credentials. But the
+kernel knows which user a local connection belongs to.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from typing import Any
 
 import grpc
 
-# Go dials 127.0.0.1 by a socket of IPv4, gRPC's C core by one of IPv6
+# Go dials 127.0.0.1 by an IPv4 socket, gRPC's C core by an IPv6 socket.
 _TABLES = (Path("/proc/net/tcp"), Path("/proc/net/tcp6"))
-_ROOT = 0  # reads this process's memory anyway
+_ROOT = 0  # root can read this process's memory anyway.
 _REMEMBERED_SECONDS = 30.0  # TCP_TIMEWAIT_LEN is 60
 
 
 def user_of(peer: str, port: int) -> int | None:
-    """The user id behind a gRPC peer such as `ipv4:127.0.0.1:40312` of our port; None when gone.
+    """The user id behind a gRPC peer such as `ipv4:127.0.0.1:40312` of our port. None when gone.
 
     https://docs.kernel.org/networking/proc_net_tcp.html: local address, remote address, state,
     queues, timers, retransmissions, user; the ports are hexadecimal.
@@ -36,16 +36,17 @@ def user_of(peer: str, port: int) -> int | None:
 
 
 class OwnersAlone(grpc.ServerInterceptor):  # type: ignore[misc]  # grpc is untyped
-    """Refuses every call that another user's process makes."""
+    """Refuses every call from another user's process."""
 
     def __init__(self, port: int) -> None:
         self._port = port
-        self._known: dict[str, float] = {}  # when a peer was last found to be the owner's
+        self._known: dict[str, float] = {}  # When a peer was last found to be the owner's.
 
     def _owners(self, peer: str) -> bool:
-        """Ask the kernel, whose table is long on a busy machine, once for a while.
+        """Ask the kernel, at most once in a while, as its table is long on a busy machine.
 
-        The while is shorter than the kernel keeps the number of a closed connection from others.
+        The while is shorter than the time for which the kernel reserves the port of a closed
+        connection.
         """
         now = time.monotonic()
         if now - self._known.get(peer, float("-inf")) < _REMEMBERED_SECONDS:
@@ -61,7 +62,8 @@ class OwnersAlone(grpc.ServerInterceptor):  # type: ignore[misc]  # grpc is unty
     ) -> Any:
         handler = continuation(handler_call_details)
         if handler is None or handler.unary_unary is None:
-            return handler  # there is none, or one of no provider's: it answers "unimplemented"
+            # There is no handler, or it is no provider's: gRPC answers "unimplemented".
+            return handler
 
         def answer(request: Any, context: grpc.ServicerContext) -> Any:
             if not self._owners(context.peer()):

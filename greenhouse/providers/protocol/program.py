@@ -1,8 +1,8 @@
-"""Which program is asking.
+"""Finds out which program is asking.
 
-A plugin that the engine starts shares the program's folder; one that it attaches to doesn't, and no
-request says where the program is. But the engine asks over a loopback connection, and the process
-at the other end of it is the `pulumi` that runs in that folder.
+A plugin that the engine starts runs in the program's folder. A provider that the engine attaches to
+doesn't, and no request names the folder. But the engine asks over a loopback connection, and the
+process at its other end is the `pulumi` that runs in that folder.
 """
 
 from __future__ import annotations
@@ -17,15 +17,16 @@ _PROJECT_FILES = ("Pulumi.yaml", "Pulumi.yml", "Pulumi.json")
 
 
 class NoProgram(Exception):
-    """The program's folder can't be found; the message says what to do."""
+    """The program's folder can't be found. The message says what to do."""
 
 
 def process_of(peer: str, port: int) -> psutil.Process | None:
     """The process behind a gRPC peer such as `ipv4:127.0.0.1:40312` of our port.
 
-    None when it has ended, or is another user's that we may not look at.
+    None if it has ended, or belongs to another user, so that we may not look at it.
     """
-    ends = (int(peer.rpartition(":")[2]), port)  # a port of its own may serve other connections too
+    # A port of its own may serve other connections as well.
+    ends = (int(peer.rpartition(":")[2]), port)
     for connection in psutil.net_connections("tcp"):
         near, far = connection.laddr, connection.raddr
         if connection.pid and near and far and (near.port, far.port) == ends:
@@ -34,9 +35,9 @@ def process_of(peer: str, port: int) -> psutil.Process | None:
 
 
 def environment_of(process: psutil.Process | None) -> Mapping[str, str]:
-    """The variables that a plugin started by this process would see; none where it can't be read.
+    """The variables that a plugin of this process would see. Empty if they can't be read.
 
-    /proc keeps those that a process was started with, so our own are asked for directly.
+    /proc has the variables with which a process was started. For our own process we ask directly.
     """
     if process is None:
         return {}

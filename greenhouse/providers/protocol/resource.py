@@ -18,11 +18,11 @@ from greenhouse.providers.protocol.wire import UNKNOWN, Properties, has_unknown,
 
 
 class Refused(Exception):
-    """The operation can't be done and nothing was changed; the message is for the operator."""
+    """The operation can't be done, and nothing was changed. The message is for the operator."""
 
 
 class Incomplete(Exception):
-    """Made, but not as it should be: the engine keeps it and tries again next time."""
+    """The resource was made, but not completely: the engine keeps it and tries again next time."""
 
     def __init__(self, id_: str, attributes: Properties, reason: str) -> None:
         super().__init__(reason)
@@ -31,7 +31,7 @@ class Incomplete(Exception):
 
 @dataclass(frozen=True)
 class Failure:
-    """An input that must not be; shown by the engine before anything is done."""
+    """A wrong input. The engine shows it before anything is done."""
 
     path: str
     reason: str
@@ -39,7 +39,7 @@ class Failure:
 
 @dataclass(frozen=True, kw_only=True)
 class Naming:
-    """Where a name comes from that the program left to us."""
+    """Makes a name that the program leaves out."""
 
     name: str
     seed: bytes
@@ -47,7 +47,7 @@ class Naming:
     disabled: bool = False
 
     def propose(self, *, longest: int, random: bool = True, lower: bool = False) -> str:
-        """The resource's name, by default with seven random digits, as the real providers do it."""
+        """The resource's name, by default with seven random digits, as in the real providers."""
         if self.proposed:
             return self.proposed
         name = self.name.lower() if lower else self.name
@@ -61,8 +61,8 @@ class Naming:
 class Diff:
     """Which inputs changed, and which of them need a new resource.
 
-    `opaque` leaves the finding of replacements to the engine and deletes before it replaces, as
-    aws-native's provider does for every change.
+    With `opaque` the engine finds the replacements and deletes before it replaces. aws-native's
+    provider does this for every change.
     """
 
     changed: tuple[str, ...] = ()
@@ -71,14 +71,17 @@ class Diff:
 
 
 class Resource(ABC):
-    """One resource type. Values are plain Python: secrets are opened before and closed after."""
+    """One resource type.
+
+    Values are plain Python: the caller removes secrets before and restores them after.
+    """
 
     kind: ClassVar[str]
     """Pulumi's type token."""
     args: ClassVar[type]
     """The SDK's class of its inputs."""
     acted_on: ClassVar[frozenset[str]]
-    """The inputs that greenhouse acts on; the SDK's others are refused."""
+    """The inputs that greenhouse acts on. The SDK's others are refused."""
     defaults: ClassVar[Mapping[str, Any]] = {}
     replaced_by: ClassVar[frozenset[str]] = frozenset()
     """The inputs that can't be changed in place."""
@@ -87,7 +90,7 @@ class Resource(ABC):
     renewed: ClassVar[frozenset[str]] = frozenset()
     """Those of them that an update changes."""
     documents: ClassVar[Mapping[str, type]] = {}
-    """Inputs that are JSON texts, with the SDK's class of what is in them."""
+    """Inputs that are JSON texts, with the SDK's class of their content."""
 
     def check(
         self, call: Call, news: Properties, olds: Properties, naming: Naming
@@ -105,7 +108,7 @@ class Resource(ABC):
     def refused(
         self, given: Iterable[str], acted_on: AbstractSet[str], where: str = ""
     ) -> list[Failure]:
-        """The SDK has it and greenhouse doesn't act on it: ignored, it would go unseen."""
+        """Refuse an input of the SDK that greenhouse doesn't act on: its effect would be missed."""
         return [
             Failure(where + name, f"is not acted on by greenhouse. {self.instead(name)}")
             for name in sorted(set(given) - acted_on)
@@ -119,7 +122,7 @@ class Resource(ABC):
         naming: Naming,
         **how: Any,
     ) -> list[Failure]:
-        """Fill in a name that the program leaves to us: the old one, else a new one."""
+        """Fill in a name that the program leaves out: the old name, else a new one."""
         if prop in inputs:
             return []
         if naming.disabled:
@@ -128,7 +131,7 @@ class Resource(ABC):
         return []
 
     def instead(self, name: str) -> str:
-        """What to do without an input that isn't acted on."""
+        """What to do without an input that greenhouse doesn't act on."""
         return "Leave it out on this stack"
 
     def diff(self, olds: Properties, news: Properties) -> Diff:
@@ -149,30 +152,33 @@ class Resource(ABC):
         return same(old, new)
 
     def preview(self, call: Call, news: Properties, olds: Properties | None) -> Properties:
-        """The outputs as far as they are known before the update; `olds` is None for a new one."""
+        """The outputs as far as they are known before the update.
+
+        `olds` is None for a new resource.
+        """
         if olds is None:
             return {**dict.fromkeys(self.computed, UNKNOWN), **news}
         return {**olds, **dict.fromkeys(self.renewed, UNKNOWN), **news}
 
     @abstractmethod
     def create(self, call: Call, inputs: Properties) -> tuple[str, Properties]:
-        """Make it; its id and what only the account knows."""
+        """Create it, and return its id and what only the account knows."""
 
     @abstractmethod
     def read(self, call: Call, id_: str, olds: Properties) -> Properties | None:
-        """Its properties as they are now, None when it is gone."""
+        """Its properties now. None if it is gone."""
 
     @abstractmethod
     def update(self, call: Call, id_: str, olds: Properties, news: Properties) -> Properties:
-        """Change it in place; what only the account knows."""
+        """Change it in place, and return what only the account knows."""
 
     @abstractmethod
     def delete(self, call: Call, id_: str, olds: Properties) -> None:
-        """Remove it; one that is gone already is fine."""
+        """Remove it. A resource that is gone already is fine."""
 
 
 def document(kind: type, value: Any, name: str) -> tuple[Any, list[Failure]]:
-    """A JSON document, given as a text or an object, as a text; and what is wrong with it."""
+    """A JSON document, given as a text or an object, as a text. Also what is wrong with it."""
     content = value
     if isinstance(value, str):
         try:
@@ -188,7 +194,7 @@ def document(kind: type, value: Any, name: str) -> tuple[Any, list[Failure]]:
 
 
 class Function(ABC):
-    """A function of a package: reads, and makes nothing."""
+    """A function of a package. It reads, and makes nothing."""
 
     kind: ClassVar[str]
     """Pulumi's type token."""

@@ -1,8 +1,8 @@
-"""What a resource's inputs may look like, told by the SDK that the program is written against.
+"""Checks a resource's inputs against the SDK with which the program is written.
 
-The plugin and the Python SDK are generated from one schema, so the SDK's `…Args` classes are as
-good a judge of names and types as the plugin itself. Stricter in one respect: the plugin would turn
-`1` into `"1"`, which is refused here.
+The plugin and the Python SDK are generated from one schema. So the SDK's `…Args` classes know names
+and types as well as the plugin. This check is stricter in one respect: the plugin would turn `1`
+into `"1"`, which is refused here.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _SCALARS: dict[type, tuple[type, ...]] = {
 
 @cache
 def properties(args: type) -> dict[str, Any]:
-    """Input names, as the wire has them, with their Python types."""
+    """Input names as on the wire, with their Python types."""
     return dict(_types.input_type_types(args))
 
 
@@ -46,7 +46,7 @@ def required(args: type) -> frozenset[str]:
 
 
 def problems(args: type, value: Properties, where: str = "") -> Iterator[tuple[str, str]]:
-    """(path, reason) for everything in `value` that the SDK's class would not have."""
+    """(path, reason) for everything in `value` that the SDK's class would not accept."""
     known = properties(args)
     for name in sorted(required(args) - value.keys()):
         yield where + name, "is required"
@@ -68,7 +68,7 @@ def _mismatches(declared: Any, value: Any, path: str) -> Iterator[tuple[str, str
             return
         findings = findings or [finding for finding in found if finding[0] != path]
     names = " or ".join(_name(alternative) for alternative in possible)
-    yield from findings or [(path, f"must be {names}")]  # without the value: it may be secret
+    yield from findings or [(path, f"must be {names}")]  # Without the value, which may be secret.
 
 
 def _mismatch(declared: Any, value: Any, path: str) -> Iterator[tuple[str, str]]:
@@ -93,7 +93,7 @@ def _mismatch(declared: Any, value: Any, path: str) -> Iterator[tuple[str, str]]
 
 
 def alternatives(declared: Any) -> Iterator[Any]:
-    """The members of a union, without what only matters inside a program (Output, Awaitable)."""
+    """The members of a union that matter outside a program (no Output, no Awaitable)."""
     origin = typing.get_origin(declared)
     if origin in (typing.Union, types.UnionType):
         for member in typing.get_args(declared):

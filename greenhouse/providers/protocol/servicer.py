@@ -119,7 +119,7 @@ class Servicer(provider_pb2_grpc.ResourceProviderServicer):
             for name in self._package.config
             if olds.get(name) != news.get(name) and not has_unknown(news.get(name))
         )
-        # in place, whatever changed: pulumi-aws 7 replaces for no key (its pull request 5656)
+        # In place, whatever changed: pulumi-aws 7 replaces for no key (its pull request 5656).
         return _diff_response(Diff(changed=tuple(changed)), olds, news)
 
     def Configure(
@@ -137,7 +137,10 @@ class Servicer(provider_pb2_grpc.ResourceProviderServicer):
         request: empty_pb2.Empty,
         context: grpc.ServicerContext,
     ) -> empty_pb2.Empty:
-        """^C, and also the ordinary end of every operation: others may be using us, so stay."""
+        """^C, and also the ordinary end of every operation.
+
+        Others may still use this process, so it goes on.
+        """
         return empty_pb2.Empty()
 
     # -- resources --------------------------------------------------------------------------------
@@ -158,7 +161,7 @@ class Servicer(provider_pb2_grpc.ResourceProviderServicer):
             return provider_pb2.CheckResponse(
                 inputs=encode(keep_secret(inputs, news)),
                 failures=[
-                    # without `property`, for which the engine would print the value too
+                    # Without `property`, because the engine would print the value as well.
                     provider_pb2.CheckFailure(reason=f"{found.path} {found.reason}")
                     for found in failures
                 ],
@@ -253,7 +256,7 @@ class Servicer(provider_pb2_grpc.ResourceProviderServicer):
     def _called(
         self, request: Any, context: grpc.ServicerContext, doing: str
     ) -> Iterator[tuple[Resource, Call]]:
-        """The resource that a request is about, with every error turned into one for the engine."""
+        """The resource of a request. Every error becomes a single error for the engine."""
         session: Session = self._sessions.of(context.peer())
         call = Call(session, request.urn)
         token = request.type or request.urn.split("::")[-2].rpartition("$")[2]
@@ -267,8 +270,8 @@ class Servicer(provider_pb2_grpc.ResourceProviderServicer):
 
 
 def _inputs_as_they_are(resource: Resource, olds: Properties, found: Properties) -> Properties:
-    """The inputs that would make what was found; what equals the old is kept to the letter."""
-    if not olds:  # an import, or a look-up
+    """The inputs that would make the found state. Inputs that equal the old ones don't change."""
+    if not olds:  # An import, or a look-up.
         return {name: value for name, value in found.items() if name in resource.acted_on and value}
     return {
         name: old if name not in found or resource.equal(name, old, found[name]) else found[name]
@@ -308,7 +311,7 @@ def _diff_response(diff: Diff, olds: Properties, news: Properties) -> provider_p
 
 @contextmanager
 def _answering(context: grpc.ServicerContext, doing: str) -> Iterator[None]:
-    """Errors become one sentence each: what was asked, what was found, what to do."""
+    """Turn errors into one sentence each: what was asked, what was found, what to do."""
     try:
         yield
     except (Refused, NoProgram) as error:
@@ -331,7 +334,7 @@ def _answering(context: grpc.ServicerContext, doing: str) -> Iterator[None]:
 def _abort_incomplete(
     context: grpc.ServicerContext, error: Incomplete, wire: Properties
 ) -> NoReturn:
-    """The protocol's way to say 'it exists, but it isn't right': a detail beside the status."""
+    """Report that it exists but isn't right: the protocol puts a detail beside the status."""
     outputs = keep_secret({**plain(wire), **error.attributes}, wire)
     detail = any_pb2.Any()
     detail.Pack(

@@ -1,7 +1,7 @@
-"""One connection of the engine: where its program and its log are, and how it is configured.
+"""One connection of the engine: its program, its log, and its configuration.
 
-The engine opens a connection for each provider instance and no request names the instance, so the
-connection's address is what tells them apart.
+The engine opens a connection for each provider instance, and no request names the instance. So the
+connection's address tells the instances apart.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Session:
         self._channel: grpc.Channel | None = None
 
     def attach(self, engine: str) -> None:
-        """Remember the engine's own address: its log is there."""
+        """Remember the engine's own address, which takes log messages."""
         if self._channel is None:
             self._channel = grpc.insecure_channel(engine)
             self._engine = engine_pb2_grpc.EngineStub(self._channel)
@@ -55,11 +55,11 @@ class Session:
         return folder_of(self.process)
 
     def warn(self, text: str) -> None:
-        """Say something that is about no single resource."""
+        """Show a message that belongs to no single resource."""
         self.log(engine_pb2.WARNING, text, "", passing=False)
 
     def log(self, severity: int, text: str, urn: str, *, passing: bool) -> None:
-        """Say it in the engine's display; `passing` replaces the line before."""
+        """Show a message in the engine's display. With `passing` it replaces the line before."""
         if self._engine is None:
             return
         request = engine_pb2.LogRequest(
@@ -71,7 +71,7 @@ class Session:
         try:
             self._engine.Log(request, timeout=_LOG_SECONDS)
         except grpc.RpcError:
-            return  # a log line that nobody hears must not fail the step
+            return  # A log line that can't be sent must not fail the step.
 
 
 class Sessions:
@@ -83,7 +83,7 @@ class Sessions:
         self._lock = threading.Lock()
 
     def of(self, peer: str) -> Session:
-        """The session of this connection; those of ended processes are forgotten."""
+        """The session of this connection. Sessions of ended processes are removed."""
         with self._lock:
             if peer not in self._by_peer:
                 for ended in [peer for peer, known in self._by_peer.items() if known.over()]:
@@ -105,7 +105,7 @@ class Call:
         return self.urn.rpartition("::")[2]
 
     def path(self, written: str) -> Path:
-        """A path as the program writes it, from the program's folder on."""
+        """A path as the program writes it, relative to the program's folder."""
         return Path(written) if Path(written).is_absolute() else self.session.folder / written
 
     def status(self, text: str) -> None:

@@ -1,7 +1,7 @@
 """Property values between the engine and us.
 
-On the wire a value is a protobuf Struct in which secrets, assets and unknowns hide behind a
-signature key. Here they are types, so that nobody has to remember the signatures.
+On the wire a value is a protobuf Struct, in which a signature key marks secrets, assets and
+unknowns. Here these are types, so that no other code has to know the signatures.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _SIGNATURE = rpc._special_sig_key
 
 
 class Unknown:
-    """A value that only exists after the update; appears in previews."""
+    """A value that exists only after the update. It appears in previews."""
 
     def __repr__(self) -> str:
         return "UNKNOWN"
@@ -38,7 +38,7 @@ class Secret:
 
 @dataclass(frozen=True, kw_only=True)
 class Asset:
-    """A file or a text; Diff and Read get its sha256 only."""
+    """A file or a text. Diff and Read get only its sha256."""
 
     hash: str = ""
     path: str | None = None
@@ -60,12 +60,12 @@ _FILES = {Asset: rpc._special_asset_sig, Archive: rpc._special_archive_sig}
 
 
 def decode(struct: Struct) -> Properties:
-    """The Struct's properties; nulls in objects mean 'not set' and are left out."""
+    """The Struct's properties. Nulls in objects mean "not set" and are left out."""
     return _decode_object(MessageToDict(struct))
 
 
 def encode(properties: Mapping[str, Any]) -> Struct:
-    """The Struct of these properties; None means 'not set'."""
+    """The Struct of these properties. None means "not set"."""
     return ParseDict(_encode(properties), Struct())
 
 
@@ -78,7 +78,7 @@ def _decode(wire: Any) -> Any:
         case rpc.UNKNOWN:
             return UNKNOWN
         case float() if wire.is_integer():
-            return int(wire)  # Struct has only doubles
+            return int(wire)  # A Struct has only doubles.
         case list():
             return [_decode(item) for item in wire]
         case dict():
@@ -124,7 +124,7 @@ def _encode(value: Any) -> Any:
 
 
 def plain(value: Any) -> Any:
-    """The value with every secret opened, for those who talk to the account."""
+    """The value without its secret marks, for calls to the account."""
     match value:
         case Secret():
             return plain(value.value)
@@ -137,7 +137,7 @@ def plain(value: Any) -> Any:
 
 
 def has_unknown(value: Any) -> bool:
-    """Whether any part of it is still to come."""
+    """Whether any part of it is unknown."""
     match value:
         case Unknown():
             return True
@@ -161,13 +161,13 @@ def keep_secret(value: Any, like: Any) -> Any:
         case list(), list() if len(like) == len(value):
             return [keep_secret(item, was) for item, was in zip(value, like, strict=True)]
         case list(), list() if any(isinstance(was, Secret) for was in like):
-            return Secret(value)  # which item is which can't be told any more
+            return Secret(value)  # The items can no longer be told apart.
         case _:
             return value
 
 
 def same(old: Any, new: Any) -> bool:
-    """Whether two plain values are equal; assets are equal when their contents are."""
+    """Whether two plain values are equal. Assets are equal if their contents are."""
     match old, new:
         case (Asset(), Asset()) | (Archive(), Archive()):
             return bool(old.hash == new.hash)
