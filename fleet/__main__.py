@@ -21,7 +21,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from rich.console import RenderableType
 from rich.live import Live
 
-from fleet import engine, stackfile, terminal
+from fleet import pulumi_cli, stackfile, terminal
 from fleet.abandon import abandon
 from fleet.ci.commands import commands as ci
 from fleet.console import console as serve
@@ -92,7 +92,7 @@ def plan(
 
 def _previewed(stack: str, *, destroy: bool) -> str:
     command = ["destroy", "--preview-only"] if destroy else ["preview", "--show-sames"]
-    return engine.pulumi(stack, *command, "--json", capture=True).stdout
+    return pulumi_cli.pulumi(stack, *command, "--json", capture=True).stdout
 
 
 @app.command()
@@ -116,7 +116,7 @@ def status(
             _watch(there, console.print)
         return
     stacks = [name for names in there.clients.values() for name in names]
-    seen = look(there, {name: engine.released(name) for name in stacks} if fail else None)
+    seen = look(there, {name: pulumi_cli.released(name) for name in stacks} if fail else None)
     if as_json:
         shown = [
             {
@@ -304,7 +304,7 @@ def main() -> int:
     """Run a command; what it can't do is one message, never a traceback."""
     try:
         app()
-    except (NoStack, NoLog, Misconfigured, preview.NoPreview, engine.NoPulumi) as error:
+    except (NoStack, NoLog, Misconfigured, preview.NoPreview, pulumi_cli.NoPulumi) as error:
         said = str(error)
     except (ClientError, BotoCoreError) as error:
         said = f"AWS: {error}"

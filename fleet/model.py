@@ -16,7 +16,7 @@ from edge.inference.settings import Engine
 from fleet.terminal import words
 from infra.model import samples
 from infra.model.golden import PROBABILITIES, needed_memory
-from infra.model.reading import Reading, read
+from infra.model.model_file import Reading, read
 from infra.settings import OF_A_RELEASE
 
 _NAMED = 6  # features

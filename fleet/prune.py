@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 from rich.console import Console
 
-from fleet import engine, stackfile
+from fleet import pulumi_cli, stackfile
 from fleet.in_use import Version, in_use
 from fleet.rollback import last_good
 from fleet.stacks import NoStack, Stack
@@ -175,7 +175,7 @@ def _unfinished(pending: Iterable[dict[str, Any]], resources: Iterable[dict[str,
 
 
 def _held(stack: Stack) -> Held:
-    exported = engine.pulumi(stack.name, "stack", "export", capture=True)
+    exported = pulumi_cli.pulumi(stack.name, "stack", "export", capture=True)
     known = json.loads(exported.stdout).get("deployment") if exported.returncode == 0 else None
     state = known or {}
     resources = state.get("resources") or ()

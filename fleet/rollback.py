@@ -14,7 +14,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from fleet import engine
+from fleet import pulumi_cli
 from fleet.observe import observe
 from fleet.stacks import NoStack, Stack, project
 from fleet.terminal import words
@@ -75,8 +75,8 @@ def roll_back(stack: Stack, release: str, console: Console) -> int:
             ),
             soft_wrap=True,
         )
-    engine.change(stack.name, *change)
-    done = engine.pulumi(stack.name, "up", "--yes", "--suppress-outputs").returncode
+    pulumi_cli.change(stack.name, *change)
+    done = pulumi_cli.pulumi(stack.name, "up", "--yes", "--suppress-outputs").returncode
     file = f"Pulumi.{stack.name}.yaml"
     says = (
         f"{file} names no release any more: commit it, and the stack deploys what the tree holds."
@@ -132,7 +132,7 @@ def last_good(stack: Stack, records: Sequence[Record]) -> tuple[Record, ...]:
 
 def _updates(stack: str) -> list[dict[str, Any]]:
     """The newest first."""
-    done = engine.pulumi(stack, "stack", "history", *_HISTORY, capture=True)
+    done = pulumi_cli.pulumi(stack, "stack", "history", *_HISTORY, capture=True)
     listed: list[dict[str, Any]] = json.loads(done.stdout or "[]")
     return [one for one in listed if one["kind"] == "update" and "endTime" in one]
 
@@ -158,7 +158,7 @@ def _kept(stack: Stack, outputs: dict[str, Any]) -> Sequence[Record]:
 
 
 def _outputs(stack: Stack) -> dict[str, Any]:
-    done = engine.pulumi(stack.name, "stack", "output", "--json", capture=True)
+    done = pulumi_cli.pulumi(stack.name, "stack", "output", "--json", capture=True)
     outputs: dict[str, Any] = json.loads(done.stdout) if done.returncode == 0 else {}
     if "bucket" not in outputs:
         raise NoStack(

@@ -26,7 +26,7 @@ from rich.console import Console
 from rich.table import Table
 
 from fleet.stacks import NoStack, Stack
-from greenhouse import account, asking, engine, faults, report, toolchain
+from greenhouse import account, asking, docker_engine, faults, report, toolchain
 from greenhouse.home import PROJECT_DIR, Home, HomeBroken, shell_environment
 from greenhouse.machine import bring_up, stop_greenhouse
 from greenhouse.orphans import end_orphans, unlock
@@ -208,7 +208,7 @@ def down() -> None:
         for thing, state in states.items():
             console.print(f"  {account.TENANT} on {thing}, there before us: {state}")
         account.retire_tenant(home.ports())
-        engine.remove_images(home.ports())
+        docker_engine.remove_images(home.ports())
         left = report.residue(home)
         report.show_residue(console, left)
         as_before = not left and set(states.values()) <= {report.RUNNING}

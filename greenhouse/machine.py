@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 
 from greenhouse import account
-from greenhouse.device.engine import socket_of
+from greenhouse.device.docker_socket import socket_of
 from greenhouse.device.ipc.broker import ShortFolder
 from greenhouse.faults import Faults
 from greenhouse.home import ACCOUNT, PROJECT_DIR, REGION, Home, aws_environment
@@ -134,7 +134,7 @@ def start_greenhouse(
         engine = socket_of(home.run, thing)
         processes.start(
             f"engine-{thing}",
-            [python, "-m", "greenhouse.device.engine", thing, root, str(engine)],
+            [python, "-m", "greenhouse.device.docker_socket", thing, root, str(engine)],
             env=env,
             cwd=PROJECT_DIR,
             ready=partial(_heard, engine, home.device(thing)),

@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from greenhouse import account, engine
+from greenhouse import account, docker_engine
 from greenhouse.home import DEVICE_ROLE, Home, Ports, aws_environment
 from infra.names import Names
 from infra.printable import printable
@@ -118,7 +118,7 @@ def _show_device(
     facts.add_row("release", str(outputs["release"]))
     facts.add_row("model", str(golden["model"]))
     for architecture, image in outputs["image"].items():
-        facts.add_row(f"image {architecture}", f"{image}  {engine.size(image)}")
+        facts.add_row(f"image {architecture}", f"{image}  {docker_engine.size(image)}")
     client, wanted = account.greengrass(home.ports()), outputs["components"]
     installed = _awaited(
         lambda: _installed(client, device), until=lambda seen: not amiss(seen, wanted)
@@ -211,8 +211,8 @@ def residue(home: Home) -> Residue:
     deployments = greengrass.list_deployments(historyFilter="ALL")["deployments"]
     return Residue(
         {
-            "containers": engine.containers(home.things()),
-            "images": engine.images(ports),
+            "containers": docker_engine.containers(home.things()),
+            "images": docker_engine.images(ports),
             "buckets": [bucket["Name"] for bucket in s3.list_buckets()["Buckets"]],
             "repositories": [
                 repository["repositoryName"]

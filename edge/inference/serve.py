@@ -9,7 +9,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
-from edge.inference.engines.engine import load
+from edge.inference.engines.loader import load
 
 from . import log
 from .memory import return_freed

@@ -26,7 +26,7 @@ from functools import partial
 from time import perf_counter
 from typing import Any, NamedTuple
 
-from edge.inference.engines.engine import Evaluator, answers
+from edge.inference.engines.loader import Evaluator, answers
 
 from . import log
 from .protocol import (

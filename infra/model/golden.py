@@ -17,7 +17,7 @@ from typing import Any
 from edge.inference.model import Answers, model_id
 from edge.inference.settings import Engine
 from infra.model import samples
-from infra.model.reading import Reading, read
+from infra.model.model_file import Reading, read
 from infra.settings import Misconfigured
 
 PROBABILITIES = ("binary:logistic", "multi:softprob")  # of which predict() says the class alone

@@ -26,7 +26,7 @@ from recipes.rules import (  # noqa: F401  # each registers its rules
     spelling,
     variables,
 )
-from recipes.rules.chapter import BOTH, CHECKS, ERROR
+from recipes.rules.register import BOTH, CHECKS, ERROR
 
 READABLE = Rule(  # for whoever reads the text
     name="readable",

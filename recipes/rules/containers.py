@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 
 from recipes.document import Recipe, Step
-from recipes.rules.chapter import (
+from recipes.rules.register import (
     BOTH,
     ERROR,
     GUIDE,

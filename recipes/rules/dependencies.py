@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from recipes.document import Recipe, get
-from recipes.rules.chapter import (
+from recipes.rules.register import (
     ERROR,
     GUIDE,
     INFO,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from recipes.document import Recipe
-from recipes.rules.chapter import BOTH, COMMON, ERROR, LITE, TRIED, Found, rule
+from recipes.rules.register import BOTH, COMMON, ERROR, LITE, TRIED, Found, rule
 
 MAX_RECIPE_BYTES = 8_000
 

@@ -6,7 +6,7 @@ import json
 import re
 
 from recipes.document import Recipe
-from recipes.rules.chapter import BOTH, ERROR, GUIDE, INFO, LITE, TRIED, WARNING, Found, rule
+from recipes.rules.register import BOTH, ERROR, GUIDE, INFO, LITE, TRIED, WARNING, Found, rule
 
 MAX_POLICY_BYTES = 4_096
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from recipes.document import Recipe, as_map, get
-from recipes.rules.chapter import BOTH, COMMON, ERROR, LITE, LITE_CHANGES, WARNING, Found, rule
+from recipes.rules.register import BOTH, COMMON, ERROR, LITE, LITE_CHANGES, WARNING, Found, rule
 
 _STEPS = ("bootstrap", "install", "startup", "run", "shutdown", "recover", "uninstall")
 _SPELT = {  # keys as Lite reads them, by where they stand

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from recipes.document import Recipe, get, texts
-from recipes.rules.chapter import (
+from recipes.rules.register import (
     BOTH,
     ERROR,
     GUIDE,

@@ -15,7 +15,7 @@ import xgboost
 
 from edge.inference.engines import forest
 from edge.inference.model import FLOAT32_MAX, Model
-from infra.model.read_model import answer
+from infra.model.xgboost_process import answer
 
 ROOT = Path(__file__).parents[2]
 MODEL = ROOT / "edge" / "models" / "wine-quality.json"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from edge.inference.model import model_id
 from edge.inference.settings import Engine
-from infra.model.read_model import answer
+from infra.model.xgboost_process import answer
 
 SHIPPED = Path(__file__).parents[2] / "edge" / "models" / "wine-quality.json"
 

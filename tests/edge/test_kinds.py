@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from edge.inference.engines import forest
 from edge.inference.engines.booster import Booster
 from edge.inference.model import ModelRefused, Unsupported
-from infra.model.read_model import answer
+from infra.model.xgboost_process import answer
 from tests.edge.compiling import compiled
 from tests.edge.kinds import KINDS, ROWS, booster, trained
 from tests.edge.rows import Rows, assert_same_bits, hard_rows, reference

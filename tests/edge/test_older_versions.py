@@ -18,8 +18,8 @@ import pytest
 from numpy.typing import NDArray
 
 from edge.inference.engines import forest
-from infra.model.read_model import answer
-from infra.model.reading import read
+from infra.model.model_file import read
+from infra.model.xgboost_process import answer
 from infra.settings import Misconfigured
 from tests.edge.rows import assert_same_bits
 

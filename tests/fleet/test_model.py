@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from edge.inference.model import model_id
 from fleet import model
 from fleet.__main__ import app
-from infra.model.reading import Reading, read
+from infra.model.model_file import Reading, read
 from infra.settings import KEYS, Misconfigured
 from tests.fleet.hostile import NAMES
 

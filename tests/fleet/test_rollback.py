@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from fleet.__main__ import app
-from fleet.engine import NoPulumi
+from fleet.pulumi_cli import NoPulumi
 from fleet.rollback import listing
 from fleet.stacks import NoStack, Stack
 from infra.publish.versions import release_name

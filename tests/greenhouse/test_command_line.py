@@ -14,7 +14,7 @@ import yaml
 from botocore.exceptions import ClientError, EndpointConnectionError
 
 from greenhouse import __main__ as command_line
-from greenhouse import account, engine, report
+from greenhouse import account, docker_engine, report
 from greenhouse.home import Home, HomeBroken
 from greenhouse.processes import ProcessFailed
 from greenhouse.report import Residue
@@ -100,7 +100,7 @@ def taken_down(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Any
     monkeypatch.setattr(report, "tenant_state", lambda *_: found["tenant"])
     monkeypatch.setattr(report, "residue", lambda _: Residue(found["left"]))
     monkeypatch.setattr(account, "retire_tenant", lambda _: None)
-    monkeypatch.setattr(engine, "remove_images", lambda _: None)
+    monkeypatch.setattr(docker_engine, "remove_images", lambda _: None)
     return found
 
 

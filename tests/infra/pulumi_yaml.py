@@ -10,7 +10,7 @@ import pulumi
 import yaml
 
 from infra.settings import Settings
-from tests.infra.engine import PROJECT, Engine
+from tests.infra.pulumi_engine import PROJECT, Engine
 
 ROOT = Path(__file__).resolve().parents[2]
 

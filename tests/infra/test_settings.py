@@ -9,7 +9,7 @@ import botocore.session
 import pytest
 
 from infra.settings import KEYS, OF_A_RELEASE, Misconfigured
-from tests.infra.engine import PROJECT
+from tests.infra.pulumi_engine import PROJECT
 from tests.infra.pulumi_yaml import ROOT, config_of, declared, load
 
 STACKS = sorted([*ROOT.glob("Pulumi.*.yaml"), *ROOT.glob("examples/Pulumi.*.yaml")])

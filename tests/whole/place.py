@@ -18,7 +18,7 @@ from typing import IO, Any
 
 import yaml
 
-from greenhouse import account, engine, report, toolchain
+from greenhouse import account, docker_engine, report, toolchain
 from greenhouse.home import PROJECT_DIR, Home, Ports, aws_environment, shell_environment
 from greenhouse.machine import start_greenhouse, stop_greenhouse
 from greenhouse.processes import Processes
@@ -85,7 +85,7 @@ class Place:
     def stop(self) -> None:
         """And leave nothing on the engine, which others use on."""
         stop_greenhouse(self.home)
-        engine.remove_images(self.ports)
+        docker_engine.remove_images(self.ports)
 
     def add_device(self, thing: str, *, group: str, flavour: str | None = None) -> None:
         """One more core device, the only one of a new thing group."""

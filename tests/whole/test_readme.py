@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from greenhouse import engine, toolchain
+from greenhouse import docker_engine, toolchain
 from greenhouse.account import TENANT
 from greenhouse.home import PROJECT_DIR, Home, Ports
 from greenhouse.machine import stop_greenhouse
@@ -151,6 +151,6 @@ def test_nothing_is_left(read: Read) -> None:
     assert {"containers", "images", "buckets", "repositories", "role policies"} < kinds.keys()
     assert {"components", "deployments"} < kinds.keys(), "the last to go, and ours until then"
     assert set(kinds.values()) == {"none"}, left
-    assert not engine.images(read.ports), "the engine outlives this greenhouse"
+    assert not docker_engine.images(read.ports), "the engine outlives this greenhouse"
     assert not read.home.root.exists()
     assert read.after == read.before, "the stack's file is as it came"

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pandas as pd
 import xgboost
 
-from edge.inference.engines.engine import Evaluator, answers
+from edge.inference.engines.loader import Evaluator, answers
 from edge.inference.protocol import decode, encode_answer, encode_request
 from edge.inference.protocol import records as records_of
 from tests.bench import model

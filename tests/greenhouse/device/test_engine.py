@@ -136,7 +136,7 @@ class Lab:
         self._settled = 0.0
         for one in self.devices:
             stack.callback(one.server.close)
-            view = [sys.executable, "-m", "greenhouse.device.engine"]
+            view = [sys.executable, "-m", "greenhouse.device.docker_socket"]
             started = subprocess.Popen(
                 [*view, one.thing, str(one.root), str(one.engine)],
                 cwd=PROJECT_DIR,

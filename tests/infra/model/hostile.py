@@ -21,7 +21,7 @@ import numpy as np
 
 from edge.inference.engines import forest
 from edge.inference.model import ModelRefused
-from infra.model.read_model import answer
+from infra.model.xgboost_process import answer
 from tests.edge.test_older_versions import archive, numbers
 
 KINDS = ("squared-error", "categories", "softprob", "dart", "forest", "binary")
@@ -57,7 +57,7 @@ def became(data: bytes, rows: Any, library: Path) -> tuple[str, str]:
         found, file = answer(data, {"engine": "evaluator", "trees": "all"}, rows.tobytes())
     except ModelRefused as refused:
         return "refused", str(refused)
-    except Exception as error:  # reading.py makes a line of it
+    except Exception as error:  # model_file.py makes a line of it
         return "refused by its layout", repr(error)
     try:
         evaluator = forest.Evaluator(bytearray(file), library)

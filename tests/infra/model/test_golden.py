@@ -12,7 +12,7 @@ import pytest
 import xgboost
 
 from edge.inference import files
-from edge.inference.engines import engine
+from edge.inference.engines import loader
 from edge.inference.model import model_id
 from edge.inference.settings import Engine
 from infra.model.golden import check_memory, golden
@@ -180,9 +180,9 @@ def test_a_model_larger_than_the_device_takes_is_refused_when_it_is_published(
     trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     size, samples = trained.stat().st_size, written(tmp_path, [GOOD])
-    monkeypatch.setattr(engine, "MAX_MODEL", size)
+    monkeypatch.setattr(loader, "MAX_MODEL", size)
     assert golden(trained, samples).predictions
-    monkeypatch.setattr(engine, "MAX_MODEL", size - 1)
+    monkeypatch.setattr(loader, "MAX_MODEL", size - 1)
     with pytest.raises(Misconfigured, match=f"{size} bytes, at most {size - 1} are taken"):
         golden(trained, samples)
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import xgboost
 
-from infra.model import reading
+from infra.model import model_file
 from infra.model.golden import golden
 from infra.settings import Misconfigured
 
@@ -287,8 +287,8 @@ def of_so_many_features(folder: Path) -> Path:
 def test_a_file_that_keeps_xgboost_busy_is_ended(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reading, "_SECONDS", 1)
-    monkeypatch.setattr(reading, "_MIB", 64 * 1024)
+    monkeypatch.setattr(model_file, "_SECONDS", 1)
+    monkeypatch.setattr(model_file, "_MIB", 64 * 1024)
     path = of_so_many_features(tmp_path)
     said = refused(path, MISSING / "samples.json")
     assert f"model '{path}' keeps XGBoost busy for more than 1 s" in said
@@ -299,4 +299,4 @@ def test_a_file_that_takes_too_much_memory_is_ended(tmp_path: Path) -> None:
     document = loaded(path)
     document["learner"]["learner_model_param"]["num_feature"] = str(2**31 - 1)
     said = refused(written(tmp_path, document, "model.json"), MISSING / "samples.json")
-    assert f"model '{path}' takes more than {reading._MIB} MiB to read" in said
+    assert f"model '{path}' takes more than {model_file._MIB} MiB to read" in said

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from infra.model.reading import read
+from infra.model.model_file import read
 from infra.settings import Misconfigured
 from tests.edge.test_older_versions import archive
 

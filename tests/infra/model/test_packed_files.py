@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from infra.model.reading import read
+from infra.model.model_file import read
 from infra.settings import Misconfigured
 from tests.edge.compiling import SHIPPED
 

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.infra.engine import Engine
 from tests.infra.fakes import Account
 from tests.infra.program.registered import BOTH, Program
+from tests.infra.pulumi_engine import Engine
 from tests.infra.pulumi_yaml import ROOT
 
 

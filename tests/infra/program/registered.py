@@ -12,8 +12,8 @@ import pulumi
 import pytest
 
 from infra.names import COMPONENTS
-from tests.infra.engine import DIGEST, Engine, Registered
 from tests.infra.fakes import REGION
+from tests.infra.pulumi_engine import DIGEST, Engine, Registered
 from tests.infra.pulumi_yaml import config_of
 
 BOTH = ["amd64", "aarch64"]

@@ -9,7 +9,6 @@ import pytest
 
 from infra.names import SERVICE
 from infra.settings import Misconfigured
-from tests.infra.engine import DIGEST, Engine
 from tests.infra.fakes import ACCOUNT, REGION, Account
 from tests.infra.program.registered import (
     ENDS,
@@ -19,6 +18,7 @@ from tests.infra.program.registered import (
     recipes,
     waits_for,
 )
+from tests.infra.pulumi_engine import DIGEST, Engine
 
 # Engines
 

@@ -14,9 +14,9 @@ from pulumi.runtime.rpc import is_rpc_secret
 from infra import policies
 from infra.account.context import Context
 from infra.names import CHECK, COMPONENTS, CONSUMER, SERVICE
-from tests.infra.engine import DIGEST, Engine
 from tests.infra.fakes import Account
 from tests.infra.program.registered import Program, content, files, recipes, waits_for
+from tests.infra.pulumi_engine import DIGEST, Engine
 
 # The release
 

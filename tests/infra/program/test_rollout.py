@@ -12,9 +12,9 @@ import pytest
 from infra import policies
 from infra.names import CHECK, COMPONENTS, SERVICE
 from infra.preflight.wanted import Wanted
-from tests.infra.engine import AS_REGISTERED, Engine
 from tests.infra.fakes import ACCOUNT, CONTEXT, REGION, THING_ARN, Account, Device, spec
 from tests.infra.program.registered import Program, files, recipes, waits_for
+from tests.infra.pulumi_engine import AS_REGISTERED, Engine
 from tests.infra.pulumi_yaml import config_of, load
 
 # The rollout

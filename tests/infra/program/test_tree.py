@@ -12,9 +12,9 @@ import yaml
 from infra.account.clients import Role
 from infra.account.context import Context
 from infra.settings import Misconfigured
-from tests.infra.engine import Engine
 from tests.infra.fakes import ACCOUNT, REGION, Account
 from tests.infra.program.registered import ENDS, PROVIDERS, Program, by_urn, waits_for
+from tests.infra.pulumi_engine import Engine
 from tests.infra.pulumi_yaml import ROOT
 
 BESIDE = (*ENDS, *PROVIDERS)  # the components

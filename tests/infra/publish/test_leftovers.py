@@ -24,8 +24,8 @@ from infra.publish.leftovers import (
     clear_repository,
     sweep,
 )
-from tests.infra.engine import DIGEST, Engine
 from tests.infra.fakes import CONTEXT, Account, Refused, component_arn
+from tests.infra.pulumi_engine import DIGEST, Engine
 
 OURS = {"edge-inference:project": "edge-inference", "edge-inference:stack": "dev"}
 MORE_OF_OURS = OURS | {"cost-centre": "7"}  # put on by an account's own rules

@@ -23,7 +23,7 @@ import pulumi
 from pulumi.runtime import rpc, sync_await
 from pulumi.runtime.proto import resource_pb2
 
-from tests.infra.engine import Engine, Registered
+from tests.infra.pulumi_engine import Engine, Registered
 from tests.infra.states.world import World
 
 # The inputs that a provider can't change in place, by the last word of the type

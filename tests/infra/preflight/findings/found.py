@@ -12,13 +12,13 @@ from infra.names import COMPONENTS
 from infra.preflight import preflight
 from infra.preflight.wanted import Wanted
 from recipes.findings import Finding, Severity
-from tests.infra.engine import DIGEST, Engine
 from tests.infra.fakes import (
     CONTEXT,
     DEVICE_ROLE,
     Account,
     Device,
 )
+from tests.infra.pulumi_engine import DIGEST, Engine
 from tests.infra.pulumi_yaml import config_of, load
 
 UPSTREAM: dict[str, Any] = {

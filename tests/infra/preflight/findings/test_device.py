@@ -9,13 +9,13 @@ from infra.preflight import preflight
 from infra.preflight.device import DEVICE_ARCHITECTURE, LITE_SYSTEMD, LITE_THING, NUCLEUS_VERSION
 from infra.preflight.unread import NOT_READABLE
 from recipes.findings import Severity
-from tests.infra.engine import Engine
 from tests.infra.fakes import (
     CONTEXT,
     Account,
     Device,
 )
 from tests.infra.preflight.findings.found import LITE, findings, of_a_group, the_one
+from tests.infra.pulumi_engine import Engine
 from tests.infra.pulumi_yaml import config_of, load
 
 pytestmark = pytest.mark.usefixtures("account")

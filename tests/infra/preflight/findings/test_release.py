@@ -12,7 +12,6 @@ from infra.preflight.device import DEVICE_ARCHITECTURE, LITE_THING
 from infra.preflight.wanted import Wanted
 from infra.settings import Misconfigured
 from recipes.rules import RULES, required
-from tests.infra.engine import DIGEST
 from tests.infra.fakes import (
     ACCOUNT,
     CONTEXT,
@@ -21,6 +20,7 @@ from tests.infra.fakes import (
     Device,
 )
 from tests.infra.preflight.findings.found import LITE, UPSTREAM, fill, findings, the_one
+from tests.infra.pulumi_engine import DIGEST
 from tests.infra.pulumi_yaml import config_of, load
 
 pytestmark = pytest.mark.usefixtures("account")

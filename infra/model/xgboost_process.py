@@ -1,9 +1,9 @@
-"""Asks XGBoost about a model, in a process of its own: python -m infra.model.read_model.
+"""Asks XGBoost about a model, in a process of its own: python -m infra.model.xgboost_process.
 
 XGBoost trusts its files. Some files end the process that loads them, others make it run or grow
 without an end, so this process has limits and holds no other state. It reads a question (a line of
 JSON, rows of float32, the model's file) from its input, and writes an answer (a line of JSON, the
-device's file). `reading.py` starts it.
+device's file). `model_file.py` starts it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any
 from edge.inference.engines.booster import BEST_ATTRIBUTE, Booster
 from edge.inference.model import Model, ModelRefused, Unsupported
 from infra.model import ubjson
-from infra.model.compiled import compiled
+from infra.model.compiler import compiled
 
 _MIB = 2**20
 _STARTS = {  # of what isn't XGBoost's, and how to come from there to what is

@@ -1,7 +1,7 @@
 """A model file as XGBoost itself reads it, and what it becomes for a device.
 
-XGBoost reads it in a process of its own (read_model.py), with limits of time and memory: a file
-that makes it crash, run or grow without an end is refused in one line that names the file.
+XGBoost reads it in a process of its own (xgboost_process.py), with limits of time and memory. A
+file that makes it crash, run or grow without an end is refused in one line that names the file.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edge.inference.engines import engine
+from edge.inference.engines import loader
 from edge.inference.model import Model
 from infra.settings import Misconfigured
 
@@ -50,9 +50,9 @@ def read(path: Path, *, engine_name: str, trees: str = "", rows: bytes = b"") ->
         data = path.read_bytes()
     except OSError as error:
         raise Misconfigured(f"model '{path}' can't be read: {error.strerror}") from error
-    if len(data) > engine.MAX_MODEL:
+    if len(data) > loader.MAX_MODEL:
         raise Misconfigured(
-            f"model '{path}' has {len(data)} bytes, at most {engine.MAX_MODEL} are taken: train"
+            f"model '{path}' has {len(data)} bytes, at most {loader.MAX_MODEL} are taken: train"
             " fewer or smaller trees"
         )
     mebibytes = len(data) >> 20
@@ -62,7 +62,7 @@ def read(path: Path, *, engine_name: str, trees: str = "", rows: bytes = b"") ->
     question = json.dumps({**asked, "seconds": seconds, "memory": memory}).encode() + b"\n"
     try:
         done = subprocess.run(
-            [sys.executable, "-m", "infra.model.read_model"],
+            [sys.executable, "-m", "infra.model.xgboost_process"],
             env=os.environ | {"PYTHONPATH": str(_ROOT), "OMP_NUM_THREADS": "1"},
             input=question + rows + data,
             capture_output=True,

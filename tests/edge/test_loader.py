@@ -12,7 +12,7 @@ from typing import BinaryIO
 import numpy as np
 import pytest
 
-from edge.inference.engines import engine
+from edge.inference.engines import loader
 from edge.inference.engines.forest import HEADER, MAGIC, Evaluator
 from edge.inference.files import UnusableFile
 from edge.inference.model import ModelRefused
@@ -29,20 +29,20 @@ def opened(path: Path, content: bytes) -> BinaryIO:
 def test_a_model_is_itself_packed_or_not(tmp_path: Path, packing: Callable[[bytes], bytes]) -> None:
     forest = shipped().read_bytes()
     with opened(tmp_path / "model", packing(forest)) as file:
-        assert bytes(engine.mapped(file)) == forest
+        assert bytes(loader.mapped(file)) == forest
     for model in (b'{"learner": {}}', b"x" * 200_000):
         with opened(tmp_path / "model", packing(model)) as file:
-            assert engine.unpacked(file) == model
+            assert loader.unpacked(file) == model
 
 
-@pytest.mark.parametrize("read", [engine.unpacked, engine.mapped])
+@pytest.mark.parametrize("read", [loader.unpacked, loader.mapped])
 def test_a_small_file_of_gigabytes_ends_in_a_refusal_at_the_bound(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, read: Callable[[BinaryIO], bytes]
 ) -> None:
     says_so = HEADER.pack(MAGIC, 1, 0, 2**25, b"", *[1] * 8)
     bomb = bz2.compress(says_so + bytes(2**25))
     assert len(bomb) < 200
-    monkeypatch.setattr(engine, "MAX_MODEL", 2**20)
+    monkeypatch.setattr(loader, "MAX_MODEL", 2**20)
     tracemalloc.start()
     try:
         with (
@@ -74,28 +74,28 @@ def test_a_packed_forest_has_just_the_size_that_it_says(
     path = tmp_path / "model.bz2"
     path.write_bytes(change(shipped().read_bytes()))
     with pytest.raises(UnusableFile, match=says) as refused:
-        engine.load(path, Engine.EVALUATOR)
+        loader.load(path, Engine.EVALUATOR)
     assert "model.bz2" in str(refused.value)
 
 
 def test_a_model_as_large_as_the_bound_is_taken(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(engine, "MAX_MODEL", 2**20)
+    monkeypatch.setattr(loader, "MAX_MODEL", 2**20)
     with opened(tmp_path / "model", bz2.compress(bytes(2**20))) as file:
-        assert engine.unpacked(file) == bytes(2**20)
+        assert loader.unpacked(file) == bytes(2**20)
 
 
 def test_a_huge_file_is_refused_by_its_size_and_not_read(tmp_path: Path) -> None:
     model = tmp_path / "model.json"
     with model.open("wb") as file:
-        file.truncate(engine.MAX_MODEL + 1)  # sparse: it takes no room
+        file.truncate(loader.MAX_MODEL + 1)  # sparse: it takes no room
     tracemalloc.start()
     try:
         with pytest.raises(
-            UnusableFile, match=rf"model\.json: the model has more than {engine.MAX_MODEL} bytes"
+            UnusableFile, match=rf"model\.json: the model has more than {loader.MAX_MODEL} bytes"
         ):
-            engine.load(model, Engine.EVALUATOR)
+            loader.load(model, Engine.EVALUATOR)
         assert tracemalloc.get_traced_memory()[1] < 2**24, "what is too much was read all the same"
     finally:
         tracemalloc.stop()
@@ -107,7 +107,7 @@ def test_a_huge_file_is_refused_by_its_size_and_not_read(tmp_path: Path) -> None
 def test_both_engines_answer_the_shipped_model_alike(library: Path) -> None:
     path = Path("edge/models/wine-quality.json")
     ours = Evaluator(compiled(path.read_bytes()), library)
-    theirs = engine.load(path, Engine.XGBOOST)
+    theirs = loader.load(path, Engine.XGBOOST)
     rows = (np.random.default_rng(11).normal(size=(500, 13)) * 50).astype(np.float32).tolist()
     assert ours.predict(rows) == theirs.predict(rows)
     for name in ("feature_names", "feature_types", "missing_allowed", "outputs", "trees"):
@@ -129,7 +129,7 @@ def test_what_xgboost_does_not_load_is_refused_by_its_first_line(
 ) -> None:
     (tmp_path / "model.json").write_bytes(content)
     with pytest.raises(UnusableFile, match=says) as refused:
-        engine.load(tmp_path / "model.json", Engine.XGBOOST)
+        loader.load(tmp_path / "model.json", Engine.XGBOOST)
     assert "\n" not in str(refused.value), "one line of the log"
 
 
@@ -137,7 +137,7 @@ def test_a_request_without_rows_is_answered_without_a_word_of_xgboost_s(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "model.json").write_bytes(SHIPPED.read_bytes())
-    evaluator = engine.load(tmp_path / "model.json", Engine.XGBOOST)
+    evaluator = loader.load(tmp_path / "model.json", Engine.XGBOOST)
     assert evaluator.predict([]) == []
     assert capfd.readouterr() == ("", ""), "whatever isn't JSON spoils the log"
 
@@ -145,4 +145,4 @@ def test_a_request_without_rows_is_answered_without_a_word_of_xgboost_s(
 def test_an_image_without_xgboost_says_what_to_type(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "path", [])
     with pytest.raises(UnusableFile, match="pulumi config set engine xgboost"):
-        engine.load(Path("edge/models/wine-quality.json").resolve(), Engine.XGBOOST)
+        loader.load(Path("edge/models/wine-quality.json").resolve(), Engine.XGBOOST)

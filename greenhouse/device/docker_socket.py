@@ -1,4 +1,4 @@
-"""A device's own view of the Docker engine: python -m greenhouse.device.engine.
+"""A device's own view of the Docker engine: python -m greenhouse.device.docker_socket.
 
 Its arguments are the thing's name, the device's root folder and the path of its socket.
 
@@ -23,7 +23,7 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-from greenhouse import engine
+from greenhouse import docker_engine
 from greenhouse.device.ipc.broker import MAX_SOCKET_PATH, ShortFolder
 from greenhouse.faults import Faults
 
@@ -70,7 +70,7 @@ class View:
         self._deafen()
         if not gently:
             self._cut()
-        named = await asyncio.to_thread(engine.containers, [self._thing])
+        named = await asyncio.to_thread(docker_engine.containers, [self._thing])
         if named:
             how = ["stop", "--time", str(STOP_SECONDS)] if gently else ["kill"]
             await asyncio.to_thread(
