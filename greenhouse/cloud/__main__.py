@@ -14,9 +14,9 @@ from typing import Annotated
 import typer
 import uvicorn
 
-from greenhouse.cloud.account import Account
 from greenhouse.cloud.cloudcontrol.requests import CloudControl
 from greenhouse.cloud.greengrassv2.api import Api
+from greenhouse.cloud.iot_and_s3 import IotAndS3
 from greenhouse.cloud.model import ServiceShapes
 from greenhouse.cloud.server import Cloud
 from greenhouse.cloud.store import Store, StoreUnusable
@@ -64,7 +64,7 @@ def serve(
         raise typer.Exit(1) from error
     shapes = ServiceShapes()
     faults = Faults(store.parent)
-    api = Api(opened, Account(), shapes, faults)
+    api = Api(opened, IotAndS3(), shapes, faults)
     control = CloudControl(opened, shapes, api.call)
     cloud = Cloud(api, shapes, control, faults=faults, closing=lambda: server.should_exit)
     config = uvicorn.Config(

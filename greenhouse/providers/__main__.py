@@ -12,7 +12,7 @@ import typer
 
 os.environ["GRPC_VERBOSITY"] = "NONE"  # We report a port that is in use ourselves, in one line.
 
-from greenhouse.providers.account import Account
+from greenhouse.providers.aws_clients import AwsClients
 from greenhouse.providers.docker.client import end_running
 from greenhouse.providers.protocol.resource import Refused
 from greenhouse.providers.server import serve
@@ -28,7 +28,7 @@ def main(
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ended.set())
     try:
-        servers = serve(ports, Account.of(os.environ))
+        servers = serve(ports, AwsClients.of(os.environ))
     except Refused as error:
         sys.stderr.write(f"{error}\n")
         raise typer.Exit(1) from error

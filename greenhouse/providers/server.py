@@ -9,15 +9,15 @@ import grpc
 from pulumi.runtime.proto import provider_pb2_grpc
 
 from greenhouse.providers import aws
-from greenhouse.providers.account import Account
+from greenhouse.providers.aws_clients import AwsClients
 from greenhouse.providers.aws_native import servicer as aws_native
 from greenhouse.providers.docker.servicer import DockerServicer
 from greenhouse.providers.protocol.owner import OwnersAlone
 from greenhouse.providers.protocol.resource import Refused
 from greenhouse.providers.protocol.servicer import Servicer
 
-PACKAGES: Mapping[str, Callable[[Account, int], provider_pb2_grpc.ResourceProviderServicer]] = {
-    "aws": lambda account, port: Servicer(aws.package(account), port),
+PACKAGES: Mapping[str, Callable[[AwsClients, int], provider_pb2_grpc.ResourceProviderServicer]] = {
+    "aws": lambda clients, port: Servicer(aws.package(clients), port),
     "aws-native": aws_native.NativeServicer,
     "docker": DockerServicer,
 }
@@ -30,9 +30,9 @@ _OPTIONS = [
 ]
 
 
-def serve(ports: str, account: Account) -> list[grpc.Server]:
+def serve(ports: str, clients: AwsClients) -> list[grpc.Server]:
     """Start the servers of `aws:P1,aws-native:P2,…`. Raises Refused if a port isn't free."""
-    return [_serve(name, port, account) for name, port in _parse(ports)]
+    return [_serve(name, port, clients) for name, port in _parse(ports)]
 
 
 def _parse(ports: str) -> list[tuple[str, int]]:
@@ -46,13 +46,13 @@ def _parse(ports: str) -> list[tuple[str, int]]:
     return [(name, int(port)) for name, _, port in entries]
 
 
-def _serve(name: str, port: int, account: Account) -> grpc.Server:
+def _serve(name: str, port: int, clients: AwsClients) -> grpc.Server:
     server = grpc.server(
         futures.ThreadPoolExecutor(_THREADS, name),
         options=_OPTIONS,
         interceptors=[OwnersAlone(port)],
     )
-    provider_pb2_grpc.add_ResourceProviderServicer_to_server(PACKAGES[name](account, port), server)
+    provider_pb2_grpc.add_ResourceProviderServicer_to_server(PACKAGES[name](clients, port), server)
     try:
         server.add_insecure_port(f"127.0.0.1:{port}")
     except RuntimeError as error:

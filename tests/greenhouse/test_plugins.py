@@ -24,13 +24,13 @@ mkdir -p "$folder" && : > "$folder/pulumi-resource-$4"
 STAND_IN = """#!{python}
 import pathlib, socket, sys
 sys.path.insert(0, {project!r})
-from greenhouse.providers.account import Account
+from greenhouse.providers.aws_clients import AwsClients
 from greenhouse.providers.server import serve
 with socket.socket() as probe:
     probe.bind(("127.0.0.1", 0))
     port = probe.getsockname()[1]
 there = "http://127.0.0.1:1"
-(server,) = serve(f"docker:{{port}}", Account(
+(server,) = serve(f"docker:{{port}}", AwsClients(
     endpoint=there, control_endpoint=there, sts_endpoint=there))
 pathlib.Path({mark!r}).touch()
 print(port, flush=True)

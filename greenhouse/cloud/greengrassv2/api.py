@@ -7,7 +7,6 @@ import sqlite3
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from greenhouse.cloud.account import Account
 from greenhouse.cloud.calls import Answer, ClientTokens, Request, drop_tags, put_tags, tags_of
 from greenhouse.cloud.errors import (
     ApiError,
@@ -18,6 +17,7 @@ from greenhouse.cloud.errors import (
 from greenhouse.cloud.greengrassv2.components import Components
 from greenhouse.cloud.greengrassv2.deployments import Deployments, deployment_arn
 from greenhouse.cloud.greengrassv2.devices import Devices, device_arn
+from greenhouse.cloud.iot_and_s3 import IotAndS3
 from greenhouse.cloud.model import ServiceShapes
 from greenhouse.cloud.store import Store
 from greenhouse.faults import Faults
@@ -37,13 +37,13 @@ class Api:
     """The operations of greengrassv2 that greenhouse models."""
 
     def __init__(
-        self, store: Store, account: Account, shapes: ServiceShapes, faults: Faults
+        self, store: Store, iot_and_s3: IotAndS3, shapes: ServiceShapes, faults: Faults
     ) -> None:
         self._store, self._shapes, self._faults = store, shapes, faults
         tokens = ClientTokens(store)
-        components = Components(store, account, tokens, faults)
-        deployments = Deployments(store, account, tokens)
-        self.devices = Devices(store, account, shapes, deployments)
+        components = Components(store, iot_and_s3, tokens, faults)
+        deployments = Deployments(store, iot_and_s3, tokens)
+        self.devices = Devices(store, iot_and_s3, shapes, deployments)
         self._operations: Mapping[str, Callable[[Request], Answer]] = {
             "CreateComponentVersion": components.create_version,
             "GetComponent": components.get,

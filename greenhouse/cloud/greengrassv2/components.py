@@ -12,7 +12,6 @@ from typing import Any
 
 from semver import Version
 
-from greenhouse.cloud.account import Account, ObjectNotReadable
 from greenhouse.cloud.calls import Answer, ClientTokens, Request, drop_tags, page, put_tags, tags_of
 from greenhouse.cloud.errors import (
     AccessDeniedException,
@@ -30,6 +29,7 @@ from greenhouse.cloud.greengrassv2.recipe import (
     written,
 )
 from greenhouse.cloud.greengrassv2.versions import BadVersion, Range, parse_range, parse_version
+from greenhouse.cloud.iot_and_s3 import IotAndS3, ObjectNotReadable
 from greenhouse.cloud.store import Store, dump
 from greenhouse.faults import Faults
 from greenhouse.home import ACCOUNT, REGION
@@ -93,9 +93,9 @@ class Components:
     """The operations on components."""
 
     def __init__(
-        self, store: Store, account: Account, tokens: ClientTokens, faults: Faults
+        self, store: Store, iot_and_s3: IotAndS3, tokens: ClientTokens, faults: Faults
     ) -> None:
-        self._store, self._account, self._tokens = store, account, tokens
+        self._store, self._iot_and_s3, self._tokens = store, iot_and_s3, tokens
         self._faults = faults
 
     def create_version(self, request: Request) -> Answer:
@@ -139,7 +139,7 @@ class Components:
             if not uri.startswith("s3://"):
                 continue
             try:
-                digests[uri] = digests.get(uri) or self._account.digest(uri)
+                digests[uri] = digests.get(uri) or self._iot_and_s3.digest(uri)
             except ObjectNotReadable:
                 unreadable.append(f"{uri} = Specified artifact resource cannot be accessed")
                 continue

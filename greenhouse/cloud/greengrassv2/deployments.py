@@ -26,7 +26,6 @@ import uuid
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from greenhouse.cloud.account import Account, Target, parse_target, thing_arn
 from greenhouse.cloud.calls import Answer, ClientTokens, Request, drop_tags, page, put_tags, tags_of
 from greenhouse.cloud.errors import (
     ConflictException,
@@ -36,6 +35,7 @@ from greenhouse.cloud.errors import (
 )
 from greenhouse.cloud.greengrassv2 import components
 from greenhouse.cloud.greengrassv2.recipe import MAX_NAME
+from greenhouse.cloud.iot_and_s3 import IotAndS3, Target, parse_target, thing_arn
 from greenhouse.cloud.store import Store, dump
 from greenhouse.home import ACCOUNT, REGION
 
@@ -56,8 +56,8 @@ def deployment_arn(deployment: str) -> str:
 class Deployments:
     """The operations on deployments."""
 
-    def __init__(self, store: Store, account: Account, tokens: ClientTokens) -> None:
-        self._store, self._account, self._tokens = store, account, tokens
+    def __init__(self, store: Store, iot_and_s3: IotAndS3, tokens: ClientTokens) -> None:
+        self._store, self._iot_and_s3, self._tokens = store, iot_and_s3, tokens
 
     def create(self, request: Request) -> Answer:
         """CreateDeployment: the next revision for its target."""
@@ -68,8 +68,8 @@ class Deployments:
             target = parse_target(request["targetArn"])
             _check_components(request.get("components", {}))
             _check_job(request)
-            self._account.require(target)
-            things = self._account.members(target.name) if target.is_group else {target.name}
+            self._iot_and_s3.require(target)
+            things = self._iot_and_s3.members(target.name) if target.is_group else {target.name}
             deployment, now = str(uuid.uuid4()), time.time()
             answer = {"deploymentId": deployment}
             if target.is_group:
@@ -167,7 +167,7 @@ class Deployments:
 
     def _reaches(self, target: Target, thing: str) -> bool:
         if target.is_group:
-            return thing in self._account.recent_members(target.name)
+            return thing in self._iot_and_s3.recent_members(target.name)
         return target.arn == thing_arn(thing)
 
 

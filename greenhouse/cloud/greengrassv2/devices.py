@@ -18,7 +18,6 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from greenhouse.cloud.account import Account, Target, parse_target, thing_arn
 from greenhouse.cloud.calls import Answer, Request, drop_tags, page, tags_of
 from greenhouse.cloud.errors import ResourceNotFoundException, ValidationException
 from greenhouse.cloud.greengrassv2.deployments import (
@@ -28,6 +27,7 @@ from greenhouse.cloud.greengrassv2.deployments import (
     roll_out,
     settle,
 )
+from greenhouse.cloud.iot_and_s3 import IotAndS3, Target, parse_target, thing_arn
 from greenhouse.cloud.model import ServiceShapes
 from greenhouse.cloud.store import Store, dump
 from greenhouse.home import ACCOUNT, REGION
@@ -45,9 +45,9 @@ class Devices:
     """The operations on core devices, and the device's own two calls."""
 
     def __init__(
-        self, store: Store, account: Account, shapes: ServiceShapes, deployments: Deployments
+        self, store: Store, iot_and_s3: IotAndS3, shapes: ServiceShapes, deployments: Deployments
     ) -> None:
-        self._store, self._account = store, account
+        self._store, self._iot_and_s3 = store, iot_and_s3
         self._shapes, self._deployments = shapes, deployments
 
     def get(self, request: Request) -> Answer:
@@ -146,7 +146,7 @@ class Devices:
 
     def require_thing(self, thing: str) -> None:
         """Refuse a thing that isn't registered."""
-        self._account.require(Target(thing_arn(thing), is_group=False, name=thing))
+        self._iot_and_s3.require(Target(thing_arn(thing), is_group=False, name=thing))
 
     def pending(self, thing: str) -> Answer:
         """The deployments in force for a thing, with a number that changes when they change.

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from importlib import metadata
 
-from greenhouse.providers.account import Account
 from greenhouse.providers.aws import ecr, iam, s3, sts
+from greenhouse.providers.aws_clients import AwsClients
 from greenhouse.providers.protocol.servicer import Package
 
 
-def package(account: Account) -> Package:
+def package(clients: AwsClients) -> Package:
     """The resources and functions of package `aws` in this account."""
-    resources = [kind(account) for kind in (*s3.RESOURCES, *ecr.RESOURCES, *iam.RESOURCES)]
-    functions = [kind(account) for kind in (*sts.FUNCTIONS, *ecr.FUNCTIONS)]
+    resources = [kind(clients) for kind in (*s3.RESOURCES, *ecr.RESOURCES, *iam.RESOURCES)]
+    functions = [kind(clients) for kind in (*sts.FUNCTIONS, *ecr.FUNCTIONS)]
     return Package(
         name="aws",
         version=metadata.version("pulumi-aws"),

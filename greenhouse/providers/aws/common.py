@@ -8,7 +8,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from greenhouse.providers.account import Account
+from greenhouse.providers.aws_clients import AwsClients
 from greenhouse.providers.protocol.resource import Function, Resource
 from greenhouse.providers.protocol.session import Call
 from greenhouse.providers.protocol.wire import Properties
@@ -17,18 +17,18 @@ from greenhouse.providers.protocol.wire import Properties
 class AwsResource(Resource):
     """A resource in an account."""
 
-    def __init__(self, account: Account) -> None:
-        self.account = account
+    def __init__(self, clients: AwsClients) -> None:
+        self.clients = clients
 
     def region(self, call: Call, properties: Properties) -> str:
-        return self.account.region(call, properties)
+        return self.clients.region(call, properties)
 
 
 class AwsFunction(Function):
     """A function that asks an account."""
 
-    def __init__(self, account: Account) -> None:
-        self.account = account
+    def __init__(self, clients: AwsClients) -> None:
+        self.clients = clients
 
 
 def aws_error(code: str, message: str, *, operation: str) -> ClientError:

@@ -73,7 +73,7 @@ class Repository(AwsResource):
             optional["imageScanningConfiguration"] = scanning
         for encryption in inputs.get("encryptionConfigurations", ()):
             optional["encryptionConfiguration"] = encryption
-        made = self.account.ecr(region).create_repository(
+        made = self.clients.ecr(region).create_repository(
             repositoryName=inputs["name"],
             imageTagMutability=inputs["imageTagMutability"],
             tags=tag_list(inputs.get("tags")),
@@ -83,7 +83,7 @@ class Repository(AwsResource):
 
     def read(self, call: Call, id_: str, olds: Properties) -> Properties | None:
         region = self.region(call, olds)
-        ecr = self.account.ecr(region)
+        ecr = self.clients.ecr(region)
         with fine_if(_GONE):
             (found,) = ecr.describe_repositories(repositoryNames=[id_])["repositories"]
             tags = tag_map(ecr.list_tags_for_resource(resourceArn=found["repositoryArn"])["tags"])
@@ -100,7 +100,7 @@ class Repository(AwsResource):
         return None
 
     def update(self, call: Call, id_: str, olds: Properties, news: Properties) -> Properties:
-        ecr = self.account.ecr(self.region(call, news))
+        ecr = self.clients.ecr(self.region(call, news))
         if olds.get("imageTagMutability") != news["imageTagMutability"]:
             ecr.put_image_tag_mutability(
                 repositoryName=id_, imageTagMutability=news["imageTagMutability"]
@@ -116,7 +116,7 @@ class Repository(AwsResource):
 
     def delete(self, call: Call, id_: str, olds: Properties) -> None:
         with fine_if(_GONE):
-            self.account.ecr(self.region(call, olds)).delete_repository(
+            self.clients.ecr(self.region(call, olds)).delete_repository(
                 repositoryName=id_, force=bool(olds.get("forceDelete"))
             )
 
@@ -132,7 +132,7 @@ class Repository(AwsResource):
             "arn": made["repositoryArn"],
             "region": region,
             "registryId": made["registryId"],
-            "repositoryUrl": f"{self.account.registry}/{made['repositoryName']}",
+            "repositoryUrl": f"{self.clients.registry}/{made['repositoryName']}",
             "tagsAll": tags or {},
         }
 
@@ -153,7 +153,7 @@ class LifecyclePolicy(AwsResource):
     def read(self, call: Call, id_: str, olds: Properties) -> Properties | None:
         region = self.region(call, olds)
         with fine_if(_GONE, "LifecyclePolicyNotFoundException"):
-            found = self.account.ecr(region).get_lifecycle_policy(repositoryName=id_)
+            found = self.clients.ecr(region).get_lifecycle_policy(repositoryName=id_)
             return {
                 "policy": found["lifecyclePolicyText"],
                 "region": region,
@@ -167,11 +167,11 @@ class LifecyclePolicy(AwsResource):
 
     def delete(self, call: Call, id_: str, olds: Properties) -> None:
         with fine_if(_GONE, "LifecyclePolicyNotFoundException"):
-            self.account.ecr(self.region(call, olds)).delete_lifecycle_policy(repositoryName=id_)
+            self.clients.ecr(self.region(call, olds)).delete_lifecycle_policy(repositoryName=id_)
 
     def _put(self, call: Call, inputs: Properties) -> Properties:
         region = self.region(call, inputs)
-        put = self.account.ecr(region).put_lifecycle_policy(
+        put = self.clients.ecr(region).put_lifecycle_policy(
             repositoryName=inputs["repository"], lifecyclePolicyText=inputs["policy"]
         )
         return {"region": region, "registryId": put["registryId"]}
@@ -184,15 +184,15 @@ class GetAuthorizationToken(AwsFunction):
     arguments = frozenset({"region", "registryId"})
 
     def call(self, call: Call, arguments: Properties) -> Properties:
-        region = self.account.region(call, arguments)
-        (found,) = self.account.ecr(region).get_authorization_token()["authorizationData"]
+        region = self.clients.region(call, arguments)
+        (found,) = self.clients.ecr(region).get_authorization_token()["authorizationData"]
         user, _, password = base64.b64decode(found["authorizationToken"]).decode().partition(":")
         return {
             "authorizationToken": found["authorizationToken"],
             "expiresAt": found["expiresAt"].strftime("%Y-%m-%dT%H:%M:%SZ"),
             "id": region,
             "password": password,  # In the clear, as in the plugin. The program makes it secret.
-            "proxyEndpoint": self.account.endpoint,
+            "proxyEndpoint": self.clients.endpoint,
             "region": region,
             "userName": user,
         }

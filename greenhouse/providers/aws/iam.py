@@ -36,7 +36,7 @@ class RolePolicy(AwsResource):
 
     def read(self, call: Call, id_: str, olds: Properties) -> Properties | None:
         role, _, name = id_.partition(":")
-        iam = self.account.iam(self.region(call, olds))
+        iam = self.clients.iam(self.region(call, olds))
         with fine_if("NoSuchEntity"):
             found: Any = iam.get_role_policy(RoleName=role, PolicyName=name)["PolicyDocument"]
             policy = found if isinstance(found, str) else json.dumps(found, separators=(",", ":"))
@@ -50,12 +50,12 @@ class RolePolicy(AwsResource):
     def delete(self, call: Call, id_: str, olds: Properties) -> None:
         role, _, name = id_.partition(":")
         with fine_if("NoSuchEntity"):
-            self.account.iam(self.region(call, olds)).delete_role_policy(
+            self.clients.iam(self.region(call, olds)).delete_role_policy(
                 RoleName=role, PolicyName=name
             )
 
     def _put(self, call: Call, inputs: Properties) -> None:
-        self.account.iam(self.region(call, inputs)).put_role_policy(
+        self.clients.iam(self.region(call, inputs)).put_role_policy(
             RoleName=inputs["role"], PolicyName=inputs["name"], PolicyDocument=inputs["policy"]
         )
 

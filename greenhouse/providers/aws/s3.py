@@ -58,7 +58,7 @@ class Bucket(AwsResource):
 
     def create(self, call: Call, inputs: Properties) -> tuple[str, Properties]:
         region = self.region(call, inputs)
-        s3 = self.account.s3(region)
+        s3 = self.clients.s3(region)
         name = inputs["bucket"]
         with fine_if(*_NO_BUCKET):
             s3.head_bucket(Bucket=name)
@@ -78,7 +78,7 @@ class Bucket(AwsResource):
 
     def read(self, call: Call, id_: str, olds: Properties) -> Properties | None:
         region = self.region(call, olds)
-        s3 = self.account.s3(region)
+        s3 = self.clients.s3(region)
         with fine_if(*_NO_BUCKET):
             s3.head_bucket(Bucket=id_)
             tags = _get_tags(s3, id_)
@@ -88,11 +88,11 @@ class Bucket(AwsResource):
 
     def update(self, call: Call, id_: str, olds: Properties, news: Properties) -> Properties:
         if olds.get("tags") != news.get("tags"):
-            _put_tags(self.account.s3(self.region(call, news)), id_, news.get("tags"))
+            _put_tags(self.clients.s3(self.region(call, news)), id_, news.get("tags"))
         return {"tagsAll": news.get("tags") or {}}
 
     def delete(self, call: Call, id_: str, olds: Properties) -> None:
-        s3 = self.account.s3(self.region(call, olds))
+        s3 = self.clients.s3(self.region(call, olds))
         with fine_if(*_NO_BUCKET):
             if olds.get("forceDestroy"):
                 _delete_versions(s3, id_)
@@ -157,23 +157,23 @@ class OnBucket(AwsResource):
 
     def create(self, call: Call, inputs: Properties) -> tuple[str, Properties]:
         region = self.region(call, inputs)
-        self.put(self.account.s3(region), inputs)
+        self.put(self.clients.s3(region), inputs)
         return inputs["bucket"], {"region": region}
 
     def read(self, call: Call, id_: str, olds: Properties) -> Properties | None:
         region = self.region(call, olds)
         with fine_if(self.gone_as, *_NO_BUCKET):
-            found = self.get(self.account.s3(region), id_)
+            found = self.get(self.clients.s3(region), id_)
             return {"bucket": id_, "region": region, **found}
         return None
 
     def update(self, call: Call, id_: str, olds: Properties, news: Properties) -> Properties:
-        self.put(self.account.s3(self.region(call, news)), news)
+        self.put(self.clients.s3(self.region(call, news)), news)
         return {}
 
     def delete(self, call: Call, id_: str, olds: Properties) -> None:
         with fine_if(self.gone_as, *_NO_BUCKET):
-            self.remove(self.account.s3(self.region(call, olds)), id_)
+            self.remove(self.clients.s3(self.region(call, olds)), id_)
 
 
 class BucketPublicAccessBlock(OnBucket):
@@ -331,7 +331,7 @@ class BucketObjectv2(AwsResource):
     def read(self, call: Call, id_: str, olds: Properties) -> Properties | None:
         name, _, key = id_.partition("/")
         region = self.region(call, olds)
-        s3 = self.account.s3(region)
+        s3 = self.clients.s3(region)
         with fine_if("404", "NoSuchKey", *_NO_BUCKET):
             head: Any = s3.head_object(Bucket=name, Key=key)
             tags = tag_map(s3.get_object_tagging(Bucket=name, Key=key)["TagSet"])
@@ -343,7 +343,7 @@ class BucketObjectv2(AwsResource):
         return self._put(call, news)
 
     def delete(self, call: Call, id_: str, olds: Properties) -> None:
-        s3 = self.account.s3(self.region(call, olds))
+        s3 = self.clients.s3(self.region(call, olds))
         with fine_if(*_NO_BUCKET):
             if olds.get("versionId"):
                 _delete_versions(s3, olds["bucket"], olds["key"])
@@ -352,7 +352,7 @@ class BucketObjectv2(AwsResource):
 
     def _put(self, call: Call, inputs: Properties) -> Properties:
         region = self.region(call, inputs)
-        s3 = self.account.s3(region)
+        s3 = self.clients.s3(region)
         name, key, tags = inputs["bucket"], inputs["key"], inputs.get("tags") or {}
         kind: Any = {"ContentType": inputs["contentType"]} if "contentType" in inputs else {}
         s3.put_object(Bucket=name, Key=key, Body=_body(call, inputs), **kind)

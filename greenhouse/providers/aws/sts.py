@@ -14,7 +14,7 @@ class GetCallerIdentity(AwsFunction):
     kind = "aws:index/getCallerIdentity:getCallerIdentity"
 
     def call(self, call: Call, arguments: Properties) -> Properties:
-        found = self.account.sts(self.account.region(call, arguments)).get_caller_identity()
+        found = self.clients.sts(self.clients.region(call, arguments)).get_caller_identity()
         return {
             "accountId": found["Account"],
             "arn": found["Arn"],
@@ -30,8 +30,8 @@ class GetRegion(AwsFunction):
     arguments = frozenset({"region"})
 
     def call(self, call: Call, arguments: Properties) -> Properties:
-        region = self.account.region(call, arguments)
-        names = self.account.regions()
+        region = self.clients.region(call, arguments)
+        names = self.clients.regions()
         if region not in names:
             raise Refused(f"there is no region '{region}'. There are: {', '.join(names)}")
         return {

@@ -15,7 +15,7 @@ from typing import Any
 from botocore import exceptions as boto
 from botocore.configloader import load_config
 
-from greenhouse.providers.account import Account
+from greenhouse.providers.aws_clients import AwsClients
 from greenhouse.providers.aws_native.cloudcontrol import ATTEMPTS, NO_CREDENTIALS, ControlClient
 from greenhouse.providers.protocol.wire import Properties
 
@@ -57,7 +57,7 @@ def unsupported(settings: Properties) -> Iterator[tuple[str, str]]:
 def configure(
     given: Mapping[str, str],
     environment: Mapping[str, str],
-    account: Account,
+    clients: AwsClients,
     cancelled: threading.Event,
 ) -> Configured:
     """A provider instance from its settings and the program's environment. Raises Refused."""
@@ -87,12 +87,12 @@ def configure(
     configured = Configured(
         region=region,
         control=ControlClient(
-            client=keys and account.client("cloudcontrol", region or "none", keys),
+            client=keys and clients.client("cloudcontrol", region or "none", keys),
             attempts=attempts,
             role_arn=given.get("roleArn"),
             cancelled=cancelled,
         ),
-        sts=lambda: _identity(account, keys, region or "none", attempts),
+        sts=lambda: _identity(clients, keys, region or "none", attempts),
         default_tags=tags,
     )
     if skip != "true":
@@ -105,11 +105,11 @@ def configure(
     return configured
 
 
-def _identity(account: Account, keys: tuple[str, str] | None, region: str, attempts: int) -> str:
+def _identity(clients: AwsClients, keys: tuple[str, str] | None, region: str, attempts: int) -> str:
     what = "could not get AWS account ID: operation error STS: GetCallerIdentity"
     if keys is None:
         raise Refused(f"{what}, {NO_CREDENTIALS}")
-    client = account.client("sts", region, keys, attempts=attempts)
+    client = clients.client("sts", region, keys, attempts=attempts)
     try:
         return str(client.get_caller_identity()["Account"])
     except boto.ClientError as error:

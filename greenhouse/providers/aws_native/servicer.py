@@ -31,7 +31,7 @@ from google.protobuf import any_pb2, empty_pb2  # type: ignore[import-untyped]
 from google.rpc import status_pb2  # type: ignore[import-untyped]
 from pulumi.runtime.proto import plugin_pb2, provider_pb2, provider_pb2_grpc
 
-from greenhouse.providers.account import Account
+from greenhouse.providers.aws_clients import AwsClients
 from greenhouse.providers.aws_native import schema
 from greenhouse.providers.aws_native.cloudcontrol import (
     Failed,
@@ -72,8 +72,8 @@ class _Provider:
 class NativeServicer(provider_pb2_grpc.ResourceProviderServicer):
     """The package on one port, for every connection that the engine opens."""
 
-    def __init__(self, account: Account, port: int) -> None:
-        self._account = account
+    def __init__(self, clients: AwsClients, port: int) -> None:
+        self._clients = clients
         self._sessions = Sessions(port)
         self._providers: dict[Session, _Provider] = {}
 
@@ -124,7 +124,7 @@ class NativeServicer(provider_pb2_grpc.ResourceProviderServicer):
         with _told(context):
             # A new provider instance. Its connection may have the address of an ended connection.
             state = self._providers[session] = _Provider()
-            state.configured = configure(given, session.environment, self._account, state.cancelled)
+            state.configured = configure(given, session.environment, self._clients, state.cancelled)
         return provider_pb2.ConfigureResponse(
             acceptSecrets=True, supportsPreview=True, supports_autonaming_configuration=True
         )

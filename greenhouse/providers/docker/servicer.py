@@ -29,8 +29,8 @@ from google.protobuf import empty_pb2  # type: ignore[import-untyped]
 from pulumi.runtime.proto import plugin_pb2, provider_pb2, provider_pb2_grpc
 
 from greenhouse.home import REGION
-from greenhouse.providers.account import Account
 from greenhouse.providers.aws.common import fine_if
+from greenhouse.providers.aws_clients import AwsClients
 from greenhouse.providers.docker import inputs as image
 from greenhouse.providers.docker.client import Client, split, warn_of_half_a_login
 from greenhouse.providers.protocol.program import NoProgram
@@ -57,8 +57,8 @@ _NOT_ACTED_ON = frozenset(
 class DockerServicer(provider_pb2_grpc.ResourceProviderServicer):
     """The package on one port, for every connection that the engine opens."""
 
-    def __init__(self, account: Account, port: int) -> None:
-        self._account = account
+    def __init__(self, clients: AwsClients, port: int) -> None:
+        self._aws_clients = clients
         self._sessions = Sessions(port)
         self._clients: dict[Session, Client] = {}
 
@@ -220,9 +220,9 @@ class DockerServicer(provider_pb2_grpc.ResourceProviderServicer):
 
     def _refuse_as_ecr(self, repository: str, tag: str) -> None:
         host, _, name = repository.partition("/")
-        if host != self._account.registry:
+        if host != self._aws_clients.registry:
             return
-        ecr = self._account.ecr(REGION)
+        ecr = self._aws_clients.ecr(REGION)
         with fine_if("RepositoryNotFoundException"):  # The registry will report this itself.
             (found,) = ecr.describe_repositories(repositoryNames=[name])["repositories"]
             taken = ecr.batch_get_image(repositoryName=name, imageIds=[{"imageTag": tag}])["images"]

@@ -18,7 +18,7 @@ import pytest
 os.environ.setdefault("GRPC_VERBOSITY", "ERROR")  # else it tells of every closed connection
 
 from greenhouse.home import PROJECT_DIR
-from greenhouse.providers.account import Account
+from greenhouse.providers.aws_clients import AwsClients
 from greenhouse.providers.server import PACKAGES, serve
 from tests.greenhouse.providers.provider_engine import Engine
 
@@ -105,7 +105,7 @@ def aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
 def ports(aws: dict[str, str]) -> Iterator[dict[str, int]]:
     """Our providers' ports by package."""
     chosen = {name: free_port() for name in PACKAGES}
-    servers = serve(",".join(f"{name}:{port}" for name, port in chosen.items()), Account.of(aws))
+    servers = serve(",".join(f"{name}:{port}" for name, port in chosen.items()), AwsClients.of(aws))
     yield chosen
     for server in servers:
         server.stop(grace=None).wait()

@@ -16,7 +16,7 @@ from google.protobuf import empty_pb2  # type: ignore[import-untyped]
 from pulumi.runtime.proto import provider_pb2, provider_pb2_grpc
 
 from greenhouse.home import PROJECT_DIR
-from greenhouse.providers.account import Account
+from greenhouse.providers.aws_clients import AwsClients
 from greenhouse.providers.protocol.resource import Refused
 from greenhouse.providers.protocol.wire import encode
 from greenhouse.providers.server import PACKAGES, serve
@@ -62,25 +62,25 @@ def test_a_taken_port_is_one_clear_line(aws: dict[str, str]) -> None:
 
 def test_two_greenhouses_do_not_share_a_port(aws: dict[str, str], ports: dict[str, int]) -> None:
     with pytest.raises(Refused, match="which can't be had"):
-        serve(f"aws:{ports['aws']}", Account.of(aws))
+        serve(f"aws:{ports['aws']}", AwsClients.of(aws))
 
 
 @pytest.mark.parametrize("ports", ["aws", "aws:x", "gcp:4501", ""])
 def test_ports_that_make_no_sense_are_refused(aws: dict[str, str], ports: str) -> None:
     with pytest.raises(Refused, match="is not PACKAGE:PORT with one of aws, aws-native, docker"):
-        serve(ports, Account.of(aws))
+        serve(ports, AwsClients.of(aws))
 
 
 @pytest.mark.parametrize("endpoint", ["", "https://s3.eu-west-1.amazonaws.com"])
 def test_no_other_account_is_ever_touched(aws: dict[str, str], endpoint: str) -> None:
     with pytest.raises(Refused, match=f"AWS_ENDPOINT_URL is '{endpoint}', but these providers"):
-        Account.of({**aws, "AWS_ENDPOINT_URL": endpoint})
+        AwsClients.of({**aws, "AWS_ENDPOINT_URL": endpoint})
 
 
 def test_an_account_that_does_not_answer_is_named(aws: dict[str, str]) -> None:
     port, nobody = free_port(), free_port()
-    account = Account.of({**aws, "AWS_ENDPOINT_URL": f"http://127.0.0.1:{nobody}"})
-    (server,) = serve(f"aws:{port}", account)
+    clients = AwsClients.of({**aws, "AWS_ENDPOINT_URL": f"http://127.0.0.1:{nobody}"})
+    (server,) = serve(f"aws:{port}", clients)
     try:
         with Engine({"aws": port}) as engine, pytest.raises(Rejected, match=r"run\?.*make start"):
             engine.create("aws:s3/bucket:Bucket", bucket="some-bucket")

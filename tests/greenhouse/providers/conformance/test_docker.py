@@ -18,7 +18,7 @@ import psutil
 import pytest
 
 from greenhouse import toolchain
-from greenhouse.providers.account import Account
+from greenhouse.providers.aws_clients import AwsClients
 from greenhouse.providers.server import serve
 from tests.greenhouse.providers.conformance.plugin_calls import (
     Plugin,
@@ -62,7 +62,7 @@ def rows(*, built: bool) -> Iterator[Any]:
 def port() -> Iterator[int]:
     chosen = free_port()
     there = "http://127.0.0.1:1"
-    nowhere = Account(endpoint=there, control_endpoint=there, sts_endpoint=there)
+    nowhere = AwsClients(endpoint=there, control_endpoint=there, sts_endpoint=there)
     (server,) = serve(f"docker:{chosen}", nowhere)
     yield chosen
     server.stop(grace=None).wait()

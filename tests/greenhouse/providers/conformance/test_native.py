@@ -17,7 +17,7 @@ import grpc
 import pytest
 from google.protobuf import empty_pb2  # type: ignore[import-untyped]
 
-from greenhouse.providers.account import Account
+from greenhouse.providers.aws_clients import AwsClients
 from greenhouse.providers.server import serve
 from tests.greenhouse.providers.conformance.plugin_calls import (
     Plugin,
@@ -44,7 +44,7 @@ UNSAID: dict[str, dict[str, None]] = {
 def provider(account: str) -> Iterator[int]:
     """The stand-in's port, with its account at this address."""
     port = free_port()
-    ours = Account(endpoint=account, control_endpoint=account, sts_endpoint=account)
+    ours = AwsClients(endpoint=account, control_endpoint=account, sts_endpoint=account)
     (server,) = serve(f"aws-native:{port}", ours)
     yield port
     server.stop(grace=None).wait()

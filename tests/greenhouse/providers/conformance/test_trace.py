@@ -18,7 +18,7 @@ import psutil
 import pytest
 from google.protobuf import empty_pb2  # type: ignore[import-untyped]
 
-from greenhouse.providers.account import Account
+from greenhouse.providers.aws_clients import AwsClients
 from greenhouse.providers.aws_native.schema import TYPES
 from greenhouse.providers.server import serve
 from tests.greenhouse.providers.conformance.plugin_calls import (
@@ -76,7 +76,7 @@ def ports(
     chosen = {"aws-native": free_port(), "docker": free_port()}
     servers = serve(
         ",".join(f"{name}:{port}" for name, port in chosen.items()),
-        Account(endpoint=there, control_endpoint=there, sts_endpoint=there),
+        AwsClients(endpoint=there, control_endpoint=there, sts_endpoint=there),
     )
     yield chosen
     for server in servers:

@@ -1,4 +1,4 @@
-"""The account of the providers: greenhouse's own, and never another.
+"""Clients of the account that the providers work in: greenhouse's own, and never another.
 
 The machine may hold real credentials. So every client gets its endpoint explicitly and doesn't
 search for it as boto3 would. An endpoint on another machine is refused.
@@ -35,7 +35,7 @@ _CONFIG = Config(
 
 
 @dataclass(frozen=True, kw_only=True)
-class Account:
+class AwsClients:
     """Clients by region. The same region always gets the same client."""
 
     endpoint: str
@@ -46,7 +46,7 @@ class Account:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @classmethod
-    def of(cls, environment: Mapping[str, str]) -> Account:
+    def of(cls, environment: Mapping[str, str]) -> AwsClients:
         """The account of this environment. Raises Refused if it isn't a greenhouse's."""
 
         def loopback(name: str) -> str:

@@ -59,7 +59,7 @@ def thing_arn(thing: str) -> str:
     return f"arn:aws:iot:{REGION}:{ACCOUNT}:thing/{thing}"
 
 
-class Account:
+class IotAndS3:
     """AWS IoT's registry and S3, through boto3."""
 
     def __init__(self) -> None:
