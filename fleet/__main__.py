@@ -30,9 +30,9 @@ from fleet.logs import Answer, NoLog, tail
 from fleet.model import tell
 from fleet.observe import Device, observe
 from fleet.plan import holdings, page, preview
-from fleet.plan.plan import Gate
+from fleet.plan.plan import FailOn
 from fleet.plan.plan import plan as plan_of
-from fleet.plan.planned import Planned
+from fleet.plan.stack_change import StackChange
 from fleet.prune import prune
 from fleet.rollback import NEWEST, PREVIOUS, listing, roll_back
 from fleet.sbom import documents, table
@@ -43,7 +43,7 @@ from infra.names import Names
 from infra.printable import printable, printable_lines
 from infra.settings import Misconfigured
 
-GATE_CLOSED = 3  # beside 1, it could not be told, and Typer's 2, wrong usage
+NEEDS_A_LOOK = 3  # beside 1, it could not be told, and Typer's 2, wrong usage
 
 _LOOK_AGAIN_SECONDS = 2.0
 
@@ -68,26 +68,26 @@ def plan(
         ),
     ] = None,
     fail_on: Annotated[
-        str, typer.Option(help=f"Exit {GATE_CLOSED} on any of: {', '.join(Gate)}.")
+        str, typer.Option(help=f"Exit {NEEDS_A_LOOK} on any of: {', '.join(FailOn)}.")
     ] = "",
 ) -> None:
     """What an update will do to each device, as a Markdown page."""
     try:
-        gates = [Gate(name.strip()) for name in fail_on.split(",") if name.strip()]
+        reasons = [FailOn(name.strip()) for name in fail_on.split(",") if name.strip()]
     except ValueError as error:
-        raise typer.BadParameter(f"{error}; there are: {', '.join(Gate)}") from error
+        raise typer.BadParameter(f"{error}; there are: {', '.join(FailOn)}") from error
     clients = Stack.read(stack).clients()
     text = saved.read_text() if saved else _previewed(stack, destroy=destroy)
     try:
-        planned = Planned.of(preview.read(text))
+        stack_change = StackChange.of(preview.read(text))
     except preview.Refused as error:
         sys.stdout.write(page.refusal(stack, str(error)))
         raise
-    targets, held = holdings.look(clients, planned, ROOT)
-    made = plan_of(planned, targets, held)
-    sys.stdout.write(page.render(made, gates))
-    if any(made.caught(gate) for gate in gates):
-        raise typer.Exit(GATE_CLOSED)
+    targets, held = holdings.look(clients, stack_change, ROOT)
+    made = plan_of(stack_change, targets, held)
+    sys.stdout.write(page.render(made, reasons))
+    if any(made.caught(reason) for reason in reasons):
+        raise typer.Exit(NEEDS_A_LOOK)
 
 
 def _previewed(stack: str, *, destroy: bool) -> str:
@@ -101,7 +101,7 @@ def status(
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
     watch: Annotated[bool, typer.Option(help="Look again and again; Ctrl-C ends it.")] = False,
     fail: Annotated[
-        bool, typer.Option("--fail", help=f"Exit {GATE_CLOSED} where anything needs a look.")
+        bool, typer.Option("--fail", help=f"Exit {NEEDS_A_LOOK} where anything needs a look.")
     ] = False,
 ) -> None:
     """Devices, health, releases, component states, last answers, and who deployed."""
@@ -133,7 +133,7 @@ def status(
     else:
         console.print(show(seen))
     if fail and not seen.well:
-        raise typer.Exit(GATE_CLOSED)
+        raise typer.Exit(NEEDS_A_LOOK)
 
 
 def _watch(there: Places, put: Callable[[RenderableType], object]) -> Never:

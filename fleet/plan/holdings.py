@@ -15,8 +15,8 @@ import yaml
 from botocore.exceptions import ClientError
 
 from fleet.observe import Target, observe, observe_target
-from fleet.plan.planned import Planned, Version
 from fleet.plan.scans import Scan, scans
+from fleet.plan.stack_change import StackChange, Version
 from infra.account.clients import Clients, unless_gone
 from infra.account.followers import deployed_by
 from infra.account.images import image_manifest
@@ -34,29 +34,31 @@ class Holdings:
     scans: tuple[Scan, ...] = ()  # of the images to come, as far as they are built
 
 
-def look(clients: Clients, planned: Planned, root: Path) -> tuple[tuple[Target, ...], Holdings]:
+def look(
+    clients: Clients, stack_change: StackChange, root: Path
+) -> tuple[tuple[Target, ...], Holdings]:
     """The targets of a preview as they are, and what the account holds of both sides.
 
     `root` is the program's folder, where paths of files that are to be stored begin. Raises
     botocore's errors.
     """
-    targets = _targets(clients, planned)
-    recipes, published = _recipes(clients, targets, set(planned.answering.items()))
+    targets = _targets(clients, stack_change)
+    recipes, published = _recipes(clients, targets, set(stack_change.answering.items()))
     references = {
         *(
             uri
-            for recipe in (*recipes.values(), *planned.recipes.values())
+            for recipe in (*recipes.values(), *stack_change.recipes.values())
             for uri in docker_images(recipe)
         ),
-        *planned.outputs.get("image", {}).values(),
+        *stack_change.outputs.get("image", {}).values(),
     }
     return targets, Holdings(
         recipes=recipes,
         published=published,
-        objects=_stored_objects(clients, recipes.values()) | _new_objects(planned, root),
-        images=_images(clients, references, planned.project),
+        objects=_stored_objects(clients, recipes.values()) | _new_objects(stack_change, root),
+        images=_images(clients, references, stack_change.project),
         elsewhere=_elsewhere(clients, targets),
-        scans=scans(clients, _to_come(planned, recipes)),
+        scans=scans(clients, _to_come(stack_change, recipes)),
     )
 
 
@@ -87,19 +89,19 @@ def object_key(uri: str) -> str:
     return uri.removeprefix("s3://").partition("/")[2]
 
 
-def _targets(clients: Clients, planned: Planned) -> tuple[Target, ...]:
-    deployment = planned.deployment
+def _targets(clients: Clients, stack_change: StackChange) -> tuple[Target, ...]:
+    deployment = stack_change.deployment
     if deployment is None:  # a preview without what stays the same
-        return observe(clients, planned.project, planned.stack).targets
+        return observe(clients, stack_change.project, stack_change.stack).targets
     arns = {side.get("targetArn", "") for side in (deployment.before, deployment.after)} - {""}
     before = deployment.before.get("targetArn")
     return tuple(
         observe_target(
             clients,
-            planned.project,
-            planned.stack,
+            stack_change.project,
+            stack_change.stack,
             arn,
-            names=planned.names,
+            names=stack_change.names,
             deployed=arn == before,
         )
         for arn in sorted(arns)
@@ -154,9 +156,9 @@ def _stored_objects(clients: Clients, recipes: Iterable[Mapping[str, Any]]) -> d
     return sizes
 
 
-def _new_objects(planned: Planned, root: Path) -> dict[str, int]:
+def _new_objects(stack_change: StackChange, root: Path) -> dict[str, int]:
     sizes = {}
-    for key, source in planned.objects.items():
+    for key, source in stack_change.objects.items():
         if "text" in source:
             sizes[key] = len(source["text"].encode())
         elif "path" in source and (root / source["path"]).is_file():
@@ -164,17 +166,19 @@ def _new_objects(planned: Planned, root: Path) -> dict[str, int]:
     return sizes
 
 
-def _to_come(planned: Planned, recipes: Mapping[Version, Mapping[str, Any]]) -> frozenset[str]:
+def _to_come(
+    stack_change: StackChange, recipes: Mapping[Version, Mapping[str, Any]]
+) -> frozenset[str]:
     """Images of this project that the update leads to; what it replaces says nothing of it."""
-    if planned.destroys:
+    if stack_change.destroys:
         return frozenset()
-    versions = planned.versions.items()
-    known = (planned.recipes.get(one) or recipes.get(one) or {} for one in versions)
+    versions = stack_change.versions.items()
+    known = (stack_change.recipes.get(one) or recipes.get(one) or {} for one in versions)
     return frozenset(
         image
         for recipe in known
         for image in docker_images(recipe)
-        if "@" in image and image.partition("/")[2].startswith(f"{planned.project}/")
+        if "@" in image and image.partition("/")[2].startswith(f"{stack_change.project}/")
     )
 
 

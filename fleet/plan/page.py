@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 
 from fleet.plan.markdown import code, row
-from fleet.plan.plan import Download, Gate, Group, Kind, Plan, TargetPlan
+from fleet.plan.plan import Download, FailOn, Group, Kind, Plan, TargetPlan
 from fleet.plan.preview import UNKNOWN
 from fleet.plan.scans import Scan
 from infra.printable import printable
@@ -19,14 +19,14 @@ from infra.printable import printable
 _NAMES_SHOWN, _CAUGHT_SHOWN = 10, 3
 
 
-def render(plan: Plan, gates: Sequence[Gate] = ()) -> str:
+def render(plan: Plan, fail_on: Sequence[FailOn] = ()) -> str:
     """The page, ending in a newline."""
     lines = [
         f"## Device plan: {'destroy ' if plan.destroys else ''}stack {code(plan.stack)}",
         "",
         *_summary(plan),
         "",
-        *_gates(plan, gates),
+        *_reasons(plan, fail_on),
         *_rights(plan),
         *_findings(plan),
         *(line for target in plan.targets for line in _target(target)),
@@ -79,15 +79,15 @@ def _summary(plan: Plan) -> Iterator[str]:
         yield " · ".join(named)
 
 
-def _gates(plan: Plan, gates: Sequence[Gate]) -> Iterator[str]:
-    for gate in gates:
-        caught = plan.caught(gate)
-        untold = _untold(plan) if gate is Gate.VULNERABLE else ""
+def _reasons(plan: Plan, fail_on: Sequence[FailOn]) -> Iterator[str]:
+    for reason in fail_on:
+        caught = plan.caught(reason)
+        untold = _untold(plan) if reason is FailOn.VULNERABLE else ""
         if caught:
-            yield f"- ❌ **{gate}**: {_listed(caught, shown=_CAUGHT_SHOWN)}{untold}"
+            yield f"- ❌ **{reason}**: {_listed(caught, shown=_CAUGHT_SHOWN)}{untold}"
         else:
-            yield f"- ✅ {gate}: none{untold}"
-    if gates:
+            yield f"- ✅ {reason}: none{untold}"
+    if fail_on:
         yield ""
 
 
@@ -206,7 +206,7 @@ def _rights(plan: Plan) -> Iterator[str]:
             f"\nWhat {_listed(plan.unread)} may do on the device, and how they are started, is"
             " known once the image is built."
         )
-    if not plan.caught(Gate.PUBLIC):
+    if not plan.caught(FailOn.PUBLIC):
         yield "\nNothing becomes public."
     yield ""
 

@@ -17,12 +17,12 @@ from typing import Any
 
 from fleet.observe import Device, Target
 from fleet.plan import rights
-from fleet.plan.both_sides import BothSides
 from fleet.plan.holdings import Holdings
-from fleet.plan.planned import Planned
+from fleet.plan.known_versions import KnownVersions
 from fleet.plan.preview import UNKNOWN
 from fleet.plan.rights import Right
 from fleet.plan.scans import Scan
+from fleet.plan.stack_change import StackChange
 from infra.account.greengrass import SUCCEEDED
 from infra.names import Names
 
@@ -38,8 +38,8 @@ class Kind(StrEnum):
     KEPT = "kept"
 
 
-class Gate(StrEnum):
-    """What a check can refuse."""
+class FailOn(StrEnum):
+    """What `--fail-on` can name."""
 
     REMOVED = "removed"  # a component leaves a device
     DOWNGRADE = "downgrade"  # an older version comes back
@@ -126,33 +126,33 @@ class Plan:
     scans: tuple[Scan, ...]
     severity: str  # the least that counts of what a scan found
 
-    def caught(self, gate: Gate) -> tuple[str, ...]:
-        """What a check for this would refuse; empty: nothing."""
+    def caught(self, reason: FailOn) -> tuple[str, ...]:
+        """What in this plan is a reason to fail; empty: nothing."""
         found: set[str] = set()
         for one in self.targets:
             changes = [change for group in one.groups for change in group.changes]
-            if gate is Gate.REMOVED:
+            if reason is FailOn.REMOVED:
                 found |= {change.name for change in changes if change.kind is Kind.REMOVED}
-            elif gate is Gate.DOWNGRADE:
+            elif reason is FailOn.DOWNGRADE:
                 found |= {change.name for change in changes if change.older}
-            elif gate is Gate.DRIFT:
+            elif reason is FailOn.DRIFT:
                 found |= set(one.target.drift)
                 found |= {line for device in one.target.devices for line in device.drift}
-        if gate is Gate.RIGHTS:
+        if reason is FailOn.RIGHTS:
             found |= {f"{right.who}: {right.what}" for right in self.rights if right.widens}
-        elif gate is Gate.PUBLIC:
+        elif reason is FailOn.PUBLIC:
             found |= {f"{right.who}: {right.what}" for right in self.rights if right.public}
-        elif gate is Gate.WARNING:
+        elif reason is FailOn.WARNING:
             found |= set(self.findings)
-        elif gate is Gate.VULNERABLE:
+        elif reason is FailOn.VULNERABLE:
             found |= {name for one in self.scans for _, name in one.at_least(self.severity)}
         return tuple(sorted(found))
 
 
-def plan(planned: Planned, targets: Sequence[Target], holdings: Holdings) -> Plan:
+def plan(stack_change: StackChange, targets: Sequence[Target], holdings: Holdings) -> Plan:
     """What the previewed update does to these targets."""
-    known = BothSides(planned, holdings)
-    plans = tuple(_target_plan(one, planned, known) for one in targets)
+    known = KnownVersions(stack_change, holdings)
+    plans = tuple(_target_plan(one, stack_change, known) for one in targets)
     changes = {
         (change.name, change.now, change.then): change
         for one in plans
@@ -161,33 +161,33 @@ def plan(planned: Planned, targets: Sequence[Target], holdings: Holdings) -> Pla
         if change.moves
     }
     return Plan(
-        project=planned.project,
-        stack=planned.stack,
-        destroys=planned.destroys,
-        releases=(planned.outputs.get("release", ""), known.release()),
-        models=(planned.outputs.get("model", ""), known.model()),
-        names=planned.names,
+        project=stack_change.project,
+        stack=stack_change.stack,
+        destroys=stack_change.destroys,
+        releases=(stack_change.outputs.get("release", ""), known.release()),
+        models=(stack_change.outputs.get("model", ""), known.model()),
+        names=stack_change.names,
         targets=plans,
-        rights=(*planned.rights, *_device_rights(changes.values(), known)),
+        rights=(*stack_change.rights, *_device_rights(changes.values(), known)),
         unread=tuple(
             sorted(
                 {
                     change.name
                     for change in changes.values()
-                    if change.name in planned.names.components
+                    if change.name in stack_change.names.components
                     and change.then
                     and known.recipe(change.name, change.then) is None
                 }
             )
         ),
-        findings=planned.findings,
+        findings=stack_change.findings,
         scans=holdings.scans,
-        severity=planned.severity,
+        severity=stack_change.severity,
     )
 
 
-def _target_plan(target: Target, planned: Planned, known: BothSides) -> TargetPlan:
-    wanted = _wanted(target, planned)
+def _target_plan(target: Target, stack_change: StackChange, known: KnownVersions) -> TargetPlan:
+    wanted = _wanted(target, stack_change)
     alike: dict[tuple[tuple[Change, ...], Download, tuple[str, ...]], list[Device]] = {}
     for device in sorted(target.devices, key=lambda one: one.name):
         changes = tuple(_changes(target, device, wanted, known))
@@ -209,22 +209,22 @@ def _target_plan(target: Target, planned: Planned, known: BothSides) -> TargetPl
     return TargetPlan(target=target, deploys=wanted is not None, groups=tuple(groups))
 
 
-def _wanted(target: Target, planned: Planned) -> Mapping[str, str] | None:
+def _wanted(target: Target, stack_change: StackChange) -> Mapping[str, str] | None:
     """Component versions of the deployment to come; None where none is made for the target."""
-    deployment = planned.deployment
+    deployment = stack_change.deployment
     if deployment is None or not deployment.changes:
         return None
     if deployment.after.get("targetArn") == target.arn:
         return {
-            name: planned.answering.get(name, UNKNOWN)
+            name: stack_change.answering.get(name, UNKNOWN)
             if spec["componentVersion"] == UNKNOWN
             else spec["componentVersion"]
             for name, spec in deployment.after["components"].items()
         }
     # the target is left: infra.uninstall takes our components off it, and no others'
-    latest, ours = target.latest, planned.names.components
+    latest, ours = target.latest, stack_change.names.components
     taken_over = latest and latest.stack and latest.stack != target.stack
-    if latest and taken_over and latest.names == planned.names:
+    if latest and taken_over and latest.names == stack_change.names:
         return None
     deployed = latest.components if latest else {}
     there = {one.name for device in target.devices for one in device.components}
@@ -234,7 +234,7 @@ def _wanted(target: Target, planned: Planned) -> Mapping[str, str] | None:
 
 
 def _changes(
-    target: Target, device: Device, wanted: Mapping[str, str] | None, known: BothSides
+    target: Target, device: Device, wanted: Mapping[str, str] | None, known: KnownVersions
 ) -> Iterator[Change]:
     there = {one.name: one.version for one in device.components}
     if wanted is None:
@@ -268,7 +268,7 @@ def _changes(
     yield from sorted(found, key=lambda one: (order.index(one.kind), one.name))
 
 
-def _why(name: str, now: str, then: str, architecture: str, known: BothSides) -> Iterator[str]:
+def _why(name: str, now: str, then: str, architecture: str, known: KnownVersions) -> Iterator[str]:
     """What of a component differs, most telling first."""
     before, after = known.recipe(name, now), known.recipe(name, then)
     stood = known.files(name, now, "", architecture)
@@ -326,7 +326,7 @@ def _words(before: Sequence[str], after: Sequence[str]) -> Iterator[str]:
             yield line
 
 
-def _download(device: Device, changes: Sequence[Change], known: BothSides) -> Download:
+def _download(device: Device, changes: Sequence[Change], known: KnownVersions) -> Download:
     there: dict[str, int] = {}
     for one in device.components:
         for image in known.images(one.name, one.version, device.architecture):
@@ -377,7 +377,7 @@ def _durations(device: Device) -> list[float]:
     return [(one.modified - one.created).total_seconds() for one in done[:_REMEMBERED]]
 
 
-def _device_rights(changes: Any, known: BothSides) -> tuple[Right, ...]:
+def _device_rights(changes: Any, known: KnownVersions) -> tuple[Right, ...]:
     found: set[Right] = set()
     for change in changes:
         before = known.recipe(change.name, change.now) if change.now else None

@@ -19,9 +19,9 @@ from typing import Any
 from fleet.observe import Target
 from fleet.plan import holdings, page, preview
 from fleet.plan.holdings import Holdings
-from fleet.plan.plan import Gate, Plan
+from fleet.plan.plan import FailOn, Plan
 from fleet.plan.plan import plan as plan_of
-from fleet.plan.planned import Planned
+from fleet.plan.stack_change import StackChange
 from fleet.stacks import Stack
 
 FOLDER = Path(__file__).with_name("recorded")
@@ -42,11 +42,11 @@ class Recording:
         return loaded
 
     def plan(self) -> Plan:
-        planned = Planned.of(preview.read(self.preview))
-        return plan_of(planned, self.targets, self.holdings)
+        stack_change = StackChange.of(preview.read(self.preview))
+        return plan_of(stack_change, self.targets, self.holdings)
 
     def page(self) -> str:
-        return page.render(self.plan(), list(Gate))
+        return page.render(self.plan(), list(FailOn))
 
     def write(self, name: str) -> None:
         (FOLDER / f"{name}.json").write_text(json.dumps(dump(self), indent=1) + "\n")
@@ -95,7 +95,7 @@ def record(place: Any, name: str, stack: str, *command: str) -> None:
     )
     text = json.dumps(_quiet(json.loads(done.stdout)))
     clients = Stack.read(stack, place.tree).clients()
-    targets, held = holdings.look(clients, Planned.of(preview.read(text)), place.tree)
+    targets, held = holdings.look(clients, StackChange.of(preview.read(text)), place.tree)
     Recording(preview=text, targets=targets, holdings=held).write(name)
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from fleet.ci import comment
 from fleet.plan import page, preview
-from fleet.plan.plan import Gate
+from fleet.plan.plan import FailOn
 from greenhouse.account import TENANT
 from tests.fleet.recording import FOLDER, Recording
 
@@ -88,8 +88,8 @@ def test_what_another_target_deploys_to_the_same_device_stays_there() -> None:
         targets=(replace(target, devices=(replace(device, timeline=timeline),)),),
         holdings=replace(recording.holdings, elsewhere={arn: (TENANT,)}),
     )
-    assert recording.plan().caught(Gate.REMOVED) == (TENANT,)
-    assert not both.plan().caught(Gate.REMOVED)
+    assert recording.plan().caught(FailOn.REMOVED) == (TENANT,)
+    assert not both.plan().caught(FailOn.REMOVED)
     kept = f"| kept | `{TENANT}` | `1.0.0` | `1.0.0` | `thinggroup/presses deploys it, too` |"
     assert kept in both.page()
 
@@ -142,7 +142,7 @@ def test_no_secret_gets_onto_the_page() -> None:
     text = recording.page()
     assert "hunter2" not in text
     assert "is a secret, and not compared" in text, "what can't be read is told"
-    assert recording.plan().caught(Gate.RIGHTS), "and may be any right"
+    assert recording.plan().caught(FailOn.RIGHTS), "and may be any right"
 
 
 def test_a_program_that_refuses_is_heard() -> None:
@@ -156,5 +156,5 @@ def test_a_warning_of_the_program_is_a_finding_and_a_gate() -> None:
     document = json.loads(recording.preview)
     document["diagnostics"] = [{"severity": "warning", "message": "lite-thing: never arrives"}]
     plan = replace(recording, preview=json.dumps(document)).plan()
-    assert plan.caught(Gate.WARNING) == ("lite-thing: never arrives",)
+    assert plan.caught(FailOn.WARNING) == ("lite-thing: never arrives",)
     assert "lite-thing" in page.render(plan)

@@ -20,9 +20,9 @@ import pytest
 import xgboost
 
 from fleet.plan import holdings, page, preview
-from fleet.plan.plan import Gate, Group, Kind, Plan
+from fleet.plan.plan import FailOn, Group, Kind, Plan
 from fleet.plan.plan import plan as plan_of
-from fleet.plan.planned import Planned
+from fleet.plan.stack_change import StackChange
 from fleet.stacks import Stack
 from greenhouse import account
 from greenhouse.device.folders import Folders
@@ -146,10 +146,10 @@ def pulumi_json(place: Place, *arguments: str) -> str:
 
 def planned(place: Place, clients: Clients, stack: str, *, destroy: bool = False) -> Plan:
     command = ["destroy", "--preview-only"] if destroy else ["preview", "--show-sames"]
-    seen = Planned.of(preview.read(pulumi_json(place, *command, "--stack", stack)))
+    seen = StackChange.of(preview.read(pulumi_json(place, *command, "--stack", stack)))
     targets, held = holdings.look(clients, seen, place.tree)
     made = plan_of(seen, targets, held)
-    assert page.render(made, list(Gate)), "every plan can be shown"
+    assert page.render(made, list(FailOn)), "every plan can be shown"
     return made
 
 
@@ -262,16 +262,16 @@ def test_a_change(
     plan = assert_comes_true(place, clients)
     assert set(the_group(plan).restarts) == restarts
     older = change is put_the_model_back
-    assert bool(plan.caught(Gate.DOWNGRADE)) is older, "the only one that had been published before"
-    assert not plan.caught(Gate.REMOVED)
-    assert not plan.caught(Gate.RIGHTS), "its own files by other hashes are no new right"
+    assert bool(plan.caught(FailOn.DOWNGRADE)) is older, "the only one published before"
+    assert not plan.caught(FailOn.REMOVED)
+    assert not plan.caught(FailOn.RIGHTS), "its own files by other hashes are no new right"
 
 
 def test_others_that_the_stack_doesn_t_keep(place: Place, clients: Clients) -> None:
     place.configure(keep_components=False)
     plan = assert_comes_true(place, clients)
-    assert plan.caught(Gate.REMOVED) == (account.TENANT,)
-    assert not plan.caught(Gate.RIGHTS)
+    assert plan.caught(FailOn.REMOVED) == (account.TENANT,)
+    assert not plan.caught(FailOn.RIGHTS)
 
 
 FOLLOWER = "follower"
@@ -297,7 +297,7 @@ def test_a_follower_in_a_group(place: Place, clients: Clients) -> None:
     assert the_group(plan).download.least == the_group(plan).download.most, (
         "the image was built by another stack: every byte is known"
     )
-    assert plan.caught(Gate.RIGHTS), "the role gets to read this release by a policy of its own"
+    assert plan.caught(FailOn.RIGHTS), "the role gets to read this release by a policy of its own"
 
 
 def test_what_operators_see_of_both(place: Place) -> None:
@@ -316,7 +316,7 @@ def test_what_operators_see_of_both(place: Place) -> None:
 
 def test_a_destroy(place: Place, clients: Clients) -> None:
     plan = assert_comes_true(place, clients, stack=FOLLOWER, thing=f"{place.thing}-2", destroy=True)
-    assert plan.caught(Gate.REMOVED) == tuple(sorted(COMPONENTS))
+    assert plan.caught(FailOn.REMOVED) == tuple(sorted(COMPONENTS))
 
 
 def test_a_destroy_of_what_another_target_deploys_too(place: Place, clients: Clients) -> None:
@@ -346,4 +346,4 @@ def test_a_destroy_of_what_another_target_deploys_too(place: Place, clients: Cli
 def test_a_stack_that_leaves_its_device(place: Place, clients: Clients) -> None:
     place.configure(thing=None)
     plan = assert_comes_true(place, clients)
-    assert plan.caught(Gate.REMOVED) == tuple(sorted(COMPONENTS))
+    assert plan.caught(FailOn.REMOVED) == tuple(sorted(COMPONENTS))

@@ -1,4 +1,4 @@
-"""What ECR's scan found in the images of an update is in its plan, and a gate can name it."""
+"""What ECR's scan found in the images of an update is in its plan, and `--fail-on` can name it."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import pytest
 
 from fleet.plan import page
 from fleet.plan.holdings import Holdings, look
-from fleet.plan.plan import Gate, Plan
+from fleet.plan.plan import FailOn, Plan
 from fleet.plan.plan import plan as plan_of
-from fleet.plan.planned import Planned
 from fleet.plan.preview import Preview, Resource
 from fleet.plan.scans import Scan, scans
+from fleet.plan.stack_change import StackChange
 from infra.account.clients import Clients
 from infra.names import SERVICE
 from tests.infra.fakes import REGION, Account
@@ -107,9 +107,9 @@ def test_an_image_that_no_scan_has_seen_is_no_error() -> None:
 # In the plan
 
 
-def planned(**more: Any) -> Planned:
+def planned(**more: Any) -> StackChange:
     empty = Preview(project="edge-inference", stack="dev", resources=(), config={}, findings=())
-    return replace(Planned.of(empty), **more)
+    return replace(StackChange.of(empty), **more)
 
 
 def recipe(image: str) -> dict[str, Any]:
@@ -129,9 +129,9 @@ def test_the_severity_is_the_stack_s_and_high_where_it_says_none() -> None:
     preview = Preview(
         project="edge-inference", stack="dev", resources=(stack,), config={}, findings=()
     )
-    assert Planned.of(preview).severity == "high"
+    assert StackChange.of(preview).severity == "high"
     told = replace(preview, config={"edge-inference:scan-severity": "low"})
-    assert Planned.of(told).severity == "low"
+    assert StackChange.of(told).severity == "low"
 
 
 def test_the_image_that_the_update_leads_to_is_asked_about_and_the_one_of_before_is_not(
@@ -152,24 +152,25 @@ def test_the_image_that_the_update_leads_to_is_asked_about_and_the_one_of_before
 
 def test_the_page_names_number_and_names_and_the_gate_closes() -> None:
     plan = made(VULNERABLE, UNSCANNED)
-    assert plan.caught(Gate.VULNERABLE) == ("CVE-2026-2",)
-    text = page.render(plan, [Gate.VULNERABLE])
+    assert plan.caught(FailOn.VULNERABLE) == ("CVE-2026-2",)
+    text = page.render(plan, [FailOn.VULNERABLE])
     assert "- ❌ **vulnerable**: `CVE-2026-2`; image `bbbbbbbbbbbb`: `ECR says UNSUPP" in text
     assert (
         "- ⚠️ image `aaaaaaaaaaaa`: 1 finding of severity high or above: `CVE-2026-2 (high)`"
     ) in text
     assert "- ⚠️ image `bbbbbbbbbbbb` is not scanned: `ECR says UNSUPPORTED_IMAGE`" in text
-    assert made(VULNERABLE, severity="critical").caught(Gate.VULNERABLE) == ()
-    assert made(VULNERABLE, severity="low").caught(Gate.VULNERABLE) == ("CVE-2026-1", "CVE-2026-2")
+    assert made(VULNERABLE, severity="critical").caught(FailOn.VULNERABLE) == ()
+    both = ("CVE-2026-1", "CVE-2026-2")
+    assert made(VULNERABLE, severity="low").caught(FailOn.VULNERABLE) == both
 
 
 def test_a_scan_that_is_to_come_is_named_where_the_gate_asks_for_it() -> None:
     plan = made(Scan(image=IMAGE, missing="ECR has no scan of it", coming=True))
     assert "Findings" not in page.render(plan), "else each plan after a push would have one"
     assert "✅ vulnerable: none; image `aaaaaaaaaaaa`: `ECR has no scan of it`" in page.render(
-        plan, [Gate.VULNERABLE]
+        plan, [FailOn.VULNERABLE]
     )
     unbuilt = replace(made(), unread=(SERVICE,))
     assert "none; the image to be built is scanned once it is pushed" in page.render(
-        unbuilt, [Gate.VULNERABLE]
+        unbuilt, [FailOn.VULNERABLE]
     )

@@ -21,8 +21,8 @@ import fleet.__main__ as commands
 from fleet.logs import COMMAND
 from fleet.observe import release_name
 from fleet.plan import holdings, preview
-from fleet.plan.plan import Gate
-from fleet.plan.planned import Planned
+from fleet.plan.plan import FailOn
+from fleet.plan.stack_change import StackChange
 from infra.account.clients import Clients
 from infra.names import CHECK, CONSUMER, SERVICE
 from tests.fleet.recording import FOLDER, Recording
@@ -58,11 +58,11 @@ def test_a_watch_shows_what_changed_since_the_last_look_until_ctrl_c(
 def recorded(monkeypatch: pytest.MonkeyPatch) -> None:
     """`plan` looks at what was recorded in place of an account."""
 
-    def look(_clients: Clients, planned: Planned, _root: Any) -> tuple[Any, Any]:
+    def look(_clients: Clients, stack_change: StackChange, _root: Any) -> tuple[Any, Any]:
         recording = next(
             one
             for one in (Recording.read(path.stem) for path in FOLDER.glob("*.json"))
-            if Planned.of(preview.read(one.preview)) == planned
+            if StackChange.of(preview.read(one.preview)) == stack_change
         )
         return recording.targets, recording.holdings
 
@@ -177,9 +177,9 @@ def test_a_watch_has_no_end_to_fail_at() -> None:
 
 @pytest.mark.usefixtures("recorded")
 @pytest.mark.parametrize(
-    ("name", "gates", "code"),
+    ("name", "fail_on", "code"),
     [
-        ("nothing", ",".join(Gate), 0),
+        ("nothing", ",".join(FailOn), 0),
         ("drift", "", 0),
         ("drift", "downgrade,rights", 0),
         ("drift", "removed", 3),
@@ -188,14 +188,16 @@ def test_a_watch_has_no_end_to_fail_at() -> None:
         ("first", "right", 2),
     ],
 )
-def test_a_gate_is_an_exit_code_of_its_own(name: str, gates: str, code: int, tmp_path: Any) -> None:
+def test_a_reason_to_fail_is_an_exit_code_of_its_own(
+    name: str, fail_on: str, code: int, tmp_path: Any
+) -> None:
     saved = tmp_path / "preview.json"
     saved.write_text(Recording.read(name).preview)
     done = CliRunner().invoke(
-        commands.app, ["plan", "--stack", "local", "--preview", str(saved), "--fail-on", gates]
+        commands.app, ["plan", "--stack", "local", "--preview", str(saved), "--fail-on", fail_on]
     )
     assert done.exit_code == code, done.output
-    assert ("## Device plan" in done.stdout) is (code != 2), "a closed gate shows what closed it"
+    assert ("## Device plan" in done.stdout) is (code != 2), "who is refused is shown why"
 
 
 def test_a_preview_that_is_none_is_neither_an_open_nor_a_closed_gate(

@@ -7,22 +7,22 @@ from typing import Any
 
 from fleet.observe import Device, Target, release_name
 from fleet.plan.holdings import Holdings, artifacts, every_artifact, object_key
-from fleet.plan.planned import Planned
 from fleet.plan.preview import UNKNOWN
+from fleet.plan.stack_change import StackChange
 from infra.names import Names, role
 from infra.publish.recipe import FILES, MODEL
 
 
-class BothSides:
-    """Recipes and sizes of both sides, wherever they come from."""
+class KnownVersions:
+    """Recipes and sizes of the versions now and then, from the account or from the preview."""
 
-    def __init__(self, planned: Planned, holdings: Holdings) -> None:
-        self._planned, self._holdings = planned, holdings
-        self._keys = {key.rpartition("/")[2]: key for key in planned.objects}
+    def __init__(self, stack_change: StackChange, holdings: Holdings) -> None:
+        self._stack_change, self._holdings = stack_change, holdings
+        self._keys = {key.rpartition("/")[2]: key for key in stack_change.objects}
 
     @property
     def names(self) -> Names:
-        return self._planned.names
+        return self._stack_change.names
 
     def elsewhere(self, target: Target, device: Device) -> dict[str, str]:
         """The components that another target deploys to the device, too: by which."""
@@ -34,7 +34,7 @@ class BothSides:
         }
 
     def recipe(self, name: str, version: str) -> Mapping[str, Any] | None:
-        return self._planned.recipes.get((name, version)) or self._holdings.recipes.get(
+        return self._stack_change.recipes.get((name, version)) or self._holdings.recipes.get(
             (name, version)
         )
 
@@ -66,18 +66,19 @@ class BothSides:
 
     def today(self, architecture: str) -> str:
         """The image that the stack's last update built for that architecture."""
-        if architecture in self._planned.retargeted:
+        if architecture in self._stack_change.retargeted:
             return ""  # its size says nothing of another engine's
-        return str(self._planned.outputs.get("image", {}).get(architecture, ""))
+        return str(self._stack_change.outputs.get("image", {}).get(architecture, ""))
 
     def release(self) -> str:
         """The release to come; a destroy has none."""
-        versions = self._planned.versions
+        versions = self._stack_change.versions
         return "" if UNKNOWN in versions.values() else release_name(versions)
 
     def model(self) -> str:
-        """The id of the model to come: how its content's hash begins (infra.golden)."""
-        recipe = self.recipe(self.names.service, self._planned.versions.get(self.names.service, ""))
+        """The id of the model to come: how its content's hash begins (infra/model/golden.py)."""
+        version = self._stack_change.versions.get(self.names.service, "")
+        recipe = self.recipe(self.names.service, version)
         if recipe is None:  # its image is still to be built
             return str(self._keys.get(MODEL, ""))[:12]
         keys = (object_key(uri) for uri in every_artifact(recipe))

@@ -18,7 +18,7 @@ Version = tuple[str, str]  # component and version
 
 
 @dataclass(frozen=True, kw_only=True)
-class Planned:
+class StackChange:
     """What an update or a destroy will make of the stack."""
 
     project: str
@@ -41,7 +41,7 @@ class Planned:
         return Names.of(self.versions or self.outputs.get("components", {}))
 
     @classmethod
-    def of(cls, preview: Preview) -> Planned:
+    def of(cls, preview: Preview) -> StackChange:
         outputs: Mapping[str, Any] = {}
         answering: Mapping[str, str] | None = None
         recipes, objects, retargeted = {}, {}, set()
