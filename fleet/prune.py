@@ -26,8 +26,8 @@ from infra.account.clients import Clients
 from infra.account.context import Context
 from infra.account.greengrass import component_versions, has_tags
 from infra.account.images import delete_image
-from infra.publish import leftovers
-from infra.publish.leftovers import RECORDS
+from infra.publish import already_there
+from infra.publish.already_there import RECORDS
 from infra.publish.records import Record, stored_releases
 
 _T = TypeVar("_T", bound=Hashable)
@@ -247,7 +247,7 @@ def remove(context: Context, found: Superfluous) -> None:
     clients, parts = context.clients, found.parts | found.strays
     for component, version in sorted(parts.components):
         arn = context.component_arn(component, version)
-        leftovers.clear_component_version(clients, arn, context.tags)
+        already_there.clear_component_version(clients, arn, context.tags)
     for digest in sorted(parts.images):
         delete_image(clients.ecr, context.repository, digest)
     for key in [*sorted(parts.objects), *(record.key for record in found.records)]:
@@ -273,7 +273,9 @@ def _tagged_images(clients: Clients, repository: str) -> frozenset[str]:
         repositoryName=repository, filter={"tagStatus": "TAGGED"}
     )
     listed = [image for page in pages for image in page["imageIds"]]
-    made_way = {one["imageDigest"] for one in listed if one["imageTag"].startswith(leftovers.WAS)}
+    made_way = {
+        one["imageDigest"] for one in listed if one["imageTag"].startswith(already_there.WAS)
+    }
     return frozenset(one["imageDigest"] for one in listed) - made_way
 
 

@@ -19,7 +19,7 @@ from pulumi import dynamic
 from infra.account import followers
 from infra.account.context import Context
 from infra.account.target import Target
-from infra.publish import leftovers
+from infra.publish import already_there
 from infra.rollout import gate, restore
 from infra.rollout.clock import Clock, RolloutFailed
 from infra.rollout.plain_failure import plain_failure
@@ -86,7 +86,7 @@ class Residue(dynamic.Resource, module="edge", name="Residue"):
         target = context.arn("iot", name) if name else ""
         props = context.props | {"target": target, "role": settings.device_role}
         opts = pulumi.ResourceOptions(
-            hooks=leftovers.refuse_unknown_stack("unknown-stack", context)
+            hooks=already_there.refuse_unknown_stack("unknown-stack", context)
         )
         super().__init__(ResidueProvider(), "residue", props, opts)
 
@@ -156,7 +156,7 @@ class KeptVersionsProvider(Remembered):
         for stack in (context.stack, *props.get("former", ())):
             tags = replace(context, stack=stack).tags
             for component in context.names.components:
-                leftovers.sweep(context.clients, context.component_arn(component), tags)
+                already_there.sweep(context.clients, context.component_arn(component), tags)
 
 
 class KeptVersions(dynamic.Resource, module="edge", name="KeptVersions"):

@@ -19,7 +19,7 @@ from botocore.exceptions import ClientError
 
 from infra.account.clients import Clients, unless_gone
 from infra.account.context import Context
-from infra.publish import leftovers, versions
+from infra.publish import already_there, versions
 from infra.settings import Misconfigured, Settings
 
 _NAMED = 10  # in a message: who looks for an older one types make rollback
@@ -38,7 +38,7 @@ class Record:
 
     @property
     def key(self) -> str:
-        return f"{leftovers.RECORDS}{self.release}.json"
+        return f"{already_there.RECORDS}{self.release}.json"
 
     @property
     def components(self) -> frozenset[tuple[str, str]]:
@@ -88,7 +88,7 @@ def store(
     return aws.s3.BucketObjectv2(
         "record",
         bucket=outputs["bucket"],
-        key=pulumi.Output.concat(leftovers.RECORDS, outputs["release"], ".json"),
+        key=pulumi.Output.concat(already_there.RECORDS, outputs["release"], ".json"),
         content=pulumi.Output.all({**outputs, "files": files, "sboms": sboms}, once).apply(
             lambda known: versions.canonical(known[0]).decode()
         ),
@@ -126,13 +126,13 @@ def pinned(settings: Settings, context: Context) -> Record | None:
 def newest(clients: Clients, bucket: str) -> tuple[str, datetime] | None:
     """The name of the newest release in a publisher's bucket, and when it was stored."""
     pages = clients.s3.get_paginator("list_objects_v2").paginate(
-        Bucket=bucket, Prefix=leftovers.RECORDS
+        Bucket=bucket, Prefix=already_there.RECORDS
     )
     with unless_gone():
         listed = [one for page in pages for one in page.get("Contents", [])]
         last = max(listed, key=lambda one: (one["LastModified"], one["Key"]), default=None)
         if last:
-            name = last["Key"].removeprefix(leftovers.RECORDS).removesuffix(".json")
+            name = last["Key"].removeprefix(already_there.RECORDS).removesuffix(".json")
             return name, last["LastModified"]
     return None
 
@@ -141,7 +141,7 @@ def stored_releases(clients: Clients, bucket: str) -> list[Record]:
     """Every release that can be deployed by its name, the newest first; one call for each."""
     client = clients.s3
     pages = client.get_paginator("list_objects_v2").paginate(
-        Bucket=bucket, Prefix=leftovers.RECORDS
+        Bucket=bucket, Prefix=already_there.RECORDS
     )
     listed = []
     with unless_gone():  # where nothing was ever published

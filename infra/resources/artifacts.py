@@ -21,7 +21,7 @@ import pulumi_aws as aws
 from infra import policies
 from infra.account.context import Context
 from infra.model.golden import Golden, check_memory, golden
-from infra.publish import leftovers, versions
+from infra.publish import already_there, versions
 from infra.publish.build import made_once
 from infra.publish.recipe import MODEL
 from infra.settings import Settings
@@ -116,8 +116,8 @@ class Artifacts(pulumi.ComponentResource):
             tags=tags,
             opts=pulumi.ResourceOptions(
                 parent=self,
-                hooks=leftovers.refuse_unknown_stack(
-                    "bucket", context, partial(leftovers.clear_bucket, context)
+                hooks=already_there.refuse_unknown_stack(
+                    "bucket", context, partial(already_there.clear_bucket, context)
                 ),
             ),
         )

@@ -16,7 +16,7 @@ from pulumi_aws_native import greengrassv2
 from infra.account.context import Context
 from infra.dynamic import KeptVersions
 from infra.names import Names
-from infra.publish import leftovers, recipe, versions
+from infra.publish import already_there, recipe, versions
 from infra.resources.artifacts import Artifacts
 from infra.resources.registry import Registry
 from infra.settings import Settings
@@ -69,10 +69,10 @@ class Components(pulumi.ComponentResource):
                     depends_on=[kept],
                     retain_on_delete=True,
                     delete_before_replace=False,  # what the running deployment refers to stays
-                    hooks=leftovers.before_create(
+                    hooks=already_there.before_create(
                         f"clear-{component}",
                         partial(
-                            leftovers.clear_component_version,
+                            already_there.clear_component_version,
                             context.clients,
                             context.component_arn(component, version),
                             context.tags,

@@ -20,7 +20,7 @@ import pulumi_docker as docker
 from infra import policies
 from infra.account.context import Context
 from infra.names import ENGINES
-from infra.publish import leftovers, versions
+from infra.publish import already_there, versions
 from infra.publish.build import made_once
 from infra.settings import Settings
 
@@ -54,8 +54,8 @@ class Registry(pulumi.ComponentResource):
             tags=tags,
             opts=pulumi.ResourceOptions(
                 parent=self,
-                hooks=leftovers.refuse_unknown_stack(
-                    "repository", context, partial(leftovers.clear_repository, context)
+                hooks=already_there.refuse_unknown_stack(
+                    "repository", context, partial(already_there.clear_repository, context)
                 ),
             ),
         )
@@ -95,9 +95,9 @@ class Registry(pulumi.ComponentResource):
                 ),
                 opts=pulumi.ResourceOptions(
                     parent=self,
-                    hooks=leftovers.before_build(
+                    hooks=already_there.before_build(
                         f"clear-image-{architecture}",
-                        partial(leftovers.clear_image, clients, context.repository, tag),
+                        partial(already_there.clear_image, clients, context.repository, tag),
                     ),
                 ),
             )

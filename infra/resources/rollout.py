@@ -17,7 +17,7 @@ from infra import policies
 from infra.account.context import Context
 from infra.account.target import Target, latest_deployment
 from infra.dynamic import Answering, CleanDevices
-from infra.publish import leftovers
+from infra.publish import already_there
 from infra.resources.release import Release
 from infra.rollout.clock import RolloutFailed
 from infra.settings import Settings
@@ -109,7 +109,7 @@ class Rollout(pulumi.ComponentResource):
                 hooks=pulumi.ResourceHookBinding(
                     before_create=[
                         _refuse_missing(f"{name}-missing-versions", context),
-                        leftovers.hook(
+                        already_there.hook(
                             f"{name}-unchanged-target",
                             partial(check_unchanged, target, context),
                         ),

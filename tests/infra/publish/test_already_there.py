@@ -13,7 +13,7 @@ from infra.account.clients import Clients
 from infra.account.context import Context
 from infra.dynamic import KeptVersionsProvider
 from infra.names import CHECK, COMPONENTS, STACK_TAG
-from infra.publish.leftovers import (
+from infra.publish.already_there import (
     StackExists,
     before_build,
     before_create,
