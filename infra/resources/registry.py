@@ -124,11 +124,10 @@ def _build_files() -> list[Path]:
     return [
         EDGE / "Dockerfile",
         *EDGE.glob("requirements*.txt"),
-        *EDGE.glob("*.sh"),
-        EDGE / "strip.py",
         *(
             path
-            for path in (EDGE / "inference").rglob("*")
+            for folder in ("build", "inference")
+            for path in (EDGE / folder).rglob("*")
             if path.is_file() and path.suffix != ".so" and "__pycache__" not in path.parts
         ),
     ]

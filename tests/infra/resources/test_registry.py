@@ -17,7 +17,8 @@ def test_whoever_checked_the_tree_out_its_build_context_is_the_same(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (EDGE / "inference/__pycache__").mkdir(parents=True)
-    built = ("Dockerfile", "inference/serve.py", "requirements.txt", "settle.sh", "strip.py")
+    (EDGE / "build").mkdir()
+    built = ("Dockerfile", "inference/serve.py", "requirements.txt", "build/settle.sh")
     others = ("README.md", "inference/libforest.so", "inference/__pycache__/serve.pyc")
     for name in (*built, *others):
         (EDGE / name).write_text(name)
@@ -30,7 +31,7 @@ def test_whoever_checked_the_tree_out_its_build_context_is_the_same(
     for name in built:
         assert [files[name].stat().st_mode & 0o777 for files in seen] == [0o644, 0o644]
         assert seen[0][name].read_text() == name
-    assert set(seen[0]) == set(seen[1]) == {*built, "inference"}
+    assert set(seen[0]) == set(seen[1]) == {*built, "build", "inference"}
     assert registry._staged("0") == BUILD / "image-0", "relative, and made once"
     assert len(list(BUILD.iterdir())) == 2, "no draft is left"
 
