@@ -23,7 +23,7 @@ PROJECT_DIR = Path(__file__).resolve().parent.parent
 ACCOUNT = "123456789012"
 REGION = "eu-west-1"
 ACCESS_KEY = "greenhouse"  # It names the key. Only the secret key is secret.
-REAL_PACKAGES = ("aws-native", "docker")  # Their plugins work on greenhouse: docs/greenhouse.md.
+REAL_PACKAGES = ("aws-native", "docker")  # See docs/what-greenhouse-models.md.
 DEVICE_ROLE = "GreengrassV2TokenExchangeRole"  # AWS's own installer gives it this name.
 
 

@@ -1,4 +1,4 @@
-"""docs/greenhouse.md names tests that there are; each part of a record is replayed or excused."""
+"""docs/what-greenhouse-models.md names real tests; each part of a record is replayed or excused."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.greenhouse.device import test_conformance, test_lite_conformance
 from tests.greenhouse.device.recorded import NOT_MODELLED, RECORDS, parts
 
 HERE = Path(__file__).parent
-DOCUMENT = (HERE.parents[1] / "docs" / "greenhouse.md").read_text()
+DOCUMENT = (HERE.parents[1] / "docs" / "what-greenhouse-models.md").read_text()
 RECORDED = 122  # as many as were observed
 FRAMES = ("java-frames", "lite-frames")
 REPLAYING = (

@@ -3,7 +3,7 @@
 Devices are real processes of greenhouse's device, each with one trivially light component and no
 container. The deployment goes to a thing group; the gate (`infra/rollout/gate.py`) waits for it as
 `pulumi up` does, and its calls are counted where boto3 sends them. `python -m tests.bench --only
-fleets` writes docs/fleets.md.
+fleets` writes docs/benchmarks-of-fleets.md.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ SIZES = (1, 10, 50)
 ROUNDS = 3
 PATIENCE = 300.0
 COMPONENT = "com.example.light"
-DOCUMENT = PROJECT_DIR / "docs" / "fleets.md"
+DOCUMENT = PROJECT_DIR / "docs" / "benchmarks-of-fleets.md"
 HEADINGS = (
     "devices", "deployment, s", "devices' own time, s", "calls of the wait", "by operation",
     "memory of a device, MB", "CPU of a device, s", "CPU of the cloud, s",

@@ -1,4 +1,4 @@
-"""What docs/greenhouse.md says of the records is so, and nothing else is listed."""
+"""What docs/what-greenhouse-models.md says of the records is so, and nothing else is listed."""
 
 from __future__ import annotations
 
@@ -25,4 +25,4 @@ def test_the_document_counts_what_is_replayed_and_what_is_refused(package: str, 
         f"* {package}: {len(made)} calls, {alike} answered alike, {len(listed)} refused, {deadly}"
         " that the plugin dies of."
     )
-    assert line in (PROJECT_DIR / "docs/greenhouse.md").read_text()
+    assert line in (PROJECT_DIR / "docs/what-greenhouse-models.md").read_text()
