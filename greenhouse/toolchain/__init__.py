@@ -1,7 +1,7 @@
-"""The tools that a run needs and a fresh machine lacks: found first, obtained where they aren't.
+"""Finds the tools that a run needs, and obtains those that a fresh machine lacks.
 
-Pulumi's CLI, a Docker engine with a client that builds, and the two base images. Nothing is kept in
-the checkout, and of the machine itself at most one package is installed: Debian's docker.io.
+These are Pulumi's CLI, a Docker engine with a client that builds, and the two base images. Nothing
+is kept in the checkout. On the machine itself at most one package is installed: Debian's docker.io.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ __all__ = ["Toolchain", "ToolchainFailed", "prepare", "stop_engine"]
 class Toolchain:
     """What was found or obtained."""
 
-    path: tuple[Path, ...]  # first on PATH: pulumi, its host and docker are links in there
-    docker_host: str | None  # DOCKER_HOST, only where the engine is not at the default socket
+    path: tuple[Path, ...]  # First on PATH. The folder has links to pulumi, its host and docker.
+    docker_host: str | None  # DOCKER_HOST, if the engine is not at the default socket.
     pulumi: Pulumi
     docker: Docker
 
 
 def prepare(console: Console) -> Toolchain:
-    """Have every tool there, saying on `console` what takes long and why.
+    """Provide every tool, and say on `console` what takes long and why.
 
-    Raises ToolchainFailed with what to do, or ProcessFailed when the engine doesn't start.
+    Raises ToolchainFailed with what to do, or ProcessFailed if the engine doesn't start.
     """
     if sys.platform != "linux":
         raise ToolchainFailed(

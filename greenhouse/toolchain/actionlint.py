@@ -1,8 +1,7 @@
-"""actionlint, which reads the workflows as GitHub will: found, else compiled from its Go module.
+"""actionlint, which reads the workflows as GitHub does: found, or compiled from its Go module.
 
-python -m greenhouse.toolchain.actionlint [ARGUMENTS] runs it; without a shell linter on the
-machine it checks everything but the shell, of which the workflows have none: each step is one make
-target.
+python -m greenhouse.toolchain.actionlint [ARGUMENTS] runs it. It checks shell scripts only if the
+machine has a linter for them. The workflows have no scripts: each step is one make target.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ PACKAGE = "github.com/rhysd/actionlint/cmd/actionlint"
 
 
 def prepare_actionlint(progress: Progress) -> Path:
-    """The executable: the machine's, else the one compiled from what go.sum pins."""
+    """The executable: the machine's, or one that is compiled from what go.sum pins."""
     if found := shutil.which("actionlint"):
         return Path(found)
     pinned = hashlib.sha256((MODULE / "go.sum").read_bytes()).hexdigest()[:12]

@@ -1,10 +1,9 @@
-"""The two images that edge/Dockerfile stands on, under names that don't depend on where they
-came from.
+"""The two base images of edge/Dockerfile, under names that don't depend on their origin.
 
-Pulled from a registry where one answers at once; else put together from Debian's own packages,
-so that a machine that reaches no registry still builds a real image. The made runtime has the
-packages of the public one, whatever of it edge/Dockerfile throws away again: the image that comes
-out is the same, wherever its base is from.
+They are pulled if a registry answers at once. Otherwise they are made from Debian's own packages,
+so that a machine without a registry still builds a real image. The made runtime has the packages of
+the public runtime, even those that edge/Dockerfile removes again. So the resulting image is the
+same, whatever the origin of its base.
 """
 
 from __future__ import annotations
@@ -26,16 +25,17 @@ from greenhouse.toolchain.docker import Docker
 from greenhouse.toolchain.progress import Progress
 
 RECIPE_LABEL = "edge-inference.recipe"
-REGISTRY_SECONDS = 10.0  # for a registry's first word; a pull that has begun gets more
+REGISTRY_SECONDS = 10.0  # For a registry's first answer. A pull that has begun gets more time.
 PULL_SECONDS = 600.0
-CA_BUNDLE = "/etc/ssl/certs/ca-certificates.crt"  # where Debian has it, and so the build image
+CA_BUNDLE = "/etc/ssl/certs/ca-certificates.crt"  # Debian has it here, and so has the build image.
 
 _PYTHON = (
     "libc6 libgcc-s1 python3.11-minimal libpython3.11-minimal libpython3.11-stdlib libssl3"
     " libsqlite3-0 libffi8 zlib1g libexpat1 libbz2-1.0 liblzma5 libuuid1 libcrypt1 libstdc++6"
     " python3-distutils media-types"
 )
-_DISTROLESS = (  # python3, on cc, on base: python3/python.bzl and what it builds on, 2026-11
+# python3, on cc, on base. Source: python3/python.bzl and the files that it uses, 2026-11.
+_DISTROLESS = (
     f"{_PYTHON} gcc-12-base libgomp1 base-files netbase tzdata libdb5.3 libncursesw6 libtinfo6"
     " libcom-err2 libgssapi-krb5-2 libk5crypto3 libkeyutils1 libkrb5-3 libkrb5support0 libnsl2"
     " libreadline8 libtirpc3"
@@ -48,16 +48,17 @@ _PIP_AND_SHELL = (
 
 @dataclass(frozen=True, kw_only=True)
 class Base:
-    """One image: where it can be pulled, and what it is made of where it can't."""
+    """One image: where it can be pulled, and from what it can be made."""
 
     tag: str
     public: str
     packages: str
-    trusts_machine: bool  # carries this machine's CA bundle: pip runs in it, behind whatever proxy
+    # Whether it has this machine's CA bundle, because pip runs in it behind any proxy.
+    trusts_machine: bool
     env: tuple[tuple[str, str], ...]
 
     def recipe(self) -> str:
-        """Changes with whatever decides the content, apart from Debian's current versions."""
+        """It changes with everything that decides the content, except Debian's current versions."""
         text = b"".join(Path(str(module)).read_bytes() for module in (__file__, debian.__file__))
         if self.trusts_machine:
             text += ca_bundle().read_bytes()
@@ -94,7 +95,7 @@ _FILES = {
 
 
 def ca_bundle() -> Path:
-    """The certificates that this machine trusts; an intercepting proxy's is among them."""
+    """The certificates that this machine trusts, including those of an intercepting proxy."""
     named = [os.environ.get(name) for name in ("PIP_CERT", "SSL_CERT_FILE")]
     for path in [*map(Path, filter(None, named)), Path(CA_BUNDLE)]:
         if path.is_file():
@@ -106,7 +107,7 @@ def ca_bundle() -> Path:
 
 
 def prepare_bases(docker: Docker, progress: Progress) -> None:
-    """Have both tags on the engine, as this version of the recipe makes them."""
+    """Provide both tags on the engine, made by this version of the recipe."""
     registry = True
     for base in (BUILD, RUNTIME):
         if _is_there(docker, base):
@@ -122,7 +123,7 @@ def _is_there(docker: Docker, base: Base) -> bool:
 
 
 def _pull(docker: Docker, base: Base, progress: Progress) -> bool:
-    """Pull the public image and dress it under our tag; False when no registry answers in time."""
+    """Pull the public image and adapt it under our tag. False if no registry answers in time."""
     log = log_file("bases")
     with progress.step(f"pulling {base.public}, if a registry answers"):
         pulled = _pulled(docker.argv("pull", base.public), {**os.environ, **docker.env}, log)
@@ -145,7 +146,7 @@ def _pulled(argv: Sequence[str], env: Mapping[str, str], log: Path) -> bool:
         log.open("a") as errors,
         subprocess.Popen(argv, env=env, stdout=subprocess.PIPE, stderr=errors) as pulling,
     ):
-        # the first line comes with the registry's first answer
+        # The first line comes with the registry's first answer.
         answered, _, _ = select.select([pulling.stdout], [], [], REGISTRY_SECONDS)
         try:
             pulling.communicate(timeout=PULL_SECONDS if answered else 0)
@@ -155,7 +156,7 @@ def _pulled(argv: Sequence[str], env: Mapping[str, str], log: Path) -> bool:
 
 
 def _make(docker: Docker, base: Base, progress: Progress) -> None:
-    """Load the root made of Debian's packages; it is made once a user and recipe."""
+    """Load the root made of Debian's packages. It is made once for each user and recipe."""
     name = base.tag.partition("/")[2].replace(":", "-")
     made = cache.folder() / "bases" / f"{name}-{base.recipe()}"
 
@@ -174,13 +175,13 @@ def _make(docker: Docker, base: Base, progress: Progress) -> None:
 
 
 def root_archive(base: Base, folder: Path) -> None:
-    """Make `root.tar` of the packages, for the machine's architecture or the one apt is told."""
+    """Make `root.tar` of the packages, for the machine's architecture or the given one."""
     log = log_file("bases")
     with _scratch() as scratch:
         root = scratch / "root"
         root.mkdir()
         debian.unpack(debian.download(base.packages.split(), scratch, log=log), root)
-        # public Python images let pip install, too
+        # Public Python images let pip install as well.
         (root / "usr/lib/python3.11/EXTERNALLY-MANAGED").unlink(missing_ok=True)
         for name, text in _FILES.items():
             (root / name).write_text(text)

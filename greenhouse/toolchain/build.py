@@ -1,7 +1,7 @@
-"""docker build, by the client and on the engine that the toolchain finds or starts.
+"""docker build, with the client and engine that the toolchain finds or starts.
 
-python -m greenhouse.toolchain.build ARGUMENTS runs it. Greenhouse's base images are there first,
-where the arguments name one.
+python -m greenhouse.toolchain.build ARGUMENTS runs it. If the arguments name a base image of
+greenhouse's, the image is provided first.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from greenhouse.toolchain.progress import Progress
 
 
 def prepare_build(arguments: Sequence[str], progress: Progress) -> Docker:
-    """What builds with these arguments."""
+    """The tools that build with these arguments."""
     docker = prepare_docker(progress)
     if any(word.endswith((BUILD.tag, RUNTIME.tag)) for word in arguments):
         prepare_bases(docker, progress)

@@ -1,7 +1,7 @@
-"""Where obtained tools are kept: per user, so that a second checkout does not build them again.
+"""Keeps obtained tools for each user, so that a second checkout does not build them again.
 
-A tool is made in a draft folder and moved into place whole, so what is there is complete: a build
-that was killed half-way leaves a draft, which the next one throws away.
+A tool is made in a draft folder and then moved into place as a whole. So a tool in its place is
+complete. A killed build leaves a draft, which the next build removes.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ def bin_folder() -> Path:
 
 @contextmanager
 def locked(name: str, *, waiting: Callable[[], None]) -> Iterator[None]:
-    """Hold a lock of this user; `waiting()` is called once when another process holds it.
+    """Hold a lock of this user. `waiting()` is called once if another process holds it.
 
-    The kernel lets go of it when its holder dies, so a killed build blocks nobody.
+    The kernel frees the lock when its holder dies, so a killed build blocks nobody.
     """
     path = folder() / "run" / f"{name}.lock"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -42,7 +42,7 @@ def locked(name: str, *, waiting: Callable[[], None]) -> Iterator[None]:
 
 
 def made_once(target: Path, make: Callable[[Path], None], *, waiting: Callable[[], None]) -> None:
-    """Have `make` fill a draft of the folder `target`, unless `target` is there already."""
+    """Have `make` fill a draft of the folder `target`, unless `target` exists."""
     if target.exists():
         return
     with locked(target.name, waiting=waiting):
@@ -59,7 +59,7 @@ def made_once(target: Path, make: Callable[[Path], None], *, waiting: Callable[[
 
 
 def link(name: str, executable: Path) -> None:
-    """Point `bin_folder()/name` at the executable; shells that use the old link see no gap."""
+    """Point `bin_folder()/name` at the executable. A shell finds the old link or the new link."""
     path = bin_folder() / name
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.is_symlink() and path.readlink() == executable:
@@ -70,7 +70,7 @@ def link(name: str, executable: Path) -> None:
 
 
 def other_path() -> str:
-    """PATH without our own folder, so that a tool of the machine is told from one of ours."""
+    """PATH without our own folder, which tells the machine's tools from ours."""
     ours = str(bin_folder())
     parts = os.environ.get("PATH", os.defpath).split(os.pathsep)
     return os.pathsep.join(part for part in parts if part != ours)

@@ -1,4 +1,4 @@
-"""Commands of others: their output goes to a log, and only a failure shows its end."""
+"""Runs other programs. Their output goes to a log, and only a failure shows its end."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ from pathlib import Path
 from greenhouse.toolchain import cache
 
 SHOWN_LINES = 15
-GO_MINIMUM = (1, 21)  # fetches whichever Go a go.mod asks for: https://go.dev/doc/toolchain
+# This version fetches any Go that a go.mod asks for: https://go.dev/doc/toolchain
+GO_MINIMUM = (1, 21)
 
 
 class ToolchainFailed(Exception):
-    """A tool could be neither found nor obtained; the message says what to do."""
+    """A tool could be neither found nor obtained. The message says what to do."""
 
 
 def log_file(name: str) -> Path:
@@ -31,7 +32,7 @@ def run_logged(
     cwd: Path | None = None,
     env: Mapping[str, str] | None = None,
 ) -> None:
-    """Run to the end, appending to `log`; raises ToolchainFailed with the log's last lines."""
+    """Run to the end, appending to `log`. Raises ToolchainFailed with the log's last lines."""
     with log.open("a") as output:
         output.write(f"$ {' '.join(map(str, argv))}\n")
         output.flush()
@@ -57,7 +58,7 @@ def run_logged(
 
 
 def ask(*argv: str | Path, env: Mapping[str, str] | None = None) -> str | None:
-    """What a short command prints; None when it fails or isn't there."""
+    """The output of a short command. None if it fails or doesn't exist."""
     try:
         done = subprocess.run(
             argv,
@@ -86,12 +87,12 @@ def require_go(missing: str, *, instead: str) -> None:
 
 
 def install(*packages: str) -> None:
-    """Debian packages, as root; raises ToolchainFailed, also where there is no apt-get."""
+    """Install Debian packages, as root. Raises ToolchainFailed, also if there is no apt-get."""
     log = log_file("apt")
     argv = ["apt-get", "install", "--yes", "--no-install-recommends", *packages]
     env = {"DEBIAN_FRONTEND": "noninteractive"}
     try:
         run_logged(argv, log=log, env=env)
-    except ToolchainFailed:  # package lists that are missing or too old
+    except ToolchainFailed:  # The package lists are missing or too old.
         run_logged(["apt-get", "update"], log=log, env=env)
         run_logged(argv, log=log, env=env)

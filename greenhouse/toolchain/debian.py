@@ -1,7 +1,7 @@
-"""A root filesystem from Debian 12's own packages, without root and without a registry.
+"""A root filesystem from Debian 12's own packages, made without root and without a registry.
 
-apt gets a state of its own, so the machine's is neither read nor changed: the same packages come
-out on any Debian-like machine. Equal packages give equal bytes: order, times and owners are fixed.
+apt gets a state of its own, so the machine's state is neither read nor changed. Any Debian-like
+machine gets the same packages. Equal packages give equal bytes: order, times and owners are fixed.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 
 from greenhouse.toolchain.commands import ToolchainFailed, ask, run_logged
 
-EPOCH = 1_700_000_000  # the time of every file
+EPOCH = 1_700_000_000  # The time of every file.
 
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 SOURCES = f"""\
@@ -22,7 +22,7 @@ deb [signed-by={KEYRING}] http://deb.debian.org/debian bookworm main
 deb [signed-by={KEYRING}] http://deb.debian.org/debian bookworm-updates main
 deb [signed-by={KEYRING}] http://deb.debian.org/debian-security bookworm-security main
 """
-_MERGED = ("bin", "sbin", "lib", "lib64")  # Debian 12: links into usr, which no package ships
+_MERGED = ("bin", "sbin", "lib", "lib64")  # Debian 12: links into usr, which no package ships.
 
 
 def download(packages: Sequence[str], folder: Path, *, log: Path) -> list[Path]:
@@ -51,7 +51,7 @@ def download(packages: Sequence[str], folder: Path, *, log: Path) -> list[Path]:
         f"-oDir::Etc::sourcelist={state}/sources.list",
         "-oDir::Etc::sourceparts=-",
         "-oDir::Etc::preferencesparts=-",
-        "-oAPT::Sandbox::User=",  # the folder may lie in a home that the user _apt can't enter
+        "-oAPT::Sandbox::User=",  # The folder may lie in a home that the user _apt can't enter.
         "-oAcquire::Languages=none",
         "-oAcquire::Retries=2",
         "-qq",
@@ -62,7 +62,7 @@ def download(packages: Sequence[str], folder: Path, *, log: Path) -> list[Path]:
 
 
 def unpack(archives: Sequence[Path], root: Path) -> None:
-    """Their files below `root`, with the list of packages where scanners of images look for it.
+    """Unpack their files below `root`, with the list of packages that scanners of images read.
 
     Both files of each are as in distroless images (GoogleContainerTools/distroless,
     PACKAGE_METADATA.md).
@@ -84,12 +84,13 @@ def unpack(archives: Sequence[Path], root: Path) -> None:
             raise ToolchainFailed(f"dpkg-deb can't read {archive}; the next run fetches it anew")
         name = archive.name.split("_")[0]
         (manifest / name).write_text(f"{ask('dpkg-deb', '--field', archive)}\n")
-        sums = ask("dpkg-deb", "--info", archive, "md5sums")  # a package of links alone has none
+        # A package that has only links has none.
+        sums = ask("dpkg-deb", "--info", archive, "md5sums")
         (manifest / f"{name}.md5sums").write_text(f"{sums}\n" if sums else "")
 
 
 def pack(root: Path, target: Path) -> None:
-    """One tar of everything below `root`, and nothing in it of who packed it, when and where."""
+    """Pack everything below `root` into one tar, without packer, time or place."""
 
     def plain(member: tarfile.TarInfo) -> tarfile.TarInfo:
         member.mtime, member.uid, member.gid = EPOCH, 0, 0

@@ -1,9 +1,10 @@
 """A Docker engine on this machine, and a client that can build on it.
 
-The engine has to be local: greenhouse's devices mount files and Unix sockets of this machine into
-their containers and pull from a registry on its loopback. One that answers is used as it is. Where
-none does, root on a Debian-like machine gets Debian's own, started by hand: containers and CI
-machines have no systemd to start it. Its images live in the user's cache, so they outlast it.
+The engine has to be local. greenhouse's devices mount files and Unix sockets of this machine into
+their containers, and pull from a registry on its loopback. An engine that answers is used
+unchanged. If none answers, root on a Debian-like machine gets Debian's own engine. It is started by
+hand, because containers and CI machines have no systemd. Its images live in the user's cache, so
+they stay when the engine ends.
 """
 
 from __future__ import annotations
@@ -27,31 +28,31 @@ BUILDX_SINCE = (
     23  # https://docs.docker.com/engine/release-notes/23.0/: before, BuildKit is built in
 )
 _ENGINE = "dockerd"
-# where packages put them, whatever PATH says
+# Packages put them here, whatever PATH says.
 CLIENT_FOLDERS = ("/usr/bin",)
 SYSTEM_FOLDERS = ("/usr/local/sbin", "/usr/sbin", "/sbin", "/usr/bin", "/bin")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Docker:
-    """A client that builds, and the engine it talks to."""
+    """A client that builds, and the engine that it uses."""
 
     client: Path
     client_version: str
     engine_version: str
-    host: str | None  # DOCKER_HOST, where the engine is not at the default socket
-    ours: bool  # started by us, so `stop_engine` ends it
+    host: str | None  # DOCKER_HOST, if the engine is not at the default socket.
+    ours: bool  # We started it, so `stop_engine` ends it.
 
     @property
     def env(self) -> dict[str, str]:
-        """BuildKit also in clients that don't use it unasked."""
+        """BuildKit also in clients that don't use it by default."""
         return {"DOCKER_BUILDKIT": "1", **({"DOCKER_HOST": self.host} if self.host else {})}
 
     def argv(self, *arguments: str) -> list[str]:
         return [str(self.client), *arguments]
 
     def ask(self, *arguments: str) -> str | None:
-        """What a short command prints; None when it fails."""
+        """The output of a short command. None if it fails."""
         return ask(*self.argv(*arguments), env=self.env)
 
 
@@ -69,7 +70,7 @@ class _Socket(http.client.HTTPConnection):
 
 
 def answers(path: Path) -> bool:
-    """Whether an engine answers at the socket; raises PermissionError where we may not ask."""
+    """Whether an engine answers at the socket. Raises PermissionError if we may not ask."""
     connection = _Socket(path)
     try:
         connection.request("GET", "/_ping")
@@ -83,7 +84,7 @@ def answers(path: Path) -> bool:
 
 
 def prepare_docker(progress: Progress) -> Docker:
-    """The engine that answers, else one that we start; the first client that can build on it."""
+    """The engine that answers, or one that we start, and the first client that can build on it."""
     host = os.environ.get("DOCKER_HOST") or None
     path = _socket_of(host)
     try:
@@ -108,12 +109,12 @@ def prepare_docker(progress: Progress) -> Docker:
 
 
 def stop_engine() -> bool:
-    """Stop the engine that we started, unless containers run on it; True when it was stopped."""
+    """Stop the engine that we started, unless containers run on it. True if it was stopped."""
     processes = _processes()
     if processes.find(_ENGINE) is None:
         return False
     if _with_client(None, DEFAULT_SOCKET).ask("ps", "--quiet"):
-        return False  # another checkout's devices
+        return False  # Another checkout's devices.
     processes.stop(_ENGINE)
     return True
 
@@ -138,7 +139,7 @@ def _user() -> str:
 
 
 def _start(progress: Progress) -> None:
-    """Start dockerd apart from this process and return once it answers."""
+    """Start dockerd apart from this process, and return when it answers."""
     path = os.pathsep.join([os.environ.get("PATH", os.defpath), *SYSTEM_FOLDERS])
     if os.geteuid() != 0:
         raise ToolchainFailed(
@@ -149,7 +150,7 @@ def _start(progress: Progress) -> None:
         )
     if shutil.which("dockerd", path=path) is None:
         _install(progress)
-        if answers(DEFAULT_SOCKET):  # the package's own service started it
+        if answers(DEFAULT_SOCKET):  # The package's own service started it.
             return
     with progress.step("starting the Docker engine (none was running)"):
         _processes().start(
@@ -173,7 +174,7 @@ def _install(progress: Progress) -> None:
 
 
 def _clients() -> Iterator[Path]:
-    """Every docker client there is, the machine's choice first."""
+    """Every docker client on the machine, in the order in which the machine would choose."""
     seen = set()
     for folder in [*cache.other_path().split(os.pathsep), *CLIENT_FOLDERS]:
         path = Path(folder, "docker")

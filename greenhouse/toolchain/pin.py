@@ -1,7 +1,7 @@
-"""The base images of edge/Dockerfile, named by the digests of today.
+"""Pins the base images of edge/Dockerfile to today's digests.
 
-A tag is another image tomorrow, a digest never. `python -m greenhouse.toolchain.pin` asks the
-registries by a pull, which is what a build needs anyway. Afterwards Dependabot proposes newer ones.
+A tag may be another image tomorrow, a digest never. `python -m greenhouse.toolchain.pin` finds the
+digests by a pull, which a build needs anyway. Afterwards Dependabot proposes newer digests.
 """
 
 from __future__ import annotations
@@ -23,17 +23,20 @@ DOCKERFILE = Path("edge/Dockerfile")
 _FROM = re.compile(
     r"^FROM (?:--\S+ )*(?P<image>[^\s@$]*[/:.][^\s@$]*)(?P<digest>@\S+)?(?= )", re.MULTILINE
 )
-_HUB = re.compile(r"^(?:docker\.io/)?(?:library/)?")  # which an engine leaves out
+_HUB = re.compile(r"^(?:docker\.io/)?(?:library/)?")  # An engine leaves these parts out.
 
 
 def images(dockerfile: str) -> Iterator[re.Match[str]]:
-    """Each image of a registry that it begins with, with a digest or without."""
+    """The base images that come from a registry, with or without a digest."""
     return _FROM.finditer(dockerfile)
 
 
 def pinned(docker: Docker, dockerfile: str, progress: Progress) -> str:
-    """The same Dockerfile, with today's digests; raises ToolchainFailed where none can be had."""
-    for image in [*images(dockerfile)][::-1]:  # from the end, as an edit moves what follows
+    """The same Dockerfile, with today's digests.
+
+    Raises ToolchainFailed if a digest can't be had.
+    """
+    for image in [*images(dockerfile)][::-1]:  # From the end, as an edit moves what follows.
         name, (start, end) = image["image"], (image.start("image"), image.end())
         with progress.step(f"asking the registry for {name}"):
             run_logged(docker.argv("pull", "--quiet", name), log=log_file("pin"), env=docker.env)
@@ -44,7 +47,7 @@ def pinned(docker: Docker, dockerfile: str, progress: Progress) -> str:
 
 
 def _of(name: str, digests: list[str]) -> str:
-    """The digest in its own repository: the engine may know the image by others' names, too."""
+    """The digest in its own repository. The engine may know the image by other names as well."""
     repository = _HUB.sub("", re.sub(r":[^:/]+$", "", name))
     for one in digests:
         where, _, digest = one.partition("@")

@@ -1,4 +1,4 @@
-"""What a person sees while tools are made: why it is slow, that it goes on, how long it took."""
+"""Shows a person why a tool takes long, that it goes on, and how long it took."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from contextlib import contextmanager
 
 from rich.console import Console
 
-STILL_SECONDS = 30.0  # a log of CI that is silent for longer looks like a hang
+STILL_SECONDS = 30.0  # A CI log that is silent for longer looks like a hang.
 
 
 class Progress:
-    """Steps on a console: a spinner on a terminal, plain lines where output is piped."""
+    """Steps on a console: a spinner on a terminal, plain lines in a pipe."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
 
     def note(self, text: str) -> None:
-        """One plain line, for a decision that a person may want to change."""
+        """Print one plain line, for a decision that a person may want to change."""
         self._console.print(f"  {text}", highlight=False, markup=False, soft_wrap=True)
 
     @contextmanager

@@ -1,9 +1,9 @@
 """The Pulumi CLI with its Python language host: found, downloaded, or compiled.
 
-A failing rollout has to fail the update, which older engines only warn about, so there is a lowest
-version. Where Pulumi's own download is out of reach, the CLI is compiled from its Go module; its
-language host is a module of its own that no proxy serves any more, so the last release that still
-carried it inside the SDK is taken: it speaks the same protocol (preview, up, destroy: 2026-11-23).
+A failing rollout has to fail the update. Older engines only warn, so there is a lowest version. If
+Pulumi's own download is out of reach, the CLI is compiled from its Go module. Its language host is
+now a module of its own, which no proxy serves any more. So the last release with the host inside
+the SDK is used. It speaks the same protocol (preview, up, destroy: 2026-11-23).
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ from greenhouse.toolchain import cache
 from greenhouse.toolchain.commands import ToolchainFailed, ask, log_file, require_go, run_logged
 from greenhouse.toolchain.progress import Progress
 
-MINIMUM = semver.Version(3, 238, 0)  # since then a failing after-hook fails the update
+MINIMUM = semver.Version(3, 238, 0)  # Since this version a failing after-hook fails the update.
 PINNED = "3.276.0"
-# https://github.com/pulumi/pulumi/releases: the archive and its checksums have different hosts
+# https://github.com/pulumi/pulumi/releases: the archive and its checksums have different hosts.
 ARCHIVE = f"https://get.pulumi.com/releases/sdk/pulumi-v{PINNED}-linux-{{machine}}.tar.gz"
 CHECKSUMS = (
     f"https://github.com/pulumi/pulumi/releases/download/v{PINNED}/pulumi-{PINNED}-checksums.txt"
 )
 CONNECT_SECONDS = 5.0
 STALL_SECONDS = 30.0
-_OUT_OF_REACH = (  # what isn't among them is this machine's, such as a full disk
+_OUT_OF_REACH = (  # An error that isn't among these comes from this machine, such as a full disk.
     urllib.error.URLError,
     http.client.HTTPException,
     ssl.SSLError,
@@ -51,7 +51,7 @@ SDK_MODULE = "github.com/pulumi/pulumi/sdk/v3"
 STAMP = "github.com/pulumi/pulumi/sdk/v3/go/common/version.Version"
 
 HOST = "pulumi-language-python"
-# the host starts the first, the CLI the second; both have to lie beside their caller or on PATH
+# The host starts the first, the CLI the second. Both have to be beside their caller or on PATH.
 SCRIPTS = ("pulumi-language-python-exec", "pulumi-resource-pulumi-python")
 _SCRIPTS_IN_SDK = (
     "python/cmd/pulumi-language-python-exec",
@@ -61,7 +61,7 @@ _SCRIPTS_IN_SDK = (
 
 @dataclass(frozen=True, kw_only=True)
 class Pulumi:
-    """A CLI and the folder that its parts are in."""
+    """A CLI, and the folder of its parts."""
 
     folder: Path
     version: str
@@ -69,7 +69,7 @@ class Pulumi:
 
 
 def prepare_pulumi(progress: Progress) -> Pulumi:
-    """The machine's CLI, else the cached one, else a new one; linked into our folder."""
+    """The machine's CLI, else the cached CLI, else a new one. Our folder gets a link to it."""
     try:
         found = _on_path(progress) or _cached() or _obtained(progress)
     except OSError as error:
@@ -84,7 +84,7 @@ def prepare_pulumi(progress: Progress) -> Pulumi:
 
 
 def version_of(said: str | None) -> semver.Version | None:
-    """What `pulumi version` says, e.g. v3.276.0; None for an unstamped or silent one."""
+    """The output of `pulumi version`, such as v3.276.0. None without a version or an output."""
     try:
         return semver.Version.parse((said or "").removeprefix("v"))
     except ValueError:
@@ -111,7 +111,7 @@ def _official() -> Path:
 
 
 def _compiled() -> Path:
-    """Keyed by what the modules pin, so that a changed pin is compiled anew."""
+    """The key is what the modules pin, so that a changed pin is compiled again."""
     sums = b"".join((module / "go.sum").read_bytes() for module in (CLI_MODULE, HOST_MODULE))
     return cache.folder() / "pulumi" / f"v{PINNED}-{hashlib.sha256(sums).hexdigest()[:12]}"
 
@@ -137,7 +137,7 @@ def _obtained(progress: Progress) -> Pulumi:
 
 
 def _download(draft: Path, progress: Progress) -> None:
-    """The official archive's executables; one of _OUT_OF_REACH where it can't be had."""
+    """The official archive's executables. Raises one of _OUT_OF_REACH if it can't be had."""
     machine = platform.machine()
     archive = ARCHIVE.format(machine={"x86_64": "x64", "aarch64": "arm64"}.get(machine, machine))
     published = _published_checksum(archive.rpartition("/")[2])
@@ -157,7 +157,7 @@ def _download(draft: Path, progress: Progress) -> None:
         )
     with tarfile.open(packed) as members:
         for member in members:
-            member.name = Path(member.name).name  # all executables, below pulumi/
+            member.name = Path(member.name).name  # All executables are below pulumi/.
             if member.isfile():
                 members.extract(member, draft, filter="data")
     packed.unlink()
@@ -173,7 +173,7 @@ def _published_checksum(name: str) -> str:
 
 
 def _compile(draft: Path, progress: Progress) -> None:
-    """CLI and host from the pinned modules; go checks every one against go.sum."""
+    """Compile CLI and host from the pinned modules. go checks each module against go.sum."""
     require_go(
         f"there is no Pulumi CLI {MINIMUM} or newer on PATH, its download is out of reach",
         instead="Pulumi (https://www.pulumi.com/docs/install/)",
