@@ -1,1 +1,4 @@
-"""The recipe linter: rules for recipes that both runtimes run. It knows nothing of this program."""
+"""The recipe linter: rules for recipes that both runtimes run.
+
+It knows nothing of this program.
+"""

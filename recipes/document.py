@@ -1,4 +1,4 @@
-"""Anybody's recipe, read leniently: keys in any spelling, and what isn't there is empty.
+"""Reads any recipe leniently: keys in any spelling, and missing parts as empty ones.
 
 The rules in `recipes.rules` are strict, and say what is wrong with the same recipe.
 """
@@ -15,10 +15,10 @@ from recipes.shell import Command, DockerRun, commands, docker_runs
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """One step of a lifecycle; `script` is empty where there is none."""
+    """One step of a lifecycle. `script` is empty if the step has none."""
 
     where: str
-    name: str  # in lower case
+    name: str  # In lower case.
     settings: Mapping[str, Any]
     script: str
 
@@ -39,7 +39,7 @@ class Artifact:
 
     @property
     def image(self) -> str:
-        """The image's reference, "" for another artifact."""
+        """The image's reference. "" for another kind of artifact."""
         return self.uri.removeprefix("docker:") if self.uri.startswith("docker:") else ""
 
 
@@ -55,7 +55,7 @@ class Manifest:
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """A recipe, read leniently: what isn't there, or isn't of the right kind, is empty."""
+    """A recipe, read leniently: a part that is missing or of the wrong kind is empty."""
 
     given: Mapping[str, Any]
     bytes: int
@@ -72,7 +72,7 @@ class Recipe:
 
     @cached_property
     def steps(self) -> tuple[Step, ...]:
-        """Those of every manifest, and of the global lifecycle."""
+        """The steps of every manifest, and of the global lifecycle."""
         everywhere = as_map(get(self.given, "Lifecycle"))
         own = _steps("Lifecycle", everywhere) if get(everywhere, "all") is None else ()
         alike = _steps("Lifecycle.all", as_map(get(everywhere, "all")))

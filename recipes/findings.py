@@ -1,4 +1,7 @@
-"""What is wrong, how much it matters, what to type: one shape for linter and preflight."""
+"""The shape of a finding: what is wrong, how much it matters, what to type.
+
+The linter and the preflight share it.
+"""
 
 from __future__ import annotations
 
@@ -9,13 +12,13 @@ from enum import StrEnum
 class Severity(StrEnum):
     """How much a finding matters."""
 
-    ERROR = "error"  # on at least one of the runtimes it won't do what it says
-    WARNING = "warning"  # it works, and will hurt some day
-    INFO = "info"  # it works, but less of it happens than the text says
+    ERROR = "error"  # On at least one of the runtimes the recipe fails.
+    WARNING = "warning"  # It works now, and will fail later.
+    INFO = "info"  # It works, but it does less than the text says.
 
 
 class Bites(StrEnum):
-    """Where it matters: Nucleus Lite, the Java nucleus, or both."""
+    """The runtimes on which it matters: Nucleus Lite, the Java nucleus, or both."""
 
     LITE = "Lite"
     JAVA = "Java"
@@ -24,7 +27,7 @@ class Bites(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Rule:
-    """A rule with its reason, and where to read or see that the reason is true."""
+    """A rule with its reason, and the source of the reason."""
 
     name: str
     severity: Severity
@@ -35,14 +38,14 @@ class Rule:
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """A rule that is broken somewhere."""
+    """A place where a rule is broken."""
 
     rule: Rule
-    where: str  # a path in the recipe, or a device, or a role
+    where: str  # A path in the recipe, or a device, or a role.
     fix: str
 
     @property
     def line(self) -> str:
-        """All of it in one line, the place first."""
+        """The finding in one line, the place first."""
         rule = self.rule
         return f"{self.where}: {rule.severity} {rule.name}: {rule.reason} → {self.fix}"

@@ -1,7 +1,7 @@
 """What a recipe's script does, as far as one can tell without running it.
 
-Not a shell: it splits a script into its simple commands and reads `docker run` the way docker does.
-What it can't follow (quoted scripts inside scripts, functions) it leaves alone.
+This is not a shell. It splits a script into its simple commands, and reads `docker run` as docker
+does. It ignores what it can't follow (quoted scripts inside scripts, functions).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _FLAGS = frozenset(
 )
 _SHORT_FLAGS = "ditPq"
 _LONG = {"-d": "--detach", "-e": "--env", "-t": "--tty", "-u": "--user", "-v": "--volume"}
-_NO = frozenset({"0", "f", "F", "false", "False", "FALSE"})  # as Go reads a flag's value
+_NO = frozenset({"0", "f", "F", "false", "False", "FALSE"})  # As Go reads a flag's value.
 
 # https://docs.docker.com/reference/cli/docker/: options of docker itself with a value
 _OF_DOCKER = frozenset({"--config", "-c", "--context", "-H", "--host", "-l", "--log-level"})
@@ -35,10 +35,10 @@ _OF_DOCKER = frozenset({"--config", "-c", "--context", "-H", "--host", "-l", "--
 
 @dataclass(frozen=True, kw_only=True)
 class Command:
-    """A simple command: its words, without what introduces it, and the operator before it."""
+    """A simple command: its words, without prefixes, and the operator before it."""
 
     words: tuple[str, ...]
-    after: str  # "" for the first, "\n", ";", "&&", "||", "|", …
+    after: str  # "" for the first command, otherwise "\n", ";", "&&", "||", "|", …
     replaces_shell: bool  # exec
 
     @property
@@ -48,14 +48,14 @@ class Command:
 
 @dataclass(frozen=True, kw_only=True)
 class DockerRun:
-    """`docker run OPTIONS IMAGE ARGUMENTS`; short options under their long names."""
+    """`docker run OPTIONS IMAGE ARGUMENTS`, with short options under their long names."""
 
     options: tuple[tuple[str, str], ...]  # ("--env", "SVCUID"), ("--rm", "")
-    image: str  # "" where there is none
+    image: str  # "" if there is none.
     arguments: tuple[str, ...]
 
     def has(self, option: str) -> bool:
-        """Whether it is given, and not as `--option=false`."""
+        """Whether the option is given, and not as `--option=false`."""
         return any(
             name == option and not (option in _FLAGS and value in _NO)
             for name, value in self.options
@@ -79,7 +79,7 @@ def commands(script: str) -> list[Command]:
 
 
 def docker_runs(script: str) -> list[DockerRun]:
-    """Every `docker run` or `docker container run` in a script, also behind sudo."""
+    """Every `docker run` or `docker container run` in a script, even behind sudo."""
     return [
         _docker_run(words)
         for command in commands(script)
@@ -122,7 +122,7 @@ def _groups(script: str) -> Iterator[tuple[str, list[str]]]:
                 yield operator, words
                 operator, words = "", []
             operator = (operator + token).strip() or "\n"
-        elif not re.match(r"\d*[<>]", token):  # a redirection
+        elif not re.match(r"\d*[<>]", token):  # A redirection.
             words.append(token)
     if words:
         yield operator, words
@@ -133,12 +133,12 @@ def _tokens(script: str) -> list[str]:
     lexer.whitespace, lexer.whitespace_split, lexer.commenters = " \t\r", True, ""
     try:
         return list(lexer)
-    except ValueError:  # an unclosed quote: the shell would refuse it too
+    except ValueError:  # An unclosed quote, which the shell would refuse as well.
         return script.split()
 
 
 def _after_run(words: list[str]) -> list[str] | None:
-    """What follows `run` in the words behind `docker`; None where that does something else."""
+    """What follows `run` in the words after `docker`, or None if docker does something else."""
     while words and words[0].startswith("-"):
         del words[: 2 if words[0] in _OF_DOCKER else 1]
     if words[:1] == ["container"]:
@@ -156,7 +156,7 @@ def _docker_run(words: list[str]) -> DockerRun:
                 value = words.pop(0)
             options.append((name, value))
         elif set(word[1:].partition("=")[0]) <= set(_SHORT_FLAGS):
-            letters, _, value = word[1:].partition("=")  # -it=false is -i -t=false
+            letters, _, value = word[1:].partition("=")  # -it=false means -i -t=false.
             options += [(_LONG.get(f"-{letter}", f"-{letter}"), "") for letter in letters[:-1]]
             options.append((_LONG.get(f"-{letters[-1:]}", f"-{letters[-1:]}"), value))
         else:

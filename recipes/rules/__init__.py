@@ -1,10 +1,10 @@
-"""Recipes that both runtimes run: the rules, as functions from a recipe to findings.
+"""The rules for recipes that both runtimes run, as functions from a recipe to findings.
 
 Greengrass takes almost any recipe. What a device then does with it differs between the Java nucleus
-and Nucleus Lite, and both are quiet about what they don't do: Lite skips a `Run`, loses the exit
-code of a `startup`, calls both a success. Each rule has a source: the public code or documentation
-of Greengrass, or what the two runtimes did when they were tried (Java nucleus 2.18, Nucleus Lite
-2.6, November 2026). A chapter of rules is a module; to import it registers its rules.
+and Nucleus Lite. Neither runtime reports what it doesn't do. Lite skips a `Run` or loses the exit
+code of a `startup`, and calls both a success. Each rule has a source: the public code or
+documentation of Greengrass, or a trial on the two runtimes (Java nucleus 2.18, Nucleus Lite 2.6,
+November 2026). A chapter of rules is a module. Its import registers its rules.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from recipes.rules import (  # noqa: F401  # each registers its rules
 )
 from recipes.rules.register import BOTH, CHECKS, ERROR
 
-READABLE = Rule(  # for whoever reads the text
+READABLE = Rule(  # For human readers.
     name="readable",
     severity=ERROR,
     bites=BOTH,
@@ -42,7 +42,7 @@ RULES: tuple[Rule, ...] = (READABLE, *(rule for rule, _ in CHECKS))
 def findings(recipe: Mapping[str, Any], *, size: int | None = None) -> list[Finding]:
     """What is wrong with a recipe, errors first.
 
-    `size` is that of its text in bytes, by default that of compact JSON.
+    `size` is the size of its text in bytes, by default that of compact JSON.
     """
     if size is None:
         size = len(json.dumps(recipe, separators=(",", ":"), default=str).encode())

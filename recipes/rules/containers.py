@@ -1,4 +1,4 @@
-"""How a container is run."""
+"""Rules for how a container is run."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _SECRETS = (
     *("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"),
 )
 _KEY = re.compile(r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b|\bAWS_SECRET_ACCESS_KEY=[A-Za-z0-9/+]{20}")
-# long options that a program is unlikely to have too
+# Long options of docker that another program is unlikely to have.
 _DOCKERS_OWN = frozenset(
     {
         *("--network", "--net", "--privileged", "--volume", "--mount", "--publish", "--rm"),
@@ -38,7 +38,7 @@ _DOCKERS_OWN = frozenset(
 
 @rule("docker-option-late", ERROR, BOTH, "docs.docker.com/reference/cli/docker/container/run")
 def _docker_option_late(recipe: Recipe) -> Found:
-    """an option after the image is an argument to the program in it; docker never sees it."""
+    """an option after the image is an argument to the program in it, and docker ignores it."""
     for step, run in _containers(recipe):
         for word in run.arguments:
             if word.partition("=")[0] in _DOCKERS_OWN:
@@ -47,7 +47,7 @@ def _docker_option_late(recipe: Recipe) -> Found:
 
 @rule("docker-secret-in-argv", WARNING, BOTH, f"{GUIDE}, run a Docker container")
 def _docker_secret_in_argv(recipe: Recipe) -> Found:
-    """every process of the device can read a secret that stands in a command line."""
+    """every process of the device can read a secret in a command line."""
     for step, run in _containers(recipe):
         for value in run.values("--env"):
             name, given, _ = value.partition("=")
@@ -57,7 +57,7 @@ def _docker_secret_in_argv(recipe: Recipe) -> Found:
 
 @rule("docker-network-host", WARNING, BOTH, f"{GUIDE}, run a Docker container")
 def _docker_network_host(recipe: Recipe) -> Found:
-    """only the credentials' address needs the device's network; IPC is a mounted socket."""
+    """only the credentials' address needs the device's network, as IPC is a mounted socket."""
     for step, run in _containers(recipe):
         host = "host" in run.values("--network", "--net")
         if host and "AWS_CONTAINER_CREDENTIALS_FULL_URI" not in " ".join(run.values("--env")):
@@ -66,7 +66,7 @@ def _docker_network_host(recipe: Recipe) -> Found:
 
 @rule("docker-detached", WARNING, BOTH, f"{TRIED}; {NUCLEUS} GenericExternalService.java")
 def _docker_detached(recipe: Recipe) -> Found:
-    """the nucleus watches the docker client, not the container: it sees no crash, stops nothing."""
+    """the nucleus watches the docker client, so it neither sees a crash nor stops the container."""
     for step, run in _containers(recipe):
         if run.has("--detach") or run.has("-d"):
             yield step.where, "run it in the foreground: exec docker run … in run"
@@ -74,7 +74,7 @@ def _docker_detached(recipe: Recipe) -> Found:
 
 @rule("docker-rm", WARNING, JAVA, f"{NUCLEUS} 2.10, docker clean-up")
 def _docker_rm(recipe: Recipe) -> Found:
-    """a stopped container holds its image, which the clean-up then can't remove."""
+    """a stopped container holds its image, so the clean-up can't remove the image."""
     for step, run in _containers(recipe):
         if not run.has("--rm"):
             yield step.where, "add --rm before the image"
@@ -82,7 +82,7 @@ def _docker_rm(recipe: Recipe) -> Found:
 
 @rule("docker-name", WARNING, BOTH, f"{NUCLEUS} UnixExec.java, #1685, #1724")
 def _docker_name(recipe: Recipe) -> Found:
-    """a container that outlived its client can't be found again, and runs beside the next."""
+    """a container that outlives its client can't be found, and runs beside the next container."""
     for step, run in _containers(recipe):
         if not run.has("--name"):
             yield step.where, "add --name NAME, and docker rm -f NAME before it"
@@ -90,7 +90,7 @@ def _docker_name(recipe: Recipe) -> Found:
 
 @rule("docker-log", WARNING, BOTH, "docs.docker.com/engine/logging; moby #40207")
 def _docker_log(recipe: Recipe) -> Found:
-    """docker's own log of a container grows for ever, beside the nucleus' log, which is rotated."""
+    """docker's own log of a container grows without limit, unlike the nucleus' rotated log."""
     for step, run in _containers(recipe):
         driver = (run.values("--log-driver") or ["json-file"])[-1]
         bounded = any(one.startswith("max-size=") for one in run.values("--log-opt"))
@@ -108,7 +108,7 @@ def _docker_tty(recipe: Recipe) -> Found:
 
 @rule("docker-init", INFO, BOTH, f"{NUCLEUS} UnixExec.java: SIGKILL after 5 s")
 def _docker_init(recipe: Recipe) -> Found:
-    """a program that is process 1 and doesn't handle SIGTERM ignores it."""
+    """process 1 ignores SIGTERM unless its program handles it."""
     for step, run in _containers(recipe):
         if not run.has("--init"):
             yield step.where, "add --init before the image"

@@ -1,4 +1,4 @@
-"""What a component depends on."""
+"""Rules for what a component depends on."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def _ecr_dependency(recipe: Recipe) -> Found:
 
 @rule("credentials-dependency", WARNING, JAVA, f"{GUIDE}, token exchange service")
 def _credentials_dependency(recipe: Recipe) -> Found:
-    """Java sets the credentials' address only where the token exchange service is a dependency."""
+    """Java sets the credentials' address only if the token exchange service is a dependency."""
     if any("AWS_CONTAINER_CREDENTIALS_FULL_URI" in step.script for step in recipe.steps):
         yield from _missing(recipe, _TOKEN_EXCHANGE)
 
@@ -53,7 +53,7 @@ def _missing(recipe: Recipe, component: str) -> Found:
 
 @rule("hard-dependency", WARNING, LITE, f"{TRIED} (lite-ml-dam-run-ends, lite-ml-soft)")
 def _hard_dependency(recipe: Recipe) -> Found:
-    """on Lite a hard dependent goes down for good when what it depends on ends or crashes."""
+    """on Lite a hard dependent stops for good when its dependency ends or crashes."""
     for name, dependency in recipe.dependencies.items():
         kind = str(get(dependency, "DependencyType") or "HARD").upper()
         if kind == "HARD":
@@ -65,7 +65,7 @@ def _hard_dependency(recipe: Recipe) -> Found:
 
 @rule("dependency-range", INFO, LITE, "aws-greengrass-lite ggl-semver")
 def _dependency_range(recipe: Recipe) -> Found:
-    """Lite itself reads no ~, ^ or ||; the cloud translates them, a local deployment doesn't."""
+    """Lite reads no ~, ^ or || (the cloud translates them, a local deployment doesn't)."""
     for name, dependency in recipe.dependencies.items():
         wanted = str(get(dependency, "VersionRequirement") or "")
         if re.search(r"[~^]|\|\|", wanted) and not name.startswith(_PROVIDED):

@@ -1,4 +1,4 @@
-"""Artifacts and images."""
+"""Rules for artifacts and images."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from recipes.rules.register import (
 
 @rule("artifact-uri", ERROR, BOTH, f"{NUCLEUS} ArtifactDownloaderFactory.java")
 def _artifact_uri(recipe: Recipe) -> Found:
-    """an artifact is an s3:, greengrass: or docker: URI, and variables in it stay as they are."""
+    """an artifact is an s3:, greengrass: or docker: URI, and variables in it are not replaced."""
     for artifact in recipe.artifacts:
         if not artifact.uri.startswith(("s3://", "greengrass:", "docker:")) or "{" in artifact.uri:
             yield artifact.where, f"'{artifact.uri}' can't be downloaded: write s3://BUCKET/KEY"
@@ -29,7 +29,7 @@ def _artifact_uri(recipe: Recipe) -> Found:
 
 @rule("artifact-digest", INFO, BOTH, f"{GUIDE}, component recipe reference")
 def _artifact_digest(recipe: Recipe) -> Found:
-    """the cloud computes the digest itself and replaces what is written here."""
+    """the cloud computes the digest itself, and replaces this value."""
     for artifact in recipe.artifacts:
         if get(artifact.settings, "Digest") is not None:
             yield f"{artifact.where}.Digest", "remove it"
@@ -37,7 +37,7 @@ def _artifact_digest(recipe: Recipe) -> Found:
 
 @rule("artifact-owner", ERROR, BOTH, f"{TRIED}; {GUIDE}, component recipe reference")
 def _artifact_owner(recipe: Recipe) -> Found:
-    """only its owner reads an artifact by default, and the container runs as somebody else."""
+    """only its owner can read an artifact by default, and the container runs as another user."""
     for manifest in recipe.manifests:
         stranger = any(
             user not in ("0", "root", "0:0", "root:root")
@@ -54,7 +54,7 @@ def _artifact_owner(recipe: Recipe) -> Found:
 
 @rule("image-tag-and-digest", ERROR, JAVA, f"{NUCLEUS} DockerImageArtifactParser.java")
 def _image_tag_and_digest(recipe: Recipe) -> Found:
-    """Java takes a tag or a digest, and refuses a reference with both."""
+    """Java refuses a reference with both a tag and a digest."""
     for artifact in recipe.artifacts:
         name, digest = _split(artifact.image)
         if digest and _tag(name):
@@ -63,7 +63,7 @@ def _image_tag_and_digest(recipe: Recipe) -> Found:
 
 @rule("image-latest", WARNING, BOTH, f"{NUCLEUS} docker plugin; {GUIDE}")
 def _image_latest(recipe: Recipe) -> Found:
-    """`latest` is another image tomorrow, under the same component version."""
+    """`latest` may be another image tomorrow, under the same component version."""
     for artifact in recipe.artifacts:
         name, digest = _split(artifact.image)
         if name and not digest and _tag(name) in ("", "latest"):
@@ -72,7 +72,7 @@ def _image_latest(recipe: Recipe) -> Found:
 
 @rule("image-tag", INFO, BOTH, f"{NUCLEUS} 2.10, docker plugin")
 def _image_tag(recipe: Recipe) -> Found:
-    """an image is only pulled where none of that tag is there: a moved tag isn't noticed."""
+    """a device that has an image of this tag doesn't pull again, so it misses a moved tag."""
     for artifact in recipe.artifacts:
         name, digest = _split(artifact.image)
         if not digest and _tag(name) not in ("", "latest"):
@@ -81,7 +81,7 @@ def _image_tag(recipe: Recipe) -> Found:
 
 @rule("image-not-declared", WARNING, BOTH, f"{GUIDE}, run a Docker container")
 def _image_not_declared(recipe: Recipe) -> Found:
-    """what is run wasn't downloaded: docker fetches it at the start, without credentials."""
+    """no artifact names this image, so docker fetches it at the start, without credentials."""
     for manifest in recipe.manifests:
         declared = {artifact.image for artifact in manifest.artifacts if artifact.image}
         for step in manifest.steps:
@@ -99,5 +99,5 @@ def _split(image: str) -> tuple[str, str]:
 
 
 def _tag(name: str) -> str:
-    """The tag of a name; a registry's port is none."""
+    """The tag of a name, without a registry's port."""
     return name.rpartition("/")[2].partition(":")[2]

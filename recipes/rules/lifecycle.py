@@ -1,4 +1,4 @@
-"""Steps, and how they succeed and fail."""
+"""Rules for steps, and for how they succeed and fail."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def _component_type(recipe: Recipe) -> Found:
 
 @rule("lite-has-none", INFO, LITE, LITE_CHANGES)
 def _lite_has_none(recipe: Recipe) -> Found:
-    """Lite doesn't run it: what has to happen at a stop belongs into the SIGTERM handler."""
+    """Lite ignores it, so the SIGTERM handler has to do what must happen at a stop."""
     for step in recipe.steps:
         if step.name in ("shutdown", "recover", "uninstall"):
             yield step.where, "keep it for Java, and let the program clean up on SIGTERM"
@@ -56,7 +56,7 @@ def _lite_has_none(recipe: Recipe) -> Found:
 
 @rule("startup-leaves-early", ERROR, LITE, f"{TRIED} (lite-startup-exit0)")
 def _startup_leaves_early(recipe: Recipe) -> Found:
-    """Lite appends its notification to the script: a shell that is gone before it has failed."""
+    """Lite adds a notification to the script's end, so a shell that exits before it has failed."""
     for step in steps_named(recipe, "startup"):
         if any(
             command.replaces_shell
@@ -69,10 +69,11 @@ def _startup_leaves_early(recipe: Recipe) -> Found:
 
 @rule("startup-gate", ERROR, LITE, f"{TRIED} (lite-startup-ok, lite-startup-exit1)")
 def _startup_gate(recipe: Recipe) -> Found:
-    """Lite's own last line hides the exit code of ours: a failed start SUCCEEDED."""
+    """Lite's added line hides the exit code of the script, so a failed start counts as a success."""
     for step in steps_named(recipe, "startup"):
         ends = step.commands[-1:]
-        guarded = any(end.words[0] == "exit" for end in ends)  # a good one leaves early: see there
+        # The good case exits early: see startup-leaves-early.
+        guarded = any(end.words[0] == "exit" for end in ends)
         strict = any(
             command.words[0] == "set" and re.match(r"-\w*e", "".join(command.words[1:2]))
             for command in step.commands
@@ -83,7 +84,7 @@ def _startup_gate(recipe: Recipe) -> Found:
 
 @rule("install-timeout", WARNING, BOTH, f"{GUIDE}, component recipe reference")
 def _install_timeout(recipe: Recipe) -> Found:
-    """an install is killed after 120 seconds, which a slow network easily takes."""
+    """an install is killed after 120 seconds, and a slow network easily takes longer."""
     for step in steps_named(recipe, "install"):
         fetches = any(
             {"install", "pull", "build"} & set(command.words) for command in step.commands
@@ -103,7 +104,7 @@ def _pip_unpinned(recipe: Recipe) -> Found:
 
 
 def _pip_packages(words: list[str]) -> list[str]:
-    """What `pip install` is asked for by name."""
+    """The names that `pip install` is given."""
     at = next(
         (
             number

@@ -1,4 +1,4 @@
-"""Which manifest a device takes."""
+"""Rules for the manifest that a device takes."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def _runtime_missing(recipe: Recipe) -> Found:
 
 @rule("runtime-lite-only", WARNING, JAVA, f"{NUCLEUS}: no runtime attribute")
 def _runtime_lite_only(recipe: Recipe) -> Found:
-    """the Java nucleus has no runtime of that name: it finds no manifest at all."""
+    """the Java nucleus has no runtime of that name, so it finds no manifest."""
     runtimes = [manifest.platform.get("runtime") for manifest in recipe.manifests]
     if runtimes and all(runtime == "aws_nucleus_lite" for runtime in runtimes):
         yield f"{recipe.manifests[0].where}.Platform.runtime", 'write "*", or add a manifest for it'
@@ -49,7 +49,7 @@ def _platform_os(recipe: Recipe) -> Found:
 
 @rule("platform-legacy", WARNING, BOTH, f"{COMMON} PlatformHelper.java")
 def _platform_legacy(recipe: Recipe) -> Found:
-    """`all` and `any` are wildcards of old, kept for old recipes only."""
+    """`all` and `any` are old wildcards, kept for old recipes only."""
     for manifest in recipe.manifests:
         for key in ("os", "architecture"):
             if str(manifest.platform.get(key)).lower() in ("all", "any"):
@@ -59,7 +59,7 @@ def _platform_legacy(recipe: Recipe) -> Found:
 
 @rule("architecture-name", ERROR, BOTH, "nx-plugin-for-aws #1265; PlatformHelper.java")
 def _architecture_name(recipe: Recipe) -> Found:
-    """Greengrass has names of its own for architectures; a manifest for another never matches."""
+    """Greengrass uses its own names for architectures, so this manifest never matches."""
     names = {"arm64": "aarch64", "armv8": "aarch64", "x86_64": "amd64", "x64": "amd64"}
     for manifest in recipe.manifests:
         written = str(manifest.platform.get("architecture") or "*")
@@ -79,7 +79,7 @@ def _platform_regex(recipe: Recipe) -> Found:
 
 @rule("manifest-shadowed", WARNING, BOTH, f"{GUIDE}, component recipe reference")
 def _manifest_shadowed(recipe: Recipe) -> Found:
-    """the first manifest that fits is taken: this one never is."""
+    """a device takes the first manifest that fits, so it never takes this one."""
     for number, manifest in enumerate(recipe.manifests):
         for earlier in recipe.manifests[:number]:
             if all(
@@ -92,7 +92,7 @@ def _manifest_shadowed(recipe: Recipe) -> Found:
 
 @rule("artifacts-key", ERROR, LITE, "aws-greengrass-lite, manifest selection")
 def _artifacts_key(recipe: Recipe) -> Found:
-    """Lite needs an Artifacts key in every manifest, if only an empty one."""
+    """Lite needs an Artifacts key in every manifest, even an empty one."""
     for manifest in recipe.manifests:
         if get(manifest.settings, "Artifacts") is None:
             yield manifest.where, "add Artifacts: []"

@@ -1,4 +1,4 @@
-"""What every chapter of rules is written with: how a rule is registered, and names of sources."""
+"""What every chapter of rules uses: the decorator that registers a rule, and names of sources."""
 
 from __future__ import annotations
 
@@ -19,14 +19,15 @@ NUCLEUS = "aws-greengrass-nucleus"
 
 VARIABLE = re.compile(r"\{([\w.-]+:)?(configuration|artifacts|work|kernel|iot):([^:{}]*)\}")
 
-Found = Iterable[tuple[str, str]]  # where, and what to write instead
-CHECKS: list[tuple[Rule, Callable[[Recipe], Found]]] = []  # those of the chapters imported so far
+Found = Iterable[tuple[str, str]]  # Where, and what to write instead.
+# Those of the chapters that were imported.
+CHECKS: list[tuple[Rule, Callable[[Recipe], Found]]] = []
 
 
 def rule(
     name: str, severity: Severity, bites: Bites, source: str
 ) -> Callable[[Callable[[Recipe], Found]], Callable[[Recipe], Found]]:
-    """Make a rule of a function: its docstring, in one line, is the reason."""
+    """Make a rule of a function. Its docstring, in one line, is the reason."""
 
     def register(check: Callable[[Recipe], Found]) -> Callable[[Recipe], Found]:
         reason = " ".join((check.__doc__ or "").split()).rstrip(".")

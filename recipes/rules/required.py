@@ -1,4 +1,4 @@
-"""What a recipe has to have."""
+"""Rules for what every recipe has to have."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def _version_format(recipe: Recipe) -> Found:
 
 @rule("version-digits", ERROR, LITE, f"{TRIED} (lite-prerelease-*)")
 def _version_digits(recipe: Recipe) -> Found:
-    """Lite's store splits file names at the last hyphen: a version with a prerelease part fails."""
+    """Lite splits file names at the last hyphen, so a version with a prerelease part fails."""
     version = recipe.text("ComponentVersion")
     if re.search(r"[-+]", version):
         yield "ComponentVersion", f"digits only: {re.split(r'[-+]', version)[0]}"

@@ -1,4 +1,4 @@
-"""Rights to local topics."""
+"""Rules for the rights to local topics."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ MAX_POLICY_BYTES = 4_096
 
 @rule("rights-mqtt-wildcard", ERROR, BOTH, f"{TRIED} (java-ipc-authz, lite-ipc-authz)")
 def _rights_mqtt_wildcard(recipe: Recipe) -> Found:
-    """in the rights to local topics, + and # are letters like any other."""
+    """in the rights to local topics, + and # are ordinary characters."""
     for where, resource in recipe.pubsub_resources:
         if re.search(r"[+#]", resource):
             yield where, f"write {re.sub('[+#]', '*', resource)}"
@@ -21,7 +21,7 @@ def _rights_mqtt_wildcard(recipe: Recipe) -> Found:
 
 @rule("rights-question-mark", ERROR, LITE, f"{TRIED} (lite-ipc-resource-question)")
 def _rights_question_mark(recipe: Recipe) -> Found:
-    """Java skips a resource with a bare ?, Lite fails the deployment."""
+    """Java skips a resource with a bare ?, and Lite fails the deployment."""
     for where, resource in recipe.pubsub_resources:
         if "?" in resource.replace("${?}", ""):
             yield where, "write ${?} for the letter itself"
@@ -29,7 +29,7 @@ def _rights_question_mark(recipe: Recipe) -> Found:
 
 @rule("rights-any-topic", WARNING, BOTH, f"{GUIDE}, authorization policies")
 def _rights_any_topic(recipe: Recipe) -> Found:
-    """a component that may use every local topic hears and imitates all the others."""
+    """a component that may use every local topic can read and imitate all the others."""
     for where, resource in recipe.pubsub_resources:
         if resource == "*":
             yield where, "name the topics"
@@ -37,7 +37,7 @@ def _rights_any_topic(recipe: Recipe) -> Found:
 
 @rule("rights-policy-id", INFO, BOTH, f"{GUIDE}, interprocess communication")
 def _rights_policy_id(recipe: Recipe) -> Found:
-    """a policy's id is to be unique among all components of a device."""
+    """a policy's id has to be unique among all components of a device."""
     component = recipe.text("ComponentName")
     for policies in recipe.policies.values():
         for name in policies:

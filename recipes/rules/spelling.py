@@ -1,4 +1,4 @@
-"""Keys and steps as the runtimes spell them."""
+"""Rules for keys and steps as the runtimes spell them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from recipes.document import Recipe, as_map, get
 from recipes.rules.register import BOTH, COMMON, ERROR, LITE, LITE_CHANGES, WARNING, Found, rule
 
 _STEPS = ("bootstrap", "install", "startup", "run", "shutdown", "recover", "uninstall")
-_SPELT = {  # keys as Lite reads them, by where they stand
+_SPELT = {  # Keys as Lite reads them, by their place.
     "recipe": (
         *("RecipeFormatVersion", "ComponentName", "ComponentVersion", "ComponentDescription"),
         *("ComponentPublisher", "ComponentType", "ComponentSource", "ComponentConfiguration"),
@@ -28,7 +28,7 @@ _WORDS_OF_STEPS = frozenset(_STEPS) | {"setenv"}
 
 @rule("step-case", ERROR, LITE, LITE_CHANGES)
 def _step_case(recipe: Recipe) -> Found:
-    """Lite knows steps by their lower-case names only, and skips all others."""
+    """Lite knows only lower-case step names, and skips all others."""
     for step in recipe.steps:
         written = step.where.rpartition(".")[2]
         if step.name in _STEPS and written != step.name:
@@ -37,7 +37,7 @@ def _step_case(recipe: Recipe) -> Found:
 
 @rule("key-case", ERROR, LITE, LITE_CHANGES)
 def _key_case(recipe: Recipe) -> Found:
-    """Lite reads keys as they are spelt: to it, a `URI` is no `Uri`."""
+    """Lite reads keys in one spelling only: `URI` is not `Uri`."""
     for where, keys, kind in _spelt_places(recipe):
         for key in keys:
             right = next((one for one in _SPELT[kind] if one.lower() == key.lower()), key)
@@ -47,7 +47,7 @@ def _key_case(recipe: Recipe) -> Found:
 
 @rule("unknown-key", WARNING, BOTH, f"{COMMON} recipe_schema.json")
 def _unknown_key(recipe: Recipe) -> Found:
-    """no runtime reads it; at the top of a recipe, the schema forbids it."""
+    """no runtime reads this key, and at the top of a recipe the schema forbids it."""
     for where, keys, kind in _spelt_places(recipe):
         for key in keys:
             if key.lower() not in {one.lower() for one in _SPELT[kind]}:

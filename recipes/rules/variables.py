@@ -1,4 +1,4 @@
-"""Recipe variables, and where they stand."""
+"""Rules for recipe variables."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _PATH = re.compile(
 
 @rule("script-brace", ERROR, LITE, f"{TRIED} (lite-interp-bad-*, lite-setenv-bad)")
 def _script_brace(recipe: Recipe) -> Found:
-    """Lite takes every { in a script for a recipe variable and fails on any other."""
+    """Lite takes every { in a script for a recipe variable, and fails on any other use."""
     for where, text in _interpolated(recipe):
         if "{" in (rest := VARIABLE.sub("", text)):
             found = rest[max(rest.index("{") - 1, 0) :].split("\n")[0][:24]
@@ -57,7 +57,7 @@ def _variable_pointer(recipe: Recipe) -> Found:
 
 @rule("variable-missing", WARNING, BOTH, f"{TRIED} (lite-interp-bad-xbmiss, java-interp-bad-3)")
 def _variable_missing(recipe: Recipe) -> Found:
-    """where no deployment sets the value, Lite fails the step and Java leaves the text as it is."""
+    """if no deployment sets the value, Lite fails the step and Java leaves the variable as text."""
     for where, text in _interpolated(recipe):
         for match in VARIABLE.finditer(text):
             of_another, kind, pointer = match.groups()
@@ -67,7 +67,7 @@ def _variable_missing(recipe: Recipe) -> Found:
 
 
 def _has(value: Any, keys: Sequence[str]) -> bool:
-    """Whether a JSON pointer's keys lead anywhere; as Lite has it, in their very spelling."""
+    """Whether a JSON pointer's keys lead to a value, in exactly this spelling, as on Lite."""
     for key in keys:
         if isinstance(value, list) and key.isdigit() and int(key) < len(value):
             value = value[int(key)]
@@ -80,7 +80,7 @@ def _has(value: Any, keys: Sequence[str]) -> bool:
 
 @rule("variable-quoting", INFO, BOTH, f"{TRIED} (lite-env-interp-exit0, java-env-interp-exit0)")
 def _variable_quoting(recipe: Recipe) -> Found:
-    """Lite quotes a configuration's value for the shell, Java inserts it raw."""
+    """Lite quotes a configuration's value for the shell, and Java inserts it raw."""
     for step in recipe.steps:
         if "{configuration:" in step.script:
             yield step.where, "keep to values that need no quotes, or hand them over by Setenv"
@@ -88,7 +88,7 @@ def _variable_quoting(recipe: Recipe) -> Found:
 
 @rule("path-unquoted", WARNING, BOTH, f"{TRIED}: conan-package-tools #259")
 def _path_unquoted(recipe: Recipe) -> Found:
-    """a space in the path of the Greengrass root makes two words of it."""
+    """a space in the path of the Greengrass root would split it into two words."""
     for step in recipe.steps:
         for path in dict.fromkeys(unquoted(step.script, _PATH)):
             yield step.where, f'write it in double quotes: "{path}…"'
@@ -96,7 +96,7 @@ def _path_unquoted(recipe: Recipe) -> Found:
 
 @rule("variable-in-default", WARNING, BOTH, f"{GUIDE}, recipe variables; {LITE_CHANGES}")
 def _variable_in_default(recipe: Recipe) -> Found:
-    """a default is only interpolated where the Java nucleus was configured to."""
+    """a variable in a default is replaced only if the Java nucleus is configured to do so."""
     for key, value in recipe.defaults.items():
         if key.lower() != "accesscontrol":
             for where, text in texts(f"DefaultConfiguration.{key}", value):
