@@ -69,7 +69,7 @@ def _startup_leaves_early(recipe: Recipe) -> Found:
 
 @rule("startup-gate", ERROR, LITE, f"{TRIED} (lite-startup-ok, lite-startup-exit1)")
 def _startup_gate(recipe: Recipe) -> Found:
-    """Lite's added line hides the exit code of the script, so a failed start counts as a success."""
+    """Lite's added line hides the script's exit code, so a failed start counts as a success."""
     for step in steps_named(recipe, "startup"):
         ends = step.commands[-1:]
         # The good case exits early: see startup-leaves-early.
