@@ -15,7 +15,7 @@ from tests.missing import missing
 
 @contextmanager
 def chromium() -> Iterator[Chrome]:
-    """A browser of its own; installed where it is missing and may be."""
+    """A browser. It is installed if it is missing and may be installed."""
     if shutil.which("chromedriver") is None or shutil.which("chromium") is None:
         if os.geteuid():
             missing("no Chromium here, and only root installs it: apt-get install chromium-driver")

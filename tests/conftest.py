@@ -1,4 +1,4 @@
-"""What the expensive tiers share: the tools that the project obtains for itself."""
+"""The tools that the expensive tests share, which the project obtains for itself."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from greenhouse import toolchain
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest stories first: what runs beside them is short, so nobody waits at the end."""
+    """Run the longest tests first: short tests then fill the gaps at the end."""
     items.sort(key=lambda item: "whole" not in item.keywords)
 
 
 @pytest.fixture(scope="session")
 def tools() -> toolchain.Toolchain:
-    """Pulumi's CLI, a Docker engine and the base images; first on PATH from here on."""
+    """Pulumi's CLI, a Docker engine and the base images. They come first on PATH from here on."""
     found = toolchain.prepare(Console(stderr=True))
     os.environ["PATH"] = os.pathsep.join([*map(str, found.path), os.environ["PATH"]])
     if found.docker_host:

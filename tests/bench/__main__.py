@@ -1,7 +1,7 @@
-"""What the edge runtime is measured by: python -m tests.bench, from the root of the checkout.
+"""Measures the edge runtime: python -m tests.bench, from the root of the checkout.
 
-It makes a virtualenv of its own, .venv-bench: the peers it compares with, ONNX Runtime and Treelite
-among them, shall not hold back the packages that the project itself stands on.
+It makes a virtualenv of its own, .venv-bench. Otherwise the peers that it compares with, such as
+ONNX Runtime and Treelite, could hold back the packages of the project itself.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ NAMES = (
     "size", "download", "fuzz", "soak", "limit", "scripts",
 )  # fmt: skip
 
-FLEETS, READS = "fleets", "reads"  # by themselves, in the project's own virtualenv
+FLEETS, READS = "fleets", "reads"  # On their own, in the project's virtualenv.
 
 
 def main() -> int:
@@ -52,7 +52,7 @@ def main() -> int:
 
 
 def _prepare() -> None:
-    """Have the virtualenv as requirements-bench.txt says."""
+    """Make the virtualenv from requirements-bench.txt."""
     stamp, wanted = ENVIRONMENT / ".installed", REQUIREMENTS.read_text()
     if stamp.is_file() and stamp.read_text() == wanted:
         return

@@ -1,9 +1,10 @@
-"""What `make up` and a no-op `pulumi up` cost now and at an earlier commit, in one run, in turns.
+"""Compares the time of `make up` and of a no-op `pulumi up` with that of an earlier commit.
 
 python -m tests.bench.against COMMIT [ROUNDS]
 
-Both trees are taken from git, each with its own .venv by its own locks and its own greenhouse. The
-first round warms the caches up and doesn't count. A ratio is the median of the rounds' ratios.
+Both trees come from git. Each has its own .venv from its own locks, and its own greenhouse. The two
+take turns within one run. The first round warms the caches up and doesn't count. A ratio is the
+median of the rounds' ratios.
 """
 
 from __future__ import annotations
@@ -17,13 +18,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
 
-NO_OPS = 3  # in each round: they are short, and noise isn't
+NO_OPS = 3  # In each round: they are short, so one alone is noisy.
 ROOT = Path(__file__).parents[2]
 NO_OP = 'eval "$(make -s env)" && pulumi up --stack local --yes --skip-preview --non-interactive'
 
 
 class Tree:
-    """A commit's files, ready to be used."""
+    """A commit's files, ready for use."""
 
     def __init__(self, folder: Path, commit: str) -> None:
         self.folder, self.commit = folder, commit
@@ -33,12 +34,12 @@ class Tree:
         )
         subprocess.run(["tar", "x", "-C", folder], input=packed.stdout, check=True)
         stack = folder / "Pulumi.local.yaml"
-        device = f"thing: cost-{commit[:7].lower()}\n"  # both may run at once
+        device = f"thing: cost-{commit[:7].lower()}\n"  # Both may run at once.
         stack.write_text(stack.read_text().replace("thing: greenhouse\n", device))
         self.seconds("make setup")
 
     def seconds(self, command: str) -> float:
-        """How long a command takes here; it has to succeed."""
+        """How long a command takes here. It has to succeed."""
         login = {
             name: os.environ[name]
             for name in os.environ
@@ -72,7 +73,7 @@ def main(commit: str, rounds: int) -> None:
         trees = [Tree(Path(folder) / name, name) for name in (commit, head)]
         times: dict[str, list[tuple[float, float]]] = {}
         for number in range(rounds + 1):
-            first = number % 2  # who goes first profits from nothing
+            first = number % 2  # They take turns, so that neither profits from being first.
             taken = {tree: dict(tree.round()) for tree in (trees[first], trees[1 - first])}
             for what in taken[trees[0]] if number else ():
                 pair = taken[trees[0]][what], taken[trees[1]][what]

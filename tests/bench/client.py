@@ -1,6 +1,6 @@
-"""The measuring side of IPC: a blocking socket, and as little as possible between it and a clock.
+"""The measuring side of IPC: a blocking socket, with little between it and a clock.
 
-It speaks frames itself, so that its own cost, which is part of every round trip, is small.
+It reads and writes frames itself, so that its own cost in each round trip is small.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 
 from greenhouse.device.ipc.frames import Decoder, Flags, Frame, MessageType
 
-SECONDS = 120.0  # without a byte: then something is lost
+SECONDS = 120.0  # After so long without a byte something is lost.
 
 
 class Closed(Exception):
@@ -23,7 +23,7 @@ class Closed(Exception):
 
 
 class Client:
-    """A connection that is subscribed to some topics."""
+    """A connection that subscribes to some topics."""
 
     def __init__(self, path: Path, token: str, *topics: str) -> None:
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -46,7 +46,7 @@ class Client:
         self._socket.close()
 
     def publish(self, topic: str, *payloads: bytes) -> None:
-        """Write the messages at once; raises Closed."""
+        """Write the messages at once. Raises Closed."""
         requests = b"".join(
             self._request(
                 "PublishToTopic",
@@ -66,7 +66,7 @@ class Client:
             raise Closed from exc
 
     def received(self, seconds: float = SECONDS) -> list[bytes]:
-        """The next messages, at least one; raises Closed, or TimeoutError when none comes."""
+        """The next messages, at least one. Raises Closed, or TimeoutError if none comes."""
         deadline = time.monotonic() + seconds
         messages: list[bytes] = []
         while not messages:
@@ -75,7 +75,7 @@ class Client:
         return messages
 
     def received_within(self, seconds: float) -> list[bytes]:
-        """The next messages; none, if none comes in so short a time."""
+        """The next messages within so short a time. There may be none."""
         try:
             return self.received(seconds)
         except TimeoutError:
@@ -106,7 +106,7 @@ class Client:
 
 
 def _message(frame: Frame) -> bytes | None:
-    """What was published; None for the response to a publication of our own."""
+    """The published message. None for the response to a publication of our own."""
     if frame.number(":message-type") != MessageType.APPLICATION_MESSAGE:
         raise AssertionError(f"the broker refused: {frame}")
     if frame.number(":message-flags") & Flags.TERMINATE_STREAM:

@@ -1,5 +1,7 @@
-"""What an answer over IPC costs at least: sends back what it hears, by the same SDK, in the
-service's own image. It answers on the SDK's thread and does nothing else: nothing can be leaner.
+"""Sends back every message, by the same SDK and in the service's own image.
+
+It shows what an answer over IPC costs at least. It answers on the SDK's thread and does nothing
+else, so no service can be leaner.
 """
 
 import sys

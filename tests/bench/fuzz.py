@@ -1,7 +1,7 @@
-"""Requests that are wrong in some way: by shape, by value, by size, or by single bytes.
+"""Makes requests that are wrong in some way: by shape, by value, by size, or by single bytes.
 
-Drawn from a seed, so that a run can be repeated. Now and then one happens to be right; it gets
-exactly one answer as well, which is all that is asked for here.
+They come from a seed, so that a run can be repeated. A few of them are right by chance. Such a
+request also gets exactly one answer, and the test asks for no more.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _BYTES = (b"", b"\x00", b"\xff\xfe", b"[", b"{}", b"null", b"[]", b'"', b"\xed\x
 
 
 def requests(seed: int) -> Iterator[bytes]:
-    """Without end."""
+    """The requests. The iterator never ends."""
     random = Random(seed)  # noqa: S311  # repeatable, not secret
     kinds: tuple[Callable[[Random], bytes], ...] = (
         _wrong_value, _wrong_envelope, _wrong_body, _wrong_bytes, _nested, _noise, _wrong_base64

@@ -1,7 +1,8 @@
-"""The image as a release builds it, for both architectures, and what of it a device downloads.
+"""The image of a release for both architectures, and the part of it that a device downloads.
 
-A registry stores layers compressed and a device fetches those it lacks, so downloads are sums over
-layers that another build doesn't share. Sizes are decimal megabytes, compressed is `gzip -9`.
+A registry stores layers compressed, and a device fetches the layers that it lacks. So a download is
+a sum over layers that another build doesn't share. Sizes are decimal megabytes, compressed means
+`gzip -9`.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ class Layer:
 
 @cache
 def built(architecture: str = HERE, *, context: Path | None = None, base: str = "") -> str:
-    """The image's name, once it has been built from this tree (or another context)."""
+    """The name of an image built from this tree, or from another context."""
     base = base or bases.RUNTIME.tag
     name = f"{TAG}:{architecture}-{'changed' if context else 'tree'}-{os.getpid()}"
     docker(
@@ -64,7 +65,7 @@ def built(architecture: str = HERE, *, context: Path | None = None, base: str = 
 
 
 def remove() -> None:
-    """The names given by this run; the engine's build cache keeps what makes the next one fast."""
+    """Remove this run's names. The engine's build cache stays, and makes the next run fast."""
     if _BUILT:
         docker("image", "rm", *_BUILT)
 
@@ -98,7 +99,7 @@ def sizes() -> Iterator[Row]:
 
 
 def downloads() -> Iterator[Row]:
-    """Of an existing device, by what is new. Recipes and manifests count, TLS and HTTP don't."""
+    """An existing device's download for a change: recipes and manifests, without TLS and HTTP."""
     layers = image_layers(HERE)
     model_bytes = model.MODEL.read_bytes()
     bound = len(gzip.compress(model_bytes, 9)) + 10_000
@@ -158,7 +159,7 @@ _LAYERS: dict[str, Layer] = {}
 
 
 def _layer(tar: bytes) -> Layer:
-    """A layer is compressed once a run: most belong to several images."""
+    """A layer, compressed once in each run, as most layers belong to several images."""
     digest = hashlib.sha256(tar).hexdigest()
     if digest not in _LAYERS:
         with tarfile.open(fileobj=io.BytesIO(tar)) as archive:
@@ -168,12 +169,13 @@ def _layer(tar: bytes) -> Layer:
 
 
 def foreign_base(architecture: str) -> str:
-    """The runtime base of another architecture, from the same packages by the same steps."""
+    """The runtime base of another architecture, made from the same packages by the same steps."""
     folder = model.scratch() / architecture
     folder.mkdir()
     apt, dockerfile = folder / "apt.conf", folder / "Dockerfile"
     apt.write_text(f'APT::Architecture "{architecture}";\nAPT::Architectures "{architecture}";\n')
-    dockerfile.write_text("FROM scratch\nADD root.tar /\n")  # docker import would say it is ours
+    # After docker import the image would look like ours.
+    dockerfile.write_text("FROM scratch\nADD root.tar /\n")
     with mock.patch.dict(os.environ, APT_CONFIG=str(apt)):
         bases.root_archive(bases.RUNTIME, folder)
     name = f"{TAG}:{architecture}-base-{os.getpid()}"
@@ -183,7 +185,7 @@ def foreign_base(architecture: str) -> str:
 
 
 def _recipes(*names: str) -> int:
-    """Bytes of recipes as they are registered, with names as long as real ones."""
+    """The bytes of the registered recipes, with names as long as real names."""
     image = f"123456789012.dkr.ecr.eu-west-1.amazonaws.com/edge-inference/dev@sha256:{'0' * 64}"
     bucket = "s3://edge-inference-dev-123456789012-eu-west-1"
     files = (recipe.MODEL, "samples.json", "golden.json", "consumer.py")

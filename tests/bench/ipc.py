@@ -1,7 +1,7 @@
 """The service over IPC, against an echo by the same SDK over the same broker.
 
-Both are connected all the time and asked in turns. Broker, client and two containers share the
-machine, so absolute numbers belong to it; the relation is what the service adds.
+Both are connected all the time, and are asked in turns. Broker, client and two containers share the
+machine, so absolute numbers depend on it. The difference is what the service adds.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ def throughput() -> Iterator[Row]:
 
 
 def _pipelined(client: Client, topic: str, payload: bytes, depth: int) -> float:
-    """Answers a second with so many requests in flight."""
+    """Answers in each second, with so many requests in flight."""
     began, answers = time.perf_counter(), 0
     client.publish(topic, *[payload] * depth)
     while time.perf_counter() - began < SLICE_SECONDS:

@@ -1,8 +1,9 @@
 """The service at the least memory that it states, with the largest messages among its requests.
 
-A container that the kernel ends has lost whatever it owed, so a reply to each request, in their
-order, says that it lived. The least is a sum of parts (edge/inference/memory.py); small requests
-without a pause, the longest queue, refusals and the largest messages keep all parts full at once.
+A container that the kernel kills loses the answers that it owes. So a reply to each request, in
+order, shows that it lived. The least memory is a sum of parts (edge/inference/memory.py). Small
+requests without a pause, the longest queue, refusals and the largest messages keep all parts full
+at once.
 """
 
 from __future__ import annotations
@@ -23,13 +24,13 @@ from tests.edge.runtime.messages import AT_ONCE, LARGE, LARGEST
 
 REQUESTS = 100_000
 SEED = 15
-IN_FLIGHT = 2_000  # more than the queue takes: the rest is refused as busy, which is a reply
-BLOCK = 1_000  # requests; in each, in an order of its own:
+IN_FLIGHT = 2_000  # More than the queue takes. The rest is refused as busy, which is also a reply.
+BLOCK = 1_000  # Requests in each block, shuffled. Among them are:
 LARGEST_ONES, TOO_LONG, NESTED_BODIES, NESTED_ENVELOPES = 1, 4, 5, 5
 
 
 def requests(count: int) -> Iterator[bytes]:
-    """So many, each with an id or of one of the kinds that are refused unread."""
+    """So many requests: each has an id, or is of a kind that is refused unread."""
     chance, number = random.Random(SEED), 0  # noqa: S311  # an order, no secret
     sample = model.samples()[:1]
     while number < count:
@@ -48,7 +49,7 @@ def requests(count: int) -> Iterator[bytes]:
 
 
 def _identity(request: bytes) -> str | None:
-    """The id that its reply has."""
+    """The id in its reply."""
     if len(request) > MAX_REQUEST or request.startswith(b"n"):
         return None
     return request[:40].split(b'"')[3].decode()
@@ -59,7 +60,7 @@ def limit(count: int = REQUESTS) -> Iterator[Row]:
     outcomes: Counter[str] = Counter()
     owed: deque[tuple[str | None, int]] = deque()
     with place() as here:
-        service = here.service(f"--memory={mib}m", f"--memory-swap={mib}m")  # no swap
+        service = here.service(f"--memory={mib}m", f"--memory-swap={mib}m")  # No swap.
         hearer = here.client(ANSWER_TOPIC)
         wait_until_it_answers(hearer, REQUEST_TOPIC)
         asker, process = here.client(), service.process()

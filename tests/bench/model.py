@@ -1,4 +1,4 @@
-"""The shipped model as each of the evaluators wants it, and rows to ask it about."""
+"""The shipped model in the form of each evaluator, and rows to ask it about."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ ROOT = Path(__file__).parents[2]
 MODEL = ROOT / "edge" / "models" / "wine-quality.json"
 SAMPLES = ROOT / "edge" / "consumer" / "samples.json"
 ENGINES = ROOT / "edge" / "inference" / "engines"
-MEMORY = 96  # MiB of the container, as Pulumi.yaml has it; Pulumi itself is not in .venv-bench
+MEMORY = 96  # MiB of the container, as in Pulumi.yaml. Pulumi itself is not in .venv-bench.
 
 Rows = np.ndarray[Any, np.dtype[np.float32]]
 
 
 @cache
 def scratch() -> Path:
-    """A folder for this run's files; the operating system's temporary one outlives nobody."""
+    """A folder for this run's files, in the operating system's temporary folder."""
     return Path(tempfile.mkdtemp(prefix="edge-inference-bench-"))
 
 
 @cache
 def compiled() -> bytes:
-    """What a device loads."""
+    """The file that a device loads."""
     return answer(MODEL.read_bytes(), {"engine": "evaluator", "trees": ""}, b"")[1]
 
 
@@ -45,7 +45,7 @@ def model() -> Model:
 
 @cache
 def evaluator() -> forest.Evaluator:
-    """Ours, compiled with the image's flags."""
+    """Our evaluator, compiled with the image's flags."""
     library = scratch() / "libforest.so"
     flags = (ENGINES / "forest.flags").read_text().split()
     compile_c([*flags, "-o", library, *ENGINES.glob("*.c")])
@@ -103,7 +103,7 @@ def hard_rows(count: int, seed: int = 2) -> Rows:
 
 
 def _thresholds() -> list[Rows]:
-    """By feature; the float32 that XGBoost compares with."""
+    """Thresholds by feature: the float32 with which XGBoost compares."""
     found: list[list[float]] = [[0.5] for _ in model().feature_names]
     trees = json.loads(MODEL.read_bytes())["learner"]["gradient_booster"]["model"]["trees"]
     for tree in trees:

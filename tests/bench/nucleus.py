@@ -1,9 +1,9 @@
 """greenhouse's IPC broker in a process of its own: python -m tests.bench.nucleus FOLDER.
 
-Prints one line of JSON, `{"socket": …, "tokens": {component: token}}`, then does what the lines on
-stdin say: `drop` closes every connection, as a nucleus does that gives up on them, `drop COMPONENT`
-those of one, and a line tells that it is done; the end of the input is the end. The socket itself
-stays, since a container has it mounted as a file.
+It prints one line of JSON, `{"socket": …, "tokens": {component: token}}`. Then it obeys the lines
+on stdin, and answers each with a line when it is done. `drop` closes every connection, as a nucleus
+does that gives up on them. `drop COMPONENT` closes the connections of one component. The end of the
+input ends the process. The socket itself stays, since a container has it mounted as a file.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ ECHO_REQUESTS, ECHO_ANSWERS = "bench/echo", "bench/echoed"
 
 
 class Host:
-    """A device with the service's own rights, and an echo with as many."""
+    """A device with the service's own rights, and an echo with the same rights."""
 
     def __init__(self) -> None:
         made = recipe.service(

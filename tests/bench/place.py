@@ -1,4 +1,4 @@
-"""A device's IPC with the service on it: started by its own recipe, from the image of this tree."""
+"""A device's IPC with the service on it, started by its own recipe from the image of this tree."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ from tests.bench.client import Client
 from tests.bench.nucleus import CLIENT, ECHO, ECHO_ANSWERS, ECHO_REQUESTS
 
 THING = f"bench-{os.getpid()}"
-PATIENCE = 30.0  # seconds until something that starts has answered
+PATIENCE = 30.0  # Seconds until a started program has answered.
 
 
 class Nucleus:
-    """The broker's process, and the tokens it gave."""
+    """The broker's process, and the tokens that it gave."""
 
     def __init__(self, root: Path) -> None:
         self._process = subprocess.Popen(
@@ -44,7 +44,7 @@ class Nucleus:
         self._tokens: dict[str, str] = told["tokens"]
 
     def drop(self, component: str = "") -> None:
-        """Have every connection closed, or a component's; done once this returns."""
+        """Close every connection, or a component's connections, and wait for it."""
         stdin = self._stdin()
         stdin.write(f"drop {component}\n")
         stdin.flush()
@@ -74,7 +74,7 @@ class Nucleus:
 
 
 class Container:
-    """A container from outside; `docker run` in the foreground, as the nucleus has it."""
+    """A container from outside. `docker run` is in the foreground, as under the nucleus."""
 
     def __init__(self, argv: Sequence[str], environment: dict[str, str], log: Path) -> None:
         self.name = _name(argv)
@@ -84,12 +84,12 @@ class Container:
         )
 
     def process(self) -> int:
-        """The id of Python itself, below the container's init."""
+        """The pid of Python itself, below the container's init."""
         init = images.docker("inspect", "--format", "{{.State.Pid}}", self.name).decode().strip()
         return int(Path(f"/proc/{init}/task/{init}/children").read_text().split()[0])
 
     def memory(self, what: str) -> int:
-        """A line of /proc/…/status in bytes: VmHWM is the peak, VmRSS is now."""
+        """A line of /proc/…/status in bytes. VmHWM is the peak, VmRSS is the present value."""
         for line in Path(f"/proc/{self.process()}/status").read_text().splitlines():
             if line.startswith(f"{what}:"):
                 return int(line.split()[1]) * 1024
@@ -115,9 +115,9 @@ class Place:
         return client
 
     def service(self, *options: str) -> Container:
-        """The service, running once this returns and answering soon after.
+        """The service, running when this returns, and answering soon after.
 
-        `options` are further ones of `docker run`, of which the last of a kind counts.
+        `options` are further options of `docker run`. The last option of a kind counts.
         """
         argv = self.service_argv()
         image = argv.index(images.built())
@@ -132,7 +132,7 @@ class Place:
         return self._started(argv, ECHO)
 
     def service_script(self) -> str:
-        """The recipe's own `run`, with the paths that the nucleus would have put in."""
+        """The recipe's own `run`, with the paths that the nucleus would insert."""
         content = recipe.Content(
             images={"any": images.built()},
             files=recipe.Files(uris={recipe.MODEL: f"s3://bench/{recipe.MODEL}"}),
@@ -152,14 +152,14 @@ class Place:
         return shlex.split(string.Template(run).substitute(variables))
 
     def seconds_to_bare_python(self) -> float:
-        """The same container of the runtime's base, until its Python says that it is up."""
+        """Start the same container of the runtime's base, and wait until its Python reports."""
         argv = self._instead(RUNTIME.tag, command=("-c", "print('up', flush=True)"))
         began = time.perf_counter()
         with self._spoken(argv, ECHO):
             return time.perf_counter() - began
 
     def seconds_to_first_answer(self, client: Client) -> float:
-        """Asked once it says that it is ready: asking all the while would slow the start."""
+        """Ask only after it reports that it is ready: earlier questions would slow the start."""
         argv, began = self.service_argv(), time.perf_counter()
         with self._spoken(argv, SERVICE):
             client.publish(REQUEST_TOPIC, probe())
@@ -170,7 +170,7 @@ class Place:
 
     @contextmanager
     def _spoken(self, argv: Sequence[str], component: str) -> Iterator[None]:
-        """A container that has printed its first line; ends when it has ended."""
+        """A container that has printed its first line. It is stopped at the end."""
         environment = {**os.environ, **self.nucleus.environment(component)}
         with subprocess.Popen(argv, env=environment, stdout=subprocess.PIPE) as running:
             assert running.stdout
@@ -192,10 +192,10 @@ class Place:
 
 @contextmanager
 def place() -> Iterator[Place]:
-    """A broker of its own; what was started on it is gone afterwards."""
+    """A broker of its own. What was started on it ends with it."""
     with tempfile.TemporaryDirectory(prefix="bench-") as folder, ExitStack() as stack:
         artifacts = Path(folder)
-        artifacts.chmod(0o755)  # the container's user must reach the files
+        artifacts.chmod(0o755)  # The container's user must reach the files.
         (artifacts / recipe.MODEL).write_bytes(bz2.compress(model.compiled()))
         nucleus = Nucleus(artifacts / "nucleus")
         stack.callback(nucleus.close)
@@ -211,7 +211,7 @@ def probe() -> bytes:
 
 
 def wait_until_it_answers(client: Client, topic: str) -> None:
-    """Ask again and again, as what nobody hears yet is lost; then hear the answers out."""
+    """Ask again and again, as early questions are lost, then read the remaining answers."""
     deadline = time.monotonic() + PATIENCE
     client.publish(topic, probe())
     while not client.received_within(0.02):

@@ -1,4 +1,4 @@
-"""The rows in their order, the table on the console, and docs/benchmarks.md."""
+"""Runs the benchmarks in order, and writes the table to the console and docs/benchmarks.md."""
 
 from __future__ import annotations
 
@@ -43,11 +43,11 @@ MEASURES: dict[str, Callable[[], Iterator[Row]]] = {
     "limit": limit.limit,
     "scripts": supervising.supervising,
 }
-WIDTH = 150  # of the table where there is no terminal to fit it to
+WIDTH = 150  # The table's width without a terminal.
 
 
 def run(names: Sequence[str]) -> int:
-    """0 when every bound is kept."""
+    """Returns 0 if every bound is kept."""
     console = Console(stderr=True)
     tools = toolchain.prepare(console)
     os.environ["PATH"] = os.pathsep.join([*map(str, tools.path), os.environ["PATH"]])

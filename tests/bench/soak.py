@@ -1,8 +1,8 @@
-"""Whether every request gets its own answer: under wrong requests, and while connections break.
+"""Checks that every request gets its own answer, under wrong requests and broken connections.
 
-What may happen to a request: it is answered, it is refused, or a connection closes while it is on
-its way: its own, which its client sees, or the service's. Anything else is a failure here: silence,
-two answers, or somebody else's.
+A request may be answered or refused. Its own connection may also close under it, which its client
+sees, or the service's connection. Anything else is a failure: silence, two answers, or an answer to
+somebody else's request.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ BATCH = 50
 DEPTH = 64
 WRONG = 100_000
 REQUESTS, RECONNECTS = 1_000_000, 20
-FLAT = 2**20  # bytes that the process may grow by, from a tenth of the requests to the last
+FLAT = 2**20  # The process may grow by so many bytes from a tenth of the requests to the last.
 
 
 def malformed(count: int = WRONG) -> Iterator[Row]:
-    """Wrong requests in batches, each with a right one behind it that says where it ends."""
+    """Wrong requests in batches. A right request ends each batch."""
     wrong = islice(fuzz.requests(FUZZ_SEED), count)
     outcomes: Counter[str] = Counter()
     sent = unmatched = 0
@@ -75,16 +75,16 @@ def _kind(message: bytes) -> str:
 
 @dataclass
 class Ledger:
-    """What became of every request: the sample that it asked about, by its id.
+    """What happened to every request. It knows each request's sample by its id.
 
-    Answers keep the requests' order, so a request that a later one overtakes is lost. Without that,
-    the next closed connection would excuse it.
+    Answers keep the requests' order, so a request that a later one overtakes is lost. Otherwise the
+    next closed connection would excuse the loss.
     """
 
     expected: list[float]
     waiting: dict[str, int] = field(default_factory=dict)
     closed: dict[str, int] = field(default_factory=dict)
-    unsure: dict[str, int] = field(default_factory=dict)  # since the service's connection closed
+    unsure: dict[str, int] = field(default_factory=dict)  # Since the service's connection closed.
     overtaken: dict[str, int] = field(default_factory=dict)
     counts: Counter[str] = field(default_factory=Counter)
 
@@ -128,7 +128,10 @@ class Ledger:
         self.waiting.clear()
 
     def service_is_back(self) -> None:
-        """It has answered something later, so what is unsure has no answer and may not get one."""
+        """It has answered a later request.
+
+        So an unsure request has no answer, and may not get one.
+        """
         self.counts["unheard"] += len(self.unsure)
         self.unsure.clear()
 
@@ -186,7 +189,7 @@ def soak(count: int = REQUESTS) -> Iterator[Row]:
 
 
 def _until_the_service_is_back(client: Client, ledger: Ledger) -> None:
-    """Ask again and again, as nobody tells the client that its questions reach nobody."""
+    """Ask again and again, because nobody tells the client that the service doesn't listen."""
     ledger.service_closed()
     probes, deadline = ledger.counts["probes"], time.monotonic() + PATIENCE
     while ledger.counts["probes"] == probes:

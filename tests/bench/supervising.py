@@ -1,7 +1,8 @@
-"""What it costs that a component's script brings its container back: its start, and its idling.
+"""The cost of a component's script that restarts its container: its start, and its idling.
 
-Compared with the script of 07c4f6c, which removed what had the name and became the docker client.
-Both start the same container by the same client. Above them, a nucleus' own start is the same.
+The reference is the script of 07c4f6c, which removed any container of the name and became the
+docker client. Both scripts start the same container by the same client. A nucleus' own start is the
+same for both.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ A_TENTH_MORE = 1.1
 
 
 def _before(script: str) -> str:
-    """As 07c4f6c had it, for the container that `script` starts."""
+    """The script of 07c4f6c, for the container that `script` starts."""
     [container] = re.findall(r'^c="([^"]+)"', script)
     [run] = re.findall(r"^(docker run .*) & p=\$!$", script, re.M)
     run = run.replace(" --log-driver none", "").replace('"$c"', container)
@@ -39,17 +40,17 @@ def _before(script: str) -> str:
 
 @dataclass(frozen=True)
 class Idle:
-    """What a script's processes cost while its container runs; the container is not in it."""
+    """What a script's processes cost while its container runs. The container doesn't count."""
 
     processes: int
-    memory: int  # resident bytes
-    wakeups: int  # an hour, of all threads
-    of_the_shell: int  # of those
+    memory: int  # Resident bytes.
+    wakeups: int  # In an hour, for all threads.
+    of_the_shell: int  # The shell's part of them.
 
 
 @contextmanager
 def _ready(here: Place, script: str) -> Iterator[subprocess.Popen[bytes]]:
-    """The script, as a nucleus runs it, once the service is ready; stopped at the end."""
+    """The script, run as by a nucleus, when the service is ready. It is stopped at the end."""
     environment = {**os.environ, **here.nucleus.environment(SERVICE)}
     with subprocess.Popen(
         ["sh", "-c", script], env=environment, stdout=subprocess.PIPE, start_new_session=True
@@ -60,7 +61,7 @@ def _ready(here: Place, script: str) -> Iterator[subprocess.Popen[bytes]]:
             raise AssertionError(f"the service is not ready: {said!r}")
         yield running
         os.killpg(running.pid, signal.SIGTERM)
-        running.stdout.read()  # to its end
+        running.stdout.read()  # Until it has ended.
         running.wait(PATIENCE)
 
 
@@ -69,7 +70,7 @@ def _idle(here: Place, script: str) -> Idle:
         shell = psutil.Process(running.pid)
         clients = shell.children(recursive=True)
         own = [shell, *clients]
-        time.sleep(2.0)  # what belongs to the start
+        time.sleep(2.0)  # These belong to the start.
         before = [_wakeups(one) for one in own]
         time.sleep(IDLE_SECONDS)
         hourly = [
@@ -81,7 +82,7 @@ def _idle(here: Place, script: str) -> Idle:
 
 
 def _wakeups(process: psutil.Process) -> int:
-    """Times that a thread of it has gone to sleep."""
+    """How often a thread of the process has gone to sleep."""
     files = Path(f"/proc/{process.pid}/task").glob("*/status")
     found = [
         re.search(r"^voluntary_ctxt_switches:\s+(\d+)", one.read_text(), re.M) for one in files
@@ -125,7 +126,7 @@ def supervising() -> Iterator[Row]:
         bound=f"at most {A_TENTH_MORE}",
         met=memory <= A_TENTH_MORE,
     )
-    # the docker client's own vary, so what counts is what the shell beside it adds
+    # The docker client's own wakeups vary, so only those of the shell beside it count.
     yield Row(
         what="its wake-ups an hour",
         ours=f"{idle.wakeups:,}, of which the shell's {idle.of_the_shell:,}",

@@ -1,4 +1,4 @@
-"""The one table: what was measured, beside what it is measured against, and the bound it keeps."""
+"""The table: each measurement with its reference, and with the bound that it keeps."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from rich.console import Console
 from rich.table import Table
 
 HEADINGS = ("what", "ours", "compared with", "hard rows that differ", "relation", "bound", "met")
-FLEET_HEADING = "\n## Reads at fleet scale\n"  # begins what fleet/reads.py writes
+FLEET_HEADING = "\n## Reads at fleet scale\n"  # It begins what fleet/reads.py writes.
 
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One line; `met` is None where it only informs."""
+    """One line. `met` is None if it has no bound."""
 
     what: str
     ours: str
     reference: str = ""
-    differ: str = ""  # of a million hard rows, where the reference is another evaluator
+    differ: str = ""  # Of a million hard rows, if the reference is another evaluator.
     relation: str = ""
     bound: str = ""
     met: bool | None = None

@@ -1,7 +1,7 @@
-"""The pictures of the first page, recorded from a run: make pictures.
+"""Records the pictures of the first page from a run: make pictures.
 
-A copy of the tree gets a greenhouse of its own, so that a person's greenhouse is left alone. Each
-picture is the end of what a command printed, as an SVG that rich draws.
+A copy of the tree gets a greenhouse of its own, so a person's greenhouse is not touched. Each
+picture is the end of a command's output, as an SVG by rich.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from greenhouse import toolchain
 from greenhouse.home import PROJECT_DIR
 from tests.whole.place import copy_tree
 
-WIDTH = 120  # columns; wider lines are cut, as a terminal's reader would scroll
-SHOWN = 32  # lines of the end
+WIDTH = 120  # Columns. Wider lines are cut.
+SHOWN = 32  # Lines of the end.
 PICTURES = {"make up": "make-up.svg", "make status": "make-status.svg"}
 
 
 def draw(command: str, printed: str, target: Path) -> None:
-    """Write the last lines of what a command printed, below its prompt, as an SVG."""
+    """Write the last lines of a command's output, below its prompt, as an SVG."""
     console = Console(record=True, width=WIDTH, file=io.StringIO())
     console.print(Text(f"$ {command}", style="bold"))
     for line in printed.rstrip().splitlines()[-SHOWN:]:

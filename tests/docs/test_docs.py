@@ -1,4 +1,4 @@
-"""What the documents say is there: commands, config keys, files and links."""
+"""The documents name only commands, config keys, files and links that exist."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ every_document = pytest.mark.parametrize(
 
 
 def commands(program: str) -> set[str]:
-    """The arguments that any document gives to a program, in a line of its own or in backticks."""
+    """The arguments that any document gives to a program, on a line of its own or in backticks."""
     return {
         arguments.strip()
         for document in DOCUMENTS
@@ -91,7 +91,7 @@ def test_make_help_names_every_target_that_a_person_calls() -> None:
 
 @pytest.fixture
 def typed(tmp_path: Path) -> Callable[..., list[str]]:
-    """Type a make command, and see the arguments that reach our own programs."""
+    """Type a make command, and return the arguments that reach our own programs."""
     bin_, stamp, said = tmp_path / "bin", tmp_path / "stamp", tmp_path / "said"
     bin_.mkdir()
     for name in ("python", "pulumi"):
@@ -134,7 +134,7 @@ def test_a_target_that_takes_a_stack_hands_it_on(typed: Callable[..., list[str]]
 def test_what_a_command_does_is_typed_with_it_and_not_left_in_a_shell(
     typed: Callable[..., list[str]], target: str, name: str
 ) -> None:
-    """WSL exports NAME by itself, and who scripts a release may well export RELEASE."""
+    """WSL exports NAME by itself, and a release script may well export RELEASE."""
     exported = {name: "exported"}
     nothing = typed(target, "STACK=somewhere", **exported)
     assert nothing == typed(target, "STACK=somewhere", f"{name}=")

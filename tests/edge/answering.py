@@ -1,7 +1,7 @@
-"""Answers with whatever Python and library it is run by, as digests: python3 answering.py FOLDER.
+"""Answers with the Python and library that run it, as digests: python3 answering.py FOLDER.
 
-It needs nothing but edge.inference, so an image of either architecture can run it. FOLDER has
-compiled forests, each with rows of float32 beside it, and texts of records.
+It needs only edge.inference, so an image of either architecture can run it. FOLDER has compiled
+forests, each with rows of float32 beside it, and texts of records.
 """
 
 from __future__ import annotations
@@ -18,11 +18,12 @@ from pathlib import Path
 from edge.inference.engines.forest import FORMAT, HEADER, LENGTH, MAGIC, Evaluator, Transform
 from edge.inference.model import Answers
 
-AT_ONCE = 1 << 15  # numbers in a forest without trees
-INFINITY = 0x7F800000  # its bits
-# every 4,001st number, and every 173rd of those whose exponential is neither 1 nor infinite nor 0
+AT_ONCE = 1 << 15  # Numbers for a forest without trees.
+INFINITY = 0x7F800000  # Its bits.
+# Every 4,001st number, and every 173rd of those whose exponential is neither 1, infinite nor 0.
 RANGES = ((0, INFINITY, 4_001), (0x33000000, 0x42D80000, 173))
-HARDEST = (0x4202422F, 0x427C65D9)  # one of each sign would be another without fma(), and none else
+# Only these two numbers, with either sign, would have other exponentials without fma().
+HARDEST = (0x4202422F, 0x427C65D9)
 SAMPLES = [
     bits
     for sign in (0, 1 << 31)
@@ -34,7 +35,7 @@ SAMPLES = [
 
 
 def main(folder: Path) -> None:
-    """A line of JSON: the machine, and of each thing a digest and how many answers it is of."""
+    """Print a line of JSON: the machine, and for each thing a digest and its number of answers."""
     forests = {path.stem: bytearray(path.read_bytes()) for path in folder.glob("*.forest")}
     found = {name: _rows(file, folder / f"{name}.rows") for name, file in forests.items()}
     for transform in (Transform.SIGMOID, Transform.EXPONENTIAL, Transform.EXPONENTIAL_OF_DOUBLE):
@@ -58,7 +59,7 @@ def _packed(answers: Answers) -> bytes:
 
 
 def _rows(file: bytearray, path: Path) -> tuple[str, int]:
-    """All of them in a batch, and the first ones alone: that is another walk."""
+    """All rows in a batch, and the first rows alone, which takes another walk."""
     evaluator = Evaluator(file)
     values, width = array("f", path.read_bytes()), len(evaluator.model.feature_names)
     rows = [values[at : at + width].tolist() for at in range(0, len(values), width)]
@@ -67,7 +68,7 @@ def _rows(file: bytearray, path: Path) -> tuple[str, int]:
 
 
 def _texts(file: bytearray, texts: list[str]) -> tuple[str, int]:
-    """The floats that C reads of each text, and the answers as they are sent."""
+    """The floats that C reads in each text, and the answers as they are sent."""
     evaluator, whole, read = Evaluator(file), sha256(), 0
     rows = evaluator._room[1]
     for text in texts:
@@ -80,7 +81,7 @@ def _texts(file: bytearray, texts: list[str]) -> tuple[str, int]:
 
 
 def _transformed(transform: Transform) -> Iterator[bytes]:
-    """Of every number of the samples: forests without trees answer with what their sums begin."""
+    """The answers to each sample number: forests without trees answer with their base score."""
     for bits in SAMPLES:
         for at in range(0, len(bits), AT_ONCE):
             file = _bare(transform, array("I", bits[at : at + AT_ONCE]))

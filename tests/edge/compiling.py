@@ -1,4 +1,4 @@
-"""The files that a preview makes for a device, made here without its process around XGBoost."""
+"""Makes a device's files like a preview, without its process around XGBoost."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SHIPPED = Path(__file__).parents[2] / "edge" / "models" / "wine-quality.json"
 
 
 def compiled(data: bytes, *, trees: str = "all") -> bytearray:
-    """The compiled forest of a sound model; raises ModelRefused."""
+    """The compiled forest of a sound model. Raises ModelRefused."""
     return bytearray(answer(data, {"engine": Engine.EVALUATOR, "trees": trees}, b"")[1])
 
 
@@ -29,6 +29,6 @@ def shipped(engine: Engine = Engine.EVALUATOR) -> Path:
 
 
 def answers_of(model: Path, golden: Path) -> None:
-    """Let golden answers be this file's: the engines' files differ, what they answer doesn't."""
+    """Give golden answers this file's name: the engines' files differ, their answers don't."""
     wanted = json.loads(golden.read_text())
     golden.write_text(json.dumps({**wanted, "model": model_id(model.read_bytes())}))

@@ -1,4 +1,4 @@
-"""The evaluator's C, compiled once a session with the flags that the image is built with."""
+"""Compiles the evaluator's C once in each session, with the image's flags."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ ENGINES = Path(__file__).parents[2] / "edge" / "inference" / "engines"
 
 @pytest.fixture(scope="session")
 def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """libforest.so for this machine; zig's compiler comes from PyPI, so no gcc is assumed."""
+    """libforest.so for this machine. zig's compiler comes from PyPI, so no gcc is assumed."""
     target = tmp_path_factory.mktemp("forest") / "libforest.so"
-    # for the C library that the image is built for, which zig brings along: to look for this
-    # machine's fails now and then while the machine is busy
+    # The target names the image's C library, which zig brings along. A search for this machine's
+    # library sometimes fails while the machine is busy.
     flags = ["-target", f"{platform.machine()}-linux-gnu.2.31"]
     flags += (ENGINES / "forest.flags").read_text().split()
     subprocess.run(

@@ -1,4 +1,4 @@
-"""Every kind of model that XGBoost trains, small: what a data scientist may hand over."""
+"""Small models of every kind that XGBoost trains and a data scientist may hand over."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ SEVERAL = np.stack([SUM, -SUM, 2 * SUM], axis=1)
 
 @dataclass(frozen=True, kw_only=True)
 class Kind:
-    """How to train it, on the rows above."""
+    """How to train it on the rows above."""
 
     parameters: dict[str, Any]
     label: Numbers | None = None
     data: dict[str, Any] = field(default_factory=dict)
-    exact: bool = True  # whether the evaluator answers for it
+    exact: bool = True  # Whether the evaluator answers for it.
 
 
 def _of(objective: str, label: Numbers | None = SUM, **parameters: Any) -> Kind:
@@ -95,7 +95,7 @@ def booster(
     best: int | None = None,
     **parameters: Any,
 ) -> xgboost.Booster:
-    """It, trained; `best` is what early stopping would have left in the file."""
+    """The trained booster. `best` is what early stopping would have left in the file."""
     rows = ROWS.copy()
     if missing:
         rows[np.random.default_rng(1).random(rows.shape) < 0.2] = np.nan
@@ -117,5 +117,5 @@ def _trained(name: str) -> bytes:
 
 
 def trained(kind: Kind) -> bytes:
-    """The JSON of one with names, without more wishes."""
+    """The JSON of a model with names and default parameters."""
     return _trained(next(name for name, one in KINDS.items() if one is kind))

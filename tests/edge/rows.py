@@ -1,4 +1,4 @@
-"""Rows that are hard to answer, for any model: each threshold and its neighbours among float32s."""
+"""Rows that are hard to answer for any model: each threshold and its float32 neighbours."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ENDS = np.array(
     [np.nan, 0.0, -0.0, 1e-45, -1e-45, 1.1754942e-38, -1.1754942e-38, LARGEST, -LARGEST],
     dtype=np.float32,
 )
-CATEGORIES = np.array(  # none of them, the last that XGBoost can count, one that it can't
+CATEGORIES = np.array(  # None of them, the last that XGBoost can count, and one beyond.
     [*range(70), -1, -0.5, 0.5, 2.0**24, 2.0**31, 2.0**33, np.nan], dtype=np.float32
 )
 
@@ -27,7 +27,7 @@ def trees(data: bytes) -> Any:
 
 
 def hard_rows(data: bytes, width: int, seed: int = 0) -> Rows:
-    """For each node one row that arrives there and has the threshold itself, or a neighbour."""
+    """For each node a row that arrives there, with the threshold itself or a neighbour."""
     rng = np.random.default_rng(seed)
     rows = list(rng.choice(ENDS, (len(ENDS), width)))
     for tree in trees(data):
@@ -52,7 +52,7 @@ def hard_rows(data: bytes, width: int, seed: int = 0) -> Rows:
 
 
 def assert_same_bits(ours: NDArray[Any], theirs: NDArray[Any]) -> None:
-    """Of two arrays of one shape."""
+    """Compare two arrays of one shape."""
     assert ours.shape == theirs.shape
     ours, theirs = ours.astype(np.float32), theirs.astype(np.float32)
     differ = (ours.view(np.uint32) != theirs.view(np.uint32)).reshape(len(ours), -1).any(axis=1)
@@ -64,10 +64,10 @@ def assert_same_bits(ours: NDArray[Any], theirs: NDArray[Any]) -> None:
 
 
 def reference(data: bytes, rows: Rows, **options: Any) -> NDArray[Any]:
-    """What XGBoost's own package answers; `options` are Booster.predict's."""
+    """The answers of XGBoost's own package. `options` are those of Booster.predict."""
     booster = xgboost.Booster({"nthread": 1}, model_file=bytearray(data))
     matrix = xgboost.DMatrix(rows, nthread=1, enable_categorical=True)
-    # set beside the constructor, which refuses names with brackets
+    # Set after the constructor, which refuses names with brackets.
     booster.feature_names = booster.feature_types = None
     answers: NDArray[Any] = booster.predict(matrix, **options)
     return answers

@@ -5,10 +5,10 @@ Run by a Python that has that version, with scikit-learn and pandas:
     python -m venv old && old/bin/pip install xgboost==1.7.6 scikit-learn==1.3.2 pandas==2.1.4
     old/bin/python tests/edge/save_models.py tests/edge/models
 
-It imports nothing of ours, and runs with XGBoost 1.7 to 3.2. For each cell (a kind, named or not,
-with missing values or not, stopped early or not) the archive has the model in both formats, and
-`cell.json`: rows of thresholds and their neighbours, what the author's own predict or
-predict_proba answered ("said"), and what Booster.predict answers with all trees ("all").
+It imports nothing of ours, and runs with XGBoost 1.7 to 3.2. A cell is a kind, named or not, with
+missing values or not, stopped early or not. For each cell the archive has the model in both formats
+and `cell.json`. That has rows of thresholds and their neighbours, the answers of the author's own
+predict or predict_proba ("said"), and those of Booster.predict with all trees ("all").
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ import numpy as np
 import pandas as pd
 import xgboost as xgb
 
-Trained = tuple[Any, dict[str, Any], Any, str]  # wrapper, parameters, label, whose answers
+# Wrapper, parameters, label, and whose answers count.
+Trained = tuple[Any, dict[str, Any], Any, str]
 NAMES = ["width", "age (s)", "größe"]
 ROWS, MOST_ROWS, ROUNDS = 160, 48, 4
 SHAPE = {"n_jobs": 1, "max_depth": 3, "learning_rate": 0.4}
@@ -56,7 +57,7 @@ def ranker(objective: str) -> Trained:
     return xgb.XGBRanker, {"objective": objective}, (SUM > 1).astype(int), "predict"
 
 
-# by Booster.predict, as scikit-learn's wrappers can't train them or add dart's trees up otherwise
+# By Booster.predict: scikit-learn's wrappers can't train these, or add dart's trees differently.
 def booster(label: Any = SUM, **parameters: Any) -> Trained:
     return None, parameters, label, "booster"
 
@@ -93,7 +94,7 @@ KINDS = {
     "linear": booster(booster="gblinear"),
     "vector-leaves": booster(SEVERAL, multi_strategy="multi_output_tree", tree_method="hist"),
 }
-SINCE = {"quantile": 2, "quantiles": 2, "vector-leaves": 2}  # major version
+SINCE = {"quantile": 2, "quantiles": 2, "vector-leaves": 2}  # The major version.
 
 
 def main(folder: str) -> None:
@@ -106,7 +107,7 @@ def main(folder: str) -> None:
                 continue
             for named, missing, early in itertools.product((True, False), repeat=3):
                 if early and kind == "linear":
-                    continue  # XGBoost itself has no trees to cut there
+                    continue  # XGBoost itself has no trees to cut there.
                 cell = "-".join(
                     ("named" if named else "unnamed", "missing" if missing else "complete")
                     + (("early",) if early else ())
@@ -123,7 +124,7 @@ def saved(kind: str, named: bool, missing: bool, early: bool) -> Iterator[tuple[
     rows = X.copy()
     if missing:
         rows[np.random.default_rng(1).random(rows.shape) < 0.2] = np.nan
-    for seed in range(20):  # until it stops before its last round
+    for seed in range(20):  # Until it stops before its last round.
         turn = np.random.default_rng(seed).permutation(ROWS // 16)
         other = (turn[:, None] * 16 + np.arange(16)).ravel() if early else None
         if wrapper:
@@ -157,11 +158,11 @@ def saved(kind: str, named: bool, missing: bool, early: bool) -> Iterator[tuple[
 
 
 def of_author(answers: Any, said: str) -> Any:
-    """Of two classes' probabilities the second's, as that is what XGBoost itself answers."""
+    """For two classes the second probability, which is also XGBoost's own answer."""
     return answers[:, 1] if said == "predict_proba" and answers.shape[1] == 2 else answers
 
 
-def by_wrapper(  # what a cell is made of
+def by_wrapper(  # The parts of a cell.
     wrapper: Any, parameters: dict[str, Any], label: Any, rows: Any, named: bool, other: Any
 ) -> tuple[Any, xgb.Booster]:
     categories = "enable_categorical" in parameters
@@ -170,7 +171,7 @@ def by_wrapper(  # what a cell is made of
         asked["feature_types"] = ["q", "q", "c"]
     if "XGBRF" in wrapper.__name__:
         asked.pop("learning_rate")
-        if other is not None:  # a forest has one round; boosted forests can be stopped
+        if other is not None:  # A forest has one round. Boosted forests can be stopped.
             wrapper = xgb.XGBRegressor if wrapper is xgb.XGBRFRegressor else xgb.XGBClassifier
             asked |= {"num_parallel_tree": 3, "subsample": 0.7, "n_estimators": 8}
     fitted = {"X": frame(rows, named, categories), "y": label}

@@ -1,7 +1,7 @@
-"""The evaluator equals XGBoost bit for bit, or it isn't worth its speed.
+"""The evaluator equals XGBoost bit for bit, or its speed is worth nothing.
 
-The rows are made to be hard: for each node of each tree, one that arrives there and then has the
-threshold itself, and its neighbours among the float32s; all else is drawn from the ends of float32.
+The rows are made to be hard. For each node of each tree a row arrives there, with the threshold
+itself or one of its float32 neighbours. All other values come from the ends of float32.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ def test_the_shipped_model_equals_xgboost_at_every_threshold(evaluate: Evaluate)
 def test_the_shipped_model_equals_xgboost_without_a_matrix_too(evaluate: Evaluate) -> None:
     data = SHIPPED.read_bytes()
     rows = hard_rows(data, 13, seed=1)
-    rows[::7] = np.inf  # a DMatrix refuses infinity, inplace_predict doesn't
+    rows[::7] = np.inf  # A DMatrix refuses infinity, inplace_predict doesn't.
     rows[1::7, ::2] = -np.inf
     booster = xgboost.Booster({"nthread": 1}, model_file=bytearray(data))
     theirs = booster.inplace_predict(rows, validate_features=False)
@@ -138,7 +138,7 @@ def test_each_age_of_xgboost_writes_base_score_its_own_way(
     document = json.loads(train(rounds=9))
     document["version"] = version
     document["learner"]["learner_model_param"]["base_score"] = score
-    if version[0] == 1:  # it also wrote these as false and true
+    if version[0] == 1:  # This version also wrote them as false and true.
         for tree in document["learner"]["gradient_booster"]["model"]["trees"]:
             tree["default_left"] = [bool(left) for left in tree["default_left"]]
     data = json.dumps(document).encode()
@@ -150,7 +150,7 @@ def test_each_age_of_xgboost_writes_base_score_its_own_way(
 def test_thresholds_and_leaves_at_the_ends_of_float32(evaluate: Evaluate, end: float) -> None:
     document = json.loads(train(rounds=9))
     document["learner"]["learner_model_param"]["base_score"] = "[0E0]"
-    small = end if abs(end) < 1 else 0.5  # the largest ones would add up to infinity
+    small = end if abs(end) < 1 else 0.5  # The largest values would add up to infinity.
     for tree in document["learner"]["gradient_booster"]["model"]["trees"]:
         tree["split_conditions"] = [
             small * node if left == -1 else end for node, left in enumerate(tree["left_children"])
@@ -253,7 +253,7 @@ def test_a_long_walk_leaves_the_other_threads_running(library: Path) -> None:
     interval = sys.getswitchinterval()
     try:
         beside.start()
-        sys.setswitchinterval(1_000)  # seconds: whoever has the GIL is asked for it by nobody
+        sys.setswitchinterval(1_000)  # Seconds: nothing asks the holder for the GIL.
         begin.set()
         deadline = time.monotonic() + 60
         while not ran.is_set() and time.monotonic() < deadline:
@@ -268,7 +268,7 @@ def test_a_long_walk_leaves_the_other_threads_running(library: Path) -> None:
 def test_a_tree_may_be_deeper_than_python_recurses(library: Path) -> None:
     document = json.loads(train(rounds=1, width=1, max_depth=1))
     tree = document["learner"]["gradient_booster"]["model"]["trees"][0]
-    depth = 20_000  # node 2i splits into the leaf 2i + 1 and node 2i + 2
+    depth = 20_000  # Node 2i splits into the leaf 2i + 1 and node 2i + 2.
     inner = range(0, 2 * depth, 2)
     tree["left_children"] = [-1] * (2 * depth + 1)
     tree["right_children"] = [-1] * (2 * depth + 1)

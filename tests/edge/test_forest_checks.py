@@ -1,4 +1,4 @@
-"""C checks a compiled forest once; what it lets through can't be walked out of its arrays."""
+"""C checks a compiled forest once. A walk through an accepted forest stays inside its arrays."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ def opened(data: bytes, library: Path) -> forest.Evaluator:
 
 
 def with_header(place: int, value: object) -> bytes:
-    """The shipped forest with another field in its header."""
+    """The shipped forest with one changed field in its header."""
     fields = list(forest.HEADER.unpack_from(NEAR))
     fields[place] = value
     return forest.HEADER.pack(*fields) + NEAR[HEADER:]
 
 
 def node(number: int) -> int:
-    """Where a node of the shipped forest lies: after one base score and 96 trees."""
+    """The offset of a node of the shipped forest, after one base score and 96 trees."""
     return HEADER + 4 + 96 * 12 + 8 * number
 
 

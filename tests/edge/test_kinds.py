@@ -1,4 +1,4 @@
-"""Every kind of model, as its author sees it: the same answers bit for bit, or a refusal.
+"""Every kind of model: the same answers bit for bit as its author's, or a refusal.
 
 models x {json, ubj} x {named, unnamed} x {missing, not} x {early stopped, not}, on rows that have
 each threshold and its neighbours.
@@ -29,7 +29,7 @@ ROUNDS, BEST = 9, 3
 
 
 def found(file: bytearray, library: Path, rows: Rows) -> NDArray[Any]:
-    """What the device answers, in a batch; the first rows alone, too, as that is another walk."""
+    """The device's answers in a batch, and to the first rows alone, which takes another walk."""
     evaluator = forest.Evaluator(file, library)
     answers = np.array(evaluator.predict(rows.tolist()))
     alone = np.array([evaluator.predict([row])[0] for row in rows[:150].tolist()])
@@ -86,7 +86,7 @@ def test_no_trees_and_trees_of_one_leaf(library: Path, objective: str, rounds: i
 @pytest.mark.parametrize("first", [1, 3])
 @pytest.mark.parametrize("name", ["squared error", "dart"])
 def test_rounds_that_leave_trees_out_are_refused(name: str, first: int) -> None:
-    """XGBoost answers with the trees from the third on, where a file says that round 0 has them."""
+    """If a file gives round 0 its trees, XGBoost answers with those from the third on."""
     document = json.loads(trained(KINDS[name]))
     gbtree = document["learner"]["gradient_booster"]
     gbtree.get("gbtree", gbtree)["model"]["iteration_indptr"][0] = first
@@ -114,7 +114,7 @@ def test_names_may_have_any_characters(library: Path) -> None:
 
 
 def a_complete_tree(inner: int) -> bytes:
-    """Whose last but one level is far from its children."""
+    """A tree whose last level but one is far from its children."""
     document = json.loads(bytes(booster(KINDS["squared error"], rounds=1).save_raw("json")))
     tree = document["learner"]["gradient_booster"]["model"]["trees"][0]
     nodes = 2 * inner + 1

@@ -1,4 +1,4 @@
-"""From a model file to what answers, whoever made the file."""
+"""From a model file to its answers, whoever made the file."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def test_a_model_as_large_as_the_bound_is_taken(
 def test_a_huge_file_is_refused_by_its_size_and_not_read(tmp_path: Path) -> None:
     model = tmp_path / "model.json"
     with model.open("wb") as file:
-        file.truncate(loader.MAX_MODEL + 1)  # sparse: it takes no room
+        file.truncate(loader.MAX_MODEL + 1)  # The file is sparse and takes no room.
     tracemalloc.start()
     try:
         with pytest.raises(

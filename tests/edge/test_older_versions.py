@@ -1,7 +1,7 @@
-"""Models as XGBoost 1.7 to 3.2 saved them: their authors' own answers bit for bit, or a refusal.
+"""Models saved by XGBoost 1.7 to 3.2: their authors' own answers bit for bit, or a refusal.
 
-kinds x {json, ubj} x {named, unnamed} x {missing, not} x {early stopped, not}, made by
-save_models.py, which says what is in an archive.
+kinds x {json, ubj} x {named, unnamed} x {missing, not} x {early stopped, not}. save_models.py made
+them, and says what is in an archive.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ MODELS = Path(__file__).parent / "models"
 REFUSED = ("linear", "vector-leaves")
 ALWAYS = ("binary", "categories")
 NAMES = {"named": ("width", "age (s)", "größe"), "unnamed": ("f0", "f1", "f2")}
-LATER = {"quantile", "quantiles", "vector-leaves"}  # came with XGBoost 2.0
+LATER = {"quantile", "quantiles", "vector-leaves"}  # These came with XGBoost 2.0.
 
 
 @cache
@@ -74,7 +74,7 @@ def test_the_device_answers_as_the_author_s_own_model_did(
                 assert (found["best"] is not None) == early, "a preview asks which trees"
                 evaluator = forest.Evaluator(bytearray(file), library)
                 if trees == "best" and said["by"] == "booster" and early:
-                    continue  # Booster.predict is what its author has, of all trees
+                    continue  # Its author has Booster.predict with all trees.
                 wanted = "said" if trees == "best" or not early else "all"
                 answers = np.array(evaluator.predict(rows))
                 assert_same_bits(answers, numbers(said[wanted]).reshape(answers.shape))
@@ -86,7 +86,7 @@ def test_the_device_answers_as_the_author_s_own_model_did(
 def test_what_the_evaluator_has_no_answers_for_is_refused_with_a_remedy(
     tmp_path: Path, version: str, kind: str
 ) -> None:
-    """By the process around XGBoost, as vector leaves of older versions end it."""
+    """Vector leaves of older versions end the process around XGBoost, which refuses the file."""
     files = archive(version)[kind]["named-complete"]
     for form in ("json", "ubj"):
         path = tmp_path / f"model.{form}"

@@ -1,4 +1,4 @@
-"""What C reads of a request's records are the floats that Python makes of them, or nothing."""
+"""C reads a request's records as the floats that Python makes of them, or refuses them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ NAMES = ("pH", "größe", 'x, y "z"', "temp [C]", "a\\b", "tab\t", "\U0001f377",
 
 
 class Reader:
-    """records.c alone: no forest behind it."""
+    """records.c alone, without a forest behind it."""
 
     def __init__(self, library: Path, names: tuple[str, ...], *, missing_allowed: bool) -> None:
         self._c = ctypes.PyDLL(str(library))
@@ -44,7 +44,7 @@ class Reader:
         self._row = array("f", bytes(4 * len(names)))
 
     def record(self, text: bytes) -> list[float] | None:
-        """A record's values, where the text is one and nothing else."""
+        """A record's values, if the text is one record and nothing else."""
         kept = ctypes.create_string_buffer(text)
         start = ctypes.addressof(kept)
         after = self._c.records_row(

@@ -1,4 +1,4 @@
-"""What is committed is what training writes: the model's bytes, its card, and the samples."""
+"""The committed model, card and samples are what training writes, byte for byte."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Texts of records, most of them plain, some wrong in a way: what C reads has to be Python's."""
+"""Texts of records, most of them plain, some wrong in a way. C has to read them as Python does."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _SPACES = ("", "", "", "", " ", "\n", "\t\r ", "\x0b", "\xa0", "\x00")
 
 
 def texts(names: Sequence[str], seed: int) -> Iterator[str]:
-    """Without end."""
+    """The texts. The iterator never ends."""
     random = Random(seed)  # noqa: S311  # repeatable, not secret
     while True:
         wrong = random.choice((0.0, 0.0, 0.01, 0.1))
@@ -35,7 +35,10 @@ def texts(names: Sequence[str], seed: int) -> Iterator[str]:
 
 
 def same(ours: Sequence[float] | None, theirs: Sequence[float] | None) -> bool:
-    """Of float32, bit for bit; a text that isn't read here is no difference."""
+    """Whether the float32s are the same bit for bit.
+
+    A text that C doesn't read is no difference.
+    """
     if ours is None:
         return True
     return theirs is not None and _bits(ours) == _bits(theirs)
@@ -44,7 +47,7 @@ def same(ours: Sequence[float] | None, theirs: Sequence[float] | None) -> bool:
 def by_python(
     text: str, names: Sequence[str], *, missing_allowed: bool, most: int
 ) -> list[float] | None:
-    """The float32s of all rows, one after the other; None where the text is refused."""
+    """The float32s of all rows in a row, or None if the text is refused."""
     try:
         found = [*rows(text, names, missing_allowed=missing_allowed, most=most)]
     except BadRequest:
@@ -91,7 +94,7 @@ def _integer(random: Random) -> str:
 
 
 def _of_floats(random: Random) -> str:
-    """A float32, or what lies between two of them."""
+    """A float32, or a number between two of them."""
     bits = random.getrandbits(32) & 0x7F7FFFFF
     below, above = struct.unpack("2f", struct.pack("2I", bits, bits + 1))
     return repr(random.choice([below, (below + above) / 2]))

@@ -1,4 +1,4 @@
-"""From the bytes of a request to the bytes of its answer, against the way that examples show."""
+"""Compares the evaluator with the way of the examples, from request bytes to answer bytes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def rows() -> Iterator[Row]:
     values = model.ordinary_rows(512).astype(float).tolist()
     records = [dict(zip(columns, row, strict=True)) for row in values]
     requests = [encode_request("bench-1", records[at : at + 2]) for at in range(0, 512, 2)]
-    regressor = xgboost.XGBRegressor(n_jobs=1)  # as fast as it gets here: one thread
+    regressor = xgboost.XGBRegressor(n_jobs=1)  # One thread is the fastest here.
     regressor.load_model(model.MODEL)
 
     def ours(number: int) -> bytes:
@@ -57,7 +57,7 @@ def rows() -> Iterator[Row]:
 
 
 def _plain(evaluator: Evaluator, columns: list[str], model_id: str) -> Row:
-    """Beside reading and writing the same three texts, and nothing else."""
+    """The time to read and write the same three texts, and nothing else."""
     values = model.ordinary_rows(64 * 32).astype(float).tolist()
     records = [dict(zip(columns, row, strict=True)) for row in values]
     requests = [encode_request("bench-1", records[at : at + 64]) for at in range(0, 64 * 32, 64)]

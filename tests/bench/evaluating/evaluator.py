@@ -1,8 +1,8 @@
-"""One row through a forest: ours through ctypes, and what else evaluates XGBoost's trees.
+"""One row through a forest: our evaluator by ctypes, and others that evaluate XGBoost's trees.
 
-Each candidate gets its input ready-made in the form it takes, a different row each call, and one
-thread: more of them make one row slower, and OpenMP's spin between calls, which would slow whoever
-comes next. Each must give XGBoost's answers before it is timed.
+Each candidate gets its input in the form that it takes, with a different row for each call. Each
+has one thread: more threads make one row slower, and OpenMP's spinning between calls would slow the
+next candidate. Each must give XGBoost's answers before it is timed.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from tests.bench.table import Row, microseconds
 
 ROWS = 1024
 HARD_ROWS = 1_000_000
-CLOSE = 1e-4  # the peers add in an order of their own
+CLOSE = 1e-4  # The peers add in an order of their own.
 
 BATCHES = (2, 8, 64, 1000)  # rows
 DECIMALS = 100_000_000
@@ -78,7 +78,7 @@ def rows() -> Iterator[Row]:
     for name, call in candidates.items():
         for number in range(ROWS):
             answer = np.asarray(call(number), dtype="f4").item()
-            # timber 0.6 takes other ways at thresholds: the table says for how many rows
+            # timber 0.6 takes other ways at thresholds. The table says for how many rows.
             if name != TIMBER and abs(answer - reference[number]) > CLOSE:
                 raise AssertionError(f"{name} says {answer}, XGBoost {reference[number]}")
     times = interleaved(candidates, rounds=300)
@@ -102,7 +102,7 @@ def rows() -> Iterator[Row]:
 
 
 def batches() -> Iterator[Row]:
-    """From Python's lists, as a request's rows were before they were read in C."""
+    """From Python's lists, as a request's rows were before C read them."""
     ours, other = model.evaluator(), lignum.load(str(model.MODEL))
     lists = model.ordinary_rows(max(BATCHES) * 2).tolist()
     for size in BATCHES:
@@ -133,7 +133,7 @@ def numbers() -> Iterator[Row]:
         what="exponentials of all 2^32 float32, in float32 and float64",
         ours=f"{of_float} and {of_double} differ",
         reference="this machine's libm",
-        bound="0 and 0",  # where the processor has FMA: glibc's variant without it differs in 2
+        bound="0 and 0",  # On a processor with FMA. glibc's variant without FMA differs in 2.
         met=not of_float and not of_double,
     )
     decimals = model.scratch() / "decimals"
@@ -155,7 +155,7 @@ def _said(program: Path, *arguments: str, given: bytes = b"") -> tuple[int, int]
 
 
 def bits() -> Iterator[Row]:
-    """Every hard row alone and in a batch: the two walk through the trees in different ways."""
+    """Every hard row alone and in a batch, which walk through the trees in different ways."""
     ours, reference = model.evaluator(), model.booster()
     differing = {"alone": 0, "in batches": 0}
     for block in np.array_split(model.hard_rows(HARD_ROWS), HARD_ROWS // 10_000):
@@ -178,7 +178,7 @@ def bits() -> Iterator[Row]:
 
 
 def _differing(peers: dict[str, Callable[[model.Rows], Any]]) -> dict[str, str]:
-    """How many hard rows each of them answers otherwise than XGBoost."""
+    """The number of hard rows that each answers differently from XGBoost."""
     reference = model.booster()
     found = dict.fromkeys(peers, 0)
     for block in np.array_split(model.hard_rows(HARD_ROWS), HARD_ROWS // 10_000):
@@ -190,7 +190,7 @@ def _differing(peers: dict[str, Callable[[model.Rows], Any]]) -> dict[str, str]:
 
 
 def _timber() -> Any:
-    """As its own TimberPredictor.from_model, but for the compiler."""
+    """Like its own TimberPredictor.from_model, with another compiler."""
     folder = model.scratch() / "timber"
     parsed = timber.frontends.parse_model(str(model.MODEL), format_hint="xgboost")
     better = timber.optimizer.pipeline.OptimizerPipeline().run(parsed).ir
@@ -203,7 +203,7 @@ def _timber() -> Any:
 
 def _onnx() -> onnxruntime.InferenceSession:
     nameless = model.booster()
-    nameless.feature_names = None  # the converter knows columns by number only
+    nameless.feature_names = None  # The converter knows columns only by number.
     shape = FloatTensorType([None, len(model.model().feature_names)])
     converted = onnxmltools.convert_xgboost(
         nameless, initial_types=[("rows", shape)], target_opset=15
@@ -217,7 +217,7 @@ def _onnx() -> onnxruntime.InferenceSession:
 
 def _tl2cgen() -> tl2cgen.Predictor:
     folder, library = model.scratch() / "tl2cgen", model.scratch() / "tl2cgen.so"
-    with warnings.catch_warnings(action="ignore"):  # it was built against an older Treelite
+    with warnings.catch_warnings(action="ignore"):  # It was built against an older Treelite.
         loaded = treelite.frontend.load_xgboost_model(str(model.MODEL))
         tl2cgen.generate_c_code(loaded, dirpath=str(folder), params={})
     sources = sorted(folder.glob("*.c"))

@@ -1,7 +1,7 @@
-"""Times whose ratios can be trusted on a machine that others use as well.
+"""Measures times whose ratios are reliable, even on a machine that others use.
 
-Every round runs each candidate once, so a slow moment slows all of them; a ratio is the median of
-the rounds' ratios, not the ratio of two measurements made at different times.
+Every round runs each candidate once, so a slow moment slows all of them. A ratio is the median of
+the rounds' ratios, not the ratio of two measurements at different times.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from statistics import median
 
-Call = Callable[[int], object]  # given a number that differs from call to call
+Call = Callable[[int], object]  # It gets a number that differs from call to call.
 
-SLICE_SECONDS = 0.002  # of one candidate in one round: far above the clock's own cost
+SLICE_SECONDS = 0.002  # For one candidate in one round: far longer than reading the clock.
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def interleaved(candidates: Mapping[str, Call], *, rounds: int) -> Times:
 
 def _calls_in_a_slice(call: Call) -> int:
     calls, began = 0, time.perf_counter()
-    while calls < 10 or time.perf_counter() - began < 10 * SLICE_SECONDS:  # also warms it up
+    while calls < 10 or time.perf_counter() - began < 10 * SLICE_SECONDS:  # This also warms it up.
         call(calls)
         calls += 1
     return max(1, round(calls * SLICE_SECONDS / (time.perf_counter() - began)))

@@ -1,8 +1,8 @@
 """What a fleet costs: 1, 10 and 50 simulated devices, one group deployment, the program's own wait.
 
-Devices are real processes of greenhouse's device, each with one trivially light component and no
-container. The deployment goes to a thing group; the gate (`infra/rollout/gate.py`) waits for it as
-`pulumi up` does, and its calls are counted where boto3 sends them. `python -m tests.bench --only
+Devices are real processes of greenhouse's device. Each has one very light component and no
+container. The deployment goes to a thing group. The gate (`infra/rollout/gate.py`) waits for it as
+in `pulumi up`, and its calls are counted where boto3 sends them. `python -m tests.bench --only
 fleets` writes docs/benchmarks-of-fleets.md.
 """
 
@@ -41,7 +41,7 @@ HEADINGS = (
 
 
 class Fleet:
-    """One greenhouse with devices in one group; every release is the next version."""
+    """One greenhouse with devices in one group. Every release is the next version."""
 
     def __init__(self, home: Home, devices: list[str]) -> None:
         self.devices = devices
@@ -63,7 +63,7 @@ class Fleet:
         self._calls[event_name.rpartition(".")[2]] += 1
 
     def release(self) -> tuple[float, float, Counter[str]]:
-        """Seconds until the wait is over and until the last device was done; the wait's calls."""
+        """Seconds until the wait ended and until the last device was done, and the wait's calls."""
         self._number += 1
         version = f"{len(self.devices)}.0.{self._number}"
         recipe = {
@@ -121,7 +121,7 @@ def measure(home: Home, size: int) -> tuple[str, ...]:
     devices = [f"fleet-{os.getpid()}-{size}-{number}" for number in range(size)]
     start_greenhouse(home, _environment(home), devices)
     fleet = Fleet(home, devices)
-    fleet.release()  # the first one, to have something to replace
+    fleet.release()  # The first release, which the others replace.
     rounds, cpu, cloud = [], [], []
     for _ in range(ROUNDS):
         before, cloud_before = sum(map(_cpu, fleet.processes())), fleet.cloud_seconds()

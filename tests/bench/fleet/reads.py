@@ -1,7 +1,7 @@
 """What a preview, an update's wait and a status ask AWS: 1, 50 and 500 devices, 50 ms a call.
 
-The account is that of the tests, in this process behind boto3's own clients; each call is delayed.
-`python -m tests.bench --only reads` writes its part of docs/benchmarks.md.
+The account is the fake of the tests, in this process behind boto3's own clients. Each call is
+delayed. `python -m tests.bench --only reads` writes its part of docs/benchmarks.md.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _COLUMNS = ("reads of", "devices", "calls", "by operation", "took, s", "one afte
 
 
 class Slow(Account):
-    """An account that takes its time to answer, with pages as AWS has them."""
+    """An account with a delay for each answer, and with AWS' page sizes."""
 
     def _answer(self, model: Any, context: dict[str, Any], **more: Any) -> Any:
         time.sleep(SECONDS_A_CALL)
@@ -47,7 +47,7 @@ class Slow(Account):
 
 
 def account_of(size: int, patch: pytest.MonkeyPatch) -> Slow:
-    """A group of so many devices, each with this stack's latest release."""
+    """A group of so many devices. Each runs this stack's latest release."""
     account = Slow.with_a_device(patch)
     assert isinstance(account, Slow)
     account.per_page = 100
@@ -68,7 +68,10 @@ def account_of(size: int, patch: pytest.MonkeyPatch) -> Slow:
 
 
 def preview(_: Slow) -> None:
-    """Whatever a preview asks of the target and its devices; the role takes six calls more."""
+    """Everything that a preview asks of the target and its devices.
+
+    The role takes six more calls.
+    """
     settings = load(config_of(None, thing="", thing_group="presses"))
     target = Target.find(settings, CONTEXT)
     assert target
@@ -82,7 +85,7 @@ def preview(_: Slow) -> None:
 
 
 def wait(account: Slow) -> None:
-    """An update's wait for devices that answer: two looks, its pauses left out."""
+    """An update's wait for devices that answer: two looks, without its pauses."""
     now = [0.0]
 
     def pause(seconds: float) -> None:
@@ -106,13 +109,14 @@ def status(_: Slow) -> None:
 
 
 def measure(read: Callable[[Slow], None], size: int) -> tuple[tuple[str, ...], float]:
-    """A line of the table, and the seconds that it took."""
+    """A line of the table, and the seconds for it."""
     with pytest.MonkeyPatch.context() as patch:
         account = account_of(size, patch)
         CONTEXT.clients.greengrass.get_deployment(
             deploymentId=account.deployments[-1]["deploymentId"]
         )
-        CONTEXT.clients.iot.describe_thing_group(thingGroupName="presses")  # both clients are made
+        # This makes both clients.
+        CONTEXT.clients.iot.describe_thing_group(thingGroupName="presses")
         account.asked.clear()
         began = time.monotonic()
         read(account)
@@ -128,7 +132,7 @@ def measure(read: Callable[[Slow], None], size: int) -> tuple[tuple[str, ...], f
 
 
 def run() -> int:
-    """Measure, and write this part of the document; 1 where the bound isn't kept."""
+    """Measure, and write this part of the document. Returns 1 if the bound isn't kept."""
     load_then, lines, slowest = os.getloadavg()[0], [], 0.0
     for read in (preview, wait, status):
         for size in SIZES:

@@ -1,4 +1,4 @@
-"""A nucleus for the runtime's tests: greenhouse's broker, the one that replays real frames."""
+"""A nucleus for the runtime's tests: greenhouse's broker, which replays real frames."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ PUBSUB = {"operations": ["*"], "resources": ["local/inference", "local/result"]}
 
 @dataclass
 class Host:
-    """A device that lets components use both topics; `states` are what they report.
+    """A device that lets components use both topics. `states` has what they report.
 
-    `own` has the rights of a component that comes with some.
+    `own` has the rights of a component with rights of its own.
     """
 
     states: list[str] = field(default_factory=list)
@@ -60,7 +60,7 @@ def connect_owing(
     component_of: Callable[[str], str | None],
     send: Callable[[bytes], None],
 ) -> Connection:
-    """A nucleus that publishes what the service says, but never tells it so."""
+    """A nucleus that publishes the service's messages, but never confirms them."""
 
     def but_for_replies(frame: bytes) -> None:
         if connection.component != "com.ml.xgboost" or b"PublishToTopicResponse" not in frame:
@@ -73,7 +73,7 @@ def connect_owing(
 
 
 class Nucleus:
-    """The broker on a thread of its own, so that a blocking client can talk to it."""
+    """The broker on a thread of its own, so that a blocking client can use it."""
 
     def __init__(self, root: Path, connect: Connect) -> None:
         self.root = root
@@ -96,7 +96,7 @@ class Nucleus:
 
     @contextmanager
     def hanging(self, *, then_drops: bool = False) -> Iterator[None]:
-        """Alive, but reading nothing; at the end it reads on, or closes every connection first."""
+        """Alive, but not reading. At the end it reads on, or first closes every connection."""
         go_on = threading.Event()
         self._loop.call_soon_threadsafe(go_on.wait, 120)
         try:
@@ -113,7 +113,7 @@ class Nucleus:
         self._loop.close()
 
     def environment(self, component: str) -> dict[str, str]:
-        """What Greengrass puts into a component's environment."""
+        """The variables that Greengrass puts into a component's environment."""
         return {
             "SVCUID": self._call(lambda: self._broker.token(component)),
             "AWS_GG_NUCLEUS_DOMAIN_SOCKET_FILEPATH_FOR_COMPONENT": str(self.socket),
@@ -121,12 +121,12 @@ class Nucleus:
         }
 
     def forget(self, component: str) -> None:
-        """Deliver nothing more to a component, whose connection and stream stay as they are."""
+        """Deliver nothing more to a component. Its connection and stream stay open."""
 
         def lose() -> None:
             for subscription in self._broker._topics._subscriptions:
                 if subscription.component == component:
-                    object.__setattr__(subscription, "topic", "nowhere")  # it is frozen
+                    object.__setattr__(subscription, "topic", "nowhere")  # The object is frozen.
 
         self._call(lose)
 
@@ -148,7 +148,7 @@ StartNucleus = Callable[[Connect], Nucleus]
 
 @pytest.fixture
 def start_nucleus(tmp_path: Path) -> Iterator[StartNucleus]:
-    """Start one whose connections are made by what is given."""
+    """Start a nucleus with the given connections."""
     running: list[Nucleus] = []
 
     def start(connect: Connect) -> Nucleus:
@@ -162,13 +162,13 @@ def start_nucleus(tmp_path: Path) -> Iterator[StartNucleus]:
 
 @pytest.fixture
 def nucleus(request: pytest.FixtureRequest, start_nucleus: StartNucleus) -> Nucleus:
-    """The Java nucleus, unless a test asks by its parameter for other connections."""
+    """The Java nucleus. A test's parameter may name other connections."""
     return start_nucleus(getattr(request, "param", connect_java))
 
 
 @pytest.fixture
 def lite(start_nucleus: StartNucleus) -> Nucleus:
-    """Nucleus Lite: other errors, streams that stay open, a limit to what a message may be."""
+    """Nucleus Lite: other errors, streams that stay open, a limit for each message."""
     return start_nucleus(Lite().connection)
 
 
@@ -179,7 +179,7 @@ def owing(start_nucleus: StartNucleus) -> Nucleus:
 
 @pytest.fixture(scope="session")
 def runtime(library: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder that the image has as /app, but for what comes from PyPI."""
+    """The image's folder /app, without what comes from PyPI."""
     app = tmp_path_factory.mktemp("app")
     shutil.copytree(
         EDGE / "inference", app / "edge/inference", ignore=shutil.ignore_patterns("__pycache__")
@@ -190,7 +190,7 @@ def runtime(library: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def foreign(tools: Toolchain) -> Iterator[str]:
-    """The base of arm64's image, made from Debian's packages: half a minute."""
+    """The base of arm64's image, made from Debian's packages. It takes half a minute."""
     assert tools.path
     yield images.foreign_base("arm64")
     images.remove()
@@ -198,7 +198,7 @@ def foreign(tools: Toolchain) -> Iterator[str]:
 
 @pytest.fixture
 def golden(library: Path, tmp_path: Path) -> Path:
-    """The evaluator's own answers; that they are XGBoost's is test_forest's to prove."""
+    """The evaluator's own answers. test_forest proves that they are XGBoost's."""
     evaluator = forest.Evaluator(bytearray(shipped().read_bytes()), library)
     model = evaluator.model
     records = json.loads((EDGE / "consumer/samples.json").read_text())

@@ -11,17 +11,18 @@ from edge.inference.protocol import MAX_OPENINGS, MAX_REQUEST, REQUEST_TOPIC, Re
 from greenhouse.device.ipc.frames import MAX_FRAME
 from tests.bench.client import Client
 
-AT_ONCE = 25 * 2**20  # bytes of requests; greenhouse's broker ends who lets 64 MiB wait
+# Bytes of requests: greenhouse's broker closes a connection for which 64 MiB wait.
+AT_ONCE = 25 * 2**20
 
-# a binary message is in base64, with the topic and headers around it
+# A binary message is in base64, with the topic and headers around it.
 LARGEST = bytes((MAX_FRAME - 500) // 4 * 3)
-# about what takes the most memory once it is parsed; what has more openings is refused before that
+# Close to the text that takes the most memory when it is parsed. More openings are refused before.
 NESTED = ",".join(["[" * 500 + "]" * 500] * ((MAX_OPENINGS - 10) // 500))
 LARGE = f"[{NESTED},{','.join(['1.5'] * ((MAX_REQUEST - len(NESTED) - 100) // 4))}]"
 
 
 def worst(seed: int, sample: list[Record]) -> list[bytes]:
-    """Requests that take the most memory, in an order of their own; each has to get an answer."""
+    """Requests that take the most memory, in random order. Each has to get an answer."""
     bodies = [json.dumps({"id": f"b{n}", "body": LARGE}).encode() for n in range(20)]
     envelopes = [f'{{"id": "e{n}", "x": {LARGE}}}'.encode() for n in range(20)]
     others = [LARGEST] * 4 + [b"n" * MAX_REQUEST] * 5
@@ -32,7 +33,10 @@ def worst(seed: int, sample: list[Record]) -> list[bytes]:
 
 
 def ask_all(connect: Callable[[], Client], requests: Sequence[bytes]) -> list[dict[str, Any]]:
-    """Their replies in order, as many at once as a broker holds; raises Closed, or TimeoutError."""
+    """Their replies in order, with as many in flight as a broker holds.
+
+    Raises Closed, or TimeoutError.
+    """
     asker, hearer = connect(), connect()
     replies: list[dict[str, Any]] = []
     unanswered = 0

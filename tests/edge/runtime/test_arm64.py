@@ -33,7 +33,10 @@ EXACT = [name for name, kind in KINDS.items() if kind.exact]
 
 @pytest.fixture(scope="module")
 def qemu() -> Path:
-    """An arm64 processor, statically linked; installed where it is missing and may be."""
+    """An arm64 processor, statically linked.
+
+    It is installed if it is missing and may be installed.
+    """
     if shutil.which("qemu-aarch64-static") is None:
         if os.geteuid():
             missing("no QEMU here, and only root installs it: apt-get install qemu-user-static")
@@ -50,11 +53,12 @@ def built(foreign: str) -> Iterator[dict[str, str]]:
     found = {"amd64": build("amd64", runtime="greenhouse/runtime:bookworm")}
     found["arm64"] = build("arm64", runtime=foreign)
     yield found
-    docker("image", "rm", *found.values(), check=False)  # refused where a stack still has it
+    # The engine refuses if a stack still uses it.
+    docker("image", "rm", *found.values(), check=False)
 
 
 def laid_out(folder: Path) -> None:
-    """What answering.py reads: every kind of model, with the rows that are hard for it."""
+    """The input of answering.py: every kind of model, with rows that are hard for it."""
 
     def lay(name: str, file: bytearray, rows: Any) -> None:
         (folder / f"{name}.forest").write_bytes(file)
@@ -79,7 +83,7 @@ def laid_out(folder: Path) -> None:
 
 
 def answers(image: str, folder: Path, *options: str) -> Any:
-    """What the image's Python says of the folder."""
+    """The output of the image's Python for the folder."""
     return json.loads(
         docker(
             *("run", "--rm", "--network=none", "--read-only", f"--volume={folder}:/folder:ro"),

@@ -1,4 +1,4 @@
-"""The rollout's gate, against a service that is scripted here."""
+"""The gate that a rollout runs on the device, against a scripted service."""
 
 from __future__ import annotations
 
@@ -38,7 +38,10 @@ def refuses(_request: dict[str, Any]) -> dict[str, Any]:
 
 
 def judged(*script: Reply, seconds: float = 60.0) -> Verdict:
-    """The verdict on a service that follows the script, one line a request, the last for ever."""
+    """The verdict on a service that follows the script, one line for each request.
+
+    The last line repeats.
+    """
 
     async def story() -> Verdict:
         lines = list(script)
@@ -48,7 +51,7 @@ def judged(*script: Reply, seconds: float = 60.0) -> Verdict:
             said = (lines.pop(0) if len(lines) > 1 else lines[0])(request)
             client.received(b'[6.5, "somebody else\'s"]')
             if said is None:
-                raise TimeoutError  # as after ANSWER_SECONDS, which nobody has to wait for
+                raise TimeoutError  # As after ANSWER_SECONDS, without the wait.
             client.received(json.dumps({"id": request["id"], **said}).encode())
 
         client = Client(name="check", send=send)

@@ -1,6 +1,6 @@
-"""What the consumer notices, and tells: silence, its end, and answers that are no longer the same.
+"""What the consumer notices and reports: silence, its end, and answers that have changed.
 
-The service and the nucleus are scripted here; test_processes has real ones.
+The service and the nucleus are scripted here. test_processes has the real ones.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Reply = Callable[[dict[str, Any]], dict[str, Any] | None]
 
 
 def says(model: str, *, plus: float = 0.0) -> Reply:
-    """A model that answers a row's pH, and something more for the last one."""
+    """A model that answers a row's pH, and adds something to the last answer."""
 
     def reply(request: dict[str, Any]) -> dict[str, Any]:
         rows = [row["pH"] for row in json.loads(request["body"])]
@@ -40,7 +40,7 @@ def refuses(_request: dict[str, Any]) -> dict[str, Any]:
 
 
 class Nucleus:
-    """Takes states; `reachable` or not."""
+    """A nucleus that takes states, if it is `reachable`."""
 
     def __init__(self, *, reachable: bool = True) -> None:
         self.states: list[str] = []
@@ -64,7 +64,7 @@ def asks(nucleus: Nucleus, *script: Reply) -> None:
             request = json.loads(payload)
             said = reply(request)
             if said is None:
-                raise TimeoutError  # as after ANSWER_SECONDS, which nobody has to wait for
+                raise TimeoutError  # As after ANSWER_SECONDS, without the wait.
             client.received(json.dumps({"id": request["id"], **said}).encode())
 
         client = Client(name="consumer", send=send)
@@ -77,7 +77,7 @@ def asks(nucleus: Nucleus, *script: Reply) -> None:
 
 @pytest.fixture(autouse=True)
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A slow machine is no silence."""
+    """A slow machine must not count as silence."""
     monkeypatch.setattr(consumer, "ANSWER_SECONDS", 60.0)
 
 
@@ -117,7 +117,7 @@ def test_a_refusal_is_no_silence() -> None:
 
 
 def test_a_consumer_started_in_an_outage_leaves_the_state_alone() -> None:
-    """Else the Java nucleus, which has started it for its first report, makes it BROKEN."""
+    """Otherwise the Java nucleus, which started it for its first report, would make it BROKEN."""
     nucleus = Nucleus()
     asks(nucleus, *OUTAGE, *OUTAGE, says("m"))
     assert nucleus.states == []

@@ -65,7 +65,7 @@ def build(
     runtime: str = "scratch",
     engine: Engine = Engine.EVALUATOR,
 ) -> str:
-    """An image without a tag, which nobody else's clean-up can take away by name."""
+    """An image without a tag, which no other clean-up can remove by name."""
     bases = {"BUILD_IMAGE": "greenhouse/build:bookworm", "RUNTIME_IMAGE": runtime}
     arguments = [f"--build-arg={name}={value}" for name, value in bases.items()]
     arguments.append(f"--target={engine}")
@@ -83,11 +83,12 @@ def image(tools: Toolchain, engine: Engine) -> Iterator[str]:
     assert tools.path
     built = build("amd64", runtime="greenhouse/runtime:bookworm", engine=engine)
     yield built
-    docker("image", "rm", built, check=False)  # refused where a stack still has it: then it stays
+    # The engine refuses if a stack still uses it. Then it stays.
+    docker("image", "rm", built, check=False)
 
 
 class Containers:
-    """Containers with the restrictions of the recipe, each on its component's token."""
+    """Containers with the recipe's restrictions. Each has its component's token."""
 
     def __init__(self, image: str, nucleus: Any) -> None:
         self._image = image
@@ -115,7 +116,7 @@ class Containers:
         return [json.loads(line) for line in docker("logs", name).splitlines() if line]
 
     def until(self, name: str, event: str) -> dict[str, Any]:
-        """The first such event; pytest's time limit ends the wait for one that never comes."""
+        """The first such event. pytest's time limit ends a wait for an event that never comes."""
         with subprocess.Popen(
             ["docker", "logs", "--follow", name], stdout=subprocess.PIPE, text=True
         ) as log:
@@ -172,7 +173,7 @@ def test_no_message_that_a_nucleus_carries_ends_the_service(
     least = math.ceil(memory.LEAST / memory.MIB)
     limit = {Engine.EVALUATOR: least, Engine.XGBOOST: declared()["memory"]["default"]}[engine]
     serve = ["serve", "--model", f"/artifacts/{shipped(engine).name}", "--engine", engine]
-    options = (f"--memory={limit}m", f"--memory-swap={limit}m")  # no swap
+    options = (f"--memory={limit}m", f"--memory-swap={limit}m")  # No swap.
     service = containers.run("com.ml.xgboost", serve, [shipped(engine)], *options)
     containers.until(service, "ready")
     token = nucleus.environment("com.ml.asker")["SVCUID"]
@@ -197,7 +198,7 @@ def test_2000_trees_of_depth_8_answer_in_a_container_of_64_mib(
     assert file.stat().st_size > 4_500_000, "most trees are full"
 
     serve = ["serve", "--model", f"/artifacts/{file.name}", "--engine", Engine.EVALUATOR]
-    limits = ("--memory=64m", "--memory-swap=64m")  # no swap
+    limits = ("--memory=64m", "--memory-swap=64m")  # No swap.
     service = containers.run("com.ml.xgboost", serve, [file], *limits)
     assert containers.until(service, "ready")["trees"] == 2_000
     names = [f"f{column}" for column in range(4)]
@@ -261,7 +262,7 @@ def test_a_device_downloads_no_more_than_it_is_told(image: str, engine: Engine) 
 
 
 def layers(image: str) -> Iterator[bytes]:
-    """As a registry has them, the lowest first."""
+    """The layers as a registry has them, the lowest first."""
     saved = subprocess.run(["docker", "save", image], stdout=subprocess.PIPE, check=True).stdout
     with tarfile.open(fileobj=io.BytesIO(saved)) as archive:
         manifest = archive.extractfile("manifest.json")
@@ -273,7 +274,7 @@ def layers(image: str) -> Iterator[bytes]:
 
 
 def exported(image: str, architecture: str) -> dict[str, str]:
-    """Every file that a container has, as the engine says: its sha256, or where its link leads."""
+    """Every file of a container according to the engine: its sha256, or the target of its link."""
     container = docker("create", f"--platform=linux/{architecture}", image)
     try:
         tar = subprocess.run(["docker", "export", container], stdout=subprocess.PIPE, check=True)
@@ -290,7 +291,7 @@ def exported(image: str, architecture: str) -> dict[str, str]:
 
 
 ENGINES_OWN = {".dockerenv", "dev/console", "etc/hostname", "etc/hosts", "etc/resolv.conf"} | {
-    "etc/mtab"  # what an engine lays into each container
+    "etc/mtab"  # The engine puts these into each container.
 }
 
 
@@ -325,7 +326,8 @@ def test_the_bill_of_materials_has_each_file_of_the_image_and_no_other(
     check_the_list(image, "amd64", engine)
 
 
-@pytest.mark.matrix  # makes the other architecture's base from Debian's packages: half a minute
+# It makes the other architecture's base from Debian's packages, which takes half a minute.
+@pytest.mark.matrix
 def test_so_it_has_for_the_other_architecture(foreign: str, engine: Engine) -> None:
     built = build("arm64", runtime=foreign, engine=engine)
     try:

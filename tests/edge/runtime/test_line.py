@@ -1,4 +1,4 @@
-"""The one module that knows AWS's libraries, against a broker that replays what real ones did."""
+"""The one module that knows AWS's libraries, against a broker that replays real nuclei."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ class Heard:
 
     def __init__(self) -> None:
         self.payloads: list[bytes] = []
-        self.sizes: list[int] = []  # of what was too long
+        self.sizes: list[int] = []  # The sizes of messages that were too long.
         self.opened = 0
         self._loop = asyncio.get_running_loop()
         self._news = asyncio.Event()
 
     def received(self, payload: bytes) -> None:
         self.payloads.append(payload)
-        self._loop.call_soon_threadsafe(self._news.set)  # the SDK calls on a thread of its own
+        self._loop.call_soon_threadsafe(self._news.set)  # The SDK calls on a thread of its own.
 
     def too_long(self, size: int) -> None:
         self.sizes.append(size)
@@ -58,7 +58,7 @@ class Heard:
 def on_the_line(
     environment: dict[str, str], story: Callable[[Line, Heard], Awaitable[None]]
 ) -> None:
-    """Run the story beside a line that hears what it says itself."""
+    """Run the story beside a line that hears its own messages."""
 
     async def both() -> None:
         heard = Heard()
@@ -68,7 +68,8 @@ def on_the_line(
         try:
             await asyncio.wait((running, telling), return_when=asyncio.FIRST_COMPLETED)
             if running.done():
-                await running  # raises Unreachable; or the story has stopped it, and goes on
+                # This raises Unreachable, or ends after the story has stopped the line.
+                await running
             await telling
         finally:
             telling.cancel()
@@ -85,7 +86,7 @@ async def publish(line: Line, payload: bytes) -> None:
 
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As many as a nucleus needs that takes long to come back."""
+    """As many pauses as a nucleus needs that comes back slowly."""
     monkeypatch.setattr(ipc, "PAUSES", (0.05,) * 1000)
 
 
@@ -192,7 +193,7 @@ def test_what_was_under_way_when_the_connection_broke_is_told_to_be_lost_at_once
         await heard.until(lambda: heard.opened == 1)
         with nucleus.hanging(then_drops=True):
             saying = [asyncio.create_task(publish(line, b"%d" % number)) for number in range(5)]
-            await asyncio.sleep(0)  # they are written now
+            await asyncio.sleep(0)  # Now they are written.
         async with asyncio.timeout(ipc.REPLY_SECONDS / 2):
             lost = await asyncio.gather(*saying, return_exceptions=True)
         assert [type(error) for error in lost] == [ConnectionError] * 5
@@ -249,7 +250,7 @@ class Recording:
 def by_the_sdk(
     environment: dict[str, str], *calls: tuple[Callable[[GreengrassCoreIPCClient], Any], Any]
 ) -> None:
-    """Have AWS's own client do what is asked: operations and their requests."""
+    """Have AWS's own client make these operations with their requests."""
     client = greengrasscoreipc.connect(
         ipc_socket=environment["AWS_GG_NUCLEUS_DOMAIN_SOCKET_FILEPATH_FOR_COMPONENT"],
         authtoken=environment["SVCUID"],

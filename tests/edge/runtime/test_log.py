@@ -1,4 +1,4 @@
-"""The log is one JSON object a line, whoever says it, and never a reason to stop answering."""
+"""The log is one JSON object a line from every source, and never stops an answer."""
 
 from __future__ import annotations
 

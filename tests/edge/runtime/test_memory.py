@@ -1,4 +1,4 @@
-"""The bound of memory: its parts, as they are measured, and the limit that a container has."""
+"""The bound of memory: its parts as measured, and the limit of a container."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_a_container_has_room_for_all_parts_of_the_bound_and_the_key_says_the_le
 
 
 def peak(work: Callable[[], object]) -> int:
-    """The most bytes of Python's that it holds at a time."""
+    """The most bytes that Python holds at a time."""
     tracemalloc.start()
     try:
         with suppress(BadRequest):
@@ -50,7 +50,7 @@ FILLERS = ('"\u4e2d"', '"ab"', "1.5", "7", '""', '"a%d":1')
     ids=range(11),
 )
 def test_reading_a_request_takes_no_more_than_its_part(opened: str, filler: str) -> None:
-    """As many openings as are taken, and the rest of what it may have filled up."""
+    """As many openings as are accepted, and padding up to the limit."""
 
     def text(room: int) -> bytes:
         some = ",".join([opened] * ((MAX_OPENINGS - 10) // len(re.findall(r"[\[{]", opened))))
@@ -73,7 +73,7 @@ def test_reading_a_request_takes_no_more_than_its_part(opened: str, filler: str)
 
 
 class Deaf:
-    """Lets go of whatever it hears."""
+    """A line that forgets everything it hears."""
 
     def received(self, _payload: bytes) -> None: ...
     def too_long(self, _size: int) -> None:

@@ -1,6 +1,6 @@
 """The container's programs as the nucleus starts and ends them: argv, environment, exit codes.
 
-Long, as every test here starts the same three programs.
+The file is long because every test here starts the same three programs.
 """
 
 from __future__ import annotations
@@ -41,12 +41,12 @@ CONSUMER = EDGE / "consumer/consumer.py"
 
 
 class Program:
-    """One running program; its log lines are read as they come."""
+    """One running program. Its log lines are read as they come."""
 
     def __init__(self, arguments: list[str], environment: dict[str, str]) -> None:
         self.events: list[dict[str, Any]] = []
         self._news = threading.Condition()
-        self._silent = False  # for good
+        self._silent = False  # From now on.
         self._process = subprocess.Popen(
             [sys.executable, *arguments],
             env=environment,
@@ -68,7 +68,7 @@ class Program:
             self._news.notify_all()
 
     def until(self, event: str, times: int = 1) -> dict[str, Any]:
-        """The event, as soon as it is there; fails as soon as it can't come any more."""
+        """The event, as soon as it is there. Fails as soon as it can't come any more."""
         with self._news:
             self._news.wait_for(lambda: self._silent or self._all(event)[times - 1 :], 120)
             found = self._all(event)[times - 1 :]
@@ -100,7 +100,7 @@ class Program:
         return int(status.partition("VmHWM:")[2].split()[0]) * 1024
 
     def peak_of_its_own(self) -> int:
-        """That, without what is mapped from files, which the kernel can take back."""
+        """The peak without what is mapped from files, which the kernel can take back."""
         status = Path(f"/proc/{self._process.pid}/status").read_text()
         return self.peak() - int(status.partition("RssFile:")[2].split()[0]) * 1024
 
@@ -119,7 +119,7 @@ Start = Callable[..., Program]
 
 @pytest.fixture
 def start(runtime: Path, nucleus: Any) -> Iterator[Start]:
-    """Start a program as a component; what still runs after the test is killed."""
+    """Start a program as a component. What still runs after the test is killed."""
     started: list[Program] = []
 
     def start(component: str, *arguments: object, **environment: str) -> Program:
@@ -127,7 +127,7 @@ def start(runtime: Path, nucleus: Any) -> Iterator[Start]:
             **os.environ,
             **nucleus.environment(component),
             "PYTHONPATH": str(runtime),
-            "PYTHONSAFEPATH": "1",  # as in the image: the checkout has the package, too
+            "PYTHONSAFEPATH": "1",  # As in the image: the checkout has the package as well.
             **environment,
         }
         program = Program([str(argument) for argument in arguments], variables)
@@ -145,7 +145,7 @@ def serving(start: Start, model: Path = MODEL, engine: Engine = Engine.EVALUATOR
 
 
 def serving_with(start: Start, settings: str, **environment: str) -> Program:
-    """The service with other values where the real ones would make a test wait."""
+    """The service with other values where the real values would make a test wait."""
     code = (
         "import sys; from edge.inference import ipc, serve;"
         " from edge.inference.__main__ import main;"
@@ -171,7 +171,7 @@ def consuming(
 
 
 def impatient_consumer() -> tuple[str, str]:
-    """What to run for a consumer that calls it silence sooner than the real one."""
+    """The program of a consumer that reports silence sooner than the real one."""
     code = (
         f"import sys; sys.path.append({str(EDGE)!r}); from consumer import consumer;"
         " consumer.ANSWER_SECONDS = 0.5; sys.exit(consumer.main(sys.argv[1:]))"
@@ -313,7 +313,7 @@ def test_the_service_outlives_a_nucleus_that_closes_its_socket(
 
 
 def test_sigterm_amid_requests_answers_all_that_were_taken(start: Start, nucleus: Any) -> None:
-    service = serving_with(start, "serve.LAST_ANSWERS_SECONDS = 20")  # for a slow machine
+    service = serving_with(start, "serve.LAST_ANSWERS_SECONDS = 20")  # For a slow machine.
     service.until("ready")
     client = asking(nucleus)
     sample = json.loads(SAMPLES.read_text())[:1]
@@ -363,7 +363,7 @@ def test_whatever_arrives_in_whatever_order_is_answered_within_the_bound_of_memo
 
 
 def short(request: bytes) -> bool:
-    """Whether it is read; what isn't JSON has no id."""
+    """Whether the service reads the request. What isn't JSON has no id."""
     return len(request) <= MAX_REQUEST and request.startswith(b"{")
 
 
@@ -391,7 +391,7 @@ def test_answers_that_cant_leave_before_the_end_are_counted_as_lost(
 def test_the_service_has_ended_before_it_would_be_killed_whatever_the_nucleus_does(
     start: Start, owing: Any
 ) -> None:
-    """Measured: 0.01 s for an idle service, 1.6 s for this one. Java kills it after 5 s."""
+    """Measured: 0.01 s for an idle service, 1.6 s for this service. Java kills it after 5 s."""
     service = start(
         "com.ml.xgboost",
         *("-m", "edge.inference", "serve", "--model", MODEL),
@@ -555,7 +555,8 @@ def test_an_operator_sees_what_the_service_did_in_its_log_and_by_asking(
     assert (asked["id"], asked["stats"]["model"]) == ("b", service.events[0]["model"])
     assert service.terminate() == 0
     assert set(asked["stats"]) | {"time", "event", "period"} == set(told)
-    # the nucleus confirms a reply after its asker has it: the last one of a period may miss it
+    # The nucleus confirms a reply after its asker has it. So the last reply of a period may be
+    # missing.
     assert before["period"]["replies"] + told["period"]["replies"] in (1, 2)
     assert told["requests"] == 2
     assert asked["stats"]["refused"] == told["refused"] == {"not-json": 1}

@@ -1,4 +1,4 @@
-"""The wire contract, as an application on the device sees it: bytes in, bytes out."""
+"""The wire contract as an application on the device sees it: bytes in, bytes out."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_what_a_gateway_adds_to_the_envelope_is_not_ours_to_refuse() -> None:
         (b"\xff{}", Code.NOT_JSON, None, None),
         (b"[" * 4_000, Code.NOT_JSON, None, None),
         (b"[" * 100_000, Code.TOO_LARGE, None, None),
-        (b"7" * 5_000, Code.NOT_JSON, None, None),  # more digits than Python reads
+        (b"7" * 5_000, Code.NOT_JSON, None, None),  # More digits than Python reads.
         (b"[]", Code.NOT_A_REQUEST, None, None),
         (b"null", Code.NOT_A_REQUEST, None, None),
         (b"{}", Code.NOT_A_REQUEST, None, "body"),
@@ -243,7 +243,7 @@ def test_missing_values_pass_only_where_the_model_was_trained_with_them() -> Non
 
 
 def test_nan_is_refused_and_null_named_where_a_value_may_be_missing() -> None:
-    """Python's json writes NaN for one (cases/21)."""
+    """Python's json writes NaN for a missing value."""
     payload = asking([{**ROW, "pH": math.nan}])
     allowed, refused_too = refused(payload, missing_allowed=True), refused(payload)
     assert "'pH' is NaN, which JSON doesn't have" in refused_too.message
@@ -278,7 +278,7 @@ ENVELOPES = st.fixed_dictionaries(
 )
 
 
-# a machine that does other work makes strategies slow too, which says nothing about the protocol
+# A busy machine makes strategies slow, which says nothing about the protocol.
 @settings(suppress_health_check=[HealthCheck.too_slow])
 @given(
     payload=st.binary()

@@ -1,4 +1,4 @@
-"""The service without a wire: a peer with a memory stands where the transport would be."""
+"""The service without a wire: a peer with a memory takes the place of the transport."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ MODEL = Model(
 
 
 class Doubles:
-    """A model whose answers are known without one."""
+    """A model whose answers are known without XGBoost: each row's first value, doubled."""
 
     model = MODEL
 
@@ -41,7 +41,7 @@ class Doubles:
 
 
 class Peer:
-    """A nucleus: remembers what was sent, and confirms it at once, later, or never."""
+    """A nucleus that remembers what was sent, and confirms it at once, later, or never."""
 
     def __init__(self, *, confirms: bool = True) -> None:
         self.sent: list[Any] = []
@@ -56,14 +56,14 @@ class Peer:
             self._unconfirmed.append(sent)
 
     def confirm(self, error: ConnectionError | None = None) -> None:
-        """Confirm what has been sent, and all that this makes room for."""
+        """Confirm what has been sent, and everything that the service sends because of it."""
         while self._unconfirmed:
             self._unconfirmed.popleft()(error)
 
 
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """On the thread that brings them, however slow this machine is at the moment."""
+    """On the thread that brings the messages, whatever the speed of this machine."""
     monkeypatch.setattr(limits, "HOLD_SECONDS", math.inf)
 
 
@@ -181,7 +181,7 @@ def test_a_request_of_any_excess_is_refused_in_its_turn_as_what_it_is(
     service = Service(Doubles(), peer.send)
     service.received(request(1))
     service.received(bytes(size))
-    service.too_long(size)  # as the line has it, which didn't read so much
+    service.too_long(size)  # As from a line that didn't read so much.
     service.received(request(2))
     assert [said.get("id") for said in peer.sent] == ["1", None, None, "2"]
     for refusal in peer.sent[1:3]:
@@ -191,7 +191,7 @@ def test_a_request_of_any_excess_is_refused_in_its_turn_as_what_it_is(
     assert capsys.readouterr().out.count('"refused"') == 2
 
 
-# The image's Python is 3.11, which reads no JSON as deep as this; newer ones do.
+# The image's Python is 3.11, which reads no JSON of this depth. Newer versions do.
 DEEP = "not-json" if sys.version_info < (3, 12) else "not-a-request"
 
 
@@ -292,7 +292,7 @@ def test_after_leaving_nothing_more_is_answered_and_what_waits_is_counted() -> N
 
 
 class Slow(Doubles):
-    """Predicts for as long as it is told to; knows on which threads it did."""
+    """A model that predicts for a given time, and knows its threads."""
 
     def __init__(self) -> None:
         self.began = threading.Semaphore(0)
@@ -313,10 +313,10 @@ def test_what_takes_long_holds_up_neither_the_thread_that_brings_requests_nor_th
     monkeypatch.setattr(limits, "HOLD_SECONDS", HOLD_SECONDS)
     peer, slow = Peer(), Slow()
     service = Service(slow, peer.send)
-    service._pace = 1.0  # as after requests that took a second a byte
+    service._pace = 1.0  # As after requests that took a second for each byte.
     service.received(request(0))
     assert slow.began.acquire(timeout=120)
-    for number in range(1, 5):  # comes back although request 0 is still being answered
+    for number in range(1, 5):  # It returns although request 0 is still being answered.
         service.received(request(number))
     finished = service.finish()
     slow.go_on.set()
@@ -331,7 +331,7 @@ def test_requests_return_to_the_thread_that_brings_them_once_they_are_quick_agai
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(limits, "HOLD_SECONDS", HOLD_SECONDS)
-    monkeypatch.setattr(limits, "perf_counter", lambda: 1.0)  # whatever is done takes no time
+    monkeypatch.setattr(limits, "perf_counter", lambda: 1.0)  # Everything takes no time.
     model, answered = Slow(), threading.Semaphore(0)
     model.go_on.set()
 
@@ -341,7 +341,7 @@ def test_requests_return_to_the_thread_that_brings_them_once_they_are_quick_agai
 
     service = Service(model, send)
     service._pace = 1e-3
-    for number in range(60):  # each is quick, which the estimate learns
+    for number in range(60):  # Each is quick, and the estimate learns it.
         service.received(request(number))
         assert answered.acquire(timeout=120)
     assert model.threads[0] is not threading.current_thread()
@@ -378,7 +378,7 @@ def test_the_log_sums_up_once_a_period_and_not_where_nobody_asked_meanwhile(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     service = Service(Doubles(), Peer().send)
-    periods = iter([0, 1, 0, 0, 2, 0])  # requests in each
+    periods = iter([0, 1, 0, 0, 2, 0])  # Requests in each period.
 
     def sleep(seconds: float) -> None:
         assert seconds == serve.SUMMARY_SECONDS

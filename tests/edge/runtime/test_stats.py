@@ -1,4 +1,4 @@
-"""Quantiles from a histogram are near enough to the ones from every duration."""
+"""Quantiles from a histogram are close to the quantiles of the single durations."""
 
 from __future__ import annotations
 
