@@ -27,7 +27,7 @@ from infra.account.context import Context
 from infra.account.greengrass import component_versions, has_tags
 from infra.account.images import delete_image
 from infra.publish import already_there
-from infra.publish.already_there import RECORDS
+from infra.publish.bucket import RECORDS, objects
 from infra.publish.records import Record, stored_releases
 
 _T = TypeVar("_T", bound=Hashable)
@@ -281,6 +281,5 @@ def _tagged_images(clients: Clients, repository: str) -> frozenset[str]:
 
 def _objects(clients: Clients, bucket: str) -> frozenset[str]:
     """Keys of all but records."""
-    pages = clients.s3.get_paginator("list_objects_v2").paginate(Bucket=bucket)
-    keys = [one["Key"] for page in pages for one in page.get("Contents", [])]
+    keys = (one["Key"] for one in objects(clients.s3, bucket))
     return frozenset(key for key in keys if not key.startswith(RECORDS))

@@ -22,8 +22,8 @@ from infra.account.clients import Clients, error_code, unless_gone
 from infra.account.context import Context
 from infra.account.greengrass import component_versions, has_tags
 from infra.account.images import MEDIA_TYPES
+from infra.publish.bucket import objects, recorded
 
-RECORDS = "releases/"  # where a bucket has its release records
 _NOT_OURS = ("404", "403")  # 403: another account's, which the provider will refuse
 _NAMED = 5  # releases, in a message
 WAS = "was-"  # what begins the tag of an image that made way
@@ -70,23 +70,14 @@ def check_unknown_stack(context: Context) -> None:
 
     Whoever asks is about to make what only a stack's first update makes.
     """
-    client, names = context.clients.s3, []
+    client = context.clients.s3
     try:
         client.head_bucket(Bucket=context.bucket, ExpectedBucketOwner=context.account)
     except ClientError as error:
         if error_code(error) in _NOT_OURS:
             return
         raise
-    with unless_gone():
-        pages = client.get_paginator("list_objects_v2").paginate(
-            Bucket=context.bucket, Prefix=RECORDS
-        )
-        names = [
-            one["Key"].removeprefix(RECORDS).removesuffix(".json")
-            for page in pages
-            for one in page.get("Contents", [])
-        ]
-    if names:
+    if names := [name for name, _ in recorded(client, context.bucket)]:
         named = ", ".join(sorted(names)[:_NAMED]) + (" …" if len(names) > _NAMED else "")
         raise StackExists(
             f"stack {context.deployment_name} exists in this account: bucket {context.bucket} holds"
@@ -175,8 +166,7 @@ def clear_bucket(context: Context) -> None:
     listed = []
     with unless_gone():
         listed = client.get_bucket_tagging(Bucket=name)["TagSet"]
-    pages = client.get_paginator("list_objects_v2").paginate(Bucket=name)
-    keys = [entry["Key"] for page in pages for entry in page.get("Contents", [])]
+    keys = [one["Key"] for one in objects(client, name)]
     mine = _ours({tag["Key"]: tag["Value"] for tag in listed}, tags)
     if not mine and (keys or listed):
         return

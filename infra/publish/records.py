@@ -13,13 +13,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-import pulumi
-import pulumi_aws as aws
 from botocore.exceptions import ClientError
 
-from infra.account.clients import Clients, unless_gone
+from infra.account.clients import Clients
 from infra.account.context import Context
-from infra.publish import already_there, versions
+from infra.publish.bucket import record_key, recorded
 from infra.settings import Misconfigured, Settings
 
 _NAMED = 10  # in a message: who looks for an older one types make rollback
@@ -38,7 +36,7 @@ class Record:
 
     @property
     def key(self) -> str:
-        return f"{already_there.RECORDS}{self.release}.json"
+        return record_key(self.release)
 
     @property
     def components(self) -> frozenset[tuple[str, str]]:
@@ -72,33 +70,6 @@ class Record:
         return frozenset(image.rpartition("@")[2] for image in self.outputs["image"].values())
 
 
-def store(
-    outputs: Mapping[str, Any],
-    settings: Settings,
-    *,
-    sboms: Mapping[str, pulumi.Output[str]],
-    once: Mapping[str, pulumi.Output[str]],
-    parent: pulumi.Resource,
-) -> aws.s3.BucketObjectv2:
-    """Store the record of a release, given what its stack puts out, once the versions are there.
-
-    The names of the model's and the samples' files are for people who look for a release.
-    """
-    files = {"model": settings.model.name, "samples": settings.samples.name}
-    return aws.s3.BucketObjectv2(
-        "record",
-        bucket=outputs["bucket"],
-        key=pulumi.Output.concat(already_there.RECORDS, outputs["release"], ".json"),
-        content=pulumi.Output.all({**outputs, "files": files, "sboms": sboms}, once).apply(
-            lambda known: versions.canonical(known[0]).decode()
-        ),
-        content_type="application/json",
-        opts=pulumi.ResourceOptions(
-            parent=parent, retain_on_delete=True, delete_before_replace=False
-        ),
-    )
-
-
 def pinned(settings: Settings, context: Context) -> Record | None:
     """The older release that the stack names, if it names one; Misconfigured if it isn't kept."""
     if not settings.release:
@@ -125,32 +96,18 @@ def pinned(settings: Settings, context: Context) -> Record | None:
 
 def newest(clients: Clients, bucket: str) -> tuple[str, datetime] | None:
     """The name of the newest release in a publisher's bucket, and when it was stored."""
-    pages = clients.s3.get_paginator("list_objects_v2").paginate(
-        Bucket=bucket, Prefix=already_there.RECORDS
-    )
-    with unless_gone():
-        listed = [one for page in pages for one in page.get("Contents", [])]
-        last = max(listed, key=lambda one: (one["LastModified"], one["Key"]), default=None)
-        if last:
-            name = last["Key"].removeprefix(already_there.RECORDS).removesuffix(".json")
-            return name, last["LastModified"]
-    return None
+    return next(iter(recorded(clients.s3, bucket)), None)
 
 
 def stored_releases(clients: Clients, bucket: str) -> list[Record]:
     """Every release that can be deployed by its name, the newest first; one call for each."""
     client = clients.s3
-    pages = client.get_paginator("list_objects_v2").paginate(
-        Bucket=bucket, Prefix=already_there.RECORDS
-    )
-    listed = []
-    with unless_gone():  # where nothing was ever published
-        listed = [one for page in pages for one in page.get("Contents", [])]
-    newest_first = sorted(listed, key=lambda one: (one["LastModified"], one["Key"]), reverse=True)
     return [
         Record(
-            outputs=json.loads(client.get_object(Bucket=bucket, Key=one["Key"])["Body"].read()),
-            stored=one["LastModified"],
+            outputs=json.loads(
+                client.get_object(Bucket=bucket, Key=record_key(release))["Body"].read()
+            ),
+            stored=stored,
         )
-        for one in newest_first
+        for release, stored in recorded(client, bucket)
     ]

@@ -12,10 +12,12 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 import pulumi
+import pulumi_aws as aws
 
 from infra.account.context import Context
 from infra.names import Names
-from infra.publish import records
+from infra.publish import versions
+from infra.publish.bucket import record_key
 from infra.publish.records import Record
 from infra.resources.artifacts import Artifacts, Handover
 from infra.resources.boms import boms
@@ -64,13 +66,8 @@ class Release:
             samples=artifacts.uris["samples.json"],
             golden=artifacts.uris["golden.json"],
         )
-        records.store(
-            release.outputs(),
-            settings,
-            sboms=boms(registry.images, artifacts.bucket, context, parent=registry),
-            once=release.registered,
-            parent=components,
-        )
+        sboms = boms(registry.images, artifacts.bucket, context, parent=registry)
+        _store_record(release, components, settings, sboms)
         return release
 
     @classmethod
@@ -95,6 +92,32 @@ class Release:
 
 
 _OUTPUTS = [field.name for field in fields(Release) if field.name != "registered"]
+
+
+def _store_record(
+    release: Release,
+    components: Components,
+    settings: Settings,
+    sboms: Mapping[str, pulumi.Output[str]],
+) -> None:
+    """Store what it takes to deploy the release again, once its versions are there.
+
+    The names of the model's and the samples' files are for people who look for a release.
+    """
+    files = {"model": settings.model.name, "samples": settings.samples.name}
+    outputs = {**release.outputs(), "files": files, "sboms": sboms}
+    aws.s3.BucketObjectv2(
+        "record",
+        bucket=release.bucket,
+        key=record_key(components.release),
+        content=pulumi.Output.all(outputs, release.registered).apply(
+            lambda known: versions.canonical(known[0]).decode()
+        ),
+        content_type="application/json",
+        opts=pulumi.ResourceOptions(
+            parent=components, retain_on_delete=True, delete_before_replace=False
+        ),
+    )
 
 
 def upstream(settings: Settings, context: Context) -> Mapping[str, Any]:
