@@ -12,7 +12,7 @@ from infra.settings import Settings
 
 settings = Settings.load(pulumi.Config())
 context = Context.find(settings.component_prefix)
-residue = Residue(context, settings)  # first made, so last destroyed
+residue = Residue(context, settings)  # made first, so destroyed last
 inside = Providers.of(context, after=residue).options
 target = Target.find(settings, context)
 pinned = records.pinned(settings, context)

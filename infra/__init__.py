@@ -1,1 +1,1 @@
-"""The cloud half: what is built, stored, published and deployed."""
+"""The cloud side: builds, stores, publishes and deploys a release."""

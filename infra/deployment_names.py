@@ -1,4 +1,4 @@
-"""How a stack calls its deployments, and which stack made one, by its name.
+"""Names of a stack's deployments: makes them, and tells from a name which stack made it.
 
 edge-inference/dev                     a release
 edge-inference/dev (after 1b9d6bcd)    deployed again, as a changed name makes Pulumi deploy
@@ -17,8 +17,8 @@ class DeploymentName:
 
     project: str
     stack: str
-    followed: str = ""  # how the id of the deployment begins that this one came after
-    removes: bool = False  # by an uninstall
+    followed: str = ""  # the first digits of the previous deployment's id
+    removes: bool = False  # made by an uninstall
 
     def __str__(self) -> str:
         name = f"{self.project}/{self.stack}"
@@ -28,7 +28,7 @@ class DeploymentName:
 
     @classmethod
     def parse(cls, name: str, *, project: str) -> DeploymentName | None:
-        """The same from its text; None for a name that no stack of the project gives."""
+        """Parse a name; None if no stack of the project makes such a name."""
         of_stack = rf"{re.escape(project)}/(?P<stack>[a-z0-9-]+)"
         found = re.fullmatch(
             rf"(?P<removes>without )?{of_stack}( \(after (?P<followed>[^)]*)\))?", name
@@ -43,31 +43,31 @@ class DeploymentName:
         )
 
     def after(self, deployment: str) -> DeploymentName:
-        """What the stack calls the deployment that comes after the one with that id."""
+        """The name of the stack's next deployment, after the deployment with this id."""
         return replace(self, followed=deployment[:8])
 
     @property
     def without(self) -> DeploymentName:
-        """What the stack calls the deployment that takes our components off."""
+        """The name of the deployment that removes the stack's components."""
         return replace(self, followed="", removes=True)
 
     def is_own(self, name: str) -> bool:
-        """Whether this stack calls one so: what it deployed, or what its uninstall did."""
+        """Whether this stack made the deployment, for a release or an uninstall."""
         made = DeploymentName.parse(name, project=self.project)
         return made is not None and made.stack == self.stack
 
     def is_removal(self, name: str) -> bool:
-        """Whether a stack of the same project calls so what takes its components off."""
+        """Whether a stack of the project made the deployment to remove its components."""
         made = DeploymentName.parse(name, project=self.project)
         return made is not None and made.removes
 
     def another_stack(self, name: str) -> str:
-        """The other stack of the same project that calls a release so, else empty."""
+        """The other stack of the project that deployed a release by this name, else ""."""
         stack = stack_of(self.project, name)
         return stack if stack != self.stack else ""
 
 
 def stack_of(project: str, name: str) -> str:
-    """Which stack of the project calls a release so, empty where none does."""
+    """The stack of the project that deployed a release by this name, else ""."""
     made = DeploymentName.parse(name, project=project)
     return made.stack if made and not made.removes else ""

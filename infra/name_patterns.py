@@ -1,6 +1,6 @@
-"""Which names AWS, Docker and Pulumi take; each is checked once, where it comes in.
+"""Checks names by the patterns of AWS, Docker and Pulumi, once, where a name is read.
 
-Standard library alone: the job that comments on pull requests installs nothing.
+It uses the standard library only: the job that comments on pull requests installs nothing.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _ROLE = re.compile(r"[A-Za-z0-9_+=,.@-]{1,64}")  # IAM's pattern for RoleName
 
 
 def stack_trouble(name: str) -> str:
-    """Why no stack can have this name, as a sentence without an end; empty where one can."""
+    """Why no stack can have this name, without a full stop; empty if the name is valid."""
     if _STACK.fullmatch(name):
         return ""
     return (
@@ -30,7 +30,7 @@ def stack_trouble(name: str) -> str:
 
 
 def target_trouble(name: str) -> str:
-    """The same of a thing or a thing group that Greengrass deploys to."""
+    """The same for a thing or a thing group that Greengrass deploys to."""
     if _TARGET.fullmatch(name):
         return ""
     return (
@@ -40,14 +40,14 @@ def target_trouble(name: str) -> str:
 
 
 def role_trouble(name: str) -> str:
-    """The same of an IAM role: its name, without ARN and path."""
+    """The same for an IAM role's name, without ARN and path."""
     if _ROLE.fullmatch(name):
         return ""
     return f"{name!r} is no name of an IAM role: letters, digits and any of _+=,.@-, at most 64"
 
 
 def prefix_trouble(prefix: str) -> str:
-    """The same of what a stack's component names begin with."""
+    """The same for the prefix of a stack's component names."""
     if _PREFIX.fullmatch(prefix):
         return ""
     return (
@@ -57,7 +57,7 @@ def prefix_trouble(prefix: str) -> str:
 
 
 def topic_trouble(topic: str) -> str:
-    """The same of a topic of Greengrass IPC."""
+    """The same for a topic of Greengrass IPC."""
     if _TOPIC.fullmatch(topic):
         return ""
     return (

@@ -9,9 +9,9 @@ _VERSION = "2012-10-17"
 
 
 def read_release(*, objects: Sequence[str], repository: str) -> dict[str, Any]:
-    """What a device needs to install a release: its objects and its image, nothing else.
+    """Allow what a device needs to install a release: its objects and its images, nothing else.
 
-    `ecr:GetAuthorizationToken` knows no resource (ECR's authorization reference), hence its `*`.
+    `ecr:GetAuthorizationToken` takes no resource, hence its `*` (ECR's authorization reference).
     """
     return {
         "Version": _VERSION,
@@ -39,7 +39,7 @@ def read_release(*, objects: Sequence[str], repository: str) -> dict[str, Any]:
 
 
 def with_objects(readable: Mapping[str, Any], objects: Iterable[str]) -> dict[str, Any]:
-    """The document that `read_release` made, with more objects (ARNs) that may be read."""
+    """A document of `read_release` with more objects (ARNs) that may be read."""
     return {
         **readable,
         "Statement": [
@@ -52,7 +52,7 @@ def with_objects(readable: Mapping[str, Any], objects: Iterable[str]) -> dict[st
 
 
 def tls_only(bucket: str) -> dict[str, Any]:
-    """Refuse every request to the bucket that isn't encrypted on its way."""
+    """Refuse every request to the bucket that doesn't use TLS."""
     return {
         "Version": _VERSION,
         "Statement": [
@@ -69,14 +69,14 @@ def tls_only(bucket: str) -> dict[str, Any]:
 
 
 def lifecycle() -> dict[str, Any]:
-    """Untagged images go after 14 days, but for those that an index lists.
+    """Expire untagged images after 14 days, except those that an index lists.
 
-    What Docker 29 pushes has its tag on the index. ECR expires nothing that an index refers to
-    before the index is deleted: "Lifecycle policy evaluation rules" in
+    Docker 29 puts the tag on the index. ECR expires nothing that an index refers to before the
+    index is deleted: "Lifecycle policy evaluation rules" in
     docs.aws.amazon.com/AmazonECR/latest/userguide/LifecyclePolicies.html.
 
-    No rule counts the tagged ones: ECR would remove an image that a device runs as readily as any
-    other. They go with their release (fleet/prune.py).
+    No rule expires tagged images, because ECR doesn't know which images devices run. They are
+    removed with their release (fleet/prune.py).
     """
     untagged = {
         "rulePriority": 1,

@@ -1,10 +1,10 @@
-"""Words of others, as they are shown: nothing in them moves a cursor or turns a line around."""
+"""Makes foreign text safe to print: nothing in it moves the cursor or reverses a line."""
 
 from __future__ import annotations
 
 
 def printable(text: str) -> str:
-    """One line. Control, format and separator characters are spelt out, but for space and tab."""
+    """One line, with control, format and separator characters escaped, except space and tab."""
     return "".join(
         one if one.isprintable() or one == "\t" else one.encode("unicode_escape").decode()
         for one in text
@@ -12,5 +12,5 @@ def printable(text: str) -> str:
 
 
 def printable_lines(text: str) -> str:
-    """The same for several lines, which stay apart."""
+    """The same for several lines. The line breaks stay."""
     return "\n".join(printable(line) for line in text.split("\n"))

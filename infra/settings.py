@@ -1,4 +1,4 @@
-"""The one reader of `pulumi.Config`: all of it is checked before the first resource exists."""
+"""Reads and checks the stack's config (`pulumi.Config`) before the first resource exists."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from infra.names import ANSWER_TOPIC, ARCHITECTURES, ENGINES, REQUEST_TOPIC, SEV
 from infra.printable import printable
 
 MIN_MEMORY_MIB = 6  # https://docs.docker.com/engine/containers/resource_constraints/: docker's own
-TREES = ("all", "best")  # of a model that was stopped early
+TREES = ("all", "best")  # the values of the key trees
 
-# What a release is made of, with Pulumi.yaml's defaults. A follower takes all of it as it is.
+# The keys that make a release, with Pulumi.yaml's defaults. A follower may set none of them.
 OF_A_RELEASE: Mapping[str, object] = {
     "engine": ENGINES[0],
     "architectures": ("amd64",),
@@ -48,7 +48,7 @@ class Misconfigured(pulumi.RunError):
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What a stack decides; see Pulumi.yaml for each key."""
+    """The config of a stack. Pulumi.yaml describes each key."""
 
     thing: str
     thing_group: str
@@ -231,7 +231,7 @@ class Settings:
 
     @staticmethod
     def _refuse_for_a_thing(key: str, value: int, default: int) -> None:
-        """A thing's deployment goes by its shadow: there is no job to limit, and no majority."""
+        """A thing's deployment goes through its shadow: there is no job to limit, and no quorum."""
         if value != default:
             raise Misconfigured(
                 f"{key} is {value}, but this stack deploys to a single thing, where it has no"
@@ -243,7 +243,7 @@ KEYS = frozenset(field.name.replace("_", "-") for field in fields(Settings))
 
 
 class _Reader:
-    """Typed values, with a message that says what to type."""
+    """Reads typed values. Its errors say what to type."""
 
     def __init__(self, config: pulumi.Config) -> None:
         self._config = config
@@ -282,7 +282,7 @@ class _Reader:
 
 
 def _require_file(key: str, path: Path, *, or_else: str = "") -> None:
-    """A path is any text: one that is too long, or leads through a closed folder, is no file."""
+    """Raise Misconfigured for a path that is no file, is too long, or lies in a closed folder."""
     try:
         why = "" if path.is_file() else f"is not a file (looked in {Path.cwd()})"
     except OSError as error:

@@ -1,1 +1,1 @@
-"""Every read of the account."""
+"""Reads of the AWS account."""

@@ -1,7 +1,7 @@
-"""boto3 for what no Pulumi resource can ask or do: devices' states, leftovers, the uninstall.
+"""boto3's clients, for calls that no Pulumi resource makes: devices' states, leftovers, uninstalls.
 
-Credentials come from where the Pulumi providers take them: the environment or `aws:profile`, and
-from there a role's.
+The credentials are those of the Pulumi providers: the environment's or `aws:profile`'s. Where the
+config names a role, they are used to assume it.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_sts import STSClient
 
-AT_ONCE = 16  # questions; AWS throttles reads at some 50 a second and account
+AT_ONCE = 16  # calls; AWS throttles reads at about 50 a second per account
 
-# waits out throttling, by pauses of random length
+# botocore repeats throttled calls after random pauses
 _PATIENT = Config(retries={"mode": "adaptive", "max_attempts": 8}, max_pool_connections=AT_ONCE)
 
 _GONE = frozenset(
@@ -47,22 +47,22 @@ _GONE = frozenset(
     }
 )
 
-# of what only tells more: a network without a way to CloudWatch must not hold up a red update
+# for details only: a network without CloudWatch must not delay the error of a failed update
 _BRIEF = Config(connect_timeout=3, read_timeout=10, retries={"total_max_attempts": 2})
 
 
 @dataclass(frozen=True, kw_only=True)
 class Role:
-    """An IAM role to work as."""
+    """An IAM role to assume."""
 
     arn: str
     external_id: str | None = None
-    session: str | None = None  # how it is called in CloudTrail
+    session: str | None = None  # its name in CloudTrail
 
 
 @dataclass(frozen=True, kw_only=True)
 class Clients:
-    """Clients, each made when it is first asked for: what paces one is kept with it."""
+    """Clients, each made on first use and then kept, because a client holds its own rate limit."""
 
     region: str
     profile: str | None
@@ -113,12 +113,12 @@ class Clients:
 
 @cache
 def shared(region: str, profile: str | None, role: Role | None) -> Clients:
-    """The same for the same, as long as the process lives."""
+    """The clients for these arguments. A process makes them once."""
     return Clients(region=region, profile=profile, role=role)
 
 
 class _AsRole(CredentialProvider):
-    """A role's keys, asked for when first needed and renewed before they end."""
+    """A role's credentials, fetched on first use and renewed before they expire."""
 
     METHOD = "assume-role"
 
@@ -131,7 +131,7 @@ class _AsRole(CredentialProvider):
 
 
 def _assuming(own: boto3.Session, role: Role, profile: str | None) -> boto3.Session:
-    """A session that works as the role, with the keys of another one."""
+    """A session that assumes the role with another session's credentials."""
     credentials = own.get_credentials()
     if credentials is None:
         raise NoCredentialsError
@@ -149,9 +149,9 @@ def _assuming(own: boto3.Session, role: Role, profile: str | None) -> boto3.Sess
 
 @contextmanager
 def unless_gone() -> Iterator[None]:
-    """Leave the block where AWS says that what was asked for isn't there.
+    """Leave the block when AWS says that the thing doesn't exist.
 
-    So it says of a removal, too, when an answer was lost and botocore has asked again.
+    AWS also says so for a deletion that botocore repeats because the first answer was lost.
     """
     try:
         yield
@@ -161,5 +161,5 @@ def unless_gone() -> Iterator[None]:
 
 
 def error_code(error: ClientError) -> str:
-    """AWS' own name for what went wrong."""
+    """AWS's error code."""
     return str(error.response.get("Error", {}).get("Code", ""))

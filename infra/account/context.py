@@ -1,6 +1,6 @@
-"""Which account and region this program works in, as whom, and what a stack's things are called.
+"""The account, region and identity that the program works with, and the names of its resources.
 
-Names of cloud resources follow from stack and account alone, since a preview has to know them.
+Names of cloud resources are made from stack and account alone, because a preview has to know them.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _OWNED_BY_PATH = ("s3",)  # services whose ARNs have neither region nor account
 
 @dataclass(frozen=True, kw_only=True)
 class Context:
-    """A stack of a project, in a region of an account."""
+    """A stack of a project in a region of an account."""
 
     account: str
     region: str
@@ -38,11 +38,11 @@ class Context:
     stack: str
     component_prefix: str = DEFAULT_NAMES.prefix
     assumed: Role | None = None
-    default_tags: Mapping[str, str] | None = None  # by aws:defaultTags, on all that takes tags
+    default_tags: Mapping[str, str] | None = None  # aws:defaultTags
 
     @classmethod
     def find(cls, component_prefix: str) -> Context:
-        """Ask AWS who the stack's config makes of us; Misconfigured for names that are too long."""
+        """Ask AWS which account the config leads to. Raises Misconfigured for a name too long."""
         given = pulumi.runtime.config.CONFIG.get()
         login = Login.of(given, os.environ, pulumi.get_stack())
         clients = shared(login.region, login.profile, login.role)
@@ -59,7 +59,7 @@ class Context:
             stack=pulumi.get_stack(),
             component_prefix=component_prefix,
         )
-        _ = found.bucket  # refused before anything is made
+        _ = found.bucket  # a name that is too long is refused before anything is made
         return found
 
     @classmethod
@@ -72,7 +72,7 @@ class Context:
         stack: str,
         component_prefix: str,
     ) -> Context:
-        """A stack's, from what its config says and who AWS says that this is."""
+        """A stack's context, from its config and AWS's answer about the account."""
         return cls(
             account=caller["Account"],
             region=login.region,
@@ -87,7 +87,7 @@ class Context:
 
     @classmethod
     def remembered(cls, props: Mapping[str, Any]) -> Context:
-        """The context of a dynamic resource, from what the state keeps of it."""
+        """The context of a dynamic resource, from its properties in the state."""
         known: dict[str, Any] = {
             one.name: props[one.name] for one in fields(cls) if one.name in props
         }
@@ -96,12 +96,12 @@ class Context:
 
     @property
     def props(self) -> dict[str, Any]:
-        """What the state of a dynamic resource keeps."""
+        """The properties that the state of a dynamic resource keeps."""
         return asdict(self)
 
     @property
     def clients(self) -> Clients:
-        """boto3's clients, which everybody in this process shares."""
+        """boto3's clients. The whole process shares them."""
         return shared(self.region, self.profile, self.assumed)
 
     def arn(self, service: str, resource: str) -> str:
@@ -123,7 +123,7 @@ class Context:
 
     @property
     def tags(self) -> dict[str, str]:
-        """Marks what is ours in the account; leftovers are recognised by it."""
+        """The tags of this stack's resources. Leftovers are recognised by them."""
         tags = {PROJECT_TAG: self.project, STACK_TAG: self.stack}
         if self.names != DEFAULT_NAMES:
             tags[PREFIX_TAG] = self.component_prefix
@@ -135,7 +135,7 @@ class Context:
 
     @property
     def policy(self) -> str:
-        """The inline policy of the device's role; a stack has one."""
+        """The name of the stack's one inline policy of the devices' role."""
         return f"{self.project}-{self.stack}"
 
     @property
@@ -143,7 +143,7 @@ class Context:
         return self.bucket_of(self.stack)
 
     def bucket_of(self, stack: str) -> str:
-        """The bucket of a stack of this project here; Misconfigured where S3 takes no such name."""
+        """The bucket of a stack of this project. Raises Misconfigured if S3 refuses the name."""
         name = f"{self.project}-{stack}-{self.account}-{self.region}"
         if (more := len(name) - _LONGEST_BUCKET) > 0:
             raise Misconfigured(

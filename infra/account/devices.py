@@ -1,7 +1,7 @@
-"""A target's devices, each asked at the same time as others.
+"""Reads about a target's devices, many at a time.
 
-A device takes two or three calls of some 50 ms, so 500 devices would take minutes one by one.
-botocore repeats what AWS throttles, after pauses of random length (`clients.py`).
+A device takes two or three calls of about 50 ms. One after another, 500 devices would take minutes.
+botocore repeats throttled calls after random pauses (`clients.py`).
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from infra.account.greengrass import core_devices, effective_deployments
 if TYPE_CHECKING:
     from mypy_boto3_greengrassv2 import GreengrassV2Client
 
-ASKED_SINGLY = 20  # a listing has a hundred devices a call, and no versions
-_UNLISTED = frozenset({"AccessDeniedException", "ResourceNotFoundException"})  # also of no group
+ASKED_SINGLY = 20  # above this, list: a call then has a hundred devices, but no versions
+_UNLISTED = frozenset({"AccessDeniedException", "ResourceNotFoundException"})  # no such group
 _Answer = TypeVar("_Answer")
 
 
 class DeviceUnread(ClientError):
-    """AWS's refusal to tell of one device, by the device's name."""
+    """AWS refused to read one device; the error names it."""
 
     def __init__(self, device: str, error: ClientError) -> None:
         super().__init__(error.response, error.operation_name)
@@ -36,7 +36,7 @@ class DeviceUnread(ClientError):
 
 @dataclass(frozen=True, kw_only=True)
 class CoreDevice:
-    """What a core device has said of itself; empty where it (or the listing) doesn't say."""
+    """What a core device has reported; a field is empty if the device or the listing lacks it."""
 
     thing: str
     architecture: str
@@ -45,9 +45,10 @@ class CoreDevice:
 
 
 def each_device(devices: Sequence[str], question: Callable[[str], _Answer]) -> list[_Answer]:
-    """The answers for these devices, in their order.
+    """The results for these devices, in their order.
 
-    Raises what the first of them in that order has raised: DeviceUnread for AWS's own errors.
+    Raises the error of the first device that failed, in that order. AWS's errors become
+    DeviceUnread.
     """
 
     def named(device: str) -> _Answer:
@@ -63,10 +64,11 @@ def each_device(devices: Sequence[str], question: Callable[[str], _Answer]) -> l
 def core_devices_among(
     client: GreengrassV2Client, target: str, things: Sequence[str]
 ) -> list[CoreDevice]:
-    """The things of a target (its ARN) under whose names a nucleus has ever reported, in order.
+    """Those of a target's things that are core devices: a nucleus has reported under their names.
 
-    Of a large group those are listed that a deployment to it has reached. If many are left, as in a
-    group that is new, all of the account's are. Where AWS lists none, each is asked.
+    `target` is an ARN. For a large group, AWS lists the devices that a deployment to the group has
+    reached. If many things are left, as in a new group, all core devices of the account are listed.
+    Where AWS refuses to list, each thing is asked.
     """
     said: dict[str, Any] = {}
     singly = list(things)
@@ -94,7 +96,7 @@ def core_devices_among(
 def execution_states(
     client: GreengrassV2Client, devices: Iterable[str]
 ) -> defaultdict[str, set[str]]:
-    """The states of each deployment on these devices, each of which is asked once."""
+    """The states of each deployment on these devices. Each device is asked once."""
     states: defaultdict[str, set[str]] = defaultdict(set)
     for found in each_device(sorted(devices), partial(effective_deployments, client)):
         for one in found:

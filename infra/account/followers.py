@@ -1,7 +1,7 @@
-"""Who else deploys what a stack has published: a destroy would take it away under their devices.
+"""Finds other deployments of a stack's components, because a destroy would break them.
 
-Such a device keeps running, but could not install the release again: its component versions, its
-image and its files would be gone. The cloud is asked, so stacks of other checkouts and deployments
+Their devices would keep running, but could not install the release again: its component versions,
+image and files would be gone. The account is asked, so stacks of other checkouts and deployments
 made by hand count as well.
 """
 
@@ -34,17 +34,17 @@ _OVER = frozenset({"CANCELED", "INACTIVE"})
 
 @dataclass(frozen=True, kw_only=True)
 class Follower:
-    """Somebody else's latest deployment on a target, with what this stack has published."""
+    """Someone else's latest deployment on a target, with components that this stack published."""
 
     deployment: str
     name: str
     target: str  # thing/… or thinggroup/…
     components: tuple[str, ...]  # name and version
-    stack: str  # of the same project, empty where none made it
+    stack: str  # of the same project; empty if no stack made it
 
     @property
     def line(self) -> str:
-        """Who follows, and what to type so that it ends."""
+        """Who follows, and the command that ends it."""
         end = (
             f"pulumi destroy --stack {self.stack}, or let it follow another:"
             f" pulumi config set --stack {self.stack} release-from STACK; pulumi up --stack"
@@ -60,11 +60,11 @@ class Follower:
 
 
 def followers(context: Context, target: str) -> Iterator[Follower]:
-    """The deployments of others that name component versions with this stack's tags.
+    """Others' deployments that list component versions with this stack's tags.
 
-    `target` is the stack's own (its ARN, or ""). There a deployment by hand, or by a stack with
-    other names, carries our components on, and they go from it. One that is cancelled reaches no
-    device any more, nor does one whose target is gone.
+    `target` is the ARN of the stack's own target, or "". A deployment to it by hand, or by a stack
+    with other names, only carries our components on; the uninstall removes them from it. A
+    cancelled deployment reaches no device any more. Neither does a deployment whose target is gone.
     """
     client, own, names = context.clients.greengrass, context.deployment_name, context.names
     published = cache(lambda arn: has_tags(client, arn, context.tags))
@@ -95,12 +95,12 @@ def followers(context: Context, target: str) -> Iterator[Follower]:
 
 
 def other_targets(client: GreengrassV2Client, device: str, target: str) -> set[str]:
-    """The ARNs of what else has had a deployment that reached the device."""
+    """The ARNs of the other targets whose deployments reached the device."""
     return {one["targetArn"] for one in effective_deployments(client, device)} - {target}
 
 
 def also_deployed(client: GreengrassV2Client, device: str, target: str) -> dict[str, str]:
-    """The components that another target deploys to the device, too: by which (thinggroup/…)."""
+    """The components that another target also deploys to the device, each with that target."""
     found: dict[str, str] = {}
     for arn in sorted(other_targets(client, device, target)):
         found |= dict.fromkeys(deployed_by(client, arn), arn.rpartition(":")[2])
@@ -108,13 +108,13 @@ def also_deployed(client: GreengrassV2Client, device: str, target: str) -> dict[
 
 
 def deployed_by(client: GreengrassV2Client, target: str) -> tuple[str, ...]:
-    """The components of the target's latest deployment; none of one that has failed."""
+    """The components of the target's latest deployment; none if that deployment failed."""
     latest = latest_deployment(client, target)
     return tuple(latest.components) if latest and not latest.failed else ()
 
 
 def is_there(clients: Clients, target: str) -> bool:
-    """Whether the deployment can still reach a device; yes where AWS doesn't tell."""
+    """Whether the deployment can still reach a device. True if AWS doesn't say."""
     kind, _, target_name = target.rpartition(":")[2].partition("/")
     try:
         if kind == "thing":

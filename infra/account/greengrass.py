@@ -1,4 +1,4 @@
-"""What Greengrass is asked, each question once: deployments, devices, what is installed there."""
+"""Reads from Greengrass: deployments, devices and installed components."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ if TYPE_CHECKING:
     )
 
 ComponentTopology = Literal["ROOT", "ALL"]
-LOCAL = "LOCAL"  # what the API names as the source of a deployment made on the device itself
-SUCCEEDED = frozenset({"SUCCEEDED", "COMPLETED"})  # a group's word and a thing's
+LOCAL = "LOCAL"  # the API's word for a deployment that was made on the device itself
+SUCCEEDED = frozenset({"SUCCEEDED", "COMPLETED"})  # of a group's and a thing's deployment
 FAILED = frozenset({"FAILED", "REJECTED", "TIMED_OUT", "CANCELED"})
 
 
 def deployments(
     client: GreengrassV2Client, target: str = "", *, latest: bool = False
 ) -> list[DeploymentTypeDef]:
-    """All of a target's (its ARN) or of the account's, the newest first.
+    """All deployments of a target (an ARN) or of the account, the newest first.
 
-    `latest` asks for the latest one of each target only.
+    `latest` asks for the latest deployment of each target only.
     """
     of: Any = {"targetArn": target} if target else {}
     pages = client.get_paginator("list_deployments").paginate(
@@ -41,7 +41,7 @@ def deployments(
 def effective_deployments(
     client: GreengrassV2Client, device: str
 ) -> list[EffectiveDeploymentTypeDef]:
-    """The deployments that have reached the device, with how each went there."""
+    """The deployments that have reached the device, with their status there."""
     pages = client.get_paginator("list_effective_deployments").paginate(coreDeviceThingName=device)
     return [one for page in pages for one in page["effectiveDeployments"]]
 
@@ -49,18 +49,18 @@ def effective_deployments(
 def execution(
     client: GreengrassV2Client, device: str, deployment: str
 ) -> tuple[str, str, tuple[str, ...]]:
-    """How a deployment goes on one device: status, reason, and the stack of error names."""
+    """A deployment's status on one device: status, reason, and the stack of error names."""
     for one in effective_deployments(client, device):
         if one["deploymentId"] == deployment:
             errors = one.get("statusDetails", {}).get("errorStack", [])
             return one["coreDeviceExecutionStatus"], one.get("reason", ""), tuple(errors)
-    return "QUEUED", "", ()  # the device hasn't heard of it yet
+    return "QUEUED", "", ()  # the device hasn't received it
 
 
 def was_good(states: AbstractSet[str]) -> bool:
     """Whether a deployment succeeded on a device and failed on none.
 
-    CANCELED is no failure of its own: a device that was off has it once the next one came.
+    CANCELED isn't a failure: a device that was off shows it after the next deployment came.
     """
     return bool(states & SUCCEEDED) and states.isdisjoint(FAILED - {"CANCELED"})
 
@@ -68,7 +68,7 @@ def was_good(states: AbstractSet[str]) -> bool:
 def installed_components(
     client: GreengrassV2Client, device: str, *, topology: ComponentTopology = "ROOT"
 ) -> list[InstalledComponentTypeDef]:
-    """The device's components, as it last reported them: its roots, or with what they depend on."""
+    """The device's components by its last report: its roots, or also what they depend on."""
     pages = client.get_paginator("list_installed_components").paginate(
         coreDeviceThingName=device, topologyFilter=topology
     )
@@ -76,7 +76,7 @@ def installed_components(
 
 
 def installed(client: GreengrassV2Client, device: str) -> dict[str, tuple[str, str]]:
-    """All components of the device, also what others depend on: version and state by name."""
+    """All components of the device, dependencies included: version and state by name."""
     return {
         one["componentName"]: (one["componentVersion"], one.get("lifecycleState", ""))
         for one in installed_components(client, device, topology="ALL")
@@ -84,7 +84,7 @@ def installed(client: GreengrassV2Client, device: str) -> dict[str, tuple[str, s
 
 
 def is_core_device(client: GreengrassV2Client, thing: str) -> bool:
-    """Whether a Greengrass nucleus has ever reported under that thing's name."""
+    """Whether a Greengrass nucleus has ever reported under this thing's name."""
     try:
         client.get_core_device(coreDeviceThingName=thing)
     except client.exceptions.ResourceNotFoundException:
@@ -102,7 +102,7 @@ def core_devices(client: GreengrassV2Client, group: str = "") -> list[CoreDevice
 
 
 def component_versions(client: GreengrassV2Client, component: str) -> list[str]:
-    """The ARNs of every version of a component (its ARN without one), ours or not."""
+    """The ARNs of all versions of a component, ours or not. The component's ARN has no version."""
     pages = client.get_paginator("list_component_versions").paginate(arn=component)
     with unless_gone():
         return [version["arn"] for page in pages for version in page["componentVersions"]]
@@ -110,12 +110,12 @@ def component_versions(client: GreengrassV2Client, component: str) -> list[str]:
 
 
 def has_tags(client: GreengrassV2Client, arn: str, tags: Mapping[str, str]) -> bool:
-    """Whether there is a component version of that ARN with these tags: a stack's own."""
+    """Whether a component version with this ARN exists and has these tags, as a stack's own has."""
     with unless_gone():
         return tags.items() <= client.get_component(arn=arn).get("tags", {}).items()
     return False
 
 
 def versions_of(components: Mapping[str, Any], ours: Collection[str]) -> dict[str, str]:
-    """Our components among a deployment's: version by name."""
+    """The versions of our components in a deployment, by name."""
     return {name: spec["componentVersion"] for name, spec in components.items() if name in ours}

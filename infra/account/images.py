@@ -1,9 +1,9 @@
-"""Images in ECR as any Docker engine pushes them: a manifest, or an index of one.
+"""Reads and deletes images in ECR, in every form that a Docker engine pushes.
 
-Engines with containerd's image store, the default of Docker 29, push an OCI index: the image, and
-what BuildKit attests of it. The index has the tag and the digest; what it lists has no tag. The
-kinds: github.com/opencontainers/image-spec (image-index.md), distribution's manifest list, and
-BuildKit's docs/attestations/attestation-storage.md.
+Older engines push a manifest. Engines with containerd's image store, the default of Docker 29, push
+an OCI index: the image and BuildKit's attestations of it. Tag and digest belong to the index; the
+manifests that it lists have no tag. Sources: github.com/opencontainers/image-spec (image-index.md),
+distribution's manifest list, and BuildKit's docs/attestations/attestation-storage.md.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ MEDIA_TYPES = (
 
 
 def manifest_text(ecr: ECRClient, repository: str, digest: str) -> str | None:
-    """The manifest or index of that digest as it is stored; None where there is none."""
+    """The stored manifest or index with this digest; None if there is none."""
     answer = ecr.batch_get_image(
         repositoryName=repository,
         imageIds=[{"imageDigest": digest}],
@@ -34,17 +34,17 @@ def manifest_text(ecr: ECRClient, repository: str, digest: str) -> str | None:
 
 
 def runnable(manifest: Mapping[str, Any]) -> list[str]:
-    """The digests of the images that an index lists, without what is attested of them."""
+    """The digests of the images that an index lists, without the attestations."""
     return [one["digest"] for one in manifest.get("manifests", ()) if _runs(one)]
 
 
 def _runs(described: Mapping[str, Any]) -> bool:
-    """Whether it is an image: BuildKit gives what it attests the platform unknown/unknown."""
+    """Whether the entry is an image. BuildKit gives an attestation the platform unknown/unknown."""
     return bool(described.get("platform", {}).get("os") != "unknown")
 
 
 def image_manifest(ecr: ECRClient, repository: str, digest: str) -> Mapping[str, Any] | None:
-    """The manifest with the layers that a device pulls; None where it is gone, or is many."""
+    """The manifest with the layers that a device pulls; None if there is none, or several."""
     text = manifest_text(ecr, repository, digest)
     manifest: dict[str, Any] = json.loads(text) if text else {}
     if "manifests" not in manifest:
@@ -54,10 +54,10 @@ def image_manifest(ecr: ECRClient, repository: str, digest: str) -> Mapping[str,
 
 
 def delete_image(ecr: ECRClient, repository: str, digest: str) -> None:
-    """Delete an image with all its tags, and what its index lists.
+    """Delete an image with all its tags and everything that its index lists.
 
-    The index goes first: ECR deletes nothing that an index refers to. What has a tag of its own, or
-    is in another index, stays.
+    The index goes first, because ECR deletes nothing that an index refers to. A manifest with a tag
+    of its own, or in another index, stays.
     """
     text = manifest_text(ecr, repository, digest)
     listed = [one["digest"] for one in json.loads(text).get("manifests", ())] if text else []

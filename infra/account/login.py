@@ -1,7 +1,7 @@
-"""Where and as whom a stack works in AWS: one reading of its `aws:` keys.
+"""Reads a stack's `aws:` keys: the region, and how to log in.
 
-Both Pulumi providers and boto3 are given what is read here, so no key is set twice. What can't be
-given to all three is refused, as it would be true of one of them alone.
+Both Pulumi providers and boto3 get their login from here, so no key is set twice. A key that one of
+the three can't take is refused, because the others would work differently from it.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from infra.account.clients import Role
 from infra.settings import Misconfigured
 
 _READ = ("region", "profile", "assumeRoles", "defaultTags")
-_OF_A_ROLE = ("roleArn", "externalId", "sessionName")  # what both plugins and boto3 call the same
+_OF_A_ROLE = ("roleArn", "externalId", "sessionName")  # the names that both plugins and boto3 share
 _ROLE_ARN = re.compile(r"arn:aws[a-z-]*:iam::\d{12}:role/\S+")
-_REGIONS = ("AWS_REGION", "AWS_DEFAULT_REGION")  # in this order, as Pulumi's SDKs read them
+_REGIONS = ("AWS_REGION", "AWS_DEFAULT_REGION")  # Pulumi's SDKs read them in this order
 
 
 @dataclass(frozen=True, kw_only=True)
 class Login:
-    """A region, and how to get into an account."""
+    """A region, and how to log in to an account."""
 
     region: str
     profile: str | None
@@ -32,10 +32,10 @@ class Login:
 
     @classmethod
     def of(cls, config: Mapping[str, Any], environment: Mapping[str, str], stack: str) -> Login:
-        """What a stack's config says, by full key (`aws:region`); raises Misconfigured.
+        """The login of a stack's config, given by full key (`aws:region`). Raises Misconfigured.
 
-        Lists and objects are as YAML has them, or JSON texts. Credentials without a profile are
-        those of the environment, and so is the region if no key says it.
+        Lists and objects are Python values from YAML, or JSON texts. Without a profile the
+        credentials come from the environment. Without a key the region does, as well.
         """
         rm, set_ = f"pulumi config rm --stack {stack}", f"pulumi config set --stack {stack}"
         for key in sorted(config):

@@ -1,4 +1,4 @@
-"""What aws.greengrass.LogManager has uploaded of a component's log, on devices that run it."""
+"""Reads the part of a component's log that aws.greengrass.LogManager has uploaded."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from infra.account.clients import Clients
 
-DAYS = 2  # how far back is looked, beside today
-_SHOWN = 3  # lines: an operator sees ten without scrolling, and the reason has to be among them
-_WIDTH = 200  # characters of each
+DAYS = 2  # how many days before today are read
+_SHOWN = 3  # lines: an operator sees about ten without scrolling, and the reason must be among them
+_WIDTH = 200  # characters per line
 
 
 def log_group(region: str, component: str) -> str:
-    """Its name, by the developer guide, Log manager component."""
+    """The log group's name (developer guide, "Log manager component")."""
     return f"/aws/greengrass/UserComponent/{region}/{component}"
 
 
 def uploaded(clients: Clients, thing: str, component: str, *, most: int) -> list[str]:
-    """The last lines of the log, oldest first; raises ClientError where it may not be read."""
+    """The last lines of the log, the oldest first. Raises ClientError if AWS refuses the read."""
     found: list[str] = []
     now = datetime.now(UTC)
     for ago in range(DAYS + 1):
@@ -40,7 +40,7 @@ def uploaded(clients: Clients, thing: str, component: str, *, most: int) -> list
 
 
 def last_words(clients: Clients, thing: str, component: str) -> list[str]:
-    """A few of these lines; none where none can be read, as what is told doesn't depend on it."""
+    """A few of these lines for an error message; none if they can't be read."""
     try:
         return [line[:_WIDTH] for line in uploaded(clients, thing, component, most=_SHOWN)]
     except (BotoCoreError, ClientError):

@@ -1,7 +1,8 @@
-"""What the stack deploys to, and what runs there today: look-ups only.
+"""Looks up the stack's target and what runs there today. It changes nothing.
 
-A deployment replaces the one before it on the same target, and a device uninstalls what the new one
-doesn't name. So what others put there is carried on, as the target's latest deployment has it.
+A deployment replaces the target's previous deployment, and a device uninstalls what the new
+deployment doesn't list. So each new deployment carries on the components of others, as the target's
+latest deployment lists them.
 """
 
 from __future__ import annotations
@@ -57,22 +58,22 @@ class Deployed:
     name: str
     created: datetime
     tags: Mapping[str, str]
-    components: Mapping[str, Any]  # in the API's shapes
+    components: Mapping[str, Any]  # as the API returns them
     policies: DeploymentPoliciesTypeDef
-    failures: tuple[str, ...]  # why it has to be deployed again, empty where it hasn't
+    failures: tuple[str, ...]  # why it has to be deployed again; empty if it hasn't
 
     @property
     def failed(self) -> bool:
         return bool(self.failures)
 
     def by_stack(self, context: Context) -> bool:
-        """Whether this very stack made it; who revises one by hand may well keep its name."""
+        """Whether this stack made it. A revision by hand may keep the name, so tags count."""
         named = context.deployment_name.is_own(self.name)
         return named and context.tags.items() <= self.tags.items()
 
     @property
     def maker(self) -> str:
-        """Its name, id, date and stack; AWS doesn't tell who."""
+        """Its name, id, date and stack. AWS doesn't say who made it."""
         stack = self.tags.get(STACK_TAG)
         return (
             f"'{self.name}' ({self.id}, {self.created.astimezone(UTC):%Y-%m-%d %H:%M} UTC,"
@@ -81,28 +82,28 @@ class Deployed:
 
     @property
     def names(self) -> Names:
-        """What the stack that made it calls its components."""
+        """The component names of the stack that made it."""
         return Names(prefix=self.tags.get(PREFIX_TAG, DEFAULT_NAMES.prefix))
 
     def ours(self, names: Names) -> dict[str, str]:
-        """The components with these names, whoever deployed them: their versions."""
+        """The versions of the components with these names, whoever deployed them."""
         return versions_of(self.components, names.components)
 
     def others(self, ours: Collection[str]) -> dict[str, Any]:
-        """The root components that aren't ours, with their configuration."""
+        """The root components of others, with their configuration."""
         return {name: spec for name, spec in self.components.items() if name not in ours}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Takeover:
-    """Somebody else's deployment that changed what this stack had put on the target."""
+    """Someone else's deployment that changed this stack's components on the target."""
 
     deployment: Deployed
-    changes: tuple[str, ...]  # one for each component, never empty
+    changes: tuple[str, ...]  # one for each changed component, never empty
 
     @property
     def summary(self) -> str:
-        """Which deployment, and what it changed."""
+        """Which deployment it was, and what it changed."""
         return f"deployment {self.deployment.maker}: {', '.join(self.changes)}"
 
 
@@ -125,7 +126,7 @@ class Target:
 
     @classmethod
     def find(cls, settings: Settings, context: Context) -> Target | None:
-        """Look it up, None for a stack that only publishes; Misconfigured where it is unfit."""
+        """Look it up; None for a stack that only publishes. Raises Misconfigured if it is unfit."""
         if not (settings.thing or settings.thing_group):
             return None
         clients = context.clients
@@ -167,15 +168,15 @@ class Target:
         )
 
     def carried_on(self, settings: Settings) -> dict[str, Any]:
-        """What others deployed here and a new deployment carries on, in the API's shapes."""
+        """The components of others that a new deployment carries on, as the API takes them."""
         if not settings.keep_components:
             return {}
         return self.latest.others(self.names.components) if self.latest else dict(self.orphans)
 
     def policies_of_others(self, settings: Settings) -> DeploymentPoliciesTypeDef:
-        """How the deployment of those whose components are carried on says to deploy them.
+        """The deployment policies of the deployment whose components are carried on.
 
-        Empty where that is AWS's default, and where nothing of others is carried on.
+        Empty if they are AWS's default, or if nothing of others is carried on.
         """
         if not self.latest or not self.carried_on(settings):
             return {}
@@ -183,11 +184,11 @@ class Target:
         return {} if theirs == DEFAULT_POLICIES else self.latest.policies
 
     def reasons_to_deploy(self, own: DeploymentName, planned: Mapping[str, str]) -> tuple[str, ...]:
-        """Why this stack's latest deployment isn't what it has planned; empty where it is.
+        """Why this stack's latest deployment differs from its plan; empty if it doesn't.
 
         `planned` has our components' versions. They are compared with the account and the devices,
-        never with Pulumi's state: a state may have been restored from a backup, or another backend
-        may have a stack of the same name.
+        never with Pulumi's state. A state may come from a backup, or another backend may have a
+        stack of the same name.
         """
         if self.latest is None or not self._is_release_of(own):
             return ()
@@ -200,9 +201,9 @@ class Target:
         return other + self.latest.failures
 
     def deployment_name(self, own: DeploymentName, planned: Mapping[str, str]) -> str:
-        """A name that stays while nothing has to be done, and changes when something has.
+        """A deployment name that changes only when something has to be deployed.
 
-        Everything about a deployment is create-only, so a changed name makes Pulumi deploy again,
+        Every property of a deployment is create-only. So a changed name makes Pulumi deploy again,
         whatever its state says.
         """
         if self.latest is None:
@@ -212,9 +213,10 @@ class Target:
         return str(own.after(self.latest.id))
 
     def is_carried_on(self, own: DeploymentName, planned: Mapping[str, str]) -> bool:
-        """Whether another stack of the project has deployed here last, and carries ours on.
+        """Whether another stack of the project made the latest deployment here and carries ours on.
 
-        Then there is nothing to do: two stacks that took turns would deploy for ever.
+        Then there is nothing to do. Otherwise the two stacks would replace each other's deployments
+        for ever.
         """
         if self.latest is None:
             return False
@@ -232,7 +234,7 @@ class Target:
 
 
 def _check_names(devices: Sequence[str]) -> None:
-    """Misconfigured where a device's containers can't be named after it; IoT takes more names."""
+    """Raise Misconfigured for a device name that Docker refuses in a container's name."""
     if strange := [trouble for one in devices if (trouble := target_trouble(one))]:
         raise Misconfigured(
             f"a core device of the target can't run this: {'; '.join(strange)}. Take it out of the"
@@ -262,7 +264,7 @@ def _group(clients: Clients, name: str) -> tuple[str, list[str]]:
 
 
 def things_of(clients: Clients, target: str) -> list[str]:
-    """The thing of that ARN, or the things in the group and in its groups."""
+    """The thing with this ARN, or the things in the group and its subgroups."""
     kind, _, name = target.rpartition(":")[2].partition("/")
     if kind == "thing":
         return [name]
@@ -279,10 +281,10 @@ def latest_deployment(
     *,
     ours: Collection[str] = (),
 ) -> Deployed | None:
-    """The deployment that a new one on this target would replace, and how it went on the devices.
+    """The deployment that a new deployment would replace, and its status on the devices.
 
-    `ours` are the components whose versions and states are looked at there. A group's own
-    status stays ACTIVE whatever its devices do.
+    `ours` are the components whose versions and states are read there. A group's own status stays
+    ACTIVE whatever its devices do.
     """
     listed = deployments(client, target, latest=True)
     if not listed:
@@ -302,11 +304,11 @@ def latest_deployment(
 def orphans_on(
     client: GreengrassV2Client, target: str, devices: Sequence[str], ours: Collection[str]
 ) -> dict[str, Any]:
-    """What others have on the devices by a deployment to the target that was deleted since.
+    """Components of others on the devices whose deployment to the target was deleted.
 
-    Whoever deletes a deployment takes nothing off the devices; the next one to the target would.
-    Configuration that its deployment had set stays on a device, as nothing resets it. Raises
-    Misconfigured where the devices have a component in different versions.
+    Deleting a deployment removes nothing from the devices, but the target's next deployment would.
+    Configuration that the deleted deployment had set stays on a device, because nothing resets it.
+    Raises Misconfigured if the devices have a component in different versions.
     """
     found: dict[str, str] = {}
     for orphans in each_device(devices, partial(_orphans_of, client, target, ours)):
@@ -343,11 +345,11 @@ def _failures(
     devices: Sequence[str],
     ours: Collection[str],
 ) -> Iterator[str]:
-    """What has to be mended by deploying again.
+    """Failures that a new deployment may repair.
 
-    SUCCEEDED is what a device said when it was done. Since then a component may have broken, or the
-    device is a new one under the old name. ERRORED isn't counted: it may be over and be shown for a
-    day all the same, as the Java nucleus reports a recovery with its daily report only.
+    SUCCEEDED is a device's status when it was done. A component may have broken later, or the
+    device may be a new machine under the old name. ERRORED isn't counted: the Java nucleus reports
+    a recovery in its daily report only, so it may be shown for a day after it is over.
     """
     if deployment["deploymentStatus"] in FAILED:
         yield f"the deployment is {deployment['deploymentStatus']}"
@@ -376,7 +378,7 @@ def _failures_on(
 
 
 def _find_takeover(context: Context, target: str, latest: Deployed) -> Takeover | None:
-    """What somebody else did to our components since this stack's last deployment here."""
+    """Changes by someone else to our components since this stack's last deployment here."""
     if latest.by_stack(context):
         return None
     client = context.clients.greengrass
