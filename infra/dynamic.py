@@ -1,10 +1,10 @@
-"""The resources that Pulumi's own Python process makes and deletes, each with its provider.
+"""Dynamic resources, which Pulumi's Python process makes and deletes, with their providers.
 
-They are all in this one module because Pulumi's state stores a provider by its module and class: a
-destroy imports that path, perhaps years after the `up` that stored it. A provider that is moved or
-renamed breaks the destroy of every stack that exists. A test pins each path.
+All are in this module, because Pulumi's state stores a provider by its module and class. A destroy
+imports that path, perhaps years after the `up` that stored it. A moved or renamed provider breaks
+the destroy of every existing stack. A test pins each path.
 
-The work is in the rooms; a provider only takes it its arguments from the state.
+The work is in the packages. A provider only reads its arguments from the state and calls it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from infra.teardown import residue, uninstall
 
 
 class Remembered(dynamic.ResourceProvider):
-    """Makes nothing: it keeps in the state what the delete needs to know."""
+    """Makes nothing, but keeps in the state what the delete needs."""
 
     serialize_as_secret_always = False
     looked_up: tuple[str, ...] = ("__provider",)
@@ -46,10 +46,10 @@ class Remembered(dynamic.ResourceProvider):
 
 
 class ResidueProvider(Remembered):
-    """Its delete says what the destroyed stack has left.
+    """Its delete prints what the destroyed stack has left.
 
-    It is the first resource of a stack, so its diff is where a stack's place and names are held to
-    what they were: its components would stay on the devices and in the account.
+    It is the first resource of a stack, so its diff refuses a changed account, region or prefix.
+    Otherwise the stack's components would stay on the devices and in the account.
     """
 
     def diff(self, id_: str, olds: dict[str, Any], news: dict[str, Any]) -> dynamic.DiffResult:
@@ -75,9 +75,9 @@ class ResidueProvider(Remembered):
 
 
 class Residue(dynamic.Resource, module="edge", name="Residue"):
-    """What is left of a stack, told at the end of its destroy.
+    """The list of what is left of a stack, printed at the end of its destroy.
 
-    Pulumi destroys backwards: a stack makes it before everything else.
+    Pulumi destroys backwards, so a stack makes it before everything else.
     """
 
     def __init__(self, context: Context, settings: Settings) -> None:
@@ -92,9 +92,9 @@ class Residue(dynamic.Resource, module="edge", name="Residue"):
 
 
 def _check_not_moved(before: Context, now: Context) -> None:
-    """Raises RolloutFailed where the stack was made in another account, region or partition.
+    """Raise RolloutFailed if the stack was made in another account, region or partition.
 
-    Pulumi's plugins would update in place what is in another place, and find nothing there.
+    Pulumi's plugins would try to update the resources in the new place, and find nothing there.
     """
     for what in ("account", "region", "partition"):
         was, is_ = getattr(before, what), getattr(now, what)
@@ -107,9 +107,10 @@ def _check_not_moved(before: Context, now: Context) -> None:
 
 
 class NobodyFollowsProvider(Remembered):
-    """Its delete refuses while others deploy what this stack has published.
+    """Its delete fails while others deploy a release of this stack.
 
-    So does its diff after `pulumi stack rename`: the update would remove what has the older name.
+    So does its diff after `pulumi stack rename`, because the update would remove what has the older
+    name.
     """
 
     def diff(self, id_: str, olds: dict[str, Any], news: dict[str, Any]) -> dynamic.DiffResult:
@@ -130,10 +131,10 @@ def _check_nobody_follows(props: Mapping[str, Any], what: str) -> None:
 
 
 class NobodyFollows(dynamic.Resource, module="edge", name="NobodyFollows"):
-    """No other deployment needs what this stack has published, or a destroy is refused.
+    """Refuses a destroy while another deployment needs a release of this stack.
 
-    Pulumi destroys backwards: a stack makes it after everything else, so that a destroy that is
-    refused has touched nothing, not even this stack's own devices.
+    Pulumi destroys backwards, so a stack makes it after everything else. A refused destroy has then
+    changed nothing, not even on this stack's own devices.
     """
 
     def __init__(
@@ -144,10 +145,10 @@ class NobodyFollows(dynamic.Resource, module="edge", name="NobodyFollows"):
 
 
 class KeptVersionsProvider(Remembered):
-    """Its delete removes what `retain_on_delete` left, also under names that the stack had."""
+    """Its delete removes what `retain_on_delete` left, also under the stack's earlier names."""
 
     def update(self, id_: str, olds: dict[str, Any], news: dict[str, Any]) -> dynamic.UpdateResult:
-        """After `pulumi stack rename` the older versions keep the tags of the older name."""
+        """Remember the older name: after `pulumi stack rename` the older versions keep its tags."""
         former = sorted({*olds.get("former", ()), olds["stack"]} - {news["stack"]})
         return super().update(id_, olds, news | {"former": former})
 
@@ -160,7 +161,7 @@ class KeptVersionsProvider(Remembered):
 
 
 class KeptVersions(dynamic.Resource, module="edge", name="KeptVersions"):
-    """The component versions that outlive their resources, until the stack goes."""
+    """The component versions that stay after their resources, until the stack is destroyed."""
 
     def __init__(
         self, name: str, props: dict[str, Any], *, opts: pulumi.ResourceOptions | None = None
@@ -169,7 +170,7 @@ class KeptVersions(dynamic.Resource, module="edge", name="KeptVersions"):
 
 
 class CleanDevicesProvider(Remembered):
-    """Its delete takes our components off the target's devices."""
+    """Its delete removes our components from the target's devices."""
 
     def delete(self, _id: str, props: dict[str, Any]) -> None:
         with plain_failure():
@@ -183,10 +184,11 @@ class CleanDevicesProvider(Remembered):
 
 
 class CleanDevices(dynamic.Resource, module="edge", name="CleanDevices"):
-    """Once it is destroyed, a target's devices and deployments are without our components.
+    """Its destroy removes our components from a target's devices and deployments.
 
-    Named for its target, not replaced with it: whoever goes back to a target after a red move meets
-    the same resource. A replaced one would still be destroyed, under the devices that answer again.
+    Its name has the target, and it isn't replaced with the target. So after a failed move, the way
+    back to the old target finds the same resource. A replaced resource would still be destroyed,
+    and would clear devices that answer again.
     """
 
     def __init__(self, props: dict[str, Any], opts: pulumi.ResourceOptions) -> None:
@@ -194,7 +196,7 @@ class CleanDevices(dynamic.Resource, module="edge", name="CleanDevices"):
 
 
 class SbomProvider(Remembered):
-    """Its create and update store what is in an image; nothing is asked while it is the same."""
+    """Its create and update store an image's bill of materials; the same image costs no call."""
 
     def create(self, props: dict[str, Any]) -> dynamic.CreateResult:
         return super().create(_with_sbom(props))
@@ -204,7 +206,7 @@ class SbomProvider(Remembered):
 
 
 class Sbom(dynamic.Resource, module="edge", name="Sbom"):
-    """The bill of materials of one image, in the bucket; it goes with its release or its bucket."""
+    """The bill of materials of one image, in the bucket. It goes with its release or bucket."""
 
     key: pulumi.Output[str]
 
@@ -215,7 +217,7 @@ class Sbom(dynamic.Resource, module="edge", name="Sbom"):
 
 
 def _with_sbom(props: dict[str, Any]) -> dict[str, Any]:
-    # its library takes 0.3 s to import, and an update that changes no image needs none of it
+    # importing its library takes 0.3 s, and an update without a new image doesn't need it
     from infra.provenance import store  # noqa: PLC0415
 
     key = store.store(
@@ -230,13 +232,13 @@ def _with_sbom(props: dict[str, Any]) -> dict[str, Any]:
 class AnsweringProvider(Remembered):
     """Its create and update wait until the devices answer.
 
-    `latest` is the target's latest deployment as this run has found it, "" for none.
+    `latest` is the target's latest deployment that this run has found, "" for none.
     """
 
     looked_up = (*Remembered.looked_up, "latest")
 
     def diff(self, id_: str, olds: dict[str, Any], news: dict[str, Any]) -> dynamic.DiffResult:
-        """Raises RolloutFailed where only Pulumi's state has the deployment."""
+        """Raise RolloutFailed if only Pulumi's state has the deployment."""
         with plain_failure():
             if news["deployment"] == olds.get("deployment") and not news["latest"]:
                 raise RolloutFailed(
@@ -260,7 +262,7 @@ class AnsweringProvider(Remembered):
 
 
 class Answering(dynamic.Resource, module="edge", name="Answering"):
-    """The devices of a target, answering."""
+    """The wait for a target's devices to answer."""
 
     deployment: pulumi.Output[str]
 

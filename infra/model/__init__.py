@@ -1,1 +1,1 @@
-"""What a model's author hands over, read by XGBoost itself, and what a device gets of it."""
+"""Reads the author's model and samples with XGBoost itself, and makes the device's files."""

@@ -1,7 +1,7 @@
-"""A model as XGBoost writes it becomes the file that a device maps: docs/model-format.md.
+"""Compiles XGBoost's model into the file that a device maps: docs/model-format.md.
 
-The same model becomes the same bytes, on every machine and from each of XGBoost's formats: the
-store's keys and the component versions are made from them.
+The same model gives the same bytes on every machine and from each of XGBoost's formats. The
+bucket's keys and the component versions are made from these bytes.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from edge.inference.engines.forest import (
 )
 from edge.inference.model import FLOAT32_MAX, Model, ModelRefused, Unsupported
 
-TRANSFORMS = {  # of every objective that XGBoost 3.2 has; its own names
+TRANSFORMS = {  # for each objective of XGBoost 3.2, by XGBoost's names
     "reg:squarederror": Transform.SUM,
-    "reg:linear": Transform.SUM,  # what XGBoost called reg:squarederror before 1.0
+    "reg:linear": Transform.SUM,  # XGBoost's name of reg:squarederror before 1.0
     "reg:squaredlogerror": Transform.SUM,
     "reg:absoluteerror": Transform.SUM,
     "reg:pseudohubererror": Transform.SUM,
@@ -58,7 +58,7 @@ Numbers = NDArray[Any]
 
 @dataclass(frozen=True, kw_only=True)
 class Compiled:
-    """The device's file, and what people ask about a forest."""
+    """The device's file, and facts about the forest for people."""
 
     data: bytes
     depth: int
@@ -66,7 +66,7 @@ class Compiled:
 
 
 def compiled(document: Any, model: Model, base_scores: Sequence[float], source: str) -> Compiled:
-    """The file of a document (ubjson.parse) whose base scores are margins; raises ModelRefused."""
+    """The file of a document (ubjson.parse) whose base scores are margins. Raises ModelRefused."""
     learner = document["learner"]
     if (booster := learner["gradient_booster"]["name"]) not in ("gbtree", "dart"):
         raise Unsupported(f"the model's booster is {booster}, and the evaluator walks trees")
@@ -78,7 +78,7 @@ def compiled(document: Any, model: Model, base_scores: Sequence[float], source: 
     if rounds and (
         rounds != sorted(rounds) or (rounds[0], rounds[-1]) != (0, len(forest["trees"]))
     ):
-        # XGBoost itself answers with the trees in between, and says nothing
+        # XGBoost itself would answer with the trees in between, without an error
         raise ModelRefused(
             "the rounds of boosting don't go from the first tree to the last. Save the model again"
             " with Booster.save_model('model.ubj')"
@@ -133,7 +133,7 @@ def compiled(document: Any, model: Model, base_scores: Sequence[float], source: 
 
 
 class _Tree:
-    """One tree, checked and laid out breadth first: what can't be reached is left behind."""
+    """One tree, checked and laid out breadth first, without unreachable nodes."""
 
     def __init__(self, number: int, tree: Any, columns: int, weight: Any) -> None:
         self._number = number
@@ -148,7 +148,7 @@ class _Tree:
         self.left[places] = 1 + 2 * np.arange(len(places)) - places
         self.value = np.asarray(tree["split_conditions"], "f4")[order]
         if weight is not None:
-            self.value[self.leaf] *= weight  # of dart: multiplied in float32, and then added
+            self.value[self.leaf] *= weight  # dart's weight: multiplied in float32, then added
         self.feature = np.where(inner, np.asarray(tree["split_indices"], int)[order], 0)
         self.missing_left = inner & (np.asarray(tree["default_left"], int)[order] != 0)
         kinds = np.asarray(tree["split_type"], int)[order]
@@ -164,7 +164,7 @@ class _Tree:
 
     @property
     def far(self) -> bool:
-        """Whether 8 bytes a node are too few."""
+        """Whether its nodes need more than 8 bytes."""
         return bool(self._sets) or bool((self.left > MAX_NEAR_OFFSET).any())
 
     @property
@@ -192,7 +192,7 @@ class _Tree:
         return nodes
 
     def _order(self, left: Numbers, right: Numbers) -> tuple[Numbers, int]:
-        """The nodes level by level, and how many levels are below the root."""
+        """The nodes level by level, and the number of levels below the root."""
         levels, met = [np.array([0])], 1
         while True:
             level = levels[-1]
@@ -201,7 +201,8 @@ class _Tree:
                 raise self._broken("a node has one child")
             if not len(parents):
                 break
-            # XGBoost's own walk takes the node after the left child, whatever the file says
+            # XGBoost's own walk takes the node after the left child, and ignores the file's right
+            # child
             if (right[parents] != left[parents] + 1).any():
                 raise self._broken("two siblings aren't neighbours")
             children = np.stack([left[parents], right[parents]], axis=1).ravel()
@@ -216,7 +217,7 @@ class _Tree:
 
     @staticmethod
     def _chosen(tree: Any) -> dict[int, tuple[int, ...]]:
-        """The categories that go right, by node."""
+        """The categories that go right, for each node."""
         ends = zip(
             tree["categories_nodes"],
             tree["categories_segments"],
@@ -237,7 +238,7 @@ class _Tree:
 
 @dataclass
 class _Categories:
-    """Sets of categories as bits, each once: how many words, then the words."""
+    """Sets of categories as bits, each set once: the count of words, then the words."""
 
     words: list[int] = field(default_factory=list)
     _places: dict[tuple[int, ...], int] = field(default_factory=dict)

@@ -1,7 +1,7 @@
-"""The answers that XGBoost itself gives for the samples: what a device must reproduce, bit for bit.
+"""Asks XGBoost itself for the golden answers, which a device must reproduce bit for bit.
 
-Predictions of the author's own are compared here. A model that was stopped early is refused until
-the author has said which of its trees count.
+It also compares the author's own predictions with them. A model that was stopped early is refused
+until the author has said which of its trees count.
 """
 
 from __future__ import annotations
@@ -20,31 +20,31 @@ from infra.model import samples
 from infra.model.model_file import Reading, read
 from infra.settings import Misconfigured
 
-PROBABILITIES = ("binary:logistic", "multi:softprob")  # of which predict() says the class alone
+PROBABILITIES = ("binary:logistic", "multi:softprob")  # whose predict() returns only the class
 
-# The service's peak while it loads (2026-11-30), by MiB of the unpacked file: 28.4 for 0.58, 31.4
-# for 2.26, of which bzip2 has 3.7. XGBoost's own library: 42.6 for 2.6, 70.8 for 10.1.
-_MEMORY = {Engine.EVALUATOR: (30, 1.2), Engine.XGBOOST: (36, 4.0)}  # MiB, and MiB for each of them
-# names, places and room for rows: 20,000 features took 6.7 MiB beside a file of 0.5 (2026-11-30)
-_FEATURE = 400 / 2**20  # MiB for each
+# The service's peak in MiB while it loads, by MiB of the unpacked file (2026-11-30): 28.4 for 0.58,
+# 31.4 for 2.26, with 3.7 for bzip2. XGBoost's own library: 42.6 for 2.6, 70.8 for 10.1.
+_MEMORY = {Engine.EVALUATOR: (30, 1.2), Engine.XGBOOST: (36, 4.0)}  # MiB, and MiB per MiB of it
+# names, indices and rows: 20,000 features took 6.7 MiB beside a file of 0.5 (2026-11-30)
+_FEATURE = 400 / 2**20  # MiB per feature
 
 
 @dataclass(frozen=True, kw_only=True)
 class Golden:
-    """A release's questions and answers; predictions are the float64 of XGBoost's float32."""
+    """A release's samples and golden answers. Predictions are the float64 of XGBoost's float32."""
 
     model: str
     samples: list[samples.Record]
     predictions: Answers
-    file: bytes  # what the device loads
+    file: bytes  # the model's file for the device
 
     def document(self) -> dict[str, Any]:
-        """golden.json, as com.ml.check reads it."""
+        """The content of golden.json, which com.ml.check reads."""
         return {"model": self.model, "predictions": self.predictions}
 
 
 def needed_memory(size: int, engine_name: str = Engine.EVALUATOR, *, features: int) -> int:
-    """MiB of a container whose model has so many bytes on the device."""
+    """The MiB that a container needs for a model with so many bytes on the device."""
     service, loading = _MEMORY[Engine(engine_name)]
     return math.ceil(service + loading * size / 2**20 + _FEATURE * features)
 
@@ -52,7 +52,7 @@ def needed_memory(size: int, engine_name: str = Engine.EVALUATOR, *, features: i
 def check_memory(
     model: Path, size: int, memory: int, engine_name: str = Engine.EVALUATOR, *, features: int
 ) -> None:
-    """Raises Misconfigured where a container of so many MiB would be killed while it loads."""
+    """Raise Misconfigured if a container with so many MiB would be killed while it loads."""
     needed = needed_memory(size, engine_name, features=features)
     if memory < needed:
         raise Misconfigured(
@@ -69,7 +69,7 @@ def golden(
     trees: str = "",
     predictions: Path | None = None,
 ) -> Golden:
-    """Ask XGBoost; raises Misconfigured for a model or samples that a device can't use."""
+    """Ask XGBoost. Raises Misconfigured for a model or samples that a device can't use."""
     found = read(model, engine_name=engine_name, trees=trees)
     if found.best is not None and not trees:
         raise Misconfigured(
@@ -93,7 +93,7 @@ def golden(
 
 
 def compare(path: Path, answers: Answers, reading: Reading) -> None:
-    """Raises Misconfigured where the author's own predictions are others than XGBoost's here."""
+    """Raise Misconfigured if the author's own predictions differ from XGBoost's here."""
     try:
         theirs = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError) as error:
@@ -129,14 +129,14 @@ def _by_row(reading: Reading) -> Answers:
 
 
 def _unwrapped(said: Any, reading: Reading) -> Any:
-    """A row of predict_proba has both classes' probabilities, where XGBoost has the second's."""
+    """predict_proba gives both classes' probabilities; XGBoost gives only the second."""
     if isinstance(said, list) and reading.model.outputs == 1 and len(said) in (1, 2):
         return said[-1]
     return said
 
 
 def _bits(answer: Any) -> bytes | None:
-    """Its float32s, so that 0.1 is the same whether it was printed of one or of a float64."""
+    """The bits of its float32s: 0.1 is then the same, printed from a float32 or a float64."""
     numbers = answer if isinstance(answer, list) else [answer]
     try:
         return struct.pack(f"{len(numbers)}f", *numbers)
@@ -145,7 +145,7 @@ def _bits(answer: Any) -> bytes | None:
 
 
 def _causes(theirs: Sequence[Any], reading: Reading) -> list[str]:
-    """What explains a difference, the likeliest first."""
+    """The possible causes of a difference, the likeliest first."""
     objective, causes = reading.model.objective, []
     whole = all(isinstance(said, int | float) and float(said).is_integer() for said in theirs)
     if whole and objective in PROBABILITIES:

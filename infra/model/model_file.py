@@ -1,7 +1,7 @@
-"""A model file as XGBoost itself reads it, and what it becomes for a device.
+"""Reads a model file with XGBoost itself, and returns the device's file.
 
-XGBoost reads it in a process of its own (xgboost_process.py), with limits of time and memory. A
-file that makes it crash, run or grow without an end is refused in one line that names the file.
+XGBoost runs in a separate process (xgboost_process.py) with limits of time and memory. If a file
+makes it crash, run or grow without an end, the error is one line that names the file.
 """
 
 from __future__ import annotations
@@ -20,29 +20,29 @@ from edge.inference.model import Model
 from infra.settings import Misconfigured
 
 _ROOT = Path(__file__).resolve().parents[2]
-# 26 MiB of JSON took 4 s and 0.5 GiB of address space beyond XGBoost's own (2026-11-30)
+# 26 MiB of JSON took 4 s, and 0.5 GiB of address space more than XGBoost itself (2026-11-30)
 _SECONDS, _SECONDS_EACH_MIB = 60, 4
 _MIB, _MIB_EACH_MIB = 2048, 40
 
 
 @dataclass(frozen=True, kw_only=True)
 class Reading:
-    """What a model is, what the device loads for it, and what XGBoost answers to some rows."""
+    """A model's facts, the device's file, and XGBoost's answers to some rows."""
 
     model: Model
-    file: bytes  # the compiled forest, or XGBoost's own for engine xgboost
+    file: bytes  # the compiled forest, or XGBoost's file for engine xgboost
     booster: str  # gbtree, dart or gblinear
-    rounds: int  # of boosting, as the file has them
-    best: int | None  # rounds up to the best one, where early stopping left more
+    rounds: int  # of boosting, in the file
+    best: int | None  # rounds up to the best, if early stopping left more
     depth: int | None = None  # of the deepest tree
     nodes: int | None = None
     forest: int | None = None  # bytes of the compiled forest
-    unsupported: str | None = None  # why the evaluator can't answer for it
-    predictions: tuple[float, ...] = ()  # all rows' numbers, one row after the other
+    unsupported: str | None = None  # why the evaluator can't use it
+    predictions: tuple[float, ...] = ()  # the numbers of all rows, row by row
 
 
 def read(path: Path, *, engine_name: str, trees: str = "", rows: bytes = b"") -> Reading:
-    """Ask XGBoost; raises Misconfigured. `rows` are float32 in the model's order, NaN if missing.
+    """Ask XGBoost. `rows` are float32 in the model's order, NaN if missing. Raises Misconfigured.
 
     `trees` is the config key: "best" leaves out the rounds after the best one.
     """
@@ -67,7 +67,7 @@ def read(path: Path, *, engine_name: str, trees: str = "", rows: bytes = b"") ->
             input=question + rows + data,
             capture_output=True,
             check=False,
-            timeout=2 * seconds,  # of the clock; the process has a limit of its own processor time
+            timeout=2 * seconds,  # of clock time; the process also limits its own processor time
         )
     except subprocess.TimeoutExpired as error:
         raise Misconfigured(_endless(path, seconds)) from error
@@ -89,7 +89,7 @@ def _reading(found: dict[str, Any], file: bytes) -> Reading:
 
 
 def _ended(path: Path, done: subprocess.CompletedProcess[bytes], seconds: int, memory: int) -> str:
-    """Why there is no answer, in a line."""
+    """Why there is no answer, in one line."""
     if done.returncode in (-signal.SIGXCPU, -signal.SIGKILL):
         return _endless(path, seconds)
     said = done.stderr.decode(errors="replace").strip().splitlines() or [""]

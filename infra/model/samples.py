@@ -1,4 +1,4 @@
-"""Rows that a data scientist hands over, as the records that a device is asked for.
+"""Turns a data scientist's rows into records, as clients send them to a device.
 
 A value is a number, true or false for a column of that type, or missing where the model allows it.
 """
@@ -18,11 +18,11 @@ from infra.settings import Misconfigured
 
 Record = dict[str, float | None]
 
-_BOOLEAN = "i"  # XGBoost's type for a column of them, which it gets as 1 and 0
+_BOOLEAN = "i"  # XGBoost's type of a boolean column, whose values are 1 and 0
 
 
 def read(path: Path, model: Model, what: str = "samples") -> list[Record]:
-    """The records, each with the model's features in its order; raises Misconfigured."""
+    """The records, each with the features in the model's order. Raises Misconfigured."""
     said = f"{what} '{path}'"
     rows = table.read(path, said, model.feature_names)
     records = [_record(f"{said}, row {number}", row, model) for number, row in enumerate(rows)]
@@ -37,7 +37,7 @@ def read(path: Path, model: Model, what: str = "samples") -> list[Record]:
 
 
 def packed(records: Sequence[Record]) -> bytes:
-    """The rows as float32, one after the other, NaN where a value is missing."""
+    """The rows as float32, row by row, NaN for a missing value."""
     values = (math.nan if v is None else v for record in records for v in record.values())
     return array("f", values).tobytes()
 

@@ -1,4 +1,4 @@
-"""Rows of a file, with the model's features by name and with values that nobody has looked at.
+"""Reads rows from a file, with the model's features by name. It doesn't check the values.
 
 JSON as `df.to_json(orient="records")` or `X.tolist()` writes it, CSV as `df.to_csv()` does, and
 Parquet as `df.to_parquet()` does.
@@ -16,18 +16,18 @@ from typing import Any
 
 from infra.settings import OF_A_RELEASE, Misconfigured
 
-# https://pandas.pydata.org/docs/reference/api/pandas.read_csv.html: what it reads as missing
+# what pandas reads as missing: https://pandas.pydata.org/docs/reference/api/pandas.read_csv.html
 _MISSING = {
     *("", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN"),
     *("<NA>", "N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null"),
 }
 _TRUTHS = {"True": True, "TRUE": True, "true": True, "False": False, "FALSE": False, "false": False}
-# https://arrow.apache.org/docs/python/pandas.html: an index that is no range is such a column
+# pandas stores an index that is no range so: https://arrow.apache.org/docs/python/pandas.html
 _INDEX = "__index_level_"
 
 
 def read(path: Path, said: str, names: Sequence[str]) -> list[dict[str, Any]]:
-    """Each row's values by the model's names, in no order; raises Misconfigured."""
+    """Each row's values by the model's names, in any order. Raises Misconfigured."""
     rows = _rows(path, said)
     if not isinstance(rows, list) or not rows:
         raise Misconfigured(
@@ -70,14 +70,14 @@ def _parquet(data: bytes, said: str) -> list[dict[str, Any]]:
         table = parquet.read_table(arrow.BufferReader(data))
         names = [name for name in table.column_names if not name.startswith(_INDEX)]
         rows: list[dict[str, Any]] = table.select(names).to_pylist()
-    except (arrow.ArrowException, OSError) as error:  # which of two columns of one name, as well
+    except (arrow.ArrowException, OSError) as error:  # also for two columns with one name
         why = str(error).partition("\n")[0]
         raise Misconfigured(f"{said} is not Parquet that pyarrow reads: {why}") from error
     return rows
 
 
 def _csv(text: str) -> list[dict[str, Any]]:
-    """Its rows; the index that pandas writes as a first column without a name is left out."""
+    """The rows, without the index that pandas writes as a first column without a name."""
     head, *rows = list(csv.reader(io.StringIO(text), strict=True)) or [[]]
     if len(set(head)) != len(head):
         raise ValueError("two columns have one name in its first line")

@@ -1,8 +1,8 @@
-"""What XGBoost itself has written in UBJSON, as Python values and numpy arrays.
+"""Reads XGBoost's UBJSON into Python values and numpy arrays.
 
-UBJSON has each float32 by its bits, where JSON's decimals would be rounded once more
-(https://ubjson.org, https://xgboost.readthedocs.io/en/stable/tutorials/saving_model.html). It reads
-what this XGBoost wrote a moment ago, never a file that somebody handed over.
+UBJSON keeps each float32's bits, while JSON's decimals would be rounded once more
+(https://ubjson.org, https://xgboost.readthedocs.io/en/stable/tutorials/saving_model.html). This
+module only reads what XGBoost has just written, never a file from elsewhere.
 """
 
 from __future__ import annotations

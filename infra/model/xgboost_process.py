@@ -1,9 +1,9 @@
-"""Asks XGBoost about a model, in a process of its own: python -m infra.model.xgboost_process.
+"""Asks XGBoost about a model, in a separate process: python -m infra.model.xgboost_process.
 
-XGBoost trusts its files. Some files end the process that loads them, others make it run or grow
-without an end, so this process has limits and holds no other state. It reads a question (a line of
-JSON, rows of float32, the model's file) from its input, and writes an answer (a line of JSON, the
-device's file). `model_file.py` starts it.
+XGBoost trusts its files. Some files end the process that loads them, and others make it run or grow
+without an end. So this process has limits and holds no other state. It reads a question from its
+input: a line of JSON, rows of float32, the model's file. It writes an answer: a line of JSON and
+the device's file. `model_file.py` starts it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from infra.model import ubjson
 from infra.model.compiler import compiled
 
 _MIB = 2**20
-_STARTS = {  # of what isn't XGBoost's, and how to come from there to what is
+_STARTS = {  # first bytes of other formats, and how to convert them to XGBoost's
     b"\xef\xbb\xbf": "begins with a byte order mark: save it as UTF-8 without one",
     b"\xff\xfe": "is in UTF-16: save it as UTF-8",
     b"\xfe\xff": "is in UTF-16: save it as UTF-8",
@@ -38,7 +38,7 @@ _STARTS = {  # of what isn't XGBoost's, and how to come from there to what is
 def main() -> None:
     """Answer one question."""
     answers = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # what XGBoost prints is no answer
+    os.dup2(2, 1)  # XGBoost's own output must not mix with the answer
     source = sys.stdin.buffer
     asked = json.loads(source.readline())
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -55,7 +55,7 @@ def main() -> None:
 
 
 def answer(data: bytes, asked: dict[str, Any], rows: bytes) -> tuple[dict[str, Any], bytes]:
-    """What the model is, what the device loads, and the model's answers to the rows."""
+    """The model's facts, the device's file, and the model's answers to the rows."""
     for start, what in _STARTS.items():
         if data.startswith(start):
             raise ModelRefused(f"the file {what}")
@@ -99,9 +99,9 @@ def answer(data: bytes, asked: dict[str, Any], rows: bytes) -> tuple[dict[str, A
 
 
 def _base_scores(document: Any, model: Model) -> list[float]:
-    """What the sums begin with: XGBoost's own, of trees that add nothing.
+    """The base scores as margins, computed by XGBoost with trees that add nothing.
 
-    The file has them as predictions; XGBoost takes their logarithms where the objective wants it.
+    The file has them as predictions. XGBoost takes their logarithms if the objective needs it.
     """
     learner = document["learner"]
     booster = learner["gradient_booster"]
@@ -137,7 +137,7 @@ def _base_scores(document: Any, model: Model) -> list[float]:
 
 
 def _leaf(number: int, columns: int) -> dict[str, Any]:
-    """A tree of -0.0, which leaves every number as it is, and so both zeros."""
+    """A tree of -0.0. Adding it changes no number, not even the sign of a zero."""
     values = {"split_conditions": -0.0, "base_weights": 0.0, "loss_changes": 0.0}
     values |= {"sum_hessian": 0.0, "left_children": -1, "right_children": -1}
     values |= {"parents": 2**31 - 1, "split_indices": 0, "split_type": 0, "default_left": 0}

@@ -1,1 +1,1 @@
-"""What would fail on the devices, found before anything is made."""
+"""Finds what would fail on the devices before anything is made."""

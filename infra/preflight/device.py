@@ -1,4 +1,4 @@
-"""Whether the target's devices can run the release."""
+"""Checks whether the target's devices can run the release."""
 
 from __future__ import annotations
 

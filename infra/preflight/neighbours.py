@@ -1,8 +1,8 @@
-"""Whether the models of several stacks go together on a device: names, topics, memory.
+"""Checks whether the models of several stacks fit on one device: names, topics, memory.
 
-A device runs what all of its targets name, so a stack's neighbours are in its own target's latest
-deployment, and in those of other targets with the same devices. Two services on one topic would
-each answer every request, and a client couldn't tell whose answer it hears.
+A device runs the components of all its targets. So a stack's neighbours are in its own target's
+latest deployment, and in those of other targets with the same devices. Two services on one topic
+would both answer every request, and a client couldn't tell them apart.
 """
 
 from __future__ import annotations
@@ -67,12 +67,12 @@ _MEMORY = re.compile(r"docker run .*--memory (\d+)m")
 
 @dataclass(frozen=True, kw_only=True)
 class Neighbour:
-    """What else is deployed to devices of the target."""
+    """Another deployment to devices of the target."""
 
     where: str  # thing/… or thinggroup/…
-    devices: tuple[str, ...]  # that it shares with the target
+    devices: tuple[str, ...]  # those that the target also has
     deployed: Deployed
-    stack: str  # of this project that made it, empty where none did
+    stack: str  # of this project that made it; empty if none did
 
     @property
     def words(self) -> str:
@@ -82,10 +82,10 @@ class Neighbour:
 
 @dataclass(frozen=True, kw_only=True)
 class Model:
-    """What a stack's components do on a device, as their recipes say."""
+    """What a stack's components use on a device, by their recipes."""
 
     prefix: str
-    stack: str  # that published it
+    stack: str  # the publisher
     request_topic: str
     answer_topic: str
     memory: int  # MiB of all containers that may run at once
@@ -120,8 +120,8 @@ def findings(
 def _others(context: Context, target: Target) -> Iterator[Neighbour]:
     """The latest deployments to other targets that have devices of this one.
 
-    Found by this project's deployments, whether or not they have reached a device by now, and in a
-    small target by what each device says.
+    This project's deployments are listed, whether or not they have reached a device. In a small
+    target, each device is asked as well.
     """
     client, own = context.clients.greengrass, context.deployment_name
     shared: dict[str, set[str]] = {}
@@ -147,7 +147,7 @@ def _others(context: Context, target: Target) -> Iterator[Neighbour]:
 
 
 def _on_target(target: Target, latest: Deployed) -> Neighbour:
-    """What this target's own deployment carries on."""
+    """The neighbour that this target's own deployment carries on."""
     return Neighbour(
         where=target.arn.rpartition(":")[2],
         devices=target.devices,
@@ -170,7 +170,7 @@ def _names(context: Context, one: Neighbour) -> Iterator[Finding]:
 
 
 def _models(context: Context, one: Neighbour) -> Iterator[Model]:
-    """Other models in it: each whose service some stack of this program has published."""
+    """The other models in it: those whose service a stack of this program has published."""
     for name, spec in sorted(one.deployed.components.items()):
         prefix = name.removesuffix(".xgboost")
         if prefix in (name, context.component_prefix) or name.startswith("aws."):
@@ -183,7 +183,7 @@ def _models(context: Context, one: Neighbour) -> Iterator[Model]:
 
 
 def _topics(ours: Model, one: Neighbour, theirs: Model) -> Iterator[Finding]:
-    """Any topic of ours that is one of theirs."""
+    """Findings for each topic that both we and they use."""
     both = {ours.request_topic, ours.answer_topic} & {theirs.request_topic, theirs.answer_topic}
     for topic in sorted(both):
         yield Finding(
@@ -195,7 +195,7 @@ def _topics(ours: Model, one: Neighbour, theirs: Model) -> Iterator[Finding]:
 
 
 def _own(context: Context, wanted: Wanted) -> Model | None:
-    """This stack's own, of the release to come or, where it is published, of its recipe."""
+    """This stack's own model, from the release to come, or from the published recipe."""
     service = context.names.service
     recipes = {one["ComponentName"]: one for one in wanted.recipes}
     if version := wanted.components.get(service):
@@ -209,7 +209,7 @@ def _own(context: Context, wanted: Wanted) -> Model | None:
 
 
 def _read(service: Mapping[str, Any], prefix: str, stack: str) -> Model:
-    """What a service's recipe says; its release's three containers have the same limit."""
+    """A model from a service's recipe. The release's three containers have the same limit."""
     rights = service["ComponentConfiguration"]["DefaultConfiguration"]["accessControl"]
     topics = {
         operation.partition("#")[2]: topic

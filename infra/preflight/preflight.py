@@ -1,8 +1,8 @@
-"""What would go wrong on the devices, said before anything is made.
+"""Runs all checks before anything is made.
 
-All of it is read before anything is made: whether the target's devices can run the release,
-whether their role may read it, whether the recipes are portable. An answer that AWS withholds is a
-warning, never a refusal: a person who may deploy need not be allowed to read everything.
+They find out whether the target's devices can run the release, whether their role may read it, and
+whether the recipes are portable. If AWS refuses an answer, that is a warning, never an error: a
+person who may deploy need not have the right to read everything.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ def check(
     target: Target | None,
     pinned: Record | None = None,
 ) -> None:
-    """Tell and warn; Misconfigured, with every error at once, for what will go wrong."""
+    """Print findings and warnings. Raises Misconfigured with all errors at once."""
     found = findings(settings, context, target, pinned)
     for one in found:
         if one.rule.severity is Severity.WARNING:
             pulumi.log.warn(one.line)
-        if one.rule.severity is Severity.INFO and one.rule in RULES:  # a recipe's: make lint
+        if one.rule.severity is Severity.INFO and one.rule in RULES:  # make lint shows the recipes'
             pulumi.log.info(one.line)
     if errors := [one.line for one in found if one.rule.severity is Severity.ERROR]:
         raise Misconfigured("\n".join(["nothing was changed:", *errors]))
@@ -45,7 +45,7 @@ def findings(
     target: Target | None,
     pinned: Record | None = None,
 ) -> list[Finding]:
-    """Everything that can be known before anything is made; reads only."""
+    """All findings that a preview can know. It only reads."""
     wanted = Wanted.of(settings, context, pinned)
     found = [
         Finding(rule=one.rule, where=f"{given['ComponentName']}: {one.where}", fix=one.fix)

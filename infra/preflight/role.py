@@ -1,8 +1,7 @@
-"""Whether the devices' role can read the release, and has room for the policy that lets it.
+"""Checks whether the devices' role can read the release and has room for its policy.
 
-That a device really uses `device-role` can't be read from its thing: the name of its role alias
-stands in the device's own configuration only. A role that isn't the device's shows itself when the
-device can't download.
+It can't check whether a device really uses `device-role`, because only the device's own
+configuration has the name of its role alias. With a wrong role, the device's download fails.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
     from mypy_boto3_iam import IAMClient
 
 _CREDENTIALS_SERVICE = "credentials.iot.amazonaws.com"
-_MOST_INLINE = 10_240  # characters: IAM and STS quotas, a limit that AWS doesn't raise
+_MOST_INLINE = 10_240  # characters: "IAM and STS quotas"; AWS doesn't raise this limit
 _ALIAS = "the device's config.yaml names its iotRoleAlias; aws iot describe-role-alias its role"
 
 ROLE_MISSING = Rule(
@@ -90,7 +89,7 @@ def findings(settings: Settings, context: Context, wanted: Wanted) -> Iterator[F
 
 
 def _trusts_credentials_service(document: Any) -> bool:
-    """Whether a trust policy lets the credentials provider assume the role; conditions apart."""
+    """Whether a trust policy lets the credentials provider assume the role. Ignores conditions."""
     return any(
         statement["Effect"] == "Allow"
         and {"sts:AssumeRole", "sts:*", "*"} & set(_several(statement.get("Action")))
@@ -104,12 +103,12 @@ def _trusts_credentials_service(document: Any) -> bool:
 
 
 def _several(value: Any) -> list[Any]:
-    """IAM writes a list of one as the one."""
+    """A list; IAM writes a list of one element as the element."""
     return value if isinstance(value, list) else [] if value is None else [value]
 
 
 def _rights(name: str, arn: str, client: IAMClient, ours: Mapping[str, Any]) -> Iterator[Finding]:
-    """Ask IAM what the role may do once it has our policy: boundaries and denials count."""
+    """Ask IAM what the role may do with our policy. Boundaries and denials count."""
     simulator = client.get_paginator("simulate_principal_policy")
     for statement in ours["Statement"]:
         pages = simulator.paginate(
@@ -118,7 +117,7 @@ def _rights(name: str, arn: str, client: IAMClient, ours: Mapping[str, Any]) -> 
             ResourceArns=_several(statement["Resource"]),
             PolicyInputList=[json.dumps(ours)],
         )
-        decided = {  # one resource stands for all of which IAM says the same
+        decided = {  # one resource stands for all with IAM's same decision
             (one["EvalActionName"], one["EvalDecision"]): one
             for page in pages
             for one in page["EvaluationResults"]
@@ -135,7 +134,7 @@ def _rights(name: str, arn: str, client: IAMClient, ours: Mapping[str, Any]) -> 
 
 
 def _room(name: str, client: IAMClient, policy: str, ours: Mapping[str, Any]) -> Iterator[Finding]:
-    """Count the role's inline policies as they will be, ours in place of its old one."""
+    """Count the role's inline policies after the update, with our new policy."""
     pages = client.get_paginator("list_role_policies").paginate(RoleName=name)
     sizes = {
         one: _size(client.get_role_policy(RoleName=name, PolicyName=one)["PolicyDocument"])
@@ -154,12 +153,12 @@ def _room(name: str, client: IAMClient, policy: str, ours: Mapping[str, Any]) ->
 
 
 def _size(document: Any) -> int:
-    """White space doesn't count."""
+    """The size as IAM counts it, without white space."""
     return len(json.dumps(document, separators=(",", ":"), ensure_ascii=False))
 
 
 def _lift(result: Mapping[str, Any]) -> str:
-    """Which kind of policy stands in the way."""
+    """Which kind of policy denies the action."""
     resource = result.get("EvalResourceName", "*")
     if not result.get("PermissionsBoundaryDecisionDetail", {}).get(
         "AllowedByPermissionsBoundary", True

@@ -1,4 +1,4 @@
-"""Whether a deployment to the target would disturb others, or come too late."""
+"""Checks whether a deployment would affect others' components, or take too long."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ RULES = (TAKEN_OVER, KEPT_GONE, TOO_SLOW, CHECK_TOO_LATE)
 def findings(
     settings: Settings, context: Context, target: Target, wanted: Wanted
 ) -> Iterator[Finding]:
-    """What the target's deployments and the two timeouts tell beforehand."""
+    """Findings from the target's deployments and the two timeouts."""
     yield from _taken_over(settings, context, target)
     yield from _carried_on(settings, context, target)
     yield from _pace(settings, target)
@@ -72,7 +72,7 @@ def _taken_over(settings: Settings, context: Context, target: Target) -> Iterato
 
 
 def _carried_on(settings: Settings, context: Context, target: Target) -> Iterator[Finding]:
-    """The components of others that the new deployment would name, and the cloud wouldn't find."""
+    """The components of others that the new deployment would list, but the cloud lacks."""
     for name, spec in target.carried_on(settings).items():
         version = spec["componentVersion"]
         try:
@@ -91,7 +91,7 @@ def _carried_on(settings: Settings, context: Context, target: Target) -> Iterato
 
 
 def _undeployable(context: Context, name: str, version: str) -> str:
-    """Why a component version can't be deployed, empty where it can."""
+    """Why a component version can't be deployed; empty if it can."""
     client = context.clients.greengrass
     owners = ("aws", context.account) if name.startswith("aws.") else (context.account,)
     for owner in owners:
@@ -107,10 +107,10 @@ def _undeployable(context: Context, name: str, version: str) -> str:
 
 
 def _pace(settings: Settings, target: Target) -> Iterator[Finding]:
-    """AWS tells so many devices a minute, beginning at once."""
+    """Whether rollout-timeout is long enough for AWS's notices: so many devices a minute."""
     rate = settings.devices_per_minute
     needed = math.ceil(len(target.devices) * settings.quorum / 100)
-    last = (needed - 1) // rate * 60 if rate else 0  # seconds until the last one hears of it
+    last = (needed - 1) // rate * 60 if rate else 0  # seconds until the last device is notified
     if last >= settings.rollout_timeout:
         yield Finding(
             rule=TOO_SLOW,
@@ -121,7 +121,7 @@ def _pace(settings: Settings, target: Target) -> Iterator[Finding]:
 
 
 def _patience(settings: Settings, wanted: Wanted) -> Iterator[Finding]:
-    """A check that succeeds is quick, so no refusal; another stack's check has its own patience."""
+    """A warning only, because a good check is quick. Other stacks have their own timeouts."""
     if wanted.recipes and settings.check_timeout >= settings.rollout_timeout:
         yield Finding(
             rule=CHECK_TOO_LATE,

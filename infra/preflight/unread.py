@@ -1,4 +1,4 @@
-"""What AWS withholds isn't checked: a warning, never a refusal."""
+"""The warning for what AWS refuses to show. It is never an error."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the release asks of a device and its role, known before the release is made."""
+"""What the release needs from a device and its role, known before the release is made."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from infra.settings import Settings
 
 @dataclass(frozen=True, kw_only=True)
 class Wanted:
-    """What a device has to fit, and its role to read."""
+    """What a device must run, and what its role must read."""
 
     architectures: tuple[str, ...]
     objects: tuple[str, ...]  # ARNs
     repository: str  # ARN
-    recipes: tuple[Mapping[str, Any], ...]  # none where it is published
-    components: Mapping[str, str]  # with their versions, where it is published
+    recipes: tuple[Mapping[str, Any], ...]  # none for a published release
+    components: Mapping[str, str]  # with versions, for a published release
 
     @classmethod
     def of(cls, settings: Settings, context: Context, pinned: Record | None = None) -> Wanted:
-        """This stack's release to come, or that of the stack it follows; Misconfigured without."""
+        """This stack's next release, or its publisher's. Raises Misconfigured if there is none."""
         if pinned:
             return _published(pinned.outputs)
         if settings.release_from:
@@ -35,7 +35,7 @@ class Wanted:
 
 
 def _own(settings: Settings, context: Context) -> Wanted:
-    """The release to come: with a hash of zeros for each that isn't known yet, as long as it."""
+    """The next release. Each unknown hash is replaced by zeros of the same length."""
     bucket, zeros = context.bucket, "0" * 64
     registry = f"{context.account}.dkr.ecr.{context.region}.amazonaws.com"
     files = {name: f"{bucket}/{zeros}/{name}" for one in recipe.FILES.values() for name in one}

@@ -1,1 +1,1 @@
-"""What a release's image is made of: its files, the packages they belong to, and their licences."""
+"""Finds what is in a release's image: files, packages and licences."""

@@ -1,6 +1,7 @@
-"""The files of an image, read from the registry that devices pull it from.
+"""Reads the files of an image from the registry that devices pull from.
 
-Not from the engine that built it, nor from what the Dockerfile says: these are the bytes that ship.
+It doesn't ask the engine that built the image, and doesn't read the Dockerfile. The registry has
+the bytes that ship.
 """
 
 from __future__ import annotations
@@ -26,9 +27,9 @@ if TYPE_CHECKING:
     from mypy_boto3_ecr import ECRClient
 
 _HIDDEN, _OPAQUE = ".wh.", ".wh..wh..opq"  # github.com/opencontainers/image-spec, layer.md
-_TRIES = 3  # for a layer; botocore tries its own calls again, and this isn't one of them
+_TRIES = 3  # for a layer; botocore repeats its own calls, but this isn't one of them
 
-# what tells of packages: Debian's and Python's own records, and the name of the distribution
+# files about packages: Debian's and Python's own records, and the name of the distribution
 _TELLS = re.compile(
     r"var/lib/dpkg/status\.d/[^/]+|usr/share/doc/[^/]+/copyright|(?:etc|usr/lib)/os-release"
     r"|(?:.*/)?[^/]+\.dist-info/(?:METADATA|RECORD)"
@@ -36,17 +37,17 @@ _TELLS = re.compile(
 
 
 class Unreadable(Exception):
-    """An image that can't be read as one; the message says what was found."""
+    """The image can't be read; the message says what was found."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class File:
-    """A regular file or a symbolic link; folders are none."""
+    """A regular file or a symbolic link. Folders are left out."""
 
-    path: str  # without a slash in front
+    path: str  # without a leading slash
     sha256: str = ""  # of a regular file
-    link: str = ""  # where a symbolic link leads
-    text: str = ""  # of the few files that tell of packages
+    link: str = ""  # target of a symbolic link
+    text: str = ""  # of the few files about packages
 
 
 def files(ecr: ECRClient, image: str) -> dict[str, File]:
@@ -66,7 +67,7 @@ def files(ecr: ECRClient, image: str) -> dict[str, File]:
 
 
 def merged(layers: Iterable[bytes]) -> dict[str, File]:
-    """What a container sees of these layers, the lowest first; Unreadable for what is no tar."""
+    """The files that a container sees of these layers, the lowest first. Raises Unreadable."""
     seen: dict[str, File] = {}
     for layer in layers:
         try:
@@ -82,7 +83,7 @@ def merged(layers: Iterable[bytes]) -> dict[str, File]:
 
 
 def _hide(seen: dict[str, File], path: str) -> None:
-    """What a layer takes away of those below it."""
+    """Remove what a layer hides of the layers below it."""
     folder, name = posixpath.split(path)
     if name == _OPAQUE:
         _forget(seen, folder)
@@ -105,10 +106,10 @@ def _lay(seen: dict[str, File], member: tarfile.TarInfo, archive: tarfile.TarFil
     if member.isdir():
         seen.pop(path, None)
         return
-    _forget(seen, path)  # where a folder was
+    _forget(seen, path)  # a folder may have been there
     if member.issym():
         seen[path] = File(path=path, link=member.linkname)
-    elif content := archive.extractfile(member):  # follows hard links; devices and pipes have none
+    elif content := archive.extractfile(member):  # follows hard links; not for devices
         data = content.read()
         text = data.decode(errors="replace") if _TELLS.fullmatch(path) else ""
         seen[path] = File(path=path, sha256=hashlib.sha256(data).hexdigest(), text=text)
@@ -143,7 +144,7 @@ def _checked(content: bytes, digest: str) -> bytes:
 
 
 def _download(url: str, send: Callable[[Any], Any] | None = None) -> bytes:
-    """By the HTTP client of AWS's own, with the same proxies and certificates."""
+    """Download with AWS's own HTTP client, with the same proxies and certificates."""
     send = send or URLLib3Session(proxies=get_environ_proxies(url)).send
     for left in reversed(range(_TRIES)):
         try:

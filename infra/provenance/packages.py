@@ -1,8 +1,9 @@
-"""Which package each file of an image belongs to, and by which licences it may be passed on.
+"""Finds the package of each file of an image, and the package's licences.
 
-Debian's packages and Python's tell it themselves: `status.d/*.md5sums`, as distroless images have
-them, and a wheel's RECORD. A module that was compiled in the image goes with its source, a link
-with what it leads to. Every file belongs to exactly one package; the rest is the distribution's.
+The packages' own records say it: Debian's `status.d/*.md5sums`, as in distroless images, and a
+wheel's RECORD. A module that was compiled in the image belongs to its source's package, and a link
+to its target's. Every file belongs to exactly one package. Remaining files belong to the
+distribution.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from infra.provenance.image import File
 
 OURS = "edge-inference"
 OUR_LICENCE = "Apache-2.0"  # pyproject.toml's
-_OURS = ("app/edge/", "app/requirements")  # what edge/Dockerfile adds beside the wheels
+_OURS = ("app/edge/", "app/requirements")  # what edge/Dockerfile adds to the wheels
 
 _STATUS = "var/lib/dpkg/status.d/"
 _DOCS = "usr/share/doc/"
@@ -30,17 +31,17 @@ _MERGED = re.compile(r"(?:bin|sbin|lib|lib32|lib64|libx32)/")  # links into usr 
 _COMPILED = re.compile(
     r"(?P<folder>.*/)__pycache__/(?P<module>[^/]+)\.cpython-\d+(?:\.opt-\d)?\.pyc"
 )
-_LINKS = 8  # that lead to one another, at most
+_LINKS = 8  # the longest chain that is followed
 
-_FORMAT = "Format:"  # how Debian's machine-readable copyright files begin (DEP 5)
+_FORMAT = "Format:"  # the beginning of Debian's machine-readable copyright files (DEP 5)
 _FIELD = re.compile(r"^License:[ \t]*(\S.*)$", re.MULTILINE)
 _COMMON = re.compile(r"/usr/share/common-licenses/([A-Za-z][\w.+-]*\w)")
-_PHRASES = {"PYTHON SOFTWARE FOUNDATION LICENSE VERSION 2": "PSF-2.0"}  # of a text without fields
+_PHRASES = {"PYTHON SOFTWARE FOUNDATION LICENSE VERSION 2": "PSF-2.0"}  # for a text without fields
 _OSI = "License :: OSI Approved :: "
 
 
 class Kind(StrEnum):
-    """Who has packed it."""
+    """The packaging system of a package."""
 
     DEBIAN = "deb"
     PYTHON = "pypi"
@@ -50,19 +51,19 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Package:
-    """One package and what of it is in the image."""
+    """One package and its files in the image."""
 
     kind: Kind
     name: str
     version: str
     architecture: str = ""  # Debian's word
-    source: str = ""  # the source package, where it has another name: advisories are about these
+    source: str = ""  # the source package, if its name differs; advisories use it
     licences: tuple[str, ...] = ()  # in the package's own words
     files: tuple[File, ...] = ()
 
 
 def packages(files: Mapping[str, File]) -> list[Package]:
-    """The packages of these files; each has at least one, and each file is in one of them."""
+    """The packages of these files. Each has at least one file; each file is in exactly one."""
     found = [*_debian(files), *_wheels(files)]
     ours = Package(kind=Kind.OURS, name=OURS, version="", licences=(OUR_LICENCE,))
     owners = {path: package for package, paths in found for path in map(_real, paths)}
@@ -99,7 +100,7 @@ def _real(path: str) -> str:
 
 
 def _docs(package: str) -> str:
-    """A path that stands for all of a package's documentation: links aren't in its md5sums."""
+    """A path for all of a package's documentation, because md5sums doesn't list links."""
     return f"{_DOCS}{package}/"
 
 
@@ -124,7 +125,7 @@ def _debian(files: Mapping[str, File]) -> Iterator[tuple[Package, list[str]]]:
 
 
 def _debian_licences(files: Mapping[str, File], package: str) -> tuple[str, ...]:
-    """What its copyright file says, in Debian's short names; that file itself where it has none."""
+    """The licences in its copyright file, by Debian's short names; else the file's path."""
     link = files.get(f"{_DOCS}{package}")
     folder = link.link if link and link.link else package
     path = f"{_DOCS}{folder}/copyright"
@@ -153,7 +154,7 @@ def _wheels(files: Mapping[str, File]) -> Iterator[tuple[Package, list[str]]]:
         )
         record = files.get(f"{info}/RECORD")
         listed = [row[0] for row in csv.reader(record.text.splitlines())] if record else []
-        # pip adds files of its own to the folder, and a library's Python package may be left behind
+        # pip adds its own files to the folder, and a library's Python package may be missing
         of_info = [one for one in files if one.startswith(f"{info}/")]
         owned = [posixpath.normpath(posixpath.join(site, one)) for one in listed]
         yield package, [*owned, *of_info]
@@ -170,7 +171,7 @@ def _python_licences(told: Message) -> tuple[str, ...]:
 
 
 def _system(files: Mapping[str, File]) -> Package:
-    """The distribution, for what belongs to no package: its users, its folders' links."""
+    """The distribution, for files without a package: its users, links of its folders."""
     text = next(
         (one.text for one in files.values() if one.text and one.path.endswith("/os-release")), ""
     )

@@ -1,7 +1,7 @@
-"""A CycloneDX bill of materials of an image, as the library of CycloneDX's own writes it.
+"""Writes a CycloneDX bill of materials of an image, with CycloneDX's own library.
 
-The same image has the same document, byte for byte: no time is in it, and its serial number comes
-from the image's digest. Its components are the image's packages, and theirs are the files.
+The same image has the same document, byte for byte: it has no time, and its serial number comes
+from the image's digest. Its components are the image's packages, whose components are the files.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from infra.provenance.image import File
 from infra.provenance.packages import Kind, Package, packages
 
 MEDIA_TYPE = "application/vnd.cyclonedx+json; version=1.6"
-LINK = "edge-inference:link"  # a property: where a symbolic link leads
+LINK = "edge-inference:link"  # a property: the target of a symbolic link
 
 _TYPES = {Kind.OURS: ComponentType.APPLICATION, Kind.SYSTEM: ComponentType.OPERATING_SYSTEM}
 
@@ -40,7 +40,7 @@ def document(image: str, architecture: str, files: Mapping[str, File]) -> str:
     )
     bom = Bom(serial_number=uuid5(NAMESPACE_URL, image))
     bom.metadata.component = subject
-    # typed as if it had to be there; the schema asks for none, and a time would be another document
+    # The type requires a time, but the schema doesn't. With a time, each document would differ.
     bom.metadata.timestamp = None  # type: ignore[assignment]
     made = [_component(package) for package in packages(files)]
     bom.components.update(made)
@@ -62,7 +62,7 @@ def _component(package: Package) -> Component:
 
 
 def _purl(package: Package) -> PackageURL | None:
-    """https://github.com/package-url/purl-spec: what advisories are looked up by."""
+    """https://github.com/package-url/purl-spec: advisories are looked up by it."""
     match package.kind:
         case Kind.DEBIAN:
             about = {"arch": package.architecture, "upstream": package.source}
@@ -74,7 +74,7 @@ def _purl(package: Package) -> PackageURL | None:
 
 def _licences(names: Sequence[str]) -> list[License]:
     factory = LicenseFactory()
-    if len(names) == 1:  # CycloneDX 1.6 takes an expression alone, and else names
+    if len(names) == 1:  # CycloneDX 1.6 takes one expression alone, or names
         return [factory.make_from_string(names[0])]
     found: list[License] = []
     for name in names:

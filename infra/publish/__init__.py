@@ -1,1 +1,1 @@
-"""What a stack makes for others to deploy: image, files, component versions, records."""
+"""Makes and clears what a stack publishes: image, files, component versions, records."""

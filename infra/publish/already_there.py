@@ -1,9 +1,9 @@
-"""Deletes what an earlier `up` left and Pulumi's state doesn't know, before making it again.
+"""Deletes what an earlier `up` left outside Pulumi's state, before it is made again.
 
 There are two causes. An `up` was killed between a creation and the saved state. Or content came
-back (A, B, A): its component version was retained for rollback, its image kept in the repository,
-and neither can be made a second time. Only a thing with exactly the name that is about to be made,
-and with this stack's tags, is deleted. Anything else is left for the provider to refuse.
+back (A, B, A): its component version was retained for rollback and its image kept in the
+repository, and neither can be made a second time. Only a thing with exactly the name that is about
+to be made, and with this stack's tags, is deleted. The provider refuses anything else.
 
 A bucket with release records is no leftover. It belongs to a stack that another state knows.
 """
@@ -24,22 +24,22 @@ from infra.account.greengrass import component_versions, has_tags
 from infra.account.images import MEDIA_TYPES
 from infra.publish.bucket import objects, recorded
 
-_NOT_OURS = ("404", "403")  # 403: another account's, which the provider will refuse
+_NOT_OURS = ("404", "403")  # 403: another account's; the provider will refuse it
 _NAMED = 5  # releases, in a message
-WAS = "was-"  # what begins the tag of an image that made way
+WAS = "was-"  # prefix of the tag of an image whose old tag was freed
 
 
 class StackExists(Exception):
-    """The account has this stack, and Pulumi's state doesn't; the message says how to go on."""
+    """The account has this stack, but Pulumi's state doesn't. The message says how to go on."""
 
 
 def hook(
     name: str, clear: Callable[[], object], opts: pulumi.ResourceHookOptions | None = None
 ) -> pulumi.ResourceHook:
-    """One that does this, in a preview as well where `opts` say so."""
+    """A hook that calls `clear`, in a preview as well if `opts` say so."""
 
     async def run(_: pulumi.ResourceHookArgs) -> None:
-        await asyncio.to_thread(clear)  # the program's event loop serves other resources meanwhile
+        await asyncio.to_thread(clear)  # so that the program's event loop can serve other resources
 
     return pulumi.ResourceHook(name, run, opts=opts)
 
@@ -50,7 +50,7 @@ def before_create(name: str, clear: Callable[[], object]) -> pulumi.ResourceHook
 
 
 def before_build(name: str, clear: Callable[[], object]) -> pulumi.ResourceHookBinding:
-    """Run `clear` before an image is pushed: a new tag updates the image, it creates none."""
+    """Run `clear` before an image is pushed. A new tag is an update of the image resource."""
     both = hook(name, clear)
     return pulumi.ResourceHookBinding(before_create=[both], before_update=[both])
 
@@ -58,7 +58,7 @@ def before_build(name: str, clear: Callable[[], object]) -> pulumi.ResourceHookB
 def refuse_unknown_stack(
     name: str, context: Context, clear: Callable[[], object] | None = None
 ) -> pulumi.ResourceHookBinding:
-    """Refuse, in a preview as well, to make what a stack that exists has already; else `clear`."""
+    """Refuse, also in a preview, to make what an existing stack has. Otherwise run `clear`."""
     check = partial(check_unknown_stack, context)
     first = hook(name, check, opts=pulumi.ResourceHookOptions(on_dry_run=True))
     then = [hook(f"clear-{name}", clear)] if clear else []
@@ -66,9 +66,9 @@ def refuse_unknown_stack(
 
 
 def check_unknown_stack(context: Context) -> None:
-    """Raises StackExists where the account has releases of this stack, which its state lacks.
+    """Raise StackExists if the account has releases of this stack that its state lacks.
 
-    Whoever asks is about to make what only a stack's first update makes.
+    It is called before something is made that only a stack's first update makes.
     """
     client = context.clients.s3
     try:
@@ -89,7 +89,7 @@ def check_unknown_stack(context: Context) -> None:
 
 
 def clear_component_version(clients: Clients, arn: str, tags: Mapping[str, str]) -> bool:
-    """Delete the component version of that ARN if it is this stack's; whether it was."""
+    """Delete the component version with this ARN if it is this stack's. Returns whether it was."""
     if has_tags(clients.greengrass, arn, tags):
         with unless_gone():
             clients.greengrass.delete_component(arn=arn)
@@ -103,17 +103,17 @@ def sweep(
     tags: Mapping[str, str],
     say: Callable[[str], None] = print,
 ) -> None:
-    """Delete every version of a component (its ARN without one) that carries these tags."""
+    """Delete every version of a component (an ARN without version) with these tags."""
     for arn in component_versions(clients.greengrass, component):
         if clear_component_version(clients, arn, tags):
             say(f"removed {arn}")
 
 
 def clear_image(clients: Clients, repository: str, tag: str) -> None:
-    """Free the tag in this stack's repository: an immutable one is pushed once.
+    """Free the tag in this stack's repository, because an immutable tag can be pushed only once.
 
-    The image stays under another tag, as a device may run it: without any, ECR would delete it
-    (BatchDeleteImage's reference).
+    The image gets another tag, because a device may run it. ECR deletes an image without any tag
+    (reference of BatchDeleteImage).
     """
     client = clients.ecr
     with unless_gone():
@@ -124,7 +124,7 @@ def clear_image(clients: Clients, repository: str, tag: str) -> None:
         )
         for image in found["images"]:
             digest = image["imageId"]["imageDigest"].removeprefix("sha256:")
-            again = client.exceptions  # where the same image made way before
+            again = client.exceptions  # if the same image's tag was freed before
             with suppress(again.ImageAlreadyExistsException, again.ImageTagAlreadyExistsException):
                 client.put_image(
                     repositoryName=repository,
@@ -136,9 +136,9 @@ def clear_image(clients: Clients, repository: str, tag: str) -> None:
 
 
 def clear_repository(context: Context) -> None:
-    """Delete the repository of that name, with its images, if it is this stack's.
+    """Delete the repository with this name and its images, if it is this stack's.
 
-    Raises StackExists where the stack has releases: their images would go.
+    Raises StackExists if the stack has releases, because their images would be lost.
     """
     check_unknown_stack(context)
     client, name, tags = context.clients.ecr, context.repository, context.tags
@@ -150,10 +150,10 @@ def clear_repository(context: Context) -> None:
 
 
 def clear_bucket(context: Context) -> None:
-    """Delete the account's bucket of that name if it is this stack's, or empty and untagged.
+    """Delete the account's bucket with this name if it is this stack's, or empty and untagged.
 
-    S3 tags a bucket after creating it, so one from a killed `up` may have no tags yet. Raises
-    StackExists where it has release records: a killed `up` made its bucket and no release.
+    Pulumi tags a bucket after S3 has made it, so a bucket from a killed `up` may lack tags. Raises
+    StackExists if the bucket has release records, because a killed first `up` leaves none.
     """
     check_unknown_stack(context)
     client, name, tags = context.clients.s3, context.bucket, context.tags
@@ -170,7 +170,7 @@ def clear_bucket(context: Context) -> None:
     mine = _ours({tag["Key"]: tag["Value"] for tag in listed}, tags)
     if not mine and (keys or listed):
         return
-    for key in keys:  # what one update has uploaded
+    for key in keys:  # those that one update has uploaded
         client.delete_object(Bucket=name, Key=key)
     with unless_gone():
         client.delete_bucket(Bucket=name)

@@ -1,4 +1,4 @@
-"""What an update makes of the tree before it stores it: kept in .build, each thing once."""
+"""Files that an update makes from the tree before it uploads them, each kept in .build."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from tempfile import TemporaryDirectory
 
 from infra.settings import Misconfigured
 
-BUILD = Path(".build")  # ignored by git; relative: the state is the same in every checkout
+BUILD = Path(".build")  # ignored by git; relative, so that the state is the same in every checkout
 
 
 def made_once(name: str, make: Callable[[Path], object]) -> Path:
-    """The file or folder of that name, which names its content; `make` writes a draft of it.
+    """The file or folder with this name, which depends on its content. `make` writes a draft.
 
-    Nothing half made stays, whatever ends the making. Misconfigured where nothing can be written.
+    If the making is interrupted, no part of it stays. Raises Misconfigured if nothing can be
+    written.
     """
     target = BUILD / name
     if target.exists():
@@ -26,7 +27,7 @@ def made_once(name: str, make: Callable[[Path], object]) -> Path:
             make(draft)
             draft.rename(target)
     except OSError as error:
-        if not target.exists():  # else another stack's update was faster
+        if not target.exists():  # otherwise another stack's update was faster
             raise Misconfigured(
                 f"{BUILD.absolute()} can't keep what an update makes: {error.strerror}."
                 f" Look at it and at the room on its disk: ls -ld {BUILD}; df {Path.cwd()}"

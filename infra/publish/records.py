@@ -1,8 +1,8 @@
-"""A record of each published release, in its publisher's bucket: what it takes to deploy it again.
+"""Stores a record of each published release in its publisher's bucket, for a later deployment.
 
-Pulumi's state knows one release, the tree's own. An older one is found by its record, which holds
-the outputs that a follower would have read. The same release has the same record, byte for byte;
-S3's clock says which is newer.
+Pulumi's state has one release, the tree's own. Older releases are found by their records. A record
+has the outputs that a follower would have read. The same release has the same record, byte for
+byte. S3's clock says which record is newer.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from infra.account.context import Context
 from infra.publish.bucket import record_key, recorded
 from infra.settings import Misconfigured, Settings
 
-_NAMED = 10  # in a message: who looks for an older one types make rollback
+_NAMED = 10  # in a message; make rollback lists all
 
 
 @dataclass(frozen=True, kw_only=True)
 class Record:
     """A release that can be deployed by its name."""
 
-    outputs: Mapping[str, Any]  # of its stack when it was published
-    stored: datetime  # and stored anew when the same content came back
+    outputs: Mapping[str, Any]  # of its stack at publication
+    stored: datetime  # or stored again, when the same content came back
 
     @property
     def release(self) -> str:
@@ -45,20 +45,20 @@ class Record:
 
     @property
     def objects(self) -> frozenset[str]:
-        """Keys in the bucket: what devices read, and the bills of materials."""
+        """Keys in the bucket: the files that devices read, and the bills of materials."""
         read = (arn.partition(":::")[2].partition("/")[2] for arn in self.outputs["objects"])
         return frozenset([*read, *self.sboms.values()])
 
     @property
     def sboms(self) -> dict[str, str]:
-        """Architecture to the key of what is in its image."""
+        """Architecture to the key of its image's bill of materials."""
         return {
             architecture: uri.removeprefix("s3://").partition("/")[2]
             for architecture, uri in self.outputs.get("sboms", {}).items()
         }
 
     def named(self, what: str) -> str:
-        """Its model or samples, for people: the file's name, if it is known, and a content's id."""
+        """Its model or samples for people: the file's name, if known, and the id of its content."""
         name = self.outputs.get("files", {}).get(what, "")
         uri = str(self.outputs.get(what, ""))  # the model's id, or s3://bucket/hash/samples.json
         content = uri.rpartition("/")[0].rpartition("/")[2][:12] if "/" in uri else uri
@@ -66,12 +66,12 @@ class Record:
 
     @property
     def images(self) -> frozenset[str]:
-        """Digests in the repository."""
+        """The images' digests in the repository."""
         return frozenset(image.rpartition("@")[2] for image in self.outputs["image"].values())
 
 
 def pinned(settings: Settings, context: Context) -> Record | None:
-    """The older release that the stack names, if it names one; Misconfigured if it isn't kept."""
+    """The older release in the key `release`, if set. Raises Misconfigured if it isn't kept."""
     if not settings.release:
         return None
     bucket = context.bucket_of(settings.release_from or context.stack)
@@ -95,12 +95,12 @@ def pinned(settings: Settings, context: Context) -> Record | None:
 
 
 def newest(clients: Clients, bucket: str) -> tuple[str, datetime] | None:
-    """The name of the newest release in a publisher's bucket, and when it was stored."""
+    """The name of the newest release in a publisher's bucket, and its time of storage."""
     return next(iter(recorded(clients.s3, bucket)), None)
 
 
 def stored_releases(clients: Clients, bucket: str) -> list[Record]:
-    """Every release that can be deployed by its name, the newest first; one call for each."""
+    """Every release that can be deployed by its name, the newest first. One call per release."""
     client = clients.s3
     return [
         Record(

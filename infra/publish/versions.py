@@ -1,8 +1,8 @@
-"""Content to component version: `<major>.<6 digits>.<6 digits>`.
+"""Makes component versions from content: `<major>.<6 digits>.<6 digits>`.
 
-Greengrass takes at most six digits a part, Nucleus Lite can't store a prerelease part, and no part
-may begin with a zero, so a hash becomes two decimal numbers. 10**12 versions: two contents of one
-component share one with a chance of 1 in 2 million after a thousand releases.
+A hash becomes two decimal numbers, because Greengrass takes at most six digits per part, Nucleus
+Lite can't store a prerelease part, and no part may begin with a zero. There are 10**12 versions.
+After a thousand releases of a component, two have the same version with a chance of 1 in 2 million.
 """
 
 from __future__ import annotations
@@ -17,33 +17,33 @@ _PART = 10**6  # aws-greengrass-component-common: "can't exceed 6 digits"
 
 
 def canonical(content: Any) -> bytes:
-    """The one spelling of a JSON value: sorted keys, no spaces."""
+    """The canonical text of a JSON value: sorted keys, no spaces."""
     return json.dumps(content, sort_keys=True, separators=(",", ":")).encode()
 
 
 def digest(content: Any) -> str:
-    """sha256 of the canonical spelling, in hex."""
+    """sha256 of the canonical text, in hex."""
     return hashlib.sha256(canonical(content)).hexdigest()
 
 
 def component_version(major: int, content: Any) -> str:
-    """The version that this content has on any machine."""
+    """The version of this content, the same on any machine."""
     minor, patch = divmod(int(digest(content), 16) % _PART**2, _PART)
     return f"{major}.{minor}.{patch}"
 
 
 def release_name(components: Mapping[str, str]) -> str:
-    """The short name of a release: of its components' versions, by name.
+    """The short name of a release, made from its components' versions by name.
 
-    With a letter first, or YAML would take some of them for numbers: 03512e18.
+    It begins with a letter, because YAML would read some hashes as numbers: 03512e18.
     """
     return f"r{digest(dict(components))[:8]}"
 
 
 def build_tag(files: Iterable[Path], root: Path, arguments: Mapping[str, str]) -> str:
-    """The tag of the image made from these files below `root` and these build arguments.
+    """The tag of the image that is made from these files below `root` and these arguments.
 
-    Paths and bytes count, modes and times don't: they differ between checkouts.
+    Paths and bytes count. Modes and times don't, because they differ between checkouts.
     """
     listed = sorted((path.relative_to(root).as_posix(), path) for path in files)
     content = {

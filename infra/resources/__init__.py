@@ -1,4 +1,4 @@
-"""What a stack consists of: the resources that the bill of materials registers."""
+"""The resources of a stack, which `__main__.py` registers."""
 
 from infra.resources.artifacts import Artifacts, Handover
 from infra.resources.components import Components

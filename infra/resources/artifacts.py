@@ -1,8 +1,8 @@
-"""The bucket and its objects, each under a key made from its content.
+"""The bucket and its objects, each with a key made from its content.
 
-The cloud stores a digest of every artifact when a component version is made, and a device refuses
-an object that differs from it: an object is never overwritten. Superseded ones stay for devices
-that still come from an older release, and go with the bucket.
+Greengrass stores a digest of every artifact with a component version, and a device refuses an
+object with another digest. So an object is never overwritten. Superseded objects stay for devices
+with an older release, and are deleted with the bucket.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ CONSUMER_PROGRAM = Path("edge/consumer/consumer.py")
 
 @dataclass(frozen=True, kw_only=True)
 class File:
-    """What is stored, and the sha256 of its content: of the unpacked one, where it is packed."""
+    """The stored file, and the sha256 of its content, unpacked if it is packed."""
 
     asset: pulumi.FileAsset | pulumi.StringAsset
     sha256: str
@@ -46,9 +46,9 @@ class File:
 
     @classmethod
     def packed(cls, data: bytes) -> File:
-        """Packed by bzip2, whose output has been the same in every version since 2000.
+        """The file packed by bzip2, whose output has been the same in every version since 2000.
 
-        zlib's hasn't: the same model would be another object on another machine.
+        zlib's output differs, so the same model would be another object on another machine.
         """
         sha256 = _sha256(data)
         packed = made_once(f"{sha256}.bz2", lambda draft: draft.write_bytes(bz2.compress(data)))
@@ -57,14 +57,14 @@ class File:
 
 @dataclass(frozen=True, kw_only=True)
 class Handover:
-    """What the model's author hands over, ready to be stored."""
+    """The author's model and samples with the golden answers, ready to be stored."""
 
     golden: Golden
-    files: dict[str, File]  # by the names that a device has for them
+    files: dict[str, File]  # by their names on the device
 
     @classmethod
     def read(cls, settings: Settings) -> Handover:
-        """Ask XGBoost for the golden answers; Misconfigured for what a device can't use."""
+        """Ask XGBoost for the golden answers. Raises Misconfigured for what a device can't use."""
         answers = golden(
             settings.model,
             settings.samples,
@@ -112,7 +112,7 @@ class Artifacts(pulumi.ComponentResource):
         bucket = aws.s3.Bucket(
             f"{name}-bucket",
             bucket=bucket_name,
-            force_destroy=True,  # a destroy takes the superseded objects along
+            force_destroy=True,  # a destroy also deletes the superseded objects
             tags=tags,
             opts=pulumi.ResourceOptions(
                 parent=self,

@@ -1,4 +1,4 @@
-"""A release's bills of materials, one of each image, as resources of its stack."""
+"""A release's bills of materials, one for each image, as resources of its stack."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The component versions of a release.
 
-A version is a hash of the whole recipe with the image's tag in place of its digest. A preview knows
-the tag, so it can name the versions to come.
+A version is a hash of the whole recipe, with the image's tag instead of its digest. A preview knows
+the tag, so it can name the next versions.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from infra.settings import Settings
 class Components(pulumi.ComponentResource):
     """The three component versions of a release."""
 
-    versions: dict[str, pulumi.Output[str]]  # name to version, from what was registered
+    versions: dict[str, pulumi.Output[str]]  # name to version, as registered
     planned: dict[str, str]
     release: str
 
@@ -40,7 +40,8 @@ class Components(pulumi.ComponentResource):
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         super().__init__("edge:release:Components", name, None, opts)
-        # made first, so destroyed last: after the rollout has taken the components off the devices
+        # made first, so destroyed last: after the rollout has removed the components from the
+        # devices
         kept = KeptVersions(
             f"{name}-kept",
             context.props,
@@ -51,7 +52,7 @@ class Components(pulumi.ComponentResource):
         planned = content(settings, names, registry.tags, artifacts.planned)
         real = pulumi.Output.all(images=registry.images, uris=artifacts.uris)
         recipes = {component: write("", planned) for component, write in writers.items()}
-        # the check judges all three, so a device has to run it again whenever one of them is new
+        # the check tests all three, so a device has to run it again whenever one of them is new
         judged: dict[str, Any] = {**recipes, names.check: recipes}
         self.planned = {
             component: versions.component_version(settings.major, judged[component])
@@ -68,7 +69,7 @@ class Components(pulumi.ComponentResource):
                     parent=self,
                     depends_on=[kept],
                     retain_on_delete=True,
-                    delete_before_replace=False,  # what the running deployment refers to stays
+                    delete_before_replace=False,  # the running deployment needs the old version
                     hooks=already_there.before_create(
                         f"clear-{component}",
                         partial(
@@ -99,7 +100,7 @@ def _recipe(
 def content(
     settings: Settings, names: Names, images: Mapping[str, str], uris: Mapping[str, str]
 ) -> recipe.Content:
-    """What the recipes are made of: `repository@digest` by architecture, `s3://…` by file."""
+    """The recipes' content: `repository@digest` by architecture, `s3://…` by file."""
     return recipe.Content(
         images=images,
         files=recipe.Files(uris=uris),

@@ -1,8 +1,8 @@
-"""The providers, made from the stack's one Context: neither has a place or a login of its own.
+"""The AWS providers. Both take account, region and login from the stack's one Context.
 
-Pulumi.yaml turns their default providers off, so a resource that is given neither of these fails.
-The Docker provider stays the default one: an explicit one would keep this machine's DOCKER_HOST in
-the state, from where the destroy of another machine would read it.
+Pulumi.yaml turns their default providers off, so a resource without one of these fails. The Docker
+provider stays the default one. An explicit provider would keep this machine's DOCKER_HOST in the
+state, and a destroy on another machine would read it.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ class Providers:
 
     @classmethod
     def of(cls, context: Context, *, after: pulumi.Resource) -> Providers:
-        """Misconfigured where a plugin works elsewhere, or as somebody else, than boto3 does."""
-        # The SDK would put AWS_PROFILE and AWS_SHARED_CREDENTIALS_FILE of this shell into the state
-        # where nothing else is given. An output of nothing is something, and is left out.
+        """Make both. Raises Misconfigured if a plugin has another account or region than boto3."""
+        # Without these values, the SDK would put AWS_PROFILE and AWS_SHARED_CREDENTIALS_FILE of
+        # this shell into the state. An output of None counts as a value, and isn't stored.
         opts = pulumi.ResourceOptions(depends_on=[after])
         nothing: Any = pulumi.Output.from_input(None)
         role, tags = context.assumed, context.default_tags
@@ -69,11 +69,11 @@ class Providers:
 
     @property
     def options(self) -> pulumi.ResourceOptions:
-        """Of a component: made after `after`, its children by the provider of their package."""
+        """A component's options: made after `after`, with these providers for its children."""
         return pulumi.ResourceOptions(depends_on=[self.after], providers=[self.aws, self.native])
 
     def _check(self, context: Context) -> None:
-        """Each reads the environment and AWS' files by itself, and may find another login."""
+        """Compare the plugins' logins with boto3's: each plugin reads environment and AWS files."""
         of_aws = pulumi.InvokeOptions(provider=self.aws)
         of_native = pulumi.InvokeOptions(provider=self.native)
         told = {

@@ -1,8 +1,8 @@
-"""The repository and the image in it: one for each architecture, by digest from here on.
+"""The ECR repository and its images, one for each architecture, named by digest.
 
-The tag is a hash of what the image is made from, so that a preview can name it and an unchanged
-tree builds nothing. One image per architecture, each with a tag of its own: a multi-platform index
-is pushed more than once under one tag, which an immutable repository refuses.
+The tag is a hash of what the image is made from. So a preview can name it, and an unchanged tree
+builds nothing. Each architecture has its own image and tag. A multi-platform index is pushed more
+than once under one tag, which an immutable repository refuses.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from infra.settings import Settings
 
 EDGE = Path("edge")
 _BASE = re.compile(r"^FROM (?:--\S+ )?(\S+) AS (build|runtime)-image$", re.MULTILINE)
-_PLATFORMS = {"amd64": "linux/amd64", "aarch64": "linux/arm64"}  # Greengrass's words to Docker's
+_PLATFORMS = {"amd64": "linux/amd64", "aarch64": "linux/arm64"}  # Greengrass's name to Docker's
 
 
 class Registry(pulumi.ComponentResource):
-    """An ECR repository with immutable tags, and this tree's image in it."""
+    """An ECR repository with immutable tags, and this tree's images in it."""
 
     images: dict[str, pulumi.Output[str]]  # architecture to repository@digest
-    tags: dict[str, str]  # architecture to what a preview knows of its image: repository:tag
+    tags: dict[str, str]  # architecture to repository:tag, known at preview
 
     def __init__(
         self,
@@ -50,7 +50,7 @@ class Registry(pulumi.ComponentResource):
             name=context.repository,
             image_tag_mutability="IMMUTABLE",
             image_scanning_configuration={"scan_on_push": True},
-            force_delete=True,  # a destroy takes the images along
+            force_delete=True,  # a destroy also deletes the images
             tags=tags,
             opts=pulumi.ResourceOptions(
                 parent=self,
@@ -68,7 +68,7 @@ class Registry(pulumi.ComponentResource):
         bases = {"BUILD_IMAGE": settings.build_image, "RUNTIME_IMAGE": settings.runtime_image}
         arguments = {name: image for name, image in bases.items() if image}
         _warn_of_tags(given=arguments)
-        # the default target has no name, or every image of before would be built again
+        # the default target has no name, so that earlier images aren't built again
         target = settings.engine if settings.engine != ENGINES[0] else None
         made_with = arguments | ({"target": target} if target else {})
         content = versions.build_tag(_build_files(), EDGE, made_with)
@@ -90,7 +90,7 @@ class Registry(pulumi.ComponentResource):
                 registry=docker.RegistryArgs(
                     server=repository.repository_url,
                     username=token.user_name,
-                    # neither plugin marks it, and it would be in the state in the clear
+                    # neither plugin marks it as a secret, so the state would have it in clear text
                     password=pulumi.Output.secret(token.password),
                 ),
                 opts=pulumi.ResourceOptions(
@@ -107,7 +107,7 @@ class Registry(pulumi.ComponentResource):
 
 
 def _warn_of_tags(given: Mapping[str, str]) -> None:
-    """A preview says so where a base that the Dockerfile names is another one tomorrow."""
+    """Warn in a preview if the Dockerfile names a base by tag, which may change."""
     text = (EDGE / "Dockerfile").read_text()
     named = {f"{argument.upper()}_IMAGE": image for image, argument in _BASE.findall(text)}
     if tags := [
@@ -120,7 +120,7 @@ def _warn_of_tags(given: Mapping[str, str]) -> None:
 
 
 def _build_files() -> list[Path]:
-    """What the Dockerfile copies; a wider build context would only build the same again."""
+    """The files that the Dockerfile copies. With more files, the tag would change without need."""
     return [
         EDGE / "Dockerfile",
         *EDGE.glob("requirements*.txt"),
@@ -134,11 +134,11 @@ def _build_files() -> list[Path]:
 
 
 def _staged(content: str) -> Path:
-    """A copy of these files, with modes that no umask has decided.
+    """A copy of these files, with fixed modes.
 
-    pulumi-docker's digest of a build context counts them (provider/provider.go, hashPath), so the
-    same tree, checked out by somebody else, would be an image to update. The path is relative, as
-    the state is the same in every checkout.
+    pulumi-docker's digest of a build context includes modes (provider/provider.go, hashPath). With
+    another umask, the same tree would update the image. The path is relative, so that the state is
+    the same in every checkout.
     """
 
     def copy(draft: Path) -> None:

@@ -1,8 +1,7 @@
-"""A release: three component versions, made here, taken over from the stack that published them, or
-an older one that the stack names.
+"""A release: three component versions that this stack made, or took over by name or from a stack.
 
-Versions are kept when a newer release replaces them, for rollback and for stacks that follow, until
-nobody needs them; a destroy removes every one that carries this stack's tags.
+When a newer release replaces versions, they are kept for rollback and for followers. A destroy
+removes every version with this stack's tags.
 """
 
 from __future__ import annotations
@@ -28,19 +27,19 @@ from infra.settings import Misconfigured, Settings
 
 @dataclass(frozen=True, kw_only=True)
 class Release:
-    """What a rollout and a follower need to know of a release."""
+    """The facts of a release that a rollout and a follower need."""
 
-    registered: dict[str, pulumi.Output[str]]  # name to version; whoever deploys it waits for it
+    registered: dict[str, pulumi.Output[str]]  # name to version; a deployment waits for it
     release: pulumi.Input[str]  # a short name for the three versions
     model: pulumi.Input[str]
     components: Mapping[str, str]  # the same versions, known at preview
-    objects: pulumi.Input[list[str]]  # ARNs that a device must read, known at preview
+    objects: pulumi.Input[list[str]]  # ARNs of a device's files, known at preview
     repository_arn: pulumi.Input[str]
     repository: pulumi.Input[str]
     bucket: pulumi.Input[str]
     image: pulumi.Input[dict[str, str]]  # architecture to repository@digest
-    samples: pulumi.Input[str]  # s3://… of the questions
-    golden: pulumi.Input[str]  # s3://… of XGBoost's answers to them
+    samples: pulumi.Input[str]  # s3://…
+    golden: pulumi.Input[str]  # s3://… of XGBoost's answers to the samples
 
     @classmethod
     def published(
@@ -52,7 +51,7 @@ class Release:
         settings: Settings,
         context: Context,
     ) -> Release:
-        """This stack's own, of what its tree holds; its record and its SBOMs are stored."""
+        """This stack's own release, from its tree. Its record and its SBOMs are stored."""
         release = cls(
             release=components.release,
             model=handover.golden.model,
@@ -72,10 +71,10 @@ class Release:
 
     @classmethod
     def taken_over(cls, pinned: Record | None, settings: Settings, context: Context) -> Release:
-        """The newest of the stack that is followed, or an older one, by what that stack put out.
+        """The followed stack's newest release, or an older release by its record.
 
-        A publisher that deploys an older one publishes its tree all the same: nothing that is there
-        goes, and whoever takes the name out again finds the newest as it was.
+        A publisher that deploys an older release still publishes its tree. So nothing is removed,
+        and when the key `release` is removed, the newest release is unchanged.
         """
         outputs = pinned.outputs if pinned else upstream(settings, context)
         return cls(
@@ -87,7 +86,7 @@ class Release:
         )
 
     def outputs(self) -> dict[str, Any]:
-        """The stack's outputs, which a follower reads under the names of the fields."""
+        """The stack's outputs. A follower reads them by the names of the fields."""
         return {name: getattr(self, name) for name in _OUTPUTS}
 
 
@@ -121,14 +120,14 @@ def _store_record(
 
 
 def upstream(settings: Settings, context: Context) -> Mapping[str, Any]:
-    """The outputs of the stack that this one follows; Misconfigured where it has no release for it.
+    """The outputs of the followed stack. Raises Misconfigured if it has no release.
 
-    Asked for at once, as a StackReference isn't.
+    They are read at once, because a StackReference resolves later.
     """
     stack = f"{pulumi.get_organization()}/{context.project}/{settings.release_from}"
     try:
         read = pulumi.runtime.invoke("pulumi:pulumi:readStackOutputs", {"name": stack}).value
-    except Exception as error:  # the SDK raises nothing narrower for a stack that isn't there
+    except Exception as error:  # the SDK raises nothing narrower for a missing stack
         raise _unpublished(settings.release_from, str(error)) from error
     outputs: Mapping[str, Any] = read["outputs"]
     if "release" not in outputs:

@@ -1,4 +1,4 @@
-"""A release on a target: the rights to read it, the deployment, and the wait for its answers."""
+"""A release on a target: read rights, deployment, and the wait for the devices' answers."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ if TYPE_CHECKING:
 _VERSION = re.compile(r"\d+\.\d+\.\d+")
 
 
-# what decides whether a deployment is another one, beside its target
+# the inputs that make another deployment, beside the target
 _MADE = ["components", "deploymentName", "deploymentPolicies", "iotJobConfiguration"]
 
 
 class Rollout(pulumi.ComponentResource):
-    """A release on a target, and the certainty that it answers there."""
+    """A release on a target, complete only when it answers there."""
 
     answers: Answering  # its `deployment` is known once the devices answer
 
@@ -73,7 +73,7 @@ class Rollout(pulumi.ComponentResource):
         }
         clean = CleanDevices(
             where | {"components": release.registered},
-            # on destroy these go only after it: a device that isn't clean may still need them
+            # on destroy these are deleted after it, because a device that isn't clean may need them
             opts=pulumi.ResourceOptions(parent=self, depends_on=[rights]),
         )
         deployment = greengrassv2.Deployment(
@@ -84,7 +84,7 @@ class Rollout(pulumi.ComponentResource):
                 **{component: _spec(known) for component, known in others.items()},
                 **{
                     component: greengrassv2.DeploymentComponentDeploymentSpecificationArgs(
-                        component_version=version,  # as registered: waits until it is
+                        component_version=version,  # as registered, so the deployment waits for it
                         # Java keeps an older version's rights, unless they are reset
                         configuration_update=(
                             greengrassv2.DeploymentComponentConfigurationUpdateArgs(
@@ -100,12 +100,12 @@ class Rollout(pulumi.ComponentResource):
             tags=context.tags,
             opts=pulumi.ResourceOptions(
                 parent=self,
-                # as this stack last made it, wherever another one has the latest by now
+                # keep this stack's own last deployment, while another stack has the latest
                 ignore_changes=_MADE if carried_on else None,
-                delete_before_replace=False,  # or the device would be without a deployment
-                # no value of them says that a device may read by now, or will be cleaned in the end
+                delete_before_replace=False,  # the device must always have a deployment
+                # no output of theirs says that devices may read, or that a destroy will clean them
                 depends_on=[rights, clean],
-                deleted_with=clean,  # which learns from it what of others stays, so deletes it last
+                deleted_with=clean,  # it reads from the deployment which components of others stay
                 hooks=pulumi.ResourceHookBinding(
                     before_create=[
                         _refuse_missing(f"{name}-missing-versions", context),
@@ -122,7 +122,7 @@ class Rollout(pulumi.ComponentResource):
             where
             | {
                 "deployment": deployment.deployment_id,
-                "components": release.components,  # known at preview, as the registered ones aren't
+                "components": release.components,  # unlike the registered ones, known at preview
                 "latest": target.latest.id if target.latest else "",
                 "role": settings.device_role,
                 "rights": readable,
@@ -134,7 +134,7 @@ class Rollout(pulumi.ComponentResource):
 
 
 def _deployment_name(target: Target, context: Context, planned: Mapping[str, str]) -> str:
-    """The deployment's name; says why one is made where the account has another than planned."""
+    """The deployment's name. Prints why a deployment is made if the account differs."""
     own = context.deployment_name
     if reasons := target.reasons_to_deploy(own, planned):
         more = f" (and {len(reasons) - 1} more)" if len(reasons) > 1 else ""
@@ -143,10 +143,10 @@ def _deployment_name(target: Target, context: Context, planned: Mapping[str, str
 
 
 def check_unchanged(target: Target, context: Context) -> None:
-    """Raises RolloutFailed where somebody has deployed to the target since it was looked up.
+    """Raise RolloutFailed if someone has deployed to the target since it was looked up.
 
-    A release may be built for minutes in between; what came then would be lost without a word.
-    What this stack made is nobody's: a killed update's request may have come late.
+    A build may take minutes in between, and a deployment of that time would be lost silently.
+    Deployments by this stack don't count: a killed update's request may have come late.
     """
     now = latest_deployment(context.clients.greengrass, target.arn)
     known = target.latest.id if target.latest else ""
@@ -159,7 +159,7 @@ def check_unchanged(target: Target, context: Context) -> None:
 
 
 def _refuse_missing(name: str, context: Context) -> pulumi.ResourceHook:
-    """Refuse, in a preview as well, to deploy versions that only Pulumi's state has."""
+    """Refuse, also in a preview, to deploy versions that only Pulumi's state has."""
 
     async def run(args: pulumi.ResourceHookArgs) -> None:
         await asyncio.to_thread(check_there, context, (args.new_inputs or {})["components"])
@@ -168,10 +168,10 @@ def _refuse_missing(name: str, context: Context) -> pulumi.ResourceHook:
 
 
 def check_there(context: Context, components: Mapping[str, Any]) -> None:
-    """Raises RolloutFailed where the account hasn't our components in these versions.
+    """Raise RolloutFailed if the account lacks one of our component versions.
 
-    `components` are a deployment's, in the API's shapes. A preview doesn't know a version that is
-    yet to be made.
+    `components` are a deployment's, as the API takes them. A preview doesn't know versions that
+    will be made.
     """
     client, missing = context.clients.greengrass, []
     for name in context.names.components:
@@ -182,7 +182,7 @@ def check_there(context: Context, components: Mapping[str, Any]) -> None:
             client.describe_component(arn=context.component_arn(name, version))
         except client.exceptions.ResourceNotFoundException:
             missing.append(f"{name} {version}")
-        except ClientError:  # who may deploy needn't be allowed to read everything
+        except ClientError:  # a person who may deploy need not have every read right
             continue
     if missing:
         raise RolloutFailed(
@@ -193,7 +193,7 @@ def check_there(context: Context, components: Mapping[str, Any]) -> None:
 
 
 def _job(settings: Settings) -> greengrassv2.DeploymentIoTJobConfigurationArgs | None:
-    """How AWS IoT Jobs brings it to a group; None where nothing is limited, as for a thing."""
+    """The limits of the AWS IoT job of a group; None without limits, as for a thing."""
     rate, percent = settings.devices_per_minute, settings.abort_percent
     minutes = settings.device_timeout
     if not (rate or percent or minutes):
@@ -222,7 +222,7 @@ def _job(settings: Settings) -> greengrassv2.DeploymentIoTJobConfigurationArgs |
 
 
 def _policies(theirs: DeploymentPoliciesTypeDef) -> greengrassv2.DeploymentPoliciesArgs:
-    """Others' deployment policies in the API's shapes, in Pulumi's."""
+    """Others' deployment policies, from the API's form to Pulumi's."""
     update = theirs.get("componentUpdatePolicy", {})
     validation = theirs.get("configurationValidationPolicy", {})
     failure = theirs.get("failureHandlingPolicy")
@@ -249,7 +249,7 @@ def _policies(theirs: DeploymentPoliciesTypeDef) -> greengrassv2.DeploymentPolic
 
 
 def _spec(known: Mapping[str, Any]) -> Any:
-    """Another's component in the API's shapes, in Pulumi's."""
+    """A component of others, from the API's form to Pulumi's."""
     update, run = known.get("configurationUpdate"), known.get("runWith")
     limits = run.get("systemResourceLimits") if run else None
     return greengrassv2.DeploymentComponentDeploymentSpecificationArgs(

@@ -1,1 +1,1 @@
-"""A release on its target: the deployment, the wait for devices, and the way back."""
+"""The wait for a release on its devices, and the restore after a failure."""

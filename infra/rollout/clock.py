@@ -1,4 +1,4 @@
-"""Waiting for devices: AWS has no event to wait for, so it is asked again, until a time is over."""
+"""Paces the wait for devices. AWS sends no event, so it is polled until the time is over."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 _LEAST_PAUSE, _LONGEST_PAUSE = 1.0, 15.0  # seconds
-_SHARE = 0.1  # of the time waited so far: what takes long is asked for rarely
+_SHARE = 0.1  # of the time waited so far: a long wait polls less often
 
 
 class RolloutFailed(Exception):
-    """The devices don't run what was asked; the message says which, why, and what to do."""
+    """The devices don't run the release. The message says which devices, why, and what to do."""
 
 
 @dataclass(kw_only=True)
 class Clock:
-    """How long to wait, and how to pass the time."""
+    """How long to wait, and how to pause."""
 
     seconds: float
     now: Callable[[], float] = time.monotonic
@@ -31,9 +31,10 @@ class Clock:
         return self.now() - self._began >= self.seconds
 
     def tick(self) -> bool:
-        """Pass a moment; False once the time is over.
+        """Pause; False once the time is over.
 
-        The moments grow with the time that has passed, and no two updates keep step for long.
+        Pauses grow with the time that has passed. A random part keeps two updates from polling at
+        the same moments.
         """
         if self.over:
             return False

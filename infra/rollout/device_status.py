@@ -1,4 +1,4 @@
-"""A device with a deployment, as AWS shows it, and the same in an operator's words."""
+"""Reads the status of a device with a deployment, and explains it to an operator."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from mypy_boto3_greengrassv2 import GreengrassV2Client
 
 _MOVING = frozenset({"STARTING", "STOPPING", "ERRORED"})
-Words = Callable[[str, str], Sequence[str]]  # of a device and component, the log's last lines
-_TOLD_IN_FULL = 5  # devices; of the others a red update says the names
+Words = Callable[[str, str], Sequence[str]]  # device and component to the log's last lines
+_TOLD_IN_FULL = 5  # devices; a failed update only names the others
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,16 +26,16 @@ class DeviceStatus:
     """One device, as the API shows it now."""
 
     device: str
-    status: str  # of the deployment on this device
+    status: str  # of the deployment, on this device
     reason: str
     errors: tuple[str, ...]
     wanted: Mapping[str, str]
     installed: Mapping[str, tuple[str, str]]  # component to version and state
-    since: Mapping[str, datetime | None]  # when ours came to their states
+    since: Mapping[str, datetime | None]  # when our components entered their states
 
     @property
     def _states(self) -> dict[str, str]:
-        """Those of our components that are there in the wanted version."""
+        """The states of our components that are there in the wanted version."""
         return {
             name: self.installed[name][1]
             for name, version in self.wanted.items()
@@ -48,7 +48,7 @@ class DeviceStatus:
 
     @property
     def failed(self) -> bool:
-        """Once it is at rest: what goes back is under way, and what restarts may break yet."""
+        """Whether it failed and is at rest: no rollback and no restart is under way."""
         if self.status == "FAILED":
             return _MOVING.isdisjoint(self._states.values())
         return self.status in FAILED or (self.status in SUCCEEDED and self.broken)
@@ -62,9 +62,9 @@ class DeviceStatus:
 
     @property
     def ended(self) -> bool:
-        """The deployment is a success, and a component that is to stay has come to an end.
+        """Whether the deployment succeeded, but a component that must keep running has ended.
 
-        Nothing starts it again: neither runtime counts an end with 0 as a failure.
+        Nothing restarts it, because neither runtime counts an end with 0 as a failure.
         """
         return self.status in SUCCEEDED and any(
             state == "FINISHED" and not _is_up(name, state) for name, state in self._states.items()
@@ -77,17 +77,17 @@ class DeviceStatus:
 
     @property
     def _down(self) -> list[str]:
-        """Our components that are there and aren't up."""
+        """Our components that are there but not up."""
         return [name for name, state in self._states.items() if not _is_up(name, state)]
 
     @property
     def _culprit(self) -> str:
-        """The component of ours that the reason names, else one that is down; may be none."""
+        """Our component that the reason names, else one that is down, else ""."""
         named = (name for name in self.wanted if name in self.reason)
         return next(chain(named, self._down), "")
 
     def explain(self, client: GreengrassV2Client, stack: str, words: Words) -> str:
-        """Why this device doesn't answer, what it runs now, where its own words are."""
+        """Why this device doesn't answer, what it runs now, and where its log is."""
         with _recorded(client, self.device):
             core = client.get_core_device(coreDeviceThingName=self.device)
             there = installed_components(client, self.device)
@@ -116,7 +116,7 @@ class DeviceStatus:
         )
 
     def _log(self, runtime: str, stack: str) -> str:
-        """Where the culprit's log is, or the nucleus' own."""
+        """Where the log of the failed component is, or the nucleus' own log."""
         named, lite = self._culprit, runtime == "aws_nucleus_lite"
         if not named:
             own = "sudo journalctl -u 'ggl.*'" if lite else "/greengrass/v2/logs/greengrass.log"
@@ -131,14 +131,14 @@ class DeviceStatus:
 
 
 def _is_up(component: str, state: str) -> bool:
-    """Service and consumer have to run; to have FINISHED is a good end for the check alone."""
+    """Service and consumer must be RUNNING. FINISHED is good for the check only."""
     return state == "RUNNING" or (is_check(component) and state == "FINISHED")
 
 
 def look(
     client: GreengrassV2Client, device: str, deployment: str, wanted: Mapping[str, str]
 ) -> DeviceStatus:
-    """How far a device is with a deployment; of one that hasn't heard of it, nothing else."""
+    """A device's status with a deployment; without details if it hasn't received it."""
     with _recorded(client, device):
         status, reason, errors = execution(client, device, deployment)
         there = [] if status == "QUEUED" else installed_components(client, device)
@@ -162,7 +162,7 @@ def look(
 
 @contextmanager
 def _recorded(client: GreengrassV2Client, device: str) -> Iterator[None]:
-    """Raises RolloutFailed where AWS has no record of the device any more."""
+    """Raise RolloutFailed if AWS has no record of the device any more."""
     try:
         yield
     except client.exceptions.ResourceNotFoundException:
@@ -177,7 +177,7 @@ def _recorded(client: GreengrassV2Client, device: str) -> Iterator[None]:
 def reasons(
     client: GreengrassV2Client, devices: Sequence[DeviceStatus], stack: str, words: Words
 ) -> str:
-    """Of each device why; of many, those first that failed, and of the rest the names."""
+    """The reason for each device. Of many devices, failed ones come first; the rest are named."""
     ordered = sorted(devices, key=lambda one: (not one.broken, one.status != "FAILED"))
     told = [one.explain(client, stack, words) for one in ordered[:_TOLD_IN_FULL]]
     if rest := ordered[_TOLD_IN_FULL:]:

@@ -1,10 +1,11 @@
 """The gate: an update succeeds only when the devices answer.
 
-AWS calls a deployment created when it is recorded. `Answering` waits for the devices themselves:
-the deployment succeeded on each, and each of our components runs in the wanted version,
-com.ml.check among them, which only golden answers let start. Nucleus Lite calls a deployment
-successful too easily, hence both. A failing create or update leaves the old state, so the next `up`
-waits again; what takes our components off on destroy is another resource (teardown/).
+AWS calls a deployment created when it is recorded. `Answering` waits for the devices themselves. On
+each of them the deployment must succeed, and each of our components must run in the wanted version.
+One of them is com.ml.check, which starts only with golden answers. Both conditions are needed,
+because Nucleus Lite calls a deployment successful too easily. A failed create or update leaves the
+old state, so the next `up` waits again. Another resource removes our components on destroy
+(teardown/).
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from mypy_boto3_greengrassv2 import GreengrassV2Client
     from mypy_boto3_greengrassv2.type_defs import GetDeploymentResponseTypeDef
 
-_STEADY_SECONDS = 5.0  # what crashes a second after its start is BROKEN by then: three starts
+_STEADY_SECONDS = 5.0  # by then, three crashes a second after the start make BROKEN
 
 
 _ANSWERED_BEFORE = (
@@ -41,7 +42,7 @@ _NO_WAY = (RolloutFailed, BotoCoreError, ClientError)
 
 
 class StaysBroken(RolloutFailed):
-    """The release failed, and a device still has what failed."""
+    """The release failed, and a device still has it."""
 
 
 def await_release(
@@ -56,13 +57,14 @@ def await_release(
     clock: Callable[[], Clock],
     say: Callable[[str], None] = print,
 ) -> None:
-    """Wait for a release; where it stays broken, restore what was there, and wait for that.
+    """Wait for a release. If it stays broken, restore the earlier release and wait for that.
 
-    `before` is the release that the last green update left on this target, empty where there was
-    none. If it is the same one, the release is good and the device isn't: nothing is restored.
-    `role` is the devices' own.
+    `before` is the release that the last successful update left on this target, or empty. If it is
+    the same release, the fault is the device's, and nothing is restored. `role` is the devices'
+    role.
 
-    Raises RolloutFailed in either case, with what failed and what the devices run now.
+    Raises RolloutFailed after every failure, also after a restore. It says what failed and what the
+    devices run now.
     """
     client = context.clients.greengrass
     await_versions = partial(
@@ -121,21 +123,21 @@ def await_devices(
     words: Words = lambda _device, _component: (),
     say: Callable[[str], None] = print,
 ) -> None:
-    """Return once every device runs these versions by this deployment, and goes on to.
+    """Return when every device runs these versions by this deployment, and keeps running them.
 
-    A deployment is done as soon as all its components run, so what crashes soon after its start
-    is up in some looks: two looks, seconds apart, must show all of them up, and none that went
-    down and came back in between. After these a device isn't looked at any more. A service or
-    consumer that is FINISHED in two looks is down for good. One line for each change on a device.
-    Once the time is over, `quorum` percent of the devices are enough, and the others are named.
+    A deployment is done when all its components run, so a component that crashes soon after its
+    start may look up. So two looks, seconds apart, must show all components up, and none may have
+    restarted in between. After that, the device isn't asked again. A service or consumer that is
+    FINISHED in two looks stays down. `say` gets a line for each change on a device. When the time
+    is over, `quorum` percent of the devices are enough, and the others are named.
 
-    Where another deployment has taken this one's place and carries these versions on, as another
-    stack's does, devices are waited for by that one. Raises RolloutFailed when a device failed,
-    when another deployment took this one's place without them, and when the time is over;
-    StaysBroken where a device keeps what failed.
+    If another deployment replaces this one and carries these versions on, as another stack's does,
+    the wait goes on with that deployment. Raises RolloutFailed when a device failed, when another
+    deployment replaces this one without them, and when the time is over. Raises StaysBroken if a
+    device still has the failed release.
     """
     watch = _Watch(client, deployment, components, clock, say, list(devices))
-    overtime = False  # for one second look, of whoever answered as the time ended
+    overtime = False  # for a second look at devices that answered as the time ended
     while True:
         watch.look_around()
         failed = watch.failed
@@ -170,7 +172,7 @@ def await_devices(
 
 @dataclass
 class _Watch:
-    """Which devices are still looked at: those that are silent, and those that answered `once`."""
+    """The devices that are still polled: the silent ones, and those that answered `once`."""
 
     client: GreengrassV2Client
     deployment: str
@@ -179,11 +181,11 @@ class _Watch:
     say: Callable[[str], None]
     waiting: list[str]
     seen: dict[str, DeviceStatus] = field(default_factory=dict)
-    once: dict[str, float] = field(default_factory=dict)  # when that was, by the clock
-    ended: dict[str, float] = field(default_factory=dict)  # since when, by the clock
+    once: dict[str, float] = field(default_factory=dict)  # time of that answer, by the clock
+    ended: dict[str, float] = field(default_factory=dict)  # start of that state, by the clock
 
     def look_around(self) -> None:
-        """Ask each device that is due, and say what has changed."""
+        """Ask each device that is due, and report changes."""
         due = [
             device
             for device in self.waiting
@@ -212,7 +214,7 @@ class _Watch:
 
     @property
     def until_second_look(self) -> float:
-        """Seconds until all of them are due."""
+        """Seconds until all of them are due for the second look."""
         return max(max(map(self._due, self.once)) - self.clock.now(), 0)
 
     @property
@@ -224,7 +226,7 @@ class _Watch:
         return [one for one in self.silent if one.failed or self._has_ended(one.device)]
 
     def _has_ended(self, device: str) -> bool:
-        """Whether it was so in two looks: a start may be under way in the first."""
+        """Whether two looks show an end, because a start may be under way in the first."""
         since = self.ended.get(device)
         return since is not None and self.clock.now() - since >= _STEADY_SECONDS
 
@@ -232,9 +234,9 @@ class _Watch:
 def _in_force(
     client: GreengrassV2Client, deployment: str, components: Mapping[str, str]
 ) -> GetDeploymentResponseTypeDef:
-    """The deployment, or the one that took its place and carries these components on.
+    """The deployment, or the deployment that replaced it and carries these components on.
 
-    Raises RolloutFailed where another one has done so without them, or where it is gone.
+    Raises RolloutFailed if another deployment replaced it without them, or if it is gone.
     """
     try:
         found = client.get_deployment(deploymentId=deployment)
@@ -260,7 +262,7 @@ def _in_force(
 def _not_cancelled(
     client: GreengrassV2Client, deployment: str, components: Mapping[str, str]
 ) -> str:
-    """Which deployment devices get these components by; RolloutFailed where there is none."""
+    """The deployment that brings these components. Raises RolloutFailed if there is none."""
     found = _in_force(client, deployment, components)
     if found["deploymentStatus"] == "CANCELED":
         raise RolloutFailed(

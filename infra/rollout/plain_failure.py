@@ -1,9 +1,9 @@
-"""The reason of a red update, without the traceback that would bury it.
+"""Shows the reason of a failed update without a traceback.
 
-Pulumi's host of dynamic providers shows every error by `traceback.format_exc`, whatever its class
-(pulumi 3.276.0, pulumi/dynamic/__main__.py). So the host gets another `traceback`, which has one
-line for our own failure and leaves all other errors as they are. A host that is written otherwise
-shows the reason below a traceback.
+Pulumi's host of dynamic providers prints every error with `traceback.format_exc` (pulumi 3.276.0,
+pulumi/dynamic/__main__.py). So the host gets another `traceback`, which prints one line for our own
+failure and leaves all other errors as they are. If a later host is written differently, the reason
+stands below a traceback.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from infra.rollout.clock import RolloutFailed
 
 
 class _Traceback:
-    """Module `traceback` for Pulumi's host."""
+    """A replacement of module `traceback` for Pulumi's host."""
 
     def __getattr__(self, name: str) -> Any:
         return getattr(traceback, name)
@@ -33,9 +33,9 @@ class _Traceback:
 
 @contextmanager
 def plain_failure() -> Iterator[None]:
-    """Around a provider's work: RolloutFailed is told by its message, as AWS's own errors are.
+    """Run a provider's work. RolloutFailed and AWS's errors are shown by their message only.
 
-    Pulumi shows a resource's error and what was printed in either order: both end in the reason.
+    Pulumi shows a resource's error and its printed lines in either order. Both end with the reason.
     """
     host: Any = sys.modules["__main__"]
     if getattr(host, "traceback", None) is traceback:

@@ -1,8 +1,8 @@
 """Restores the last good release on devices where a failed release stays broken.
 
-A Java nucleus rolls a failed deployment back. It rolls nothing back after it called a deployment a
-success, and Nucleus Lite never does. One more deployment is enough: both runtimes then try again
-what has failed, and start what is BROKEN or has ended (lite-ml-broken-again).
+A Java nucleus rolls a failed deployment back, but not a deployment that it called successful.
+Nucleus Lite never rolls back. One more deployment is enough: both runtimes then retry failed
+components, and start components that are BROKEN or have ended (record lite-ml-broken-again).
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ def restore_previous(
     role: str,
     say: Callable[[str], None] = print,
 ) -> GetDeploymentResponseTypeDef:
-    """Deploy to the red deployment's target what was there before; what isn't ours stays.
+    """Deploy the earlier release to the failed deployment's target. Others' components stay.
 
-    What was there is `before`, the versions that the last green update has seen answering; where
-    this stack has none, those of the last deployment that was good; where there is none either,
-    ours are taken off. The new one has the tags of this stack and a name by which the next update
-    knows it as its own and, as the name is another one, deploys again. It goes to all devices at
-    once: those that never had the red one have nothing to do.
+    `before` has the versions that answered after the last successful update. If it is empty, the
+    versions of the last good deployment are used. If there is none either, our components are
+    removed. The new deployment has this stack's tags and a name that the next update recognises.
+    The name differs from the planned name, so that update deploys again. The deployment goes to all
+    devices at once. Devices that never had the failed release have nothing to do.
     """
     client, name = context.clients.greengrass, context.deployment_name
     if good := before or _last_good(context, red, devices):
@@ -64,10 +64,10 @@ def restore_previous(
 def _last_good(
     context: Context, red: GetDeploymentResponseTypeDef, devices: Sequence[str]
 ) -> dict[str, str]:
-    """Our versions in the newest older deployment that was good, and is none of the red release.
+    """Our versions in the newest older deployment that was good, except the failed release.
 
-    The red release may have been called a success, and have broken later. Nobody goes back past a
-    deployment without ours.
+    The failed release may have been called a success and broken later. The search stops at a
+    deployment without our components.
     """
     client, ours = context.clients.greengrass, context.names.components
     states = execution_states(client, devices)
@@ -90,10 +90,10 @@ def _may_read(
     versions: Mapping[str, str],
     say: Callable[[str], None],
 ) -> None:
-    """Add the files of these component versions to what the devices may read.
+    """Let the devices read the files of these component versions.
 
-    The update has limited that to the red release, and a device that called it a success has tidied
-    away what it ran before. The next release's update limits it again.
+    The update has limited their rights to the failed release. A device that called that release a
+    success has deleted the earlier files. The next release's update limits the rights again.
     """
     clients = context.clients
     try:
@@ -104,16 +104,16 @@ def _may_read(
         readable: Any = clients.iam.get_role_policy(**named)["PolicyDocument"]
         allowed = policies.with_objects(readable, files)
         clients.iam.put_role_policy(**named, PolicyDocument=json.dumps(allowed))
-    except ClientError as error:  # a device that has the files yet needs no rights
+    except ClientError as error:  # a device that still has the files needs no rights
         say(f"warning: the devices' role is not given what was there before to read: {error}")
 
 
 def keep_rights(
     context: Context, role: str, policy: str, say: Callable[[str], None] = print
 ) -> None:
-    """Leave the devices' role what Pulumi's state says (a JSON document), once a release answers.
+    """Set the devices' role to the policy in Pulumi's state (JSON), once a release answers.
 
-    A restore has added to it, and an update that has the same document again changes nothing.
+    A restore may have added rights, and an update with the same document changes nothing.
     """
     iam, named = context.clients.iam, {"RoleName": role, "PolicyName": context.policy}
     try:
@@ -127,7 +127,7 @@ def keep_rights(
 
 
 def _files(context: Context, component: str, version: str) -> Iterator[str]:
-    """The ARNs of the objects that a component version's recipe names."""
+    """The ARNs of the objects in a component version's recipe."""
     arn = context.component_arn(component, version)
     recipe = json.loads(context.clients.greengrass.get_component(arn=arn)["recipe"])
     for manifest in recipe["Manifests"]:

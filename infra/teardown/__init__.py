@@ -1,1 +1,1 @@
-"""What a destroy does first and last."""
+"""What a destroy does on the devices first, and what it lists last."""

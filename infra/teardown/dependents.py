@@ -1,7 +1,7 @@
-"""Components of others that need ours: a destroy would leave ours running on their account.
+"""Refuses a destroy while components of others depend on ours.
 
-A device keeps what a root component depends on, whatever the deployment names. Ours would go on
-there without its versions, its image and its rights in the account.
+A device keeps the dependencies of a root component, whatever its deployment lists. Our component
+would keep running there, without its versions, image and rights in the account.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from infra.rollout.clock import RolloutFailed
 def check_dependents(
     context: Context, *, devices: Sequence[str], others: Mapping[str, Any], ours: AbstractSet[str]
 ) -> None:
-    """Raises RolloutFailed, by name, where a component of others depends on one of ours.
+    """Raise RolloutFailed if a component of others depends on ours. It names both.
 
-    `others` are the target's latest deployment without ours, in the API's shapes. What is installed
-    on the devices counts as well: another target may have deployed it.
+    `others` are the components of others in the target's latest deployment, as the API returns
+    them. Components on the devices count as well, because another target may have deployed them.
     """
     found = {(name, spec["componentVersion"]) for name, spec in others.items()}
     for there in each_device(devices, partial(installed, context.clients.greengrass)):
@@ -50,7 +50,7 @@ def check_dependents(
 
 
 def _dependencies(context: Context, component: str, version: str) -> Iterator[str]:
-    """What the component's recipe names; AWS's own components know nothing of ours."""
+    """The dependencies in the component's recipe. AWS's own components don't depend on ours."""
     if component.startswith("aws."):
         return
     with unless_gone():

@@ -1,8 +1,8 @@
-"""Lists what a destroyed stack has left, and why: the account is asked, not Pulumi's state.
+"""Lists what a destroyed stack has left, and why. It asks the account, not Pulumi's state.
 
-One call for each version of our components in the account, for each deployment of ours on the
-target and for each of its devices; a handful for everything else. What should be gone is looked
-for twice.
+It makes one call for each version of our components in the account, for each deployment of ours on
+the target, and for each device. A few more calls find the rest. Things that should be gone are
+looked up twice.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from infra.account.greengrass import (
 )
 from infra.account.target import things_of
 
-# S3 and IAM may show for a moment what was deleted a moment ago:
+# S3 and IAM may show a thing shortly after its deletion:
 # https://docs.aws.amazon.com/AmazonS3/latest/userguide/Welcome.html#ConsistencyModel
 # https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot.html (eventual consistency)
 _LATER = 5.0  # seconds until a second look
@@ -35,18 +35,18 @@ _LATER = 5.0  # seconds until a second look
 
 @dataclass(frozen=True, kw_only=True)
 class Stack:
-    """A destroyed stack: where its things were."""
+    """A destroyed stack, with its account, target and role."""
 
     context: Context
     target: str  # ARN, empty for a stack that only publishes
-    role: str  # the devices'
+    role: str  # of the devices
 
 
 _Look = Callable[[Stack], Iterable[str]]
 
 
 def residue(stack: Stack, pause: Callable[[float], None] = time.sleep) -> list[str]:
-    """A line for each thing that is left, with why or what to type; empty where nothing is."""
+    """A line for each thing that is left, with the reason or the command; empty if none is."""
     gone: dict[str, _Look] = {
         "component versions": _versions,
         "the bucket": _bucket,
@@ -130,14 +130,14 @@ def _on_devices(stack: Stack) -> Iterator[str]:
     latest = next(iter(deployments(client, stack.target)), None)
     other = own.another_stack(latest.get("deploymentName", "")) if latest else ""
     things: list[str] = []
-    with unless_gone():  # who was in a group that was deleted, nobody knows any more
+    with unless_gone():  # AWS doesn't say who was in a deleted group
         things = things_of(stack.context.clients, stack.target)
     for lines in each_device(things, partial(_on_device, stack, other)):
         yield from lines
 
 
 def _on_device(stack: Stack, other: str, device: str) -> list[str]:
-    """A line for each of ours there; `other` is the stack whose they are by now, if any."""
+    """A line for each of our components there. `other` is the stack that owns them now, if any."""
     client, names = stack.context.clients.greengrass, stack.context.names.components
     try:
         there = installed(client, device)

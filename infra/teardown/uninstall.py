@@ -1,4 +1,4 @@
-"""Removes our components from the devices before a destroy goes on: deleting a deployment does not.
+"""Removes our components from the devices before a destroy, because deleting a deployment doesn't.
 
 `CleanDevices` is created before the deployment whose components it removes. So the state holds it
 even when an `up` fails, and a destroy always cleans the devices.
@@ -44,15 +44,16 @@ def uninstall(
     clock: Clock,
     say: Callable[[str], None] = print,
 ) -> None:
-    """Take our components off the devices, leave the others', and wait until that is so.
+    """Remove our components from the devices, keep those of others, and wait for the devices.
 
-    Then all deployments go that have this stack's name, whether Pulumi's state knows them or a
-    killed or red update left them. `devices` were there at the last update; who joined since is
-    waited for as well, and a device whose record was deleted is gone for good; one where the
-    deployment without ours has failed is waited for no longer. May be run again after it was
-    interrupted. Where another stack with the same names has taken the target over, the components
-    there are that stack's, and stay; so do those that another target deploys to the same device,
-    which runs what all of its targets name.
+    Then all deployments with this stack's name are deleted, also those that a killed or failed
+    update left outside Pulumi's state. `devices` are those of the last update. Devices that joined
+    later are waited for as well. A device whose record was deleted counts as gone. The wait ends
+    for a device where the deployment without our components has failed.
+
+    The uninstall can be run again after an interruption. If another stack with the same names has
+    taken the target over, the components there belong to that stack and stay. So do components that
+    another target deploys to the same device.
     """
     removal = _Removal.of(context, target, devices, components)
     removal.deploy_without_ours()
@@ -62,17 +63,17 @@ def uninstall(
 
 @dataclass(kw_only=True)
 class _Removal:
-    """What an uninstall takes off a target, and what it leaves there."""
+    """What an uninstall removes from a target, and what it keeps there."""
 
     context: Context
     target: str
-    reachable: bool  # whether a deployment can be made to the target
-    members: frozenset[str]  # the things that one reaches
+    reachable: bool  # whether AWS accepts a deployment to the target
+    members: frozenset[str]  # the things that a deployment reaches
     devices: list[str]  # the core devices that have to be clean
     latest: Deployed | None
-    ours: AbstractSet[str]  # component names; none where another stack has taken the target over
-    others: Mapping[str, Any]  # components that stay, in the API's shapes
-    leaving: str  # the id of the deployment without ours, or of a latest one that is this stack's
+    ours: AbstractSet[str]  # component names; none if another stack has taken the target over
+    others: Mapping[str, Any]  # components that stay, as the API takes them
+    leaving: str  # the id of the deployment without ours, or of this stack's own latest one
 
     @classmethod
     def of(
@@ -85,7 +86,7 @@ class _Removal:
         latest = latest_deployment(clients.greengrass, target)
         taken_over = (
             latest and name.another_stack(latest.name) and latest.names == context.names
-        )  # one with other names only carries ours on
+        )  # a stack with other names only carries ours on
         ours = frozenset() if taken_over else components
         devices = [one.thing for one in there]
         others = (
@@ -104,7 +105,7 @@ class _Removal:
         )
 
     def deploy_without_ours(self) -> None:
-        """Where ours are deployed or installed, and nobody's component there needs them."""
+        """Deploy without our components, if they are deployed or installed and nobody needs any."""
         latest, others = self.latest, self.others
         check_dependents(self.context, devices=self.devices, others=others, ours=self.ours)
         deployed = latest is not None and len(others) < len(latest.components)
@@ -122,7 +123,7 @@ class _Removal:
         return any(self.ours & there.keys() for there in found)
 
     def await_clean_devices(self, clock: Clock, say: Callable[[str], None]) -> None:
-        """Return once all of them are; RolloutFailed once no more will be, or the time is over."""
+        """Wait until all are clean. Raises RolloutFailed if some can't be, or the time is over."""
         told: dict[str, str] = {}
         waiting = self.devices
         while waiting:
@@ -132,7 +133,7 @@ class _Removal:
                 if told.get(device) != status.words:
                     told[device] = status.words
                     say(f"{device} {status.words}")
-                    failed = False  # what it has may be shown after how its deployment went
+                    failed = False  # the component list may arrive after the deployment's status
                 if not status.clean:
                     left.append(device)
                     hope |= device in self.members and not failed
@@ -154,7 +155,7 @@ class _Removal:
         return _stuck(self.context, looks, lost, self.target, seconds)
 
     def delete_own_deployments(self) -> None:
-        """All that have this stack's name, but the one that keeps others' components there."""
+        """Delete all with this stack's name, except the one that keeps others' components."""
         client, name = self.context.clients.greengrass, self.context.deployment_name
         for deployment in deployments(client, self.target):
             id_, called = deployment["deploymentId"], deployment.get("deploymentName", "")
@@ -163,22 +164,22 @@ class _Removal:
             keeps_others = leaves and self.others and self.reachable
             if replaced or (name.is_own(called) and not keeps_others):
                 with unless_gone():
-                    with suppress(client.exceptions.ConflictException):  # it was over before
+                    with suppress(client.exceptions.ConflictException):  # it has already ended
                         client.cancel_deployment(deploymentId=id_)
                     client.delete_deployment(deploymentId=id_)
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Status:
-    """How far a device is with its uninstall."""
+    """A device's progress with its uninstall."""
 
     clean: bool
-    failed: bool = False  # it won't be clean by this deployment
+    failed: bool = False  # this deployment won't clean it
     words: str
 
 
 def _is_there(clients: Clients, target: str) -> bool:
-    """Whether a deployment can be made to it; a core device's record may outlive its thing."""
+    """Whether the thing or group exists. A core device's record may stay after its thing."""
     kind, _, name = target.rpartition(":")[2].partition("/")
     with unless_gone():
         if kind == "thing":
@@ -194,8 +195,8 @@ def _status(
 ) -> _Status:
     """A device is clean once the deployment without ours has ended there.
 
-    Before that it may be installing what it doesn't show yet. Where none is on its way, `leaving`
-    is empty.
+    Before that, it may be installing components that it doesn't show. `leaving` is empty if no such
+    deployment is under way.
     """
     status = execution(client, device, leaving)[0] if leaving else ""
     there = ours & installed(client, device).keys()
@@ -224,7 +225,7 @@ def _stuck(
     target: str,
     seconds: float,
 ) -> str:
-    """Why these devices aren't clean, and what to type; `lost` are those that none reaches."""
+    """Why these devices aren't clean, and the commands. No deployment reaches those in `lost`."""
     failed = [one for one in seen if one.status in FAILED]
     off = [one.device for one in seen if one not in failed]
     where = target.rpartition(":")[2]
