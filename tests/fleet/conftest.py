@@ -1,4 +1,4 @@
-"""The greenhouse of the whole way, for what only shows on a device."""
+"""The greenhouse of the whole way, for what only a device shows."""
 
 from tests.whole.conftest import place
 

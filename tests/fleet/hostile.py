@@ -1,6 +1,6 @@
-"""Names that try to be more than a name, and lines of a log that try to be more than text.
+"""Names that try to be more than a name, and log lines that try to be more than text.
 
-Each one shows by PWNED or `evil` that something obeyed it.
+PWNED or `evil` in the output shows that something obeyed one of them.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Previews and look-ups as files: what a real engine said of greenhouse, kept for the page's tests.
+"""Records previews and look-ups of a real engine on greenhouse, for the tests of the page.
 
-python -m tests.fleet.recording        records them all anew, and their pages
+python -m tests.fleet.recording records all of them again, with their pages
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _NOISE = {"stackTrace", "sourcePosition", "created", "modified", "__provider"}
 
 @dataclass(frozen=True, kw_only=True)
 class Recording:
-    """What a plan is made from."""
+    """The input of a plan."""
 
     preview: str
     targets: tuple[Target, ...]
@@ -54,7 +54,7 @@ class Recording:
 
 
 def dump(value: Any) -> Any:
-    """Plain JSON values; a mapping with keys that are no texts is a list of pairs."""
+    """Plain JSON values. A mapping whose keys aren't texts becomes a list of pairs."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {one.name: dump(getattr(value, one.name)) for one in dataclasses.fields(value)}
     if isinstance(value, Mapping):
@@ -67,7 +67,7 @@ def dump(value: Any) -> Any:
 
 
 def load(kind: Any, value: Any) -> Any:
-    """The value of that type which `dump` wrote."""
+    """The value of that type from what `dump` wrote."""
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if dataclasses.is_dataclass(kind) and isinstance(kind, type):
         hints = typing.get_type_hints(kind)
@@ -84,7 +84,7 @@ def load(kind: Any, value: Any) -> Any:
 
 
 def record(place: Any, name: str, stack: str, *command: str) -> None:
-    """Preview on a greenhouse, look, and write both with the page they make."""
+    """Preview on a greenhouse, look, and write both with their page."""
     done = subprocess.run(
         ["pulumi", *command, "--json", "--non-interactive", "--stack", stack],
         env=place.env,
@@ -100,7 +100,7 @@ def record(place: Any, name: str, stack: str, *command: str) -> None:
 
 
 def _quiet(value: Any) -> Any:
-    """Without what tells of the machine that it ran on."""
+    """The record without what depends on the machine."""
     if isinstance(value, dict):
         return {key: _quiet(one) for key, one in value.items() if key not in _NOISE}
     return [_quiet(one) for one in value] if isinstance(value, list) else value

@@ -1,4 +1,4 @@
-"""Who abandons a device has read what that means, and typed its name."""
+"""Who abandons a device has read what that means, and has typed its name."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ AT = datetime(2026, 11, 23, 10, 41, tzinfo=UTC)
 
 
 class Watched:
-    """What the console is told to see; a test changes it while the page is open."""
+    """What the console sees. A test changes it while the page is open."""
 
     def __init__(self) -> None:
         [target] = Recording.read("nothing").targets
@@ -69,7 +69,7 @@ class Watched:
         return FleetStatus(fleets=[(self.fleet, answers)], skipped=self.skipped)
 
     def breaks(self, component: str) -> None:
-        """The device reports the component BROKEN, as the API then says."""
+        """The device reports the component BROKEN, and the API then shows that."""
         device = self.target.devices[0]
         components = tuple(
             replace(one, state="BROKEN", reason="exit code <65>") if one.name == component else one
@@ -80,7 +80,7 @@ class Watched:
         self.fleet = replace(self.fleet, targets=(changed,))
 
     def becomes_a_fleet(self, count: int) -> None:
-        """A group of as many devices, each like the first."""
+        """A group of so many devices, each like the first."""
         first = self.target.devices[0]
         devices = tuple(replace(first, name=f"press-{number:02}") for number in range(count))
         group = self.target.arn.replace(":thing/", ":thinggroup/")
@@ -116,7 +116,7 @@ def watched() -> Watched:
 
 @pytest.fixture
 def address(watched: Watched) -> Iterator[str]:
-    """A console on a port of its own, as `make console` serves it."""
+    """The address of a console on a port of its own, served as `make console` does."""
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         listening.listen()
@@ -137,7 +137,7 @@ def address(watched: Watched) -> Iterator[str]:
 
 @pytest.fixture
 def page(browser: Chrome, address: str) -> Iterator[Chrome]:
-    """The page, live; a complaint in the browser's console fails the test."""
+    """The live page. An error in the browser's console fails the test."""
     complaints(browser)
     browser.get(address)
     until(browser, lambda: browser.find_element(By.ID, "connection").text == "live")
@@ -148,7 +148,7 @@ def page(browser: Chrome, address: str) -> Iterator[Chrome]:
 
 
 def complaints(browser: Chrome) -> list[Any]:
-    """What the browser's console says since it was last asked."""
+    """What the browser's console has printed since the last call."""
     found: list[Any] = browser.get_log("browser")  # type: ignore[no-untyped-call]
     return found
 
@@ -158,7 +158,7 @@ def until(browser: Chrome, holds: Any) -> None:
 
 
 def text(browser: Chrome, selector: str) -> str:
-    """In one step: what is found first may be replaced before it is read."""
+    """Read in one step: an element that is found first may be replaced before it is read."""
     script = "return document.querySelector(arguments[0]).innerText"
     return str(browser.execute_script(script, selector))
 
@@ -191,7 +191,7 @@ def test_the_page_shows_what_the_devices_run(page: Chrome, watched: Watched) -> 
 
 
 def test_a_deployment_that_aws_has_forgotten_is_its_stack_s(watched: Watched) -> None:
-    """Each update takes the one before it away, so nobody can tell what that brought."""
+    """Each update deletes the deployment before it, so nobody knows what that brought."""
     target = watched.target
     [device] = target.devices
     timeline = tuple(replace(one, release="") for one in device.timeline)
@@ -326,7 +326,7 @@ def test_the_keyboard_reaches_everything_and_keeps_its_place(
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_it_can_be_read_by_everybody(page: Chrome, watched: Watched, scheme: str) -> None:
-    """axe-core's rules of WCAG 2.1 A and AA, contrast among them, and its best practices."""
+    """axe-core's rules of WCAG 2.1 A and AA, which include contrast, and its best practices."""
     page.execute_cdp_cmd(
         "Emulation.setEmulatedMedia",
         {
@@ -342,7 +342,8 @@ def test_it_can_be_read_by_everybody(page: Chrome, watched: Watched, scheme: str
     watched.answers_again(2.5)
     until(page, lambda: page.find_elements(By.CSS_SELECTOR, ".spark"))
     axe = (resources.files("axe_core_python") / "axe.min.js").read_text()
-    page.execute_cdp_cmd("Runtime.evaluate", {"expression": axe})  # the page's policy lets none in
+    # The page's own policy admits no script.
+    page.execute_cdp_cmd("Runtime.evaluate", {"expression": axe})
     found = page.execute_async_script("axe.run().then(arguments[arguments.length - 1])")
     wrong = [(one["id"], [node["html"] for node in one["nodes"]]) for one in found["violations"]]
     assert not wrong

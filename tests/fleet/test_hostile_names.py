@@ -1,4 +1,4 @@
-"""Names and lines of others are text wherever they are shown: page, browser, terminal."""
+"""Names and lines of others stay text wherever they are shown: page, browser, terminal."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ every_name = pytest.mark.parametrize("name", NAMES, ids=ascii)
 
 
 def shape(markdown: str) -> list[str]:
-    """What a page is made of: each block and inline in order, with the text outside code spans."""
+    """A page's structure: each block and inline in order, with the text outside code spans."""
     found = []
     for block in GFM.parse(markdown):
         found.append(block.type)
@@ -54,7 +54,7 @@ def spans(markdown: str) -> list[str]:
 
 
 def renamed(value: Any, names: Mapping[str, str]) -> Any:
-    """The same with every text that is one of these names replaced, however deep it lies."""
+    """The same value with every such name replaced, at any depth."""
     if is_dataclass(value) and not isinstance(value, type):
         changed = {one.name: renamed(getattr(value, one.name), names) for one in fields(value)}
         return replace(value, **changed)
@@ -149,7 +149,7 @@ class Tags(HTMLParser):
 
 
 def seen(name: str) -> FleetStatus:
-    """A look at a fleet in which everything that others name has this name."""
+    """A view of a fleet in which everything that others name has this name."""
     [target] = Recording.read("nothing").targets
     [device] = target.devices
     components = tuple(
@@ -192,7 +192,7 @@ def test_the_console_s_elements_are_those_of_a_harmless_name(name: str) -> None:
 
 
 def printed(what: Any) -> str:
-    """What a terminal gets, escape sequences of rich's own colours taken out."""
+    """What a terminal gets, without the escape sequences of rich's own colours."""
     file = io.StringIO()
     shown = terminal.console()
     shown.file, shown.width = file, 4000

@@ -1,8 +1,8 @@
-"""The linter as people and CI call it, on the shapes that recipes in the wild have.
+"""The linter as people and CI call it, on the shapes of real recipes.
 
-The recipes beside this file are written anew after public ones: an AWS CDK sample's two, a project
+The recipes beside this file are rewritten after public ones: an AWS CDK sample's two, a project
 template of the Greengrass Development Kit, a Docker Compose component, a community component, an
-inference component, a sample for Nucleus Lite.
+inference component, and a sample for Nucleus Lite.
 """
 
 from __future__ import annotations

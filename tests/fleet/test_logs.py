@@ -1,4 +1,4 @@
-"""A device's log: the way that FLEET_LOGS says, or the way to the device in words."""
+"""A device's log: by the command in FLEET_LOGS, or in words that tell the way to the device."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`make model`: what a data scientist's file is, and lines that release it as they are."""
+"""`make model`: what a data scientist's file is, and the lines that release it unchanged."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A kept release is listed with who runs it, and named in the stack's file before it goes out."""
+"""`make rollback` lists who runs each kept release, and names it in the stack's file."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def account(monkeypatch: pytest.MonkeyPatch) -> Account:
 
 @pytest.fixture
 def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """What the CLI was asked, which answers with the stack's outputs."""
+    """What the CLI was asked. It answers with the stack's outputs."""
     (tmp_path / "pulumi").write_text(PULUMI)
     (tmp_path / "pulumi").chmod(0o755)
     (tmp_path / "outputs").write_text(
@@ -123,7 +123,7 @@ def test_the_previous_is_the_one_before_the_stack_s_own(asked: Path, tmp_path: P
 
 
 def update(result: str, minute: int, **config: str) -> dict[str, Any]:
-    """An entry of `pulumi stack history --json`; records are stored in minute 0."""
+    """An entry of `pulumi stack history --json`. Records are stored in minute 0."""
     began = NOON + timedelta(minutes=minute)
     return {
         "kind": "update",
@@ -150,7 +150,7 @@ def update(result: str, minute: int, **config: str) -> dict[str, Any]:
 def test_a_release_whose_update_failed_is_listed_as_such_and_is_no_previous_one(
     asked: Path, tmp_path: Path, history: list[dict[str, Any]], taken: str
 ) -> None:
-    """A, B (red), C: back from C is not to B, which the devices have refused."""
+    """A, B (failed), C: the way back from C is not B, which the devices have refused."""
     outputs = {"bucket": BUCKET, "release": "r0ddba11", "model": "xyz"}
     (tmp_path / "outputs").write_text(json.dumps(outputs))
     (tmp_path / "history").write_text(json.dumps(history))

@@ -1,4 +1,4 @@
-"""Stack files: what is written is what the program takes, and what editors check them by."""
+"""Stack files: the program takes what is written, and editors check it by a schema."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ STACKS = sorted([*ROOT.glob("Pulumi.*.yaml"), *ROOT.glob("examples/Pulumi.*.yaml
 
 @pytest.fixture
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A project with one stack, dev; paths in its config begin in the real one."""
+    """A project with one stack, dev. Paths in its config begin in the real project."""
     monkeypatch.chdir(ROOT)
     for name in ("Pulumi.yaml", "Pulumi.dev.yaml"):
         shutil.copy(ROOT / name, tmp_path)
@@ -84,7 +84,7 @@ def test_what_the_program_would_refuse_is_not_written(
     assert not (root / f"Pulumi.{name}.yaml").exists()
 
 
-# Pulumi's reader takes each for something else than the text, where it is bare (cases/02)
+# Without quotes, Pulumi's reader takes each of these for something else than text.
 TURNED = ["00089", "08", "5e10", "0o17", "00123", "null", "true", "on", "1_0", "0x1f", "89", "e"]
 
 

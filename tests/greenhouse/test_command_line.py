@@ -1,4 +1,4 @@
-"""`python -m greenhouse`: messages in place of tracebacks, and a `down` that loses no evidence."""
+"""`python -m greenhouse`: messages instead of tracebacks, and a `down` that keeps the evidence."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_what_can_not_be_done_is_one_message(
 @pytest.mark.parametrize(
     ("config", "typed"),
     [
-        # not `pulumi config set`: before the first `make up` there is no such stack
+        # Not `pulumi config set`: before the first `make up` there is no such stack.
         ({"thing-group": "presses"}, "thing: greenhouse (and take out edge-inference:thing-group)"),
         ({}, "Write below its key config: edge-inference:thing: greenhouse"),
         (None, "Write below its key config: edge-inference:thing: greenhouse"),
@@ -86,7 +86,7 @@ def test_a_stack_file_of_another_shape_is_named(
 
 @pytest.fixture
 def taken_down(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Any]:
-    """A `down` whose every step works; what is left and the tenant's state can be set."""
+    """A `down` whose every step works. A test sets what is left and the tenant's state."""
     found: dict[str, Any] = {"left": {}, "tenant": "RUNNING", "home": Home(tmp_path / "home")}
     found["home"].ports()
     (found["home"].root / "devices" / "press-1").mkdir(parents=True)
@@ -113,7 +113,7 @@ def test_a_down_that_leaves_nothing_is_green_and_takes_its_folder_along(
 
 
 def test_a_down_of_what_was_refused_its_device_needs_none(taken_down: dict[str, Any]) -> None:
-    """Another checkout has a device of that name, and this one's never started: cases/37."""
+    """Another checkout has a device of that name, and this checkout never started its device."""
     (taken_down["home"].root / "devices" / "press-1").rmdir()
     command_line.down()
     assert taken_down["started"] == [], "the name is still another's, and that would end it"

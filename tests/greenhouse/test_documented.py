@@ -1,4 +1,4 @@
-"""docs/what-greenhouse-models.md names real tests; each part of a record is replayed or excused."""
+"""docs/what-greenhouse-models.md names real tests, and each recorded part is tested or excused."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.greenhouse.device.recorded import NOT_MODELLED, RECORDS, parts
 
 HERE = Path(__file__).parent
 DOCUMENT = (HERE.parents[1] / "docs" / "what-greenhouse-models.md").read_text()
-RECORDED = 122  # as many as were observed
+RECORDED = 122  # As many were observed.
 FRAMES = ("java-frames", "lite-frames")
 REPLAYING = (
     "test_conformance",
@@ -60,7 +60,7 @@ def test_every_record_that_is_named_is_there() -> None:
 
 
 def replayed() -> set[str]:
-    """The parts that tests are parametrized with; a deployment goes with its components."""
+    """The parts that tests are parametrized with. A deployment counts with its components."""
     found: set[str] = set()
     for name in REPLAYING:
         for test in vars(importlib.import_module(f"tests.greenhouse.device.{name}")).values():
@@ -71,7 +71,7 @@ def replayed() -> set[str]:
 
 
 def named_by(parameter: Any) -> set[str]:
-    """A parameter is a record that is deployed, or has a part's id, or is a dict of parts."""
+    """A parameter is a deployed record, or it has a part's id, or it is a dict of parts."""
     if isinstance(parameter, str) and parameter in DEPLOYED:
         return {*parts(parameter)} - NOT_COMPARED
     if not isinstance(parameter, type(pytest.param())):

@@ -1,4 +1,4 @@
-"""Faults by name: where they are kept, and that each of them breaks what it says it breaks."""
+"""Faults by name: where they are kept, and that each breaks what it says."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a greenhouse keeps its things, and what points a shell at it."""
+"""Where a greenhouse keeps its things, and the variables that point a shell at it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a greenhouse does about processes that were killed, and about a half that was started."""
+"""How a greenhouse handles killed processes, and a start that failed half-way."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from greenhouse.processes import Processes, ProcessFailed
 def test_a_ministack_that_was_killed_has_forgotten_what_others_count_on(
     tmp_path: Path, kept: int | None, refused: bool
 ) -> None:
-    """It has a record, no process, and no state that it kept when it ended."""
+    """There is a record, no process, and no state that it saved at its end."""
     run, state = tmp_path / "run", tmp_path / "state"
     record, ended = run / "ministack.json", state / "iam.json"
     for path in (record, ended):
@@ -85,7 +85,7 @@ def script(path: Path, text: str) -> str:
 
 @pytest.fixture
 def parts(tmp_path: Path) -> Iterator[dict[str, psutil.Process]]:
-    """A plugin of a `pulumi` that is gone, one of a `pulumi` that runs, and one of another's."""
+    """A plugin of an ended `pulumi`, one of a running `pulumi`, and one of another greenhouse's."""
     plugin = script(tmp_path / "pulumi-resource-x", "echo; sleep 1000; true")
     alive = script(tmp_path / "pulumi", f"{plugin}; true")
     home = Home(tmp_path / "home")

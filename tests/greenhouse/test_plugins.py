@@ -1,4 +1,4 @@
-"""The real plugins where they can be had, one clear line where not, and no change between."""
+"""Real plugins where they can be had, one clear line elsewhere, and no change between the two."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ def test_a_stack_keeps_the_plugins_that_it_was_made_with(
         executable(tools_path / f"pulumi-resource-{name}", "#!/bin/sh\n")
     env = environment(home, tools_path)
     choose(home, first, env)
-    choose(home, then, env)  # there is no stack yet
+    choose(home, then, env)  # There is no stack.
     choose(home, first or Plugins.STAND_INS, env)
     a_stack(home)
     choose(home, first, env)
@@ -150,7 +150,7 @@ def test_a_stack_keeps_the_plugins_that_it_was_made_with(
 def test_the_cli_takes_a_plugin_that_is_on_path(
     home: Home, tools_path: Path, tmp_path: Path, tools: toolchain.Toolchain
 ) -> None:
-    del tools  # first on PATH by now
+    del tools  # They are first on PATH by now.
     mark, program = tmp_path / "started", tmp_path / "program"
     script = STAND_IN.format(python=sys.executable, project=str(PROJECT_DIR), mark=str(mark))
     executable(tools_path / "pulumi-resource-docker", script)

@@ -1,4 +1,4 @@
-"""Processes that outlive the command which started them, and the messages when they don't."""
+"""Processes that outlive the command that started them, and the messages of those that don't."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_a_pid_that_now_belongs_to_a_stranger_is_not_ours(
         record = json.dumps({"pid": os.getpid(), "birth": stranger})
         (tmp_path / "run" / "waiter.json").write_text(record)
         assert processes.find("waiter") is None
-        processes.stop("waiter")  # and must not be killed: this is the test's own process
+        processes.stop("waiter")  # It must not be killed, as it is the test's own process.
 
 
 def test_a_process_stays_what_it_is_whatever_the_clock_says(

@@ -1,4 +1,4 @@
-"""What `make up` counts as done: each component up at its version, and an answer given since."""
+"""`make up` is done when each component is up at its version, and has answered since."""
 
 from __future__ import annotations
 

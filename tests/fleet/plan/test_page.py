@@ -33,7 +33,7 @@ def test_a_page_too_long_for_a_comment_is_whole_and_begins_with_what_must_not_be
     document = json.loads(recording.preview)
     document["diagnostics"] = [{"severity": "warning", "message": "lite-thing: never arrives"}]
     [target] = recording.targets
-    fleet = tuple(  # each of a kind of its own
+    fleet = tuple(  # Each has a kind of its own.
         replace(
             target.devices[0], name=f"press-{number:04}", nucleus=f"2.{number}.0", drift=("odd",)
         )

@@ -1,8 +1,8 @@
-"""The device plan against the device: what it predicts is what greenhouse then observes.
+"""The device plan against the device: greenhouse observes what the plan predicts.
 
-Bytes are those of the files that appear on the device's disk, and of the image layers that none of
-its images had; restarts are new containers, and for com.ml.check the dated change of its state. One
-story on one greenhouse: each change comes on top of the one before.
+Bytes are those of the files that appear on the device's disk, and of the image layers that it
+lacked. Restarts are new containers, and for com.ml.check a new date of its state. The tests tell
+one story on one greenhouse: each change comes on top of the one before.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ CODE = "edge/inference/settings.py"
 
 @dataclass(frozen=True)
 class Seen:
-    """A device, as its disk, its engine and its last report show it."""
+    """A device as its disk, its engine and its last report show it."""
 
-    files: Mapping[str, int]  # artifacts, by path
-    layers: frozenset[str]  # uncompressed, of every image that one of its recipes names
+    files: Mapping[str, int]  # Artifacts, by path.
+    layers: frozenset[str]  # Uncompressed, of every image that one of its recipes names.
     containers: Mapping[str, str]
-    states: Mapping[str, tuple[str, Any]]  # version, and when its state last changed
+    states: Mapping[str, tuple[str, Any]]  # The version, and when its state last changed.
 
     @classmethod
     def of(cls, place: Place, thing: str) -> Seen:
@@ -99,14 +99,14 @@ def _images(folders: Folders) -> set[str]:
 
 
 def _layers(place: Place, image: str) -> list[str]:
-    """Uncompressed layers; none of an image that the device's clean-up is just removing."""
+    """Uncompressed layers. An image that the device's clean-up is removing has none."""
     shown = place.docker("image", "inspect", "--format", "{{json .RootFS.Layers}}", image)
     layers: list[str] = json.loads(shown or "[]")
     return layers
 
 
 def downloaded_layers(place: Place, thing: str, before: Seen, clients: Clients) -> int:
-    """Compressed bytes of what the device's images have now and none had before."""
+    """Compressed bytes that the device's images have now and none had before."""
     sizes: dict[str, int] = {}
     for image in _images(Folders(place.home.device(thing))):
         if not (layers := _layers(place, image)):
@@ -171,7 +171,7 @@ def assert_comes_true(
     thing: str = "",
     destroy: bool = False,
 ) -> Plan:
-    """Plan, do it, and compare."""
+    """Plan the change, do it, and compare."""
     thing = thing or place.thing
     before = Seen.of(place, thing)
     plan = planned(place, clients, stack, destroy=destroy)

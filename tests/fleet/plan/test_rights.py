@@ -1,4 +1,4 @@
-"""Rights taken apart: what counts as more than before."""
+"""Compares rights: which statements count as more than before."""
 
 from __future__ import annotations
 

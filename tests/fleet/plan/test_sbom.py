@@ -1,4 +1,4 @@
-"""What a release's images are made of is printed from what its update has stored."""
+"""The packages of a release's images are printed from what its update has stored."""
 
 from __future__ import annotations
 

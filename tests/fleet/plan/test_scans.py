@@ -1,4 +1,4 @@
-"""What ECR's scan found in the images of an update is in its plan, and `--fail-on` can name it."""
+"""A plan has the findings of ECR's scan of its images, and `--fail-on` can name them."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ BUCKET, REPOSITORY = CONTEXT.bucket, CONTEXT.repository
 
 @dataclass(frozen=True)
 class Content:
-    """A tree that is published: releases share what is the same in both."""
+    """A tree that is published. Two releases share what both contain."""
 
     model: int
     consumer: int
@@ -69,12 +69,12 @@ small = st.integers(0, 2)
 contents = st.builds(Content, small, small, small)
 
 
-# What AWS is asked, and what goes
+# The requests to AWS, and what is removed
 
 
 @dataclass
 class Published:
-    """Releases of a stack in the account, oldest first."""
+    """A stack's releases in the account, oldest first."""
 
     account: Account
 
@@ -104,7 +104,7 @@ class Published:
         return [key for key in self.account.objects[BUCKET] if key.startswith("releases/")]
 
     def prune(self, keep: int = 1, own: Content | None = None) -> list[str]:
-        """What is said before all of it is removed."""
+        """What is printed before all of it is removed."""
         held = Held(record=record(own or NEW).key, parts=parts(own or NEW))
         found = superfluous_in(CONTEXT, held, keep=keep)
         remove(CONTEXT, found)

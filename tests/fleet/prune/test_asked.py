@@ -1,4 +1,4 @@
-"""What AWS is asked before something goes, and what goes."""
+"""What prune asks AWS before it removes something, and what it removes."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_while_there_are_few_nobody_is_asked_who_uses_them(
 
 
 def test_what_runs_on_a_device_of_any_target_stays(published: Published, account: Account) -> None:
-    """A device that was off for long still has what a deployment before the last two gave it."""
+    """A device that was off for long still runs what an old deployment gave it."""
     account.groups = {"presses": ["press-1", "press-9"]}
     account.devices["press-9"] = Device(
         installed={
@@ -120,7 +120,7 @@ def test_what_the_tree_has_published_stays_however_old_it_is(published: Publishe
 def test_a_release_that_a_device_was_off_for_is_a_way_back_all_the_same(
     published: Published, account: Account
 ) -> None:
-    """It is CANCELED there as soon as the next one comes, and was good on the others."""
+    """On that device the next deployment makes it CANCELED, but it was good on the others."""
     account.groups = {"presses": ["press-1", "press-2"]}
     account.devices["press-2"] = Device()
     for content in (OLD, MIDDLE, NEW):
@@ -184,7 +184,7 @@ def test_versions_of_another_stack_stay_under_any_name(
     assert theirs in account.components
 
 
-# What an update that was cut short has left
+# What an interrupted update has left
 
 
 STRAY = Content(7, 7, 7)
@@ -192,7 +192,7 @@ STRAY = Content(7, 7, 7)
 
 @pytest.fixture
 def cut_short(published: Published, account: Account) -> Published:
-    """All that STRAY is made of, and no record: the next tree was another one."""
+    """Everything that STRAY consists of, without a record, because the next tree was another."""
     outputs = published.add(STRAY)
     del account.objects[BUCKET][f"releases/{outputs['release']}.json"]
     return published
@@ -232,7 +232,7 @@ def test_the_version_of_another_stack_is_none_of_it(cut_short: Published, accoun
 
 
 def test_an_image_that_made_way_is_none_of_it(cut_short: Published, account: Account) -> None:
-    """A device may run it under the version that has another image now (decision 12)."""
+    """A device may run it under the version that has another image now (docs/decisions/0012)."""
     account.images[REPOSITORY, "was-amd64-7-777777777777"] = "sha256:7"
     cut_short.prune(keep=3)
     assert of_stray(account) == {"sha256:7"}
@@ -240,7 +240,7 @@ def test_an_image_that_made_way_is_none_of_it(cut_short: Published, account: Acc
 
 @pytest.mark.usefixtures("cut_short")
 def test_what_the_state_has_is_none_of_it(account: Account) -> None:
-    """An update that is under way has registered it, and its release has no record so far."""
+    """A running update has registered it, and its release has no record until the end."""
     held = Held(record=record(NEW).key, parts=parts(NEW, STRAY))
     assert superfluous_in(CONTEXT, held, keep=3) == Superfluous()
     assert len(of_stray(account)) == 8

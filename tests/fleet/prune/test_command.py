@@ -107,7 +107,7 @@ def pending(urn: str) -> dict[str, Any]:
 def test_an_interrupted_creation_that_a_later_update_has_made_is_no_update_under_way(
     state: Path, published: Any
 ) -> None:
-    """Pulumi goes on listing it, also after updates that succeeded."""
+    """Pulumi goes on listing it, even after updates that succeeded."""
     made = [pending(RESOURCES[-1]["urn"])]
     state.write_text(
         json.dumps({"deployment": {"resources": RESOURCES, "pending_operations": made}})

@@ -1,4 +1,4 @@
-"""Whatever happens, what a device runs or could go back to stays whole; the rest goes in time."""
+"""What a device runs or could return to always stays complete. The rest is removed in time."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from tests.infra.fakes import (
 
 pytestmark = pytest.mark.usefixtures("account")
 
-DEVICES = 2  # of each target
+DEVICES = 2  # Of each target.
 
 
 @dataclass
 class Deployment:
-    """One of a target, and how it went on each device that has heard of it."""
+    """A deployment to a target, and its outcome on each device that has heard of it."""
 
-    content: Content | None  # None takes our components off
+    content: Content | None  # None removes our components.
     went: dict[int, bool] = field(default_factory=dict)
 
     @property
@@ -39,9 +39,9 @@ class World:
     """One publisher, its devices, and what is in the cloud."""
 
     clock: int = 0
-    stored: dict[Content, int] = field(default_factory=dict)  # to when
+    stored: dict[Content, int] = field(default_factory=dict)  # When it was last stored.
     there: Parts = field(default_factory=Parts)
-    targets: list[list[Deployment]] = field(default_factory=lambda: [[], []])  # oldest first
+    targets: list[list[Deployment]] = field(default_factory=lambda: [[], []])  # Oldest first.
     runs: dict[tuple[int, int], Content | None] = field(default_factory=dict)
 
     def publish(self, content: Content) -> None:
@@ -50,7 +50,7 @@ class World:
         self.there |= parts(content)
 
     def begin(self, content: Content, *, files: bool, image: bool, versions: bool) -> None:
-        """An up that is killed: some of it is there, and no record."""
+        """An `up` that is killed: it leaves a part of its things, and no record."""
         whole = parts(content)
         self.there |= Parts(
             components=whole.components if versions else frozenset(),
@@ -59,14 +59,14 @@ class World:
         )
 
     def deploy(self, target: int, content: Content | None, works: list[bool | None]) -> None:
-        """For each device: it works there, it doesn't, or the device is off (None)."""
+        """For each device: success, failure, or None if the device is off."""
         self.targets[target].append(Deployment(content))
         for device, outcome in enumerate(works):
             if outcome is not None:
                 self.arrive(target, device, works=outcome)
 
     def arrive(self, target: int, device: int, *, works: bool) -> None:
-        """A device hears of the latest deployment; one that fails goes back to what it ran."""
+        """A device hears of the latest deployment. A failing device returns to what it ran."""
         if self.targets[target] and device not in self.targets[target][-1].went:
             latest = self.targets[target][-1]
             latest.went[device] = works
@@ -99,7 +99,7 @@ class World:
         }
 
     def needed(self) -> set[Content]:
-        """What runs, what is about to, and the way back of each target: said another way."""
+        """What runs, what will run, and each target's way back, computed in another way."""
         found = {one for one in self.runs.values() if one}
         for history in self.targets:
             before = [number for number, one in enumerate(history[:-1]) if one.good]

@@ -1,6 +1,6 @@
 """Fixtures of these tests."""
 
-# the API's own names for its parameters
+# The API's own names for its parameters.
 
 from __future__ import annotations
 

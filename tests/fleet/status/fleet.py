@@ -1,4 +1,4 @@
-"""A fleet that the commands look at."""
+"""A fleet for the tests of the commands."""
 
 # ruff: noqa: N803  # the API's own names for its parameters
 
@@ -25,9 +25,9 @@ OURS = {name: spec(version) for name, version in WANTED.items()}
 
 @dataclass
 class Fleet(Account):
-    """The account, as whoever looks at all of it sees it."""
+    """The account, as a command sees it that looks at all of it."""
 
-    heard: dict[str, datetime] = field(default_factory=dict)  # of whom not just now
+    heard: dict[str, datetime] = field(default_factory=dict)  # Devices whose last report isn't new.
 
     def _get_core_device(self, *, coreDeviceThingName: str) -> dict[str, Any]:
         core = super()._get_core_device(coreDeviceThingName=coreDeviceThingName)
@@ -35,7 +35,7 @@ class Fleet(Account):
         return {**core, "lastStatusUpdateTimestamp": heard}
 
     def sends(self, name: str, components: dict[str, Any], status: str, reason: str = "") -> str:
-        """A deployment, and how it went on press-1."""
+        """A deployment, and its outcome on press-1."""
         found = self.deploy(THING_ARN, name, components)
         self.deployments[-1]["creationTimestamp"] = AT
         self.devices["press-1"].deploys(
@@ -51,7 +51,7 @@ class Fleet(Account):
 
 
 def drift(stack: str | None = None) -> tuple[str, ...]:
-    """Of the only target and of its only device."""
+    """The drift of the only target and its only device."""
     [target] = observe(Clients(region=REGION, profile=None), "edge-inference", stack).targets
     [device] = target.devices
     return (*target.drift, *device.drift)

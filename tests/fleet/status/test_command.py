@@ -1,6 +1,6 @@
 """Commands that look at the fleet: their output and their exit codes."""
 
-# the API's own names for its parameters
+# The API's own names for its parameters.
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_a_watch_shows_what_changed_since_the_last_look_until_ctrl_c(
     looks = []
 
     def pause(seconds: float) -> None:
-        """In place of the clock: the device changes at the first pause, Ctrl-C is the second."""
+        """A pause without a clock: the device changes at the first pause, the second is Ctrl-C."""
         looks.append(seconds)
         if len(looks) > 1:
             raise KeyboardInterrupt
@@ -56,7 +56,7 @@ def test_a_watch_shows_what_changed_since_the_last_look_until_ctrl_c(
 
 @pytest.fixture
 def recorded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """`plan` looks at what was recorded in place of an account."""
+    """`plan` looks at a record instead of an account."""
 
     def look(_clients: Clients, stack_change: StackChange, _root: Any) -> tuple[Any, Any]:
         recording = next(

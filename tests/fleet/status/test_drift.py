@@ -1,6 +1,6 @@
-"""What an operator is told of the fleet, and how the commands end, behind real boto3 clients."""
+"""What status and drift print of the fleet, and their exit codes, behind real boto3 clients."""
 
-# the API's own names for its parameters
+# The API's own names for its parameters.
 
 from __future__ import annotations
 
@@ -104,7 +104,10 @@ def test_a_stack_that_can_t_be_asked_is_told_and_hides_no_other(
 
 @pytest.fixture
 def expired(fleet: Fleet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The files of two stacks; in us-east-1, where press-9's is, the credentials are too old."""
+    """The files of two stacks.
+
+    In us-east-1, the region of press-9's stack, the credentials are too old.
+    """
     session = fleet.session()
 
     def session_of(clients: Clients) -> Any:
@@ -161,7 +164,7 @@ def test_the_devices_logs_are_asked_at_the_same_time(
     account.deploy(THING_ARN.replace("thing/press-1", "thinggroup/presses"), NAME, OURS)
     account.deployments[-1]["creationTimestamp"] = AT
     (tmp_path / "asked").mkdir()
-    waits = tmp_path / "log"  # as a device that is out of reach does, until all were asked
+    waits = tmp_path / "log"  # Like a device that is out of reach, until all were asked.
     waits.write_text(
         f"#!/bin/sh\ncd {tmp_path}/asked && touch $1\nfor n in $(seq 100); do\n"
         f"[ $(ls | wc -l) = {len(names)} ] && exit 0; sleep 0.1; done; exit 1\n"

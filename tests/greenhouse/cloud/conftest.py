@@ -1,4 +1,4 @@
-"""A real MiniStack and a real cloud beside it, each a process of its own, once for all tests.
+"""A real MiniStack and a real cloud beside it, each in its own process, once for all tests.
 
 Tests share both, so each makes its own names with `unique`.
 """
@@ -50,7 +50,7 @@ def free_port() -> int:
 def http(
     method: str, url: str, body: bytes | None = None, headers: dict[str, str] | None = None
 ) -> tuple[int, dict[str, str], bytes]:
-    """Status, headers and body, refusals included."""
+    """Status, headers and body, also of a refusal."""
     request = urllib.request.Request(  # noqa: S310  # loopback
         url, data=body, method=method, headers=headers or {}
     )
@@ -62,7 +62,7 @@ def http(
 
 
 def wait_for(url: str, process: subprocess.Popen[bytes]) -> None:
-    """Until the URL answers 200; fails when its process has ended."""
+    """Wait until the URL answers 200. Fails if its process has ended."""
     pause, deadline = threading.Event(), time.monotonic() + START_SECONDS
     while True:
         try:
@@ -272,7 +272,7 @@ class Device:
 def new_device(
     cloud: CloudProcess, iot: IoTClient, unique: Callable[[str], str]
 ) -> Callable[[], Device]:
-    """Registers a thing; it becomes a core device with its first report."""
+    """Registers a thing. It becomes a core device with its first report."""
 
     def make() -> Device:
         thing = unique("thing")
@@ -288,7 +288,7 @@ def device(new_device: Callable[[], Device]) -> Device:
 
 @pytest.fixture
 def recipe(unique: Callable[[str], str]) -> Callable[..., dict[str, Any]]:
-    """A recipe that the cloud takes, with what a test wants differently."""
+    """A recipe that the cloud takes, with a test's changes."""
 
     def make(**changes: Any) -> dict[str, Any]:
         return {

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 COMPONENT = "AWS::GreengrassV2::ComponentVersion"
 DEPLOYMENT = "AWS::GreengrassV2::Deployment"
-Cloud = Any  # conftest's CloudProcess; a test module can't import it by name
+Cloud = Any  # CloudProcess of conftest, from which a test module can't import by name.
 Unique = Callable[[str], str]
 
 
@@ -279,7 +279,7 @@ def test_what_is_not_modelled_is_refused_by_name(control: Control) -> None:
 
 
 class TestFaults:
-    """A cloud of its own, since a fault is for all."""
+    """A cloud of its own, since a fault affects every caller."""
 
     @pytest.fixture
     def cloud(self, cloud_of_its_own: Cloud) -> Cloud:

@@ -134,11 +134,11 @@ def test_an_artifact_that_can_not_be_read_refuses_the_component_in_the_words_of_
     with pytest.raises(ClientError) as error:
         create(greengrass, document)
     assert refusal(error) == ("ValidationException", 400)
-    assert (  # the text of aws-cli#6261
+    assert (  # The text of aws-cli#6261.
         "Invalid Input: Encountered following errors in Artifacts:"
         f" {{{asked} = Specified artifact resource cannot be accessed}}"
     ) in str(error.value)
-    create(greengrass, {**document, "Manifests": with_artifacts()})  # nothing half-made stayed
+    create(greengrass, {**document, "Manifests": with_artifacts()})  # No half-made version stayed.
 
 
 def test_versions_are_listed_greatest_first_and_page_by_page(

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 Unique = Callable[[str], str]
 NewComponent = Callable[..., str]
-Device = Any  # conftest's; a test module can't import it by name
+Device = Any  # Device of conftest, from which a test module can't import by name.
 NewDevice = Callable[[], Device]
 
 

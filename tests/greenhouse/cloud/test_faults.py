@@ -1,4 +1,4 @@
-"""Faults of the cloud: credentials that have expired, and a death around each kind of call."""
+"""Faults of the cloud: expired credentials, and a death before or after each kind of call."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from botocore.exceptions import ClientError, ConnectionClosedError, EndpointConn
 
 from greenhouse.faults import Faults
 
-Cloud = Any  # conftest's CloudProcess; a test module can't import it by name
+Cloud = Any  # CloudProcess of conftest, from which a test module can't import by name.
 
 
 def test_expired_credentials_stop_people_and_not_devices(

@@ -1,4 +1,4 @@
-"""The base images of a Dockerfile are named by the digests that their registry has."""
+"""The base images of a Dockerfile are named by their registry's digests."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_the_digest_is_that_of_the_image_s_own_repository(
 
 
 class Registry:
-    """greenhouse's, with what a test has pushed."""
+    """greenhouse's registry, with what a test has pushed."""
 
     def __init__(self, tools: Toolchain, port: int, folder: Path) -> None:
         self.docker, self._config = tools.docker, folder / "docker"
@@ -82,7 +82,7 @@ class Registry:
         )
 
     def push(self, tag: str, content: str) -> str:
-        """An image with that content under the tag; its digest as the registry tells it."""
+        """Push an image with that content under the tag. Returns the registry's digest."""
         context = self._folder / "context"
         context.mkdir(exist_ok=True)
         (context / "content").write_text(content)

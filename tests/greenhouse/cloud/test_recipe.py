@@ -54,7 +54,7 @@ def test_the_first_byte_decides_between_json_and_yaml(recipe: Make) -> None:
         == read_recipe(yaml.safe_dump(document).encode()).document
     )
     with pytest.raises(ValidationException, match="is not JSON"):
-        read_recipe(b"{RecipeFormatVersion: 2020-01-25}")  # would be good YAML
+        read_recipe(b"{RecipeFormatVersion: 2020-01-25}")  # It would be good YAML.
 
 
 def test_a_stored_recipe_reads_back_the_same_in_both_formats(recipe: Make) -> None:
@@ -121,7 +121,7 @@ def test_what_greenhouse_does_not_model_is_refused_rather_than_guessed(recipe: M
         ({}, True),
         ({"os": "linux", "architecture": "amd64"}, True),
         ({"os": "linux", "architecture": "x86_64"}, False),  # nx-plugin-for-aws#1265
-        ({"os": "all"}, True),  # the old wildcard of os and architecture
+        ({"os": "all"}, True),  # The old wildcard of os and architecture.
         ({"os": "linux", "runtime": "*"}, True),
         ({"os": "linux", "runtime": "aws_nucleus_lite"}, False),
         ({"os": "/darwin|linux/"}, True),

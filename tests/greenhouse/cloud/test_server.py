@@ -1,4 +1,4 @@
-"""The process: what it refuses, how it starts and ends, and what survives its death."""
+"""The cloud's process: what it refuses, how it starts and ends, and what survives its death."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 Make = Callable[..., dict[str, Any]]
 Unique = Callable[[str], str]
-Cloud = Any  # conftest's CloudProcess; a test module can't import it by name
+Cloud = Any  # CloudProcess of conftest, from which a test module can't import by name.
 
 DEPLOYMENTS = "/greengrass/v2/deployments"
 
@@ -135,7 +135,8 @@ def test_a_path_that_no_operation_has_is_refused(cloud: Cloud) -> None:
 
 def test_it_listens_on_loopback_only(cloud: Cloud) -> None:
     with socket.socket() as elsewhere:
-        elsewhere.bind(("127.0.0.2", cloud.port))  # would be taken if it listened everywhere
+        # It would be in use if the cloud listened everywhere.
+        elsewhere.bind(("127.0.0.2", cloud.port))
 
 
 def test_a_taken_port_is_one_clear_line(cloud_of_its_own: Cloud) -> None:
@@ -308,7 +309,7 @@ def test_a_ministack_that_is_gone_is_said_in_so_many_words(
     cloud_of_its_own: Cloud, unique: Unique
 ) -> None:
     with socket.socket() as unused:
-        unused.bind(("127.0.0.1", 0))  # bound but not listening: refused at once
+        unused.bind(("127.0.0.1", 0))  # Bound but not listening: it refuses at once.
         cloud_of_its_own.ministack_port = unused.getsockname()[1]
         cloud_of_its_own.start()
         status, headers, answer = cloud_of_its_own.raw(

@@ -1,4 +1,4 @@
-"""Who doesn't hold this greenhouse's key gets 403, and nothing is done for them."""
+"""A caller without this greenhouse's key gets 403, and nothing happens."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 CREATE = "/greengrass/v2/createComponentVersion"
 JSON = {"content-type": "application/json"}
 BYTES = {"content-type": "application/octet-stream"}
-NOBODY = 65534  # a user that every Linux has
+NOBODY = 65534  # Every Linux has this user.
 
 
 @pytest.fixture
@@ -211,7 +211,7 @@ def test_what_is_signed_for_another_region_finds_nothing_here(
 
 
 def test_there_is_no_role_to_assume(ministack_port: int) -> None:
-    """MiniStack's keys for one would be refused as a stranger's, without a reason."""
+    """A key from MiniStack for a role would be refused like a stranger's, without a reason."""
     with pytest.raises(ClientError, match=r"no roles to assume.*pulumi config rm aws:assumeRoles"):
         elsewhere(ministack_port, "sts").assume_role(
             RoleArn="arn:aws:iam::123456789012:role/deployer", RoleSessionName="edge"
@@ -219,7 +219,7 @@ def test_there_is_no_role_to_assume(ministack_port: int) -> None:
 
 
 def elsewhere(port: int, service: Any) -> Any:
-    """A client with this greenhouse's key, in a region that it isn't."""
+    """A client with this greenhouse's key, in another region."""
     return boto3.client(
         service,
         endpoint_url=f"http://127.0.0.1:{port}",
@@ -304,7 +304,7 @@ def test_a_layer_that_ecr_names_an_address_for_is_there(ministack_port: int) -> 
 
 @contextmanager
 def served(page: str) -> Iterator[str]:
-    """A page of somebody else's on a port of its own."""
+    """A stranger's page on a port of its own."""
 
     class Page(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -393,7 +393,7 @@ def test_another_user_of_the_machine_gets_nothing_done(
     tmp_path: Path,
 ) -> None:
     name, body = attack
-    for folder in (tmp_path, *tmp_path.parents):  # what is closed is the home alone
+    for folder in (tmp_path, *tmp_path.parents):  # Only the home folder is closed.
         if folder.name.startswith(("pytest-", "test_")):
             folder.chmod(0o755)
     home = Home(tmp_path / "greenhouse")

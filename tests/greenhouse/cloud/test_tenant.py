@@ -1,4 +1,4 @@
-"""The tenant's records go with greenhouse; whatever else is left there has to be seen."""
+"""The tenant's records go with greenhouse. Anything else that is left has to be visible."""
 
 from __future__ import annotations
 

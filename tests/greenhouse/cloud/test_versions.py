@@ -33,7 +33,7 @@ def test_a_version_has_64_characters_at_most() -> None:
 @pytest.mark.parametrize(
     ("text", "stored"),
     [
-        ("~2.0.0", ">=2.0.0 <2.1.0"),  # aws-greengrass-nucleus#1735 shows this one in the cloud
+        ("~2.0.0", ">=2.0.0 <2.1.0"),  # aws-greengrass-nucleus#1735 shows this range in the cloud.
         ("^2.0.0", ">=2.0.0 <3.0.0"),
         ("^0.2.3", ">=0.2.3 <0.3.0"),
         ("^0.0.3", ">=0.0.3 <0.0.4"),
@@ -50,7 +50,7 @@ def test_a_version_has_64_characters_at_most() -> None:
         (">= 1.0.0 < 2.0.0", ">=1.0.0 <2.0.0"),
         ("1.0.0 - 2.0", ">=1.0.0 <2.1.0"),
         ("1.0.0 || ~3.1.0", "=1.0.0 || >=3.1.0 <3.2.0"),
-        ("==2.5.0", "=2.5.0"),  # how a nucleus writes a deployment's own requirement
+        ("==2.5.0", "=2.5.0"),  # A nucleus writes a deployment's own requirement like this.
         ("2.0.3", "=2.0.3"),
     ],
 )

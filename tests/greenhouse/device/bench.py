@@ -1,4 +1,4 @@
-"""A device on a bench: the real nucleus in this process, a cloud with a memory, real scripts."""
+"""A device on a bench: the real nucleus in this process, a fake cloud, real scripts."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ THING_ARN = f"arn:aws:iot:eu-west-1:123456789012:thing/{THING}"
 GROUP_ARN = "arn:aws:iot:eu-west-1:123456789012:thinggroup/fleet"
 DEADLINE = 120.0
 
-# what the Java nucleus adds to a line, as the lab left it out of the records
+# The parts that the Java nucleus adds to a line, which the lab left out of its records.
 _CONTEXT = re.compile(r"\. {scriptName=.*|, serviceName=.*(?=})")
 
 ENDED = ("SUCCEEDED", "COMPLETED", "FAILED")
 
 
 def recipe(name: str, version: str = "1.0.0", **keys: Any) -> dict[str, Any]:
-    """A recipe with a lifecycle and, if asked, Artifacts, ComponentDependencies and the like."""
+    """A recipe with a lifecycle and, if asked, Artifacts, ComponentDependencies and others."""
     manifest = {
         "Platform": {"os": "linux", "runtime": "*"},
         "Lifecycle": keys.pop("lifecycle", {}),
@@ -51,10 +51,10 @@ def recipe(name: str, version: str = "1.0.0", **keys: Any) -> dict[str, Any]:
 
 @dataclass
 class FakeCloud:
-    """Knows recipes and deployments; remembers every report."""
+    """Knows recipes and deployments, and remembers every report."""
 
     recipes: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
-    deployments: dict[str, dict[str, Any]] = field(default_factory=dict)  # by target
+    deployments: dict[str, dict[str, Any]] = field(default_factory=dict)  # By target.
     reports: list[Mapping[str, Any]] = field(default_factory=list)
     executions: dict[str, dict[str, Any]] = field(default_factory=dict)
     member_of: set[str] | None = field(default_factory=lambda: {GROUP_ARN})
@@ -141,7 +141,7 @@ def states(picture: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
 
 
 class FakeIam:
-    """A role with the statements given; botocore's shapes."""
+    """A role with the given statements, in botocore's shapes."""
 
     def __init__(self, *statements: Mapping[str, Any]) -> None:
         self.statements = statements
@@ -162,7 +162,7 @@ class FakeIam:
 
 
 class FakeS3:
-    """Objects by bucket and key; remembers what was fetched."""
+    """Objects by bucket and key. It remembers what was fetched."""
 
     def __init__(self) -> None:
         self.objects: dict[tuple[str, str], bytes] = {}
@@ -187,7 +187,7 @@ class Bench:
 
     @asynccontextmanager
     async def device(self) -> AsyncIterator[Nucleus]:
-        """The device runs inside the block; the same root again is a restart."""
+        """The device runs inside the block. The same root again is a restart."""
         settings = Settings(
             thing=THING,
             folders=self.folders,
@@ -212,7 +212,7 @@ class Bench:
             await task
 
     async def deploy(self, components: Mapping[str, Any], **options: Any) -> dict[str, Any]:
-        """Deploy and wait for the end; returns the effective deployment."""
+        """Deploy and wait for the end. Returns the effective deployment."""
         made = self.cloud.create_deployment(components, **options)
         await self.until(
             lambda: self.cloud.executions.get(made, {}).get("coreDeviceExecutionStatus") in ENDED,

@@ -1,4 +1,4 @@
-"""The bench, found by all tests of the device."""
+"""The bench, for all tests of the device."""
 
 from __future__ import annotations
 

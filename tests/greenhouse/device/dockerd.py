@@ -1,4 +1,4 @@
-"""A Docker engine that nobody else uses, so it may be stopped, killed and come late."""
+"""A Docker engine that nobody else uses, so a test may stop it, kill it and start it late."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ while :; do sleep 1000 & wait $!; done
 
 
 class Dockerd:
-    """An engine with everything of its own, also its network.
+    """An engine with its own folders, sockets and network.
 
-    `--bridge none` removes the machine's docker0, which is another's.
+    `--bridge none` leaves out the machine's docker0, which belongs to another engine.
     """
 
     def __init__(self, folder: Path, path: str) -> None:
@@ -40,12 +40,13 @@ class Dockerd:
         with (self._folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
                 [
-                    *("setpriv", "--pdeathsig", "TERM"),  # else a killed test leaves it
+                    # Otherwise a killed test leaves it running.
+                    *("setpriv", "--pdeathsig", "TERM"),
                     *("unshare", "--net"),
                     *("dockerd", "--host", self.host, "--pidfile", f"{self._folder}/pid"),
                     *("--data-root", f"{self._folder}/data", "--exec-root", f"{self._folder}/exec"),
                     *("--bridge", "none", "--iptables=false", "--ip6tables=false"),
-                    *("--containerd-namespace", "scripts-test"),  # if it is the machine's
+                    *("--containerd-namespace", "scripts-test"),  # If containerd is the machine's.
                     *("--containerd-plugins-namespace", "scripts-test-plugins"),
                 ],
                 stdout=log,
@@ -67,7 +68,7 @@ class Dockerd:
         self._process.wait(timeout=60)
 
     def kill(self) -> None:
-        """With its containerd, which the next engine would take for its own while it dies."""
+        """Kill it with its containerd. The next engine would otherwise use the dying containerd."""
         assert self._process
         file = self._folder / "exec" / "containerd" / "containerd.pid"
         its_own = psutil.Process(int(file.read_text())) if file.exists() else None
@@ -80,7 +81,7 @@ class Dockerd:
             file.unlink(missing_ok=True)
 
     def lose_power(self) -> None:
-        """Engine, shims and containers are gone, and what they had mounted."""
+        """Remove engine, shims, containers and their mounts."""
         shims = self._shims()
         inside = [child for shim in shims for child in shim.children(recursive=True)]
         self.kill()
@@ -91,14 +92,14 @@ class Dockerd:
         self._unmount()
 
     def shim_of(self, container: str) -> psutil.Process:
-        """The process between the engine and a container, which does what the engine asks for."""
+        """The process between the engine and a container, which does what the engine asks."""
         pid = self.docker("inspect", "--format", "{{.State.Pid}}", container).stdout
         shim = psutil.Process(int(pid)).parent()
         assert shim
         return shim
 
     def containers(self) -> list[str]:
-        """Those that run, by name."""
+        """The running containers, by name."""
         return self.docker("ps", "--format", "{{.Names}}").stdout.split()
 
     def docker(self, *words: str, ok: bool = True) -> subprocess.CompletedProcess[str]:
@@ -144,7 +145,7 @@ class Dockerd:
 
     def _unmount(self) -> None:
         for line in reversed(Path("/proc/mounts").read_text().splitlines()):
-            if (there := line.split()[1]).startswith(f"{self._folder}/"):  # a kill leaves them
+            if (there := line.split()[1]).startswith(f"{self._folder}/"):  # A kill leaves them.
                 subprocess.run(["umount", "--lazy", there], check=True)
 
     def _put(self, file: Path, there: Path) -> None:

@@ -1,8 +1,8 @@
-"""What the real runtimes were seen doing, record by record and part by part.
+"""The records of the real runtimes' behaviour, record by record and part by part.
 
-A part is what one step of a record was seen to do: a deployment, a component, a probe, a case, an
-exchange of frames. Tests are parametrized with the parts that they replay: so it is known, without
-running them, which parts nobody replays (test_documented.py).
+A part is what one step of a record showed: a deployment, a component, a probe, a case, an exchange
+of frames. Tests are parametrized with the parts that they replay. So test_documented.py knows,
+without running them, which parts nobody replays.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ NOT_MODELLED: dict[str, str] = json.loads((FOLDER / "not-modelled.json").read_te
 
 
 def parts(record: str) -> dict[str, Any]:
-    """`record/part` and what was seen of it, in order; of `java-frames` its exchanges' steps."""
+    """`record/part` and its observation, in order. For `java-frames` the parts are exchanges."""
     if record.endswith("-frames"):
         steps = json.loads((FOLDER / f"{record}.json").read_text())
         exchanges = groupby(steps, key=lambda step: str(step["exchange"]))
@@ -52,7 +52,7 @@ def parts(record: str) -> dict[str, Any]:
 
 
 def each(record: str, *names: str) -> list[Any]:
-    """The parts whose names begin so, as parameters of a test."""
+    """The parts whose names begin like this, as parameters of a test."""
     return [
         pytest.param(seen, id=part)
         for part, seen in parts(record).items()
@@ -61,7 +61,7 @@ def each(record: str, *names: str) -> list[Any]:
 
 
 def together(record: str, *names: str) -> list[Any]:
-    """The same, as one parameter: what was seen by part."""
+    """The same parts as one parameter: a dict of observations by part."""
     return [pytest.param({one.id: one.values[0] for one in each(record, *names)}, id=record)]
 
 

@@ -1,7 +1,7 @@
-"""The real Java nucleus' deployments again, on greenhouse's device: same end, states and words.
+"""Replays the Java nucleus' deployments on greenhouse's device: same end, states and words.
 
-Recipes, scripts and orders are the recorded ones; what the lab's machine put into them (folders,
-pids, seconds) isn't compared. Time-outs in recipes are a tenth of the recorded ones.
+Recipes, scripts and orders are the recorded ones. What depends on the lab's machine (folders, pids,
+seconds) isn't compared. Time-outs in recipes are a tenth of the recorded ones.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ REPLAYED = [
     and not {name, f"{name}/deployments"} & {*NOT_MODELLED}
 ]
 
-NOT_DEPLOYED = {"xart"}  # for this and the next, not-modelled.json has the reasons
+NOT_DEPLOYED = {"xart"}  # not-modelled.json has the reasons for this set and the next.
 NOT_COMPARED = {"java-env-interp-exit0": {"xart", "xenv"}, "java-sigterm-ignored": {"xigne"}}
-SHOWN = 392  # characters of a line: java-longline kept as many of 100,000
+SHOWN = 392  # Characters of a line: java-longline kept as many of 100,000.
 RESTARTED_TWICE = {"java-fail-good-and-bad-short": "xbad", "java-resend": "nbad"}
 STOPPED_BY_US = "Run script exited. {exitCode=143}"
-CHILD_STOPPED_BY_US = "Run script exited. {exitCode=0}"  # java-child: when its child is gone
+CHILD_STOPPED_BY_US = "Run script exited. {exitCode=0}"  # java-child: after its child has ended.
 
-# What the shell or the nucleus' own threads add to a component's output, in no fixed order.
+# The shell or the nucleus' own threads add these to the output, in no fixed order.
 _NOISE = re.compile(
     r"\[stderr\] (Terminated|Killed|\[TIMEOUT)|did not respond|shell-runner-error|Refusing to"
 )
@@ -54,7 +54,7 @@ def a_tenth_of_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def prepared(document: Mapping[str, Any]) -> dict[str, Any]:
-    """The recorded recipe with a tenth of its time-outs, and a client that there is here."""
+    """The recorded recipe with a tenth of its time-outs, and a client that exists here."""
     made: dict[str, Any] = json.loads(
         re.sub(r'"Timeout": (\d+)', lambda m: f'"Timeout": {int(m[1]) / 10}', json.dumps(document))
     )
@@ -68,7 +68,7 @@ def prepared(document: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def components(request: Mapping[str, Any], roots: dict[str, str]) -> dict[str, Any]:
-    """The cloud deployment that asks for what the lab's local one asked for."""
+    """The cloud deployment that asks for what the lab's local deployment asked for."""
     roots.update(request.get("adds", {}))
     for name in request.get("remove", ()):
         roots.pop(name, None)
@@ -86,7 +86,7 @@ def components(request: Mapping[str, Any], roots: dict[str, str]) -> dict[str, A
 
 
 def lines(output: list[str], bench: Bench) -> list[str]:
-    """Output without noise, pids and folders; two pipes have no common order."""
+    """Output without noise, pids and folders. Two pipes have no common order."""
     kept = [line for line in output if not _NOISE.search(line)]
     places = {str(bench.root): "{root}", os.environ["HOME"]: "{home}", THING: "holdout-java"}
     for found, placeholder in places.items():
@@ -101,11 +101,11 @@ def test_a_deployment_goes_as_on_the_java_nucleus(
 ) -> None:
     monkeypatch.setenv("HOME", "/home/bench")
     record = RECORDS[name]
-    # between two looks all of a run's tries may fail: those of java-run-exit1 did
+    # Between two looks all attempts of a run may fail, as in java-run-exit1.
     monkeypatch.setattr(deployments, "POLL_SECONDS", 3.0 if name == "java-run-exit1" else 0.2)
     bench.cloud.publish(*map(prepared, record["recipes"]))
     if name == "java-depver":
-        later = bench.cloud.recipes.pop(("ndep", "1.1.0"))  # the lab had no cloud to offer it
+        later = bench.cloud.recipes.pop(("ndep", "1.1.0"))  # The lab had no cloud to offer it.
 
     async def story() -> None:
         roots: dict[str, str] = {}
@@ -147,7 +147,7 @@ def compare_end(ended: Mapping[str, Any], seen: Mapping[str, Any]) -> None:
         assert ended["statusDetails"] == {"errorStack": seen["stack"], "errorTypes": seen["types"]}
         detail = seen["detail"] or "FAILED_NO_STATE_CHANGE"
         assert ended["reason"].startswith(f"{seen['stack'][-1]}: {detail}: ")
-        if "offline" not in seen["cause"]:  # our cloud is there, the lab had none
+        if "offline" not in seen["cause"]:  # Our cloud is there, the lab had none.
             assert ended["reason"].endswith(seen["cause"])
 
 
@@ -156,12 +156,14 @@ def went_through(bench: Bench, component: str, changes: list[str]) -> bool:
 
 
 def has_printed(bench: Bench, component: str, printed: Counter[str]) -> bool:
-    """java-install-timeout: of three tries the lab's second was silent, so the third line there is
-    the next deployment's; ours is the second try's."""
+    """java-install-timeout: the second of the lab's three attempts printed nothing.
+
+    Its third line belongs to the next deployment, ours to the second attempt.
+    """
     return not printed - Counter(lines(bench.output(component), bench))
 
 
-# What had happened before what: dependencies come first, removed components go last.
+# The recorded order: dependencies come first, removed components go last.
 ORDER = {
     "java-dep-order-startup": [
         (("xoa", "STARTING->RUNNING"), ("xob", "INSTALLED->STARTING")),
@@ -183,13 +185,16 @@ def compare_order(record: Mapping[str, Any], bench: Bench) -> None:
 
 
 def kill_dependency(bench: Bench) -> None:
-    """What the lab did at the end of its long sequence: `kill -9` of a HARD dependency."""
+    """The end of the lab's long sequence: `kill -9` of a HARD dependency."""
     pid = [line for line in bench.output("xdepa") if "pid=" in line][-1].partition("pid=")[2]
     os.kill(int(pid), signal.SIGKILL)
 
 
 def keeps_its_token_when_killed(bench: Bench, record: str, seen: dict[str, Any]) -> None:
-    """xtok was killed with -9: the same token when it is started again, and still a good one."""
+    """xtok was killed with -9.
+
+    It gets the same token when it is started again, and the token works.
+    """
     (recorded,) = (one for one in RECORDS[record]["recipes"] if one["ComponentName"] == "xtok")
     document = json.loads(json.dumps(recorded))
     socket = "$AWS_GG_NUCLEUS_DOMAIN_SOCKET_FILEPATH_FOR_COMPONENT"
@@ -198,7 +203,7 @@ def keeps_its_token_when_killed(bench: Bench, record: str, seen: dict[str, Any])
     tokens, (accepted,) = (seen[f"{record}/xtok/{name}"] for name in ("token", "old-token"))
 
     def starts() -> list[list[str]]:
-        """Token, pid and socket of each."""
+        """Token, pid and socket of each start."""
         return [line.split()[1:] for line in bench.output("xtok") if line.startswith("as ")]
 
     async def story() -> None:
@@ -225,13 +230,13 @@ def test_a_killed_component_keeps_its_token(bench: Bench, seen: dict[str, Any]) 
 
 
 def expected_states(record: Mapping[str, Any]) -> dict[str, list[str]]:
-    """Each component's recorded transitions, without those that have a reason not to be ours."""
+    """Each component's recorded transitions, without those that have a reason to differ here."""
     expected: dict[str, list[str]] = {}
     for component, change in record["states"]:
         if component not in NOT_COMPARED.get(record["id"], ()):
             expected.setdefault(component, []).append(change)
     if record["id"] == "java-install-timeout":
-        del expected["xinstt"][-1]  # BROKEN->NEW is the lab's next deployment
+        del expected["xinstt"][-1]  # BROKEN->NEW belongs to the lab's next deployment.
     if name := RESTARTED_TWICE.get(record["id"]):
         while "STARTING->STOPPING" in expected[name]:
             twice = expected[name].index("STARTING->STOPPING")
@@ -240,7 +245,7 @@ def expected_states(record: Mapping[str, Any]) -> dict[str, list[str]]:
 
 
 def expected_output(record: Mapping[str, Any]) -> dict[str, Counter[str]]:
-    """How often each component printed each line; noise and pids aside."""
+    """How often each component printed each line, without noise and pids."""
     expected = {
         component: [line for line in printed if not _NOISE.search(line)]
         for component, printed in record["stdout"].items()
@@ -251,7 +256,7 @@ def expected_output(record: Mapping[str, Any]) -> dict[str, Counter[str]]:
         "java-resend": ["good", STOPPED_BY_US] * 2,
     }
     for line in surplus.get(record["id"], ()):
-        expected[RESTARTED_TWICE[record["id"]]].remove(line)  # the second of two restarts
+        expected[RESTARTED_TWICE[record["id"]]].remove(line)  # The second of two restarts.
     return {
         component: Counter(re.sub(r"(pid=|child )\d+", r"\1N", line) for line in printed)
         for component, printed in expected.items()
@@ -264,7 +269,7 @@ def test_components_find_the_environment_of_the_java_nucleus(bench: Bench) -> No
         line.partition("=")[0]
         for line in seen["stdout"]["xenv"]
         if re.match(r"(AWS_|GG|SVCUID|MYVAR|STEPVAR)", line)
-    } - {"AWS_GG_FIPS_MODE", "AWS_USE_FIPS_ENDPOINT"}  # greenhouse has no FIPS endpoints
+    } - {"AWS_GG_FIPS_MODE", "AWS_USE_FIPS_ENDPOINT"}  # greenhouse has no FIPS endpoints.
     recipes = {one["ComponentName"]: one for one in seen["recipes"]}
     bench.cloud.publish(recipes["xenv"])
 
@@ -288,7 +293,7 @@ def test_components_find_the_environment_of_the_java_nucleus(bench: Bench) -> No
 
 
 def test_an_errored_component_is_stopped_and_started_again(bench: Bench) -> None:
-    """java-sigterm-ignored, xigne: a time-out of run is an error, and SIGTERM may be ignored."""
+    """java-sigterm-ignored, xigne: a time-out of run is an error, even if SIGTERM is ignored."""
     recipes = {one["ComponentName"]: one for one in RECORDS["java-sigterm-ignored"]["recipes"]}
     bench.cloud.publish(prepared(recipes["xigne"]))
     strike = ["RUNNING->ERRORED", "ERRORED->STOPPING", "STOPPING->INSTALLED"]

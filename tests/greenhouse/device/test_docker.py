@@ -1,4 +1,4 @@
-"""Images and containers on the real engine, as far as a device has to do with them."""
+"""Images and containers on the real engine, as far as a device handles them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ MANAGER = "aws.greengrass.DockerApplicationManager"
 ALLOW_ALL = {"Effect": "Allow", "Action": "*", "Resource": "*"}
 
 # A component in a container: it connects over the mounted socket with the token from its
-# environment, says how that went, and stays until it is asked to end.
+# environment, reports the result, and stays until it gets a signal.
 CLIENT = """
 import json, os, signal, socket, struct, sys, zlib
 def header(name, value):
@@ -51,7 +51,7 @@ signal.pause()
 
 @pytest.fixture
 def image(tools: toolchain.Toolchain) -> Iterator[str]:
-    """A name of its own for the base image; gone afterwards."""
+    """A name of its own for the base image, removed afterwards."""
     assert tools.path, "docker comes from the toolchain"
     name = f"device-test-{secrets.token_hex(4)}:1"
     subprocess.run(["docker", "tag", BASE, name], check=True)
@@ -64,11 +64,11 @@ def role(*statements: dict[str, Any]) -> Role:
 
 
 class GaveUp(Exception):
-    """Raised by a test's pause: the device would go on."""
+    """A test's pause raises it, as the device would go on without end."""
 
 
 def fetch(image: str, *statements: dict[str, Any], faults: Faults, tries: int = 1) -> list[float]:
-    """Pull it by the device's hand; returns the pauses between the tries."""
+    """Pull the image as the device does. Returns the pauses between the attempts."""
     pauses: list[float] = []
 
     def pause(seconds: float) -> None:
@@ -102,7 +102,7 @@ def test_an_image_that_is_there_is_not_pulled_and_goes_with_its_version(
 def test_a_registry_that_cannot_be_reached_is_asked_again_and_again(
     image: str, tmp_path: Path
 ) -> None:
-    """A device on a bad line finishes its deployment; whoever waits for it needs the time-out."""
+    """A device on a bad line finishes its deployment. The program that waits needs a time-out."""
     faults = Faults(tmp_path)
     nobody = "127.0.0.1:9/project/app:1"
     assert fetch(nobody, ALLOW_ALL, faults=faults, tries=3) == [60, 120, 240]

@@ -1,9 +1,9 @@
-"""What happens to the Docker engine, a container or the device: the components answer again.
+"""After a failure of the Docker engine, a container or the device, the components answer again.
 
-Recipes, scripts, docker client and engine are real, and so are the devices, one of each flavour; in
-place of the image there is a shell that says that it answers. The engine is this test's own, and
-each device has its own view of it, as in every greenhouse. No row may cost one of the three errors
-an hour, needs a deployment or a hand. How long each took is printed (`pytest -rP`).
+Recipes, scripts, docker client, engine and devices (one of each flavour) are real. In place of the
+image there is a shell that says that it answers. The engine is this test's own, and each device has
+its own view of it, as in every greenhouse. No row may cost one of the three errors an hour, or need
+a deployment or a person. Each row prints how long it took (`pytest -rP`).
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from tests.greenhouse.device.test_process import Server, device, log, until
 pytestmark = pytest.mark.docker
 
 OURS = (SERVICE, CONSUMER)
-SETTLED_SECONDS = scripts._QUICK_SECONDS + 1  # an earlier end would count as the container's own
+SETTLED_SECONDS = scripts._QUICK_SECONDS + 1  # An earlier end would count as the container's own.
 CONTENT = recipes.Content(
     images={{"x86_64": "amd64"}.get(platform.machine(), platform.machine()): IMAGE},
     files=recipes.Files(uris=dict.fromkeys(("model.bz2", "consumer.py", "samples.json"), "")),
@@ -54,7 +54,7 @@ CONTENT = recipes.Content(
 
 @dataclass
 class Device:
-    """A core device that has service and consumer; `engine` is its view of the engine."""
+    """A core device with service and consumer. `engine` is its view of the engine."""
 
     flavour: str
     root: Path
@@ -68,7 +68,8 @@ class Device:
             self.server.cloud.publish(recipe(f"aws.greengrass.{name}", "2.0.3"))
         for made in (recipes.service, recipes.consumer):
             document = made("1.0.0", CONTENT)
-            document["Manifests"][0]["Artifacts"] = []  # the image is there, files aren't needed
+            # The image is there, and the files aren't needed.
+            document["Manifests"][0]["Artifacts"] = []
             self.server.cloud.publish(document)
         self.server.cloud.create_deployment(dict.fromkeys(OURS, "1.0.0"), target=GROUP_ARN)
 
@@ -77,7 +78,7 @@ class Device:
 
     @property
     def answers(self) -> dict[str, int]:
-        """How many containers of each component have come to answer so far."""
+        """How many containers of each component have answered so far."""
         return {name: self.said(name, "stdout. answers") for name in OURS}
 
     def answers_again(self, component: str, before: int) -> bool:
@@ -97,14 +98,15 @@ class Device:
         return self.changes(component)[-1] == "STARTING->RUNNING"
 
     def errors(self, component: str) -> int:
-        """Of the three an hour: Lite goes back to STARTING, Java to ERRORED."""
+        """Errors of the three an hour: Lite goes back to STARTING, Java to ERRORED."""
         used = ("RUNNING->STARTING", "RUNNING->ERRORED", "STARTING->ERRORED")
         return sum(one in used or one.endswith("->BROKEN") for one in self.changes(component))
 
     def client(self, component: str) -> psutil.Process:
-        """The docker client whose container it is."""
+        """The docker client that runs the container."""
         name = f"{component}.{self.thing}"
-        psutil.process_iter.cache_clear()  # it may take a process for an ended one with its number
+        # Otherwise a new process could pass for an ended process of the same number.
+        psutil.process_iter.cache_clear()
         [found] = [
             one
             for one in psutil.process_iter(["cmdline"])
@@ -113,7 +115,7 @@ class Device:
         return found
 
     def leftovers(self) -> list[psutil.Process]:
-        """The sessions of its scripts, which a nucleus that is killed leaves running."""
+        """The sessions of its scripts, which a killed nucleus leaves running."""
         sessions = {int(one.stem) for one in (self.root / "processes").glob("*.birth")}
         found = []
         for pid in psutil.pids():
@@ -156,7 +158,7 @@ class Lab:
                 )
 
     def nuclei(self, number: signal.Signals) -> None:
-        """Send it to each, and wait for its end."""
+        """Send the signal to each nucleus, and wait for its end."""
         for one in self.devices:
             assert one.process
             one.process.send_signal(number)
@@ -168,12 +170,12 @@ class Lab:
         return [f"{name}.{one.thing}" for one in self.devices for name in OURS]
 
     def each(self, *words: str) -> None:
-        """A docker command for each container."""
+        """Run a docker command for each container."""
         for name in self.containers():
             self.engine.docker(*words, name)
 
     def settle(self) -> None:
-        """Wait until each container is old enough for its end to be no crash at the start."""
+        """Wait until each container is so old that its end is no crash at the start."""
         wait(max(0.0, self._settled - time.monotonic()))
 
     def answered(self) -> None:
@@ -189,7 +191,7 @@ def lab(tools: toolchain.Toolchain, tmp_path_factory: pytest.TempPathFactory) ->
     assert tools.path, "docker comes from the toolchain"
     if os.geteuid() != 0:
         pytest.skip("only root can start an engine of its own")
-    folder = Path(tempfile.mkdtemp(dir="/tmp"))  # a socket's path has to be short
+    folder = Path(tempfile.mkdtemp(dir="/tmp"))  # A socket's path has to be short.
     engine = Dockerd(folder, os.pathsep.join([os.environ["PATH"], *SYSTEM_FOLDERS]))
     engine.start()
     with ExitStack() as stack:
@@ -242,7 +244,7 @@ def clients_killed(lab: Lab) -> None:
 
 
 def names_being_removed(lab: Lab) -> None:
-    """Paused shims hold the removals up for five seconds; meanwhile the clients end (case 15)."""
+    """Paused shims delay the removals for five seconds. Meanwhile the clients end."""
     shims = [lab.engine.shim_of(name) for name in lab.containers()]
     before = [one.said(name, "waiting for docker") for one in lab.devices for name in OURS]
     for shim in shims:
@@ -270,7 +272,7 @@ def nuclei_killed(lab: Lab) -> None:
 
 
 def power_cut(lab: Lab) -> None:
-    """Everything is gone at once, but for what the disk has; nucleus and engine start together."""
+    """Everything ends at once, except what is on disk. Nucleus and engine start together."""
     lab.nuclei(signal.SIGKILL)
     for one in lab.devices:
         for process in one.leftovers():
@@ -284,7 +286,7 @@ def power_cut(lab: Lab) -> None:
 
 
 def fault(detail: str) -> Callable[[Lab], None]:
-    """The same by greenhouse's own fault, which ends the views and not the engine."""
+    """The same failure by greenhouse's own fault, which ends the views and not the engine."""
 
     def happens(lab: Lab) -> None:
         for one in lab.devices:
@@ -310,15 +312,15 @@ def fault(detail: str) -> Callable[[Lab], None]:
 
 @dataclass(frozen=True)
 class Row:
-    """`within` is seconds from the trouble's end to the next answers."""
+    """`within` is the seconds from the end of the failure to the next answers."""
 
     trouble: Callable[[Lab], None]
     within: float = 10
     matrix: bool = True
 
 
-# The order is of weight: five ends that an engine reports, each within ten minutes of the one
-# before, are patience's end; a nucleus that starts begins to count again.
+# The order matters: after five ends that an engine reports, each within ten minutes of the one
+# before, a script gives up. A nucleus that starts begins the count again.
 ROWS = {
     "docker stop": Row(lambda lab: lab.each("stop")),
     "docker kill": Row(lambda lab: lab.each("kill"), matrix=False),
@@ -371,7 +373,7 @@ def test_it_answers_again_without_an_error_a_deployment_or_a_hand(lab: Lab, name
 def test_what_a_killed_nucleus_left_makes_room_for_another(
     lab: Lab, seen: dict[str, list[str]]
 ) -> None:
-    """So did the real ones: containers were left behind, and others ran after the start."""
+    """The real runtimes did so: containers were left, and others ran after the start."""
     ((part, transcript),) = seen.items()
     start = "started again" if part.startswith("java") else "after boot"
     left, _, after = " ".join(transcript).partition(start)
@@ -400,7 +402,7 @@ def test_a_running_component_costs_a_shell_and_wakes_nobody(lab: Lab) -> None:
         assert shell
         assert shell.children() == [client], "the client, as ever, and no more"
         before = shell.num_ctx_switches(), shell.cpu_times()
-        wait(3)  # what polls would do so within three seconds
+        wait(3)  # Anything that polls would do so within three seconds.
         assert (shell.num_ctx_switches(), shell.cpu_times()) == before
         print(f"{one.flavour}: the shell has {shell.memory_info().rss // 1024} kB")
 
@@ -441,6 +443,6 @@ def test_what_crashes_or_is_killed_at_its_start_three_times_is_broken(lab: Lab) 
                 partial(one.answers_again_or_never, name, before),
                 f"{one.flavour}: {name} starts again, or never: {log(one.root, name)[-2000:]}",
             )
-    expected = {SERVICE: 3, CONSUMER: 1 + 3}  # the first of the consumers' was an old one
+    expected = {SERVICE: 3, CONSUMER: 1 + 3}  # The consumer's first container was an old one.
     assert ends == {(one.flavour, name): expected[name] for one in lab.devices for name in OURS}
     assert not lab.engine.containers()

@@ -1,4 +1,4 @@
-"""What a fault does to a deployment: the real nucleus' answer, and all as before without it."""
+"""What each fault does to a deployment, and that the device works as before without it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CONTENT = b"model"
 
 @pytest.fixture
 def faults(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> Faults:
-    """The device's faults; it has an artifact to fetch for the component `app`."""
+    """The device's faults. It has an artifact to fetch for the component `app`."""
     monkeypatch.setattr(deployments, "POLL_SECONDS", 0.1)
     digest = base64.b64encode(hashlib.sha256(CONTENT).digest()).decode()
     bench.iam.statements = (ALLOW_ALL,)

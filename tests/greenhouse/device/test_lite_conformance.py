@@ -1,9 +1,9 @@
-"""Nucleus Lite's deployments again, on greenhouse's device: same end, same words.
+"""Replays Nucleus Lite's deployments on greenhouse's device: same end, same words.
 
 Recipes and orders are the recorded ones. Scripts' output is compared as a set of lines, without
-what the lab's machine put into them and what the recipe runner logs. lite-ipc-resource-question is
-a deployment, too. Time-outs in recipes are a
-tenth of the recorded ones, the pause before a restart too.
+what depends on the lab's machine and without what the recipe runner logs.
+lite-ipc-resource-question is also a deployment. Time-outs in recipes and the pause before a restart
+are a tenth of the recorded ones.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ REPLAYED = [
     and not {name, f"{name}/deployments"} & {*NOT_MODELLED}
 ]
 
-# Why is in not-modelled.json.
+# not-modelled.json has the reasons.
 NOT_COMPARED = {
     "lite-env-interp-exit0": {"xart", "xenv", "xenvpriv", "xmulti"},
     "lite-run-late-exit1": {"xlate1"},
@@ -63,13 +63,13 @@ def a_tenth_of_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def prepared(document: Mapping[str, Any]) -> dict[str, Any]:
-    """The recorded recipe with a tenth of its time-outs, and a client that there is here."""
+    """The recorded recipe with a tenth of its time-outs, and a client that exists here."""
     text = json.dumps(document).replace("sleep 3; exit 5", "sleep 1; exit 5")
     text = text.replace("sleep 12;", "sleep 1;")
     made: dict[str, Any] = json.loads(
         re.sub(r'"Timeout": (\d+)', lambda m: f'"Timeout": {int(m[1]) / 10}', text)
     )
-    made["Manifests"][0]["Artifacts"] = []  # the lab had them on its disk, and read none
+    made["Manifests"][0]["Artifacts"] = []  # The lab had them on its disk, and read none.
     if said := {"xsuupd": "RUNNING", "xsuerr": "ERRORED"}.get(made["ComponentName"]):
         client = Path(__file__).with_name("update_state.py")
         made["Manifests"][0]["Lifecycle"]["startup"] = {
@@ -80,7 +80,7 @@ def prepared(document: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def lines(output: list[str], bench: Bench) -> Counter[str]:
-    """Output without noise, pids and folders; a journal doesn't tell its two streams apart."""
+    """Output without noise, pids and folders. A journal doesn't tell its two streams apart."""
     places = {str(bench.root): "/var/lib/greengrass", THING: "holdout-lite"}
     found: Counter[str] = Counter()
     for line in output:
@@ -106,7 +106,7 @@ def test_a_deployment_goes_as_on_nucleus_lite(name: str, bench: Bench) -> None:
     record = RECORDS[name]
     bench.cloud.publish(*map(prepared, record["recipes"]))
     if name == "lite-depver":
-        later = bench.cloud.recipes.pop(("ndep", "1.1.0"))  # the lab had no cloud to offer it
+        later = bench.cloud.recipes.pop(("ndep", "1.1.0"))  # The lab had no cloud to offer it.
 
     async def story() -> None:
         roots: dict[str, str] = {}
@@ -115,9 +115,9 @@ def test_a_deployment_goes_as_on_nucleus_lite(name: str, bench: Bench) -> None:
                 if (name, number) == ("lite-depver", 2):
                     bench.cloud.publish(later)
                 if (name, number) == ("lite-versions-remove", 4):
-                    del bench.cloud.recipes["xv", "1.0.0"]  # the lab had no cloud to ask again
+                    del bench.cloud.recipes["xv", "1.0.0"]  # The lab had no cloud to ask again.
                 ended = await bench.deploy(components(seen, roots), target=GROUP_ARN)
-                status = seen["status"].replace("NONE", "SUCCEEDED")  # the lab gave up waiting
+                status = seen["status"].replace("NONE", "SUCCEEDED")  # The lab gave up waiting.
                 assert ended["coreDeviceExecutionStatus"] == status, (
                     number,
                     bench.output("greengrass"),
@@ -149,12 +149,12 @@ def test_a_deployment_goes_as_on_nucleus_lite(name: str, bench: Bench) -> None:
 def test_components_that_depend_on_each_other_wait_for_ever(
     bench: Bench, seen: dict[str, Any]
 ) -> None:
-    """No end within 8 minutes, and what comes later waits behind it."""
+    """There was no end within 8 minutes, and later deployments wait for it."""
     assert {one["status"] for one in seen["lite-dep-cycle/deployments"]} == {"NONE"}
     bench.cloud.publish(*RECORDS["lite-dep-cycle"]["recipes"], recipe("later", lifecycle=RUNS))
 
     def changes() -> set[tuple[str, str]]:
-        """Of the two; AWS's own programs begin beside them."""
+        """Changes of the two components. AWS's own programs start beside them."""
         return {one for one in bench.changes() if one[0].startswith("xcy")}
 
     async def story() -> None:
@@ -164,7 +164,7 @@ def test_components_that_depend_on_each_other_wait_for_ever(
             )
             await bench.until(lambda: len(changes()) == 2, "both are installed")
             later = bench.cloud.create_deployment({"later": "1.0.0"}, target=f"{GROUP_ARN}-2")
-            await asyncio.sleep(0.5)  # nothing can announce that nothing happens
+            await asyncio.sleep(0.5)  # No event can announce that nothing happens.
             assert bench.cloud.executions[made]["coreDeviceExecutionStatus"] == "IN_PROGRESS"
             assert later not in bench.cloud.executions
             assert changes() == {(name, "NEW->INSTALLED") for name in ("xcya", "xcyb")}
@@ -181,7 +181,7 @@ def test_a_killed_component_keeps_its_token(bench: Bench, seen: dict[str, Any]) 
 def test_a_component_with_install_alone_is_waited_for_without_an_end(
     bench: Bench, seen: dict[str, Any]
 ) -> None:
-    """There is no unit for it to start, and its deployment waits for one."""
+    """It has no unit to start, and its deployment waits for one."""
     assert [one["status"] for one in seen["lite-installonly/deployments"]] == ["NONE"]
     bench.cloud.publish(*RECORDS["lite-installonly"]["recipes"])
 
@@ -189,7 +189,7 @@ def test_a_component_with_install_alone_is_waited_for_without_an_end(
         async with bench.device():
             made = bench.cloud.create_deployment({"ninst": "1.0.0"}, target=GROUP_ARN)
             await bench.until(lambda: bench.states("ninst") != [], "it has been installed")
-            await asyncio.sleep(0.5)  # nothing can announce that nothing happens
+            await asyncio.sleep(0.5)  # No event can announce that nothing happens.
             assert bench.output("ninst") == seen["lite-installonly/ninst"] == ["installed"]
             assert bench.states("ninst") == ["NEW->INSTALLED"]
             assert bench.cloud.executions[made]["coreDeviceExecutionStatus"] == "IN_PROGRESS"
@@ -198,7 +198,7 @@ def test_a_component_with_install_alone_is_waited_for_without_an_end(
 
 
 def test_a_failed_deployment_leaves_what_it_brought_and_is_tried_again(bench: Bench) -> None:
-    """As lite-resend, seen from the cloud: no rollback, and no SUCCEEDED for what is BROKEN."""
+    """As lite-resend, seen from the cloud: no rollback, and no SUCCEEDED for a BROKEN component."""
     bench.cloud.publish(recipe("app", "1.0.0", lifecycle={"run": "exec sleep 1000"}))
     bench.cloud.publish(recipe("app", "2.0.0", lifecycle={"startup": "echo tried; exit 1"}))
 
@@ -218,7 +218,7 @@ def test_a_failed_deployment_leaves_what_it_brought_and_is_tried_again(bench: Be
 
 
 def test_skipif_is_not_looked_at(bench: Bench) -> None:
-    """Facts 10.3: both steps run."""
+    """As observed on Nucleus Lite 2.6.0 on 2026-11-30: both steps run."""
     install = {"Script": "echo installed", "Skipif": "onpath sh"}
     startup = {"Script": "echo started", "Skipif": "exists /"}
     bench.cloud.publish(recipe("app", lifecycle={"install": install, "startup": startup}))
@@ -247,7 +247,7 @@ def test_a_deployment_to_the_thing_is_never_taken(bench: Bench) -> None:
 
 @pytest.mark.parametrize("missing", ["os", "runtime"])
 def test_a_manifest_that_does_not_name_its_platform_is_none(bench: Bench, missing: str) -> None:
-    """Facts 10: "No lifecycle was found for linux", and what ran before keeps running."""
+    """Observed on 2026-11-23: "No lifecycle was found for linux". What ran before keeps running."""
     document = recipe("app", lifecycle={"run": "true"})
     del document["Manifests"][0]["Platform"][missing]
     bench.cloud.publish(document)
@@ -262,7 +262,7 @@ def test_a_manifest_that_does_not_name_its_platform_is_none(bench: Bench, missin
 
 
 def test_what_lite_may_not_understand_is_refused(bench: Bench) -> None:
-    """Its keys are case-sensitive; what it makes of another case was not observed."""
+    """Its keys are case-sensitive. What it makes of another case was not observed."""
     bench.cloud.publish(recipe("app", lifecycle={"Run": "true"}))
 
     async def story() -> None:
@@ -274,7 +274,7 @@ def test_what_lite_may_not_understand_is_refused(bench: Bench) -> None:
 
 
 def test_what_is_part_of_lite_itself_is_never_resolved(bench: Bench) -> None:
-    """deployment_handler.c: Nucleus, TokenExchangeService and Cli; a recipe for both names them."""
+    """deployment_handler.c: Nucleus, TokenExchangeService and Cli. A recipe for both names them."""
     wanted = {"aws.greengrass.TokenExchangeService": {"VersionRequirement": "^2.0.0"}}
     bench.cloud.publish(recipe("app", ComponentDependencies=wanted, lifecycle=RUNS))
 

@@ -79,7 +79,7 @@ def names(configuration: dict[str, Any]) -> Names:
 
 
 class TestVariables:
-    """Beyond what the conformance records show."""
+    """Cases beyond the conformance records."""
 
     def test_a_direct_dependency_lends_its_configuration_and_artifacts(self) -> None:
         own, other = names({}), names({"port": 8080})
@@ -94,7 +94,7 @@ class TestVariables:
 
 
 def versions(cloud: FakeCloud, *roots: dict[str, str], on_device: tuple[str, ...] = ()) -> Any:
-    """What resolution chooses; `on_device` are names whose version is there already."""
+    """What resolution chooses. `on_device` has names whose version is on the device already."""
 
     def from_cloud(name: str, requirements: Any) -> Recipe | None:
         found = None if name in on_device else cloud.choose(name, requirements, LINUX)

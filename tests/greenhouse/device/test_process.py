@@ -1,4 +1,4 @@
-"""`python -m greenhouse.device` as a process: its end, its murder, its double."""
+"""`python -m greenhouse.device` as a process: its end, its kill, and a second one of its name."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ TERM_IS_SLOW = "trap 'echo terminated; exit 0' TERM; echo pid $$; while :; do sl
 
 
 def until(met: Callable[[], bool], why: str) -> None:
-    """Wait for something in another process; no event crosses over to us."""
+    """Wait for something in another process, from which no event reaches us."""
     deadline = time.monotonic() + SECONDS
     tick = threading.Event()
     while not met():
@@ -44,7 +44,7 @@ def until(met: Callable[[], bool], why: str) -> None:
 
 
 class Server:
-    """The fake cloud behind HTTP, as the device's client wants it."""
+    """The fake cloud behind HTTP, as the device's client expects it."""
 
     def __init__(self) -> None:
         self.cloud = FakeCloud()
@@ -88,7 +88,7 @@ class Server:
                     self.wfile.write(data)
 
             def log_message(self, *_arguments: Any) -> None:
-                """Requests are remembered by the cloud, not printed."""
+                """The cloud remembers the requests, so nothing is printed."""
 
         self._http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._http.daemon_threads = True
@@ -115,7 +115,7 @@ def server() -> Iterator[Server]:
 
 @pytest.fixture
 def thing() -> str:
-    """A name of its own: the lock is the whole machine's."""
+    """A name of its own, as the lock counts for the whole machine."""
     return f"test-{secrets.token_hex(4)}"
 
 
@@ -123,7 +123,7 @@ def thing() -> str:
 def device(
     server: Server, thing: str, root: Path, *options: str
 ) -> Iterator[subprocess.Popen[str]]:
-    """The device's process; killed at the end if it is still there."""
+    """The device's process, which is killed at the end if it still runs."""
     env = {
         **os.environ,
         "AWS_ACCESS_KEY_ID": "greenhouse",
@@ -225,7 +225,7 @@ def test_a_deployment_cut_short_is_done_again(server: Server, thing: str, tmp_pa
 def test_a_device_killed_at_any_step_of_a_deployment_ends_it_when_it_is_back(
     server: Server, thing: str, tmp_path: Path
 ) -> None:
-    """Every step once: nothing that one life has left behind stands in the next one's way."""
+    """It is killed once at every step, and no leftover of one run blocks the next."""
 
     def deploy(version: str) -> str:
         run = {"run": f"echo {version} $$; exec sleep 1000"}
@@ -252,7 +252,7 @@ def test_a_device_killed_at_any_step_of_a_deployment_ends_it_when_it_is_back(
             made, version = deploy(f"2.0.{number}"), f"2.0.{number}"
             process.communicate(timeout=SECONDS)
             assert process.returncode == -signal.SIGKILL, f"killed when {step}"
-            server.cloud.reports.append({"components": []})  # what was said before counts no more
+            server.cloud.reports.append({"components": []})  # Earlier reports no longer count.
             process = lives.enter_context(device(server, thing, tmp_path))
             until(
                 lambda made=made, version=version: there(made, version),  # type: ignore[misc]  # per turn
@@ -280,7 +280,7 @@ def test_a_second_device_of_a_thing_is_told_where_the_first_one_lives(
 
 @pytest.mark.parametrize("said", [b"\xff\xfe", b"\x1b[2J\x1b[H", b"/a\nall is well"], ids=ascii)
 def test_a_stranger_who_holds_the_name_is_quoted_in_one_line(thing: str, said: bytes) -> None:
-    """The lock is an abstract socket: every user of the machine can take it first."""
+    """The lock is an abstract socket, and any user of the machine can take it first."""
     name = "\0greenhouse-device-" + hashlib.sha256(thing.encode()).hexdigest()
 
     def answer() -> None:

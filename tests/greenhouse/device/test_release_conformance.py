@@ -1,11 +1,12 @@
-"""This project's own release on both runtimes again: its recipes, and a docker client's ends.
+"""Replays this project's own release on both runtimes: its recipes, and a docker client's ends.
 
-The recipes are those of record `ml`, as they were released. What a runtime does depends on when
-the docker client ends and with which code, so `docker` is a script here that runs as long as the
-recorded client did and ends as it did; the engine itself is in test_engine.py. The lab's own
-DockerApplicationManager was a component like any other, as AWS' was not at hand: here it is `dam`.
+The recipes are those of record `ml`, as they were released. A runtime's behaviour depends on when
+the docker client ends and with which code. So `docker` is a script here that runs as long as the
+recorded client and ends in the same way. test_engine.py has the engine itself. AWS'
+DockerApplicationManager was not at hand in the lab, which had a component of its own: here it is
+`dam`.
 
-Long, as each record of the release is replayed here, on both flavours.
+The file is long because each record of the release is replayed here, on both flavours.
 """
 
 from __future__ import annotations
@@ -35,7 +36,8 @@ TOKENS = "aws.greengrass.TokenExchangeService"
 RELEASE = {one["ComponentName"]: one["ComponentVersion"] for one in RECORDS["ml"]["recipes"]}
 UP = {SERVICE: "RUNNING", CONSUMER: "RUNNING"}
 
-KILLED, STOPPED = signal.SIGUSR1, signal.SIGUSR2  # docker kill and docker stop, seen by the client
+# docker kill and docker stop, as the client sees them.
+KILLED, STOPPED = signal.SIGUSR1, signal.SIGUSR2
 
 DOCKER = f"""#!/bin/sh
 # The client of the lab: it ends with its container, SIGTERM and docker stop are a good end.
@@ -55,7 +57,7 @@ while :; do sleep 0.1; done
 
 @pytest.fixture(autouse=True)
 def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A docker client for the scripts, and a tenth of Lite's and our own pauses."""
+    """A docker client for the scripts, with a tenth of Lite's and our own pauses."""
     client = tmp_path / "bin" / "docker"
     client.parent.mkdir()
     (tmp_path / "clients").mkdir()
@@ -77,7 +79,7 @@ def java(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> Bench:
 
 
 def publish(bench: Bench, *, dam: Mapping[str, Any] | None, kind: str = "HARD") -> None:
-    """The release, bound so to the lab's DockerApplicationManager, if there is one."""
+    """Publish the release, bound to the lab's DockerApplicationManager if there is one."""
     for document in RECORDS["ml"]["recipes"]:
         made = json.loads(json.dumps(document).replace("{image}", "image"))
         made["Manifests"][0]["Artifacts"] = []
@@ -129,7 +131,7 @@ async def deployed(bench: Bench, components: Mapping[str, str]) -> str:
 
 
 def containers(bench: Bench, component: str) -> int:
-    """How many were started."""
+    """The number of containers that were started."""
     return sum(line.startswith("container ") for line in bench.output(component))
 
 
@@ -212,7 +214,7 @@ def test_a_dependency_with_install_alone_has_no_end(lite: Bench, seen: dict[str,
         async with lite.device():
             made = lite.cloud.create_deployment(RELEASE, target=GROUP_ARN)
             await lite.until(lambda: all(map(lite.states, (*RELEASE, "dam"))), "all are installed")
-            await asyncio.sleep(0.5)  # nothing can announce that nothing happens
+            await asyncio.sleep(0.5)  # No event can announce that nothing happens.
             assert lite.cloud.executions[made]["coreDeviceExecutionStatus"] == "IN_PROGRESS"
             assert containers(lite, SERVICE) == 0
 
@@ -244,7 +246,7 @@ def test_soft_dependencies_may_end_or_die(lite: Bench, seen: dict[str, Any]) -> 
 def test_what_is_hard_on_a_daemon_that_dies_stays_down_until_the_next_start(
     lite: Bench, seen: dict[str, Any]
 ) -> None:
-    """tesd and tes-serverd; the other daemons can't die alone here (not-modelled.json)."""
+    """tesd and tes-serverd. The other daemons can't die alone here (not-modelled.json)."""
     said(seen, "lite-ml-one-daemon-killed", "tes-serverd", "Scheduled restart job")
     publish(lite, dam=None)
 

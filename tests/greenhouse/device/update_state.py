@@ -1,4 +1,4 @@
-"""A component that says over IPC how it is: `update_state.py RUNNING`."""
+"""A component that reports its state over IPC: `update_state.py RUNNING`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Real servers on free ports: MiniStack, our cloud, our providers; and an engine that remembers."""
+"""Real servers on free ports (MiniStack, our cloud, our providers), and an engine with a memory."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pathlib import Path
 import boto3
 import pytest
 
-os.environ.setdefault("GRPC_VERBOSITY", "ERROR")  # else it tells of every closed connection
+os.environ.setdefault("GRPC_VERBOSITY", "ERROR")  # Otherwise it reports every closed connection.
 
 from greenhouse.home import PROJECT_DIR
 from greenhouse.providers.aws_clients import AwsClients
@@ -121,7 +121,7 @@ def engine(ports: dict[str, int]) -> Iterator[Engine]:
 
 @pytest.fixture
 def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder of a program; we are the process that runs in it."""
+    """A program's folder. This process plays the process that runs in it."""
     (tmp_path / "Pulumi.yaml").write_text("name: program\nruntime: python\n")
     monkeypatch.chdir(tmp_path)
     return tmp_path

@@ -1,6 +1,6 @@
-"""As much of Pulumi's engine as a provider sees: the five verbs over a real connection, and a log.
+"""The part of Pulumi's engine that a provider sees: five verbs over a real connection, and a log.
 
-It keeps state as the engine does, so a test says `up` and means what a person means by it.
+It keeps state as the engine does, so a test says `up` and means what a person means.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ NONE = provider_pb2.DiffResponse.DIFF_NONE
 
 
 class Rejected(Exception):
-    """What an operator would read."""
+    """The message that an operator would read."""
 
 
 @dataclass
@@ -47,7 +47,7 @@ class State:
 
 
 class Engine(engine_pb2_grpc.EngineServicer):
-    """Connected to every package, as one provider instance each."""
+    """An engine that is connected to every package, as one provider instance each."""
 
     def __init__(self, ports: Mapping[str, int]) -> None:
         self.heard: list[str] = []
@@ -56,7 +56,7 @@ class Engine(engine_pb2_grpc.EngineServicer):
         engine_pb2_grpc.add_EngineServicer_to_server(self, self._server)
         self._port = self._server.add_insecure_port("127.0.0.1:0")
         self._channels = {
-            # a channel of its own for each engine: gRPC would share one to the same address
+            # Each engine has its own channel. gRPC would share one channel to the same address.
             name: grpc.insecure_channel(
                 f"127.0.0.1:{port}", options=[("grpc.use_local_subchannel_pool", 1)]
             )
@@ -89,7 +89,7 @@ class Engine(engine_pb2_grpc.EngineServicer):
         return empty_pb2.Empty()
 
     def await_log(self, message: str) -> None:
-        """Wait until a provider has said this."""
+        """Wait until a provider has logged this."""
         with self._hearing:
             heard = self._hearing.wait_for(lambda: message in self.heard, timeout=120)
         assert heard, f"never heard {message!r}, only {self.heard}"
@@ -104,7 +104,7 @@ class Engine(engine_pb2_grpc.EngineServicer):
         _answer(lambda: self.provider(package).Configure(request))
 
     def check(self, state: State, news: Properties) -> Properties:
-        """The checked inputs; raises Rejected with all reasons."""
+        """The checked inputs. Raises Rejected with all reasons."""
         request = provider_pb2.CheckRequest(
             urn=state.urn, olds=encode(state.inputs), news=encode(news), randomSeed=b"seed"
         )
@@ -114,7 +114,7 @@ class Engine(engine_pb2_grpc.EngineServicer):
         return decode(answer.inputs)
 
     def diff(self, state: State, news: Properties) -> provider_pb2.DiffResponse:
-        """What a change to these (unchecked) inputs would mean."""
+        """What a change to these (unchecked) inputs would do."""
         request = provider_pb2.DiffRequest(
             id=state.id,
             urn=state.urn,
@@ -126,7 +126,7 @@ class Engine(engine_pb2_grpc.EngineServicer):
         return diff
 
     def preview(self, state: State, news: Properties) -> Properties:
-        """The outputs as far as a preview tells them."""
+        """The outputs as far as a preview knows them."""
         inputs = encode(self.check(state, news))
         provider = self.provider(state.kind)
         if not state.id:
@@ -143,7 +143,7 @@ class Engine(engine_pb2_grpc.EngineServicer):
         return decode(_answer(lambda: provider.Update(change)).properties)
 
     def create(self, kind: str, called: str = "it", /, **news: Any) -> State:
-        """Make one; nothing is remembered when it fails."""
+        """Create a resource. Nothing is remembered if that fails."""
         state = State(kind, called)
         state.inputs = self.check(state, news)
         request = provider_pb2.CreateRequest(urn=state.urn, properties=encode(state.inputs))
@@ -165,7 +165,7 @@ class Engine(engine_pb2_grpc.EngineServicer):
         state.inputs, state.outputs = inputs, decode(changed.properties)
 
     def refresh(self, state: State) -> bool:
-        """Look at it; whether it is still there."""
+        """Read it. Returns whether it still exists."""
         request = provider_pb2.ReadRequest(
             id=state.id,
             urn=state.urn,

@@ -1,4 +1,4 @@
-"""Which files a build sees, and that nothing else makes it run again."""
+"""Which files a build sees, and that only they make it run again."""
 
 from __future__ import annotations
 

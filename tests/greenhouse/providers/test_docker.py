@@ -1,4 +1,4 @@
-"""The image: what is checked without an engine, and what a real engine builds and pushes."""
+"""The image: checks without an engine, and builds and pushes with a real engine."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ NAME = "127.0.0.1:5000/edge:v1"
 
 @pytest.mark.usefixtures("context")
 class TestWithoutAnEngine:
-    """Check and Diff need the program's folder only."""
+    """Check and Diff need only the program's folder."""
 
     def test_the_context_is_the_programs_own(self, engine: Engine, context: Path) -> None:
         state = State(IMAGE, "it")
@@ -101,7 +101,7 @@ def docker(*arguments: str) -> str:
 
 @pytest.fixture
 def repository(engine: Engine, tools: toolchain.Toolchain) -> Iterator[str]:
-    """An immutable repository's address; images of it leave the engine afterwards."""
+    """An immutable repository's address. Its images leave the engine afterwards."""
     del tools
     engine.configure("docker")
     name = f"edge-inference/test-{secrets.token_hex(4)}"
@@ -144,7 +144,7 @@ class TestWithAnEngine:
         assert address == repository
         name = repository.partition("/")[2]
         found = boto3.client("ecr").describe_images(repositoryName=name)["imageDetails"]
-        # what an index of Docker 29 lists has no tag; MiniStack takes no filter
+        # An image in an index of Docker 29 has no tag. MiniStack takes no filter.
         (stored,) = [one for one in found if one.get("imageTags")]
         assert (stored["imageDigest"], stored["imageTags"]) == (digest, ["v1"])
 

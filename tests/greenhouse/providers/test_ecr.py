@@ -1,4 +1,4 @@
-"""Repositories, against a registry that images can be pushed to."""
+"""Repositories, against a registry that takes pushes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whose folder a relative path belongs to."""
+"""Relative paths belong to the folder of the program that asks."""
 
 from __future__ import annotations
 

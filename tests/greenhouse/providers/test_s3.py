@@ -56,7 +56,7 @@ def test_a_bucket_lives_and_dies(engine: Engine, name: str) -> None:
 
     engine.delete(bucket)
     assert not engine.refresh(bucket)
-    engine.delete(bucket)  # gone already: a repeated destroy must not fail
+    engine.delete(bucket)  # It is gone already, and a repeated destroy must not fail.
 
 
 def test_a_refresh_without_drift_is_no_change(engine: Engine, name: str) -> None:

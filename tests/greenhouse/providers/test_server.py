@@ -1,4 +1,4 @@
-"""The process: its ports, its manners, its end."""
+"""The providers' process: its ports, its answers, its end."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_it_serves_all_packages_until_sigterm(aws: dict[str, str]) -> None:
             name, _, port = entry.partition(":")
             with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
                 stub = provider_pb2_grpc.ResourceProviderStub(channel)
-                stub.Cancel(empty_pb2.Empty())  # comes at the end of every operation
+                stub.Cancel(empty_pb2.Empty())  # It comes at the end of every operation.
                 assert stub.GetPluginInfo(empty_pb2.Empty()).version, f"{name} has gone with it"
         process.send_signal(signal.SIGTERM)
         assert process.wait(120) == 0
@@ -104,7 +104,7 @@ def test_a_resource_that_is_not_there_is_named(engine: Engine) -> None:
 def test_made_but_not_right_is_told_as_such(
     engine: Engine,
 ) -> None:
-    tags = {f"key{n}": "x" for n in range(51)}  # S3 takes 50
+    tags = {f"key{n}": "x" for n in range(51)}  # S3 takes 50.
     with pytest.raises(Rejected) as told:
         engine.create("aws:s3/bucket:Bucket", bucket="half-made-bucket", tags=tags)
     error = told.value.__cause__
@@ -117,7 +117,7 @@ def test_made_but_not_right_is_told_as_such(
 
 @pytest.fixture
 def slow_docker(program: Path) -> str:
-    """A PATH on which `docker build` takes for ever."""
+    """A PATH on which `docker build` never ends."""
     client = program / "bin" / "docker"
     client.parent.mkdir()
     client.write_text("#!/bin/sh\n[ $1 = build ] || exit 0\necho building; exec sleep 600\n")

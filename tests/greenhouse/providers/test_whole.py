@@ -52,7 +52,7 @@ class Cli:
 
 @pytest.fixture
 def suffix(aws: dict[str, str]) -> Iterator[str]:
-    """Names for this test; the role and the thing are somebody else's, so they are there."""
+    """A suffix for this test's names. The role and the thing belong to somebody else and exist."""
     del aws
     suffix, trust = secrets.token_hex(4), '{"Version": "2012-10-17", "Statement": []}'
     iam, iot = boto3.client("iam"), boto3.client("iot")
@@ -71,7 +71,7 @@ def pulumi(
     suffix: str,
     tmp_path: Path,
 ) -> Cli:
-    del tools  # first on PATH by now
+    del tools  # They are first on PATH by now.
     folder = Path(shutil.copytree(PROGRAM, tmp_path / "program"))
     backend = tmp_path / "backend"
     backend.mkdir()
@@ -125,7 +125,7 @@ def test_a_program_comes_up_stays_and_goes(pulumi: Cli, suffix: str, tmp_path: P
     (elsewhere.folder / "model.json").write_text('{"trees": 1}')
     preview = elsewhere("preview", "--diff")
     assert "model.json" in preview
-    pulumi("preview", "--expect-no-changes")  # each folder its own files
+    pulumi("preview", "--expect-no-changes")  # Each folder has its own files.
     elsewhere("up", "--yes", "--skip-preview")
     assert s3.get_object(Bucket=f"small-{suffix}", Key="model.json")["Body"].read() == (
         b'{"trees": 1}'

@@ -1,4 +1,4 @@
-"""What crosses the wire comes out as it went in."""
+"""A value crosses the wire unchanged."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ class _Engine(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def engine(machine: Machine) -> Iterator[Path]:
-    """What answers at the default socket as an engine does."""
+    """A server at the default socket that answers like an engine."""
     with socketserver.UnixStreamServer(str(machine.socket), _Engine) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()

@@ -1,4 +1,4 @@
-"""A machine of a test's own making: what is on PATH are small scripts that it wrote."""
+"""A machine that a test makes: the programs on its PATH are small scripts."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from greenhouse.toolchain.progress import Progress
 
 
 class Machine:
-    """Whose tools a test puts there; each call of one is remembered."""
+    """A machine. A test puts tools there, and each call of a tool is remembered."""
 
     def __init__(self, root: Path) -> None:
         self.bin, self.cache, self.socket = root / "bin", root / "cache", root / "docker.sock"
@@ -43,7 +43,7 @@ class Machine:
         return self._shown.getvalue()
 
     def until(self, text: str) -> None:
-        """Return once the console has shown the text."""
+        """Return when the console has shown the text."""
         deadline = time.monotonic() + 120
         while text not in self.said():
             assert time.monotonic() < deadline, f"never said {text!r}: {self.said()}"

@@ -1,4 +1,4 @@
-"""The base images: pulled where a registry answers, else made; equal files give equal bytes."""
+"""The base images: pulled if a registry answers, else made. Equal files give equal bytes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from greenhouse.toolchain import bases, debian
 from greenhouse.toolchain.docker import Docker
 from tests.greenhouse.toolchain.machine import Machine
 
-# an engine that holds what was tagged on it: one file per tag, with the recipe's label in it
+# An engine that holds the tags it was given: one file for each tag, with the recipe's label.
 DOCKER = """
 holds() {{ echo {images}/$(echo "$1" | tr /: __); }}
 for last in "$@"; do :; done
@@ -47,7 +47,7 @@ def trusted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def made(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Tags that were made of packages, which takes the network otherwise."""
+    """Tags that were made of packages. Really making them needs the network."""
     tags: list[str] = []
 
     def make(base: bases.Base, draft: Path) -> None:

@@ -1,4 +1,4 @@
-"""By what `make images` builds, whatever docker is first on PATH."""
+"""Which docker `make images` builds with, whatever docker is first on PATH."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is obtained once stays whole, whoever is killed while making it."""
+"""A tool that is obtained once stays complete, even if its maker is killed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which engine and which client are taken, and what someone without them is told."""
+"""Which engine and which client are chosen, and the message for a person without them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from greenhouse.processes import ProcessFailed
 from greenhouse.toolchain import ToolchainFailed, docker, stop_engine
 from tests.greenhouse.toolchain.machine import Machine
 
-# what `docker` prints where an engine of version 20.10.24 runs
+# The output of `docker` where an engine of version 20.10.24 runs.
 CLIENT = """
 case "$1" in
   --version) echo "Docker version {version}, build e6534b4" ;;
@@ -22,7 +22,7 @@ case "$1" in
   ps) echo "{containers}" ;;
 esac
 """
-# an engine as far as we ask it: it answers /_ping, and ends on SIGTERM
+# An engine as far as we use it: it answers /_ping, and ends on SIGTERM.
 ENGINE = """
 exec {python} -c '
 import http.server, socketserver
@@ -47,7 +47,7 @@ def as_root(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def startable(machine: Machine, as_root: None) -> Iterator[None]:  # noqa: ARG001  # before it
-    """A machine with an engine installed that isn't running; it is stopped afterwards."""
+    """A machine with an installed engine that isn't running. It is stopped afterwards."""
     machine.tool("docker", client("20.10.24"))
     machine.tool("dockerd", ENGINE.format(python=sys.executable, socket=machine.socket))
     yield

@@ -1,4 +1,4 @@
-"""Which Pulumi CLI is taken: the machine's, else Pulumi's archive, else one that we compile."""
+"""Which Pulumi CLI is chosen: the machine's, else Pulumi's archive, else a compiled one."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from greenhouse.toolchain import ToolchainFailed, cache, pulumi
 from tests.greenhouse.toolchain.machine import Machine
 
-# writes what `go build -o FOLDER/ PACKAGE` would, and the SDK's folder for `go list`
+# It writes what `go build -o FOLDER/ PACKAGE` would, and the SDK's folder for `go list`.
 GO = """
 for argument in "$@"; do
   case "$argument" in -o=*) out="${{argument#-o=}}" ;; esac
@@ -44,7 +44,7 @@ def go(machine: Machine, tmp_path: Path) -> Path:
 
 
 def published(monkeypatch: pytest.MonkeyPatch, folder: Path, *, checksum: str = "") -> None:
-    """Put an archive and its checksums where the download is looked for."""
+    """Put an archive and its checksums where the download looks for them."""
     content = folder / "content"
     content.mkdir()
     for name in ("pulumi", "pulumi-language-python"):

@@ -1,4 +1,4 @@
-"""A story of one device, told to its end."""
+"""The story of one device, from start to end."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Deployments on one device: what changes, what stays, and the way back."""
+"""Deployments on one device: what changes, what stays, and rollbacks."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tests.greenhouse.device.deployments.stories import RUN, run
 def test_a_log_has_the_lines_of_the_java_nucleus_with_the_output_in_their_middle(
     bench: Bench,
 ) -> None:
-    """Its lines as the public logs of real devices show them, but for the time in front."""
+    """Lines as in the public logs of real devices, without the time at their start."""
     says = "sleep 0.2; echo '{\"ms\": 1}'; echo"
     bench.cloud.publish(recipe("app", lifecycle={"run": says}))
 
@@ -111,7 +111,7 @@ def test_the_error_of_a_broken_component_is_in_the_report(bench: Bench) -> None:
 
 
 def test_a_broken_component_deployed_again_unchanged_is_tried_again(bench: Bench) -> None:
-    """Never believed, as on the nucleus: reinstallBrokenServices."""
+    """It is never trusted, as on the nucleus: reinstallBrokenServices."""
     flag = bench.root.parent / "repaired"
     bench.cloud.publish(recipe("bad", lifecycle={"startup": f"test -e {flag}"}))
 

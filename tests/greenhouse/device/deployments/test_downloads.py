@@ -92,7 +92,7 @@ def test_a_wrong_digest_changes_nothing_and_names_the_object(bench: Bench) -> No
 
 
 def test_the_devices_role_must_allow_the_download(bench: Bench) -> None:
-    """The reason and codes are those of AWS' own example of this event."""
+    """The reason and the codes are those of AWS' own example of this event."""
     bench.s3.objects = {("bucket", "models/abc.json"): b"{}"}
     bench.cloud.publish(recipe("app", lifecycle=RUN, artifacts=[artifact(b"{}")]))
 
@@ -133,7 +133,7 @@ IMAGE = "docker:127.0.0.1:1/app@sha256:" + "0" * 64
 def test_an_image_needs_the_nucleus_helpers(
     bench: Bench, present: tuple[str, ...], missing: str
 ) -> None:
-    """Facts 3.3: the nucleus' own pre-check and its words."""
+    """The nucleus' own check before it downloads, and its words."""
     for name in present:
         bench.cloud.publish(recipe(name))
     needs = {name: {"VersionRequirement": ">=1.0.0"} for name in present}
@@ -150,7 +150,7 @@ def test_an_image_needs_the_nucleus_helpers(
 
 
 def test_stale_versions_go_and_the_one_to_go_back_to_stays(bench: Bench) -> None:
-    """java-redeploy-versions-config, its listing: current and previous version of what is there."""
+    """As in java-redeploy-versions-config: the current and the previous version are kept."""
     for version in ("1.0.0", "1.1.0", "1.2.0"):
         bench.cloud.publish(recipe("app", version, lifecycle=RUN))
     bench.cloud.publish(recipe("gone", lifecycle=RUN))
@@ -170,7 +170,7 @@ def test_stale_versions_go_and_the_one_to_go_back_to_stays(bench: Bench) -> None
 
 
 def test_a_restarted_device_runs_what_it_ran_without_its_cloud(bench: Bench) -> None:
-    """The check of a release runs again at every boot; nothing is deployed a second time."""
+    """A release's check runs again at every boot. Nothing is deployed a second time."""
     bench.cloud.publish(recipe("check", lifecycle={"startup": "echo checked || exit 1"}))
     bench.cloud.publish(
         recipe("app", lifecycle={"run": "echo {configuration:/v}; exec sleep 1000"})
@@ -237,7 +237,7 @@ def test_a_script_that_leaves_a_child_behind_is_ended_with_it(bench: Bench) -> N
 def test_a_component_reads_its_access_rights_from_its_configuration_as_it_is_now(
     bench: Bench,
 ) -> None:
-    """Facts 2.6, the biggest trap: a new default doesn't arrive, a reset brings it."""
+    """A changed default doesn't reach a device that has the key. A reset brings it."""
 
     def policy(topic: str) -> dict[str, Any]:
         operations = {"operations": ["*"], "resources": [topic]}
@@ -298,7 +298,7 @@ def test_a_removed_component_is_uninstalled_and_an_errored_one_recovers(bench: B
 
 
 def test_a_component_keeps_its_rights_until_it_is_stopped(bench: Bench) -> None:
-    """It is stopped after the new one has started, so it may still have something to say."""
+    """It is stopped after the new component has started, so it may still have to publish."""
     configuration: dict[str, Any] = {"DefaultConfiguration": {"accessControl": {"mine": {}}}}
     bench.cloud.publish(recipe("old", lifecycle=RUN, ComponentConfiguration=configuration))
     wait = {"startup": f"until test -e {bench.root.parent}/go; do sleep 0.05; done"}
@@ -359,7 +359,7 @@ def test_a_stale_versions_image_is_removed_unless_a_kept_version_uses_it(
 
 
 def test_a_stranger_with_a_remembered_number_is_left_alone(tmp_path: Path) -> None:
-    """A pid is worth something only together with its birth."""
+    """A pid identifies a process only together with its birth."""
     stranger = subprocess.Popen(["sleep", "1000"], start_new_session=True)
     try:
         record = tmp_path / f"{stranger.pid}.birth"

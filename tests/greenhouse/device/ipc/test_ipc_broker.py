@@ -1,4 +1,4 @@
-"""The unmodified awsiotsdk, and clients that are worse, against the broker on a real socket."""
+"""The unmodified awsiotsdk, and worse clients, against the broker on a real socket."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ from tests.greenhouse.device.ipc.test_ipc_conformance import (
 from tests.greenhouse.device.recorded import each, together
 
 SECONDS = 120.0
-NOBODY = 65534  # a user that every Linux has
-MASKED = b"*" * 16  # the token in recorded frames
+NOBODY = 65534  # Every Linux has this user.
+MASKED = b"*" * 16  # The token in recorded frames.
 
 
 class Heard:
@@ -67,7 +67,7 @@ class Heard:
 
 
 class Running:
-    """A broker on a loop of its own, as the device has one."""
+    """A broker on a loop of its own, as on the device."""
 
     def __init__(self, root: Path, made: Connect = connect_java) -> None:
         allowed = defaults("java-ipc-main", "xipc")
@@ -82,7 +82,7 @@ class Running:
 
     def stop(self) -> None:
         self.call(self.broker.stop())
-        self.call(asyncio.sleep(0))  # what the stop has closed is told so
+        self.call(asyncio.sleep(0))  # Afterwards the closed connections have been told.
         self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join()
         self.loop.close()
@@ -94,7 +94,7 @@ class Running:
     def client(self, component: str = "xipc") -> Iterator[Any]:
         """awsiotsdk, connected as the component."""
         ipc = sdk_connect(ipc_socket=str(self.broker.path), authtoken=self.broker.token(component))
-        # one worker: the SDK's own pool has many, which hand events on in any order
+        # One worker: the SDK's own pool has many, which deliver events in any order.
         client = GreengrassCoreIPCClientV2(client=ipc, executor=ThreadPoolExecutor(1))
         try:
             yield client
@@ -148,7 +148,7 @@ def test_the_socket_is_open_to_everyone_and_the_token_is_what_counts(
 
 @pytest.fixture
 def deep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A root folder too deep for a socket, and a shared folder for passing files."""
+    """A root folder too deep for a socket, and a shared temporary folder."""
     (tmp_path / "tmp").mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
     return tmp_path / ("x" * 120)
@@ -290,7 +290,7 @@ def test_the_sdk_with_a_wrong_token_finds_lites_socket_closed(
 def test_connections_begin_and_end_as_recorded(
     request: pytest.FixtureRequest, flavour: str, exchanges: dict[str, list[dict[str, Any]]]
 ) -> None:
-    """Bytes and ends, each from its side; whoever has closed, the other follows."""
+    """Bytes and ends, each from its side. After a close the other side follows."""
     running: Running = request.getfixturevalue({"java": "running", "lite": "lite"}[flavour])
     token = running.broker.token("xipc")
     ends: set[str] = {"C->S", "S->C"}
@@ -319,7 +319,7 @@ def test_connections_begin_and_end_as_recorded(
 
 @pytest.mark.parametrize("seen", each("java-ipc-order"))
 def test_messages_arrive_in_order(running: Running, seen: dict[str, Any]) -> None:
-    """A thousand without waiting for the answers, 200 each after the last one's answer."""
+    """A thousand without waiting for the answers, then 200, each after the last one's answer."""
     heard = Heard(seen["received"])
     with running.client() as client:
         client.subscribe_to_topic(topic="local/order", on_stream_event=heard)
@@ -406,7 +406,7 @@ def test_a_client_that_dies_disturbs_nobody(
 def test_a_subscriber_that_does_not_read_holds_up_nobody(
     running: Running, seen: dict[str, Any]
 ) -> None:
-    """The lab's slow one got all 600 messages once it read; until then everyone else went on."""
+    """The lab's slow subscriber got all 600 messages when it read. Nobody waited for it."""
     count = seen["published"]
     payload = b"x" * 4000
     heard = Heard(count)
@@ -427,7 +427,7 @@ def test_a_subscriber_that_does_not_read_holds_up_nobody(
 def test_what_waits_for_a_subscriber_is_bounded(
     running: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Not seen on the nucleus: there, only memory is the bound."""
+    """This was not observed on the nucleus, where only memory is the limit."""
     monkeypatch.setattr(broker, "MAX_WAITING_BYTES", 100_000)
     with running.wire("other") as slow, running.client() as client:
         slow.sendall(request("SubscribeToTopic", {"topic": "local/full"}, 1))
@@ -436,4 +436,4 @@ def test_what_waits_for_a_subscriber_is_bounded(
             client.publish_to_topic(topic="local/full", publish_message=binary(b"x" * 100_000))
         with suppress(ConnectionResetError):
             while slow.recv(1 << 20):
-                pass  # what had been sent before; then the end, not a time-out
+                pass  # What had been sent before, then the end and no time-out.

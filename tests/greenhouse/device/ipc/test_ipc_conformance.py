@@ -1,9 +1,9 @@
-"""The Java nucleus' side of the wire again: its frames byte for byte, its refusals, its limits.
+"""Replays the Java nucleus' side of the wire: its frames byte for byte, refusals, and limits.
 
-Records replayed here: java-ipc-main (its policy and configuration), java-ipc-raw-protocol,
-java-ipc-authz, java-ipc-resource-question and java-ping-frame-crash without a wire;
-java-ipc-socket, java-ipc-order, java-ipc-size, java-ipc-connections, java-ipc-json-limits,
-java-ipc-client-death and java-ipc-slow-subscriber over a real socket in test_ipc_broker.py.
+Records that are replayed here without a wire: java-ipc-main (its policy and configuration),
+java-ipc-raw-protocol, java-ipc-authz, java-ipc-resource-question and java-ping-frame-crash. Over a
+real socket in test_ipc_broker.py: java-ipc-socket, java-ipc-order, java-ipc-size,
+java-ipc-connections, java-ipc-json-limits, java-ipc-client-death and java-ipc-slow-subscriber.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from greenhouse.device.ipc.topics import Topics
 from greenhouse.device.recipe.configuration import merged
 from tests.greenhouse.device.recorded import NOT_MODELLED, RECORDS, each, parts, together
 
-OF_A_LINE = ("connect ", "close connection")  # exchanges for a wire: see test_ipc_broker.py
+OF_A_LINE = ("connect ", "close connection")  # Exchanges that need a wire: see test_ipc_broker.py.
 ON_ONE_LINE = [
     name.partition("/")[2]
     for name in parts("java-frames")
@@ -36,7 +36,7 @@ ACCEPTED = Frame.make(MessageType.CONNECT_ACK, flags=Flags.CONNECTION_ACCEPTED).
 
 @dataclass
 class Host:
-    """The device behind the wire: a component's configuration and what it said of itself."""
+    """The device behind the wire: a component's configuration and its own reports."""
 
     configurations: dict[str, Mapping[str, Any]]
     said: list[tuple[str, str]] = field(default_factory=list)
@@ -63,7 +63,7 @@ def defaults(name: str, component: str) -> Mapping[str, Any]:
 
 
 class Peer:
-    """A component at the other end; remembers every byte it got."""
+    """A component at the other end. It remembers every byte it got."""
 
     def __init__(
         self, component: str, configuration: Mapping[str, Any], topics: Topics | None = None
@@ -83,7 +83,7 @@ class Peer:
         self.got += data
 
     def take(self) -> list[Frame]:
-        """The frames since the last time."""
+        """The frames since the last call."""
         data, self.got = self.got, b""
         return list(Decoder().feed(data))
 
@@ -94,7 +94,7 @@ class Peer:
         return self
 
     def ask(self, operation: str, body: Any, *, stream: int | None = None) -> After:
-        """A request on the next stream, or the one named; a body may be raw bytes."""
+        """A request on the next stream, or on the named stream. A body may be raw bytes."""
         self.last_stream = stream or self.last_stream + 1
         return self.connection.received(request(operation, body, self.last_stream))
 
@@ -120,7 +120,7 @@ def request(operation: str, body: Any, stream: int) -> bytes:
 
 
 def sent(step: Mapping[str, str]) -> bytes:
-    """The recorded bytes; where a token was masked, with the checksum that fits the mask."""
+    """The recorded bytes. A masked token gets a checksum that fits the mask."""
     data = bytes.fromhex(step["hex"])
     return data[:-4] + zlib.crc32(data[:-4]).to_bytes(4, "big") if b"****" in data else data
 
@@ -189,7 +189,7 @@ SENT = {
 
 
 def cases(record: str, sent: Mapping[str, Any]) -> list[Any]:
-    """What is sent in each case, as parameters of the name of the part."""
+    """What is sent in each case, as parameters with the part's name."""
     return [pytest.param(case, data, id=f"{record}/{case}") for case, data in sent.items()]
 
 
@@ -263,7 +263,7 @@ def test_an_empty_body_is_a_service_error() -> None:
 
 @pytest.mark.parametrize("seen", each("java-ping-frame-crash"))
 def test_a_ping_ends_the_connection_where_it_would_end_the_real_nucleus(seen: str) -> None:
-    """There the JVM aborts; here only the one who pinged loses its line."""
+    """There the JVM aborts. Here only the sender loses its connection."""
     assert "aborts" in seen
     peer = Peer("xipc", {}).connect()
     assert peer.connection.received(Frame.make(MessageType.PING).encode()) is After.CLOSE
@@ -274,7 +274,7 @@ AUTHORIZATION = {"authz-sub": "SubscribeToTopic", "authz-pub": "PublishToTopic"}
 
 
 def probes(record: str) -> list[Any]:
-    """Record, component and operation, and the outcome by topic: a part each."""
+    """Record, component and operation, and the outcome by topic: one parameter for each."""
     found = []
     for name, seen in parts(record).items():
         component, _, kind = name.removeprefix(f"{record}/").partition("/")
@@ -304,7 +304,7 @@ def test_access_control_decides_as_on_the_java_nucleus(
 
 @pytest.mark.parametrize("message", [{}, {"message": None}])
 def test_a_json_message_of_null_is_a_service_error(message: dict[str, Any]) -> None:
-    """Facts 10.3; the connection goes on."""
+    """As observed on the Java nucleus on 2026-11-30. The connection goes on."""
     peer = Peer("xipc", defaults("java-ipc-main", "xipc")).connect()
     for _ in (1, 2):
         peer.ask("PublishToTopic", {"topic": "local/n", "publishMessage": {"jsonMessage": message}})
@@ -313,7 +313,7 @@ def test_a_json_message_of_null_is_a_service_error(message: dict[str, Any]) -> N
 
 
 def test_numbers_in_json_messages_become_doubles() -> None:
-    """Facts 10.2: Java reads free-form JSON so; binary messages are the way around it."""
+    """Java reads free-form JSON like this. Binary messages avoid it."""
     peer = Peer("xipc", defaults("java-ipc-main", "xipc")).connect()
     peer.ask("SubscribeToTopic", {"topic": "local/n"})
     peer.take()

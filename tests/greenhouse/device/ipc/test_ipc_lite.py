@@ -1,8 +1,9 @@
-"""Nucleus Lite's side of the wire again: its frames byte for byte, its refusals, its limits.
+"""Replays Nucleus Lite's side of the wire: its frames byte for byte, refusals, and limits.
 
-Records replayed here: lite-ipc-main (its policy and configuration), lite-ipc-operations and the
-frames, lite-ipc-raw-protocol, lite-ipc-authz, lite-ipc-json-types, lite-ipc-json-limits and
-lite-ipc-size without a wire; lite-ipc-socket and lite-ipc-connections over a real socket.
+Records that are replayed here without a wire: lite-ipc-main (its policy and configuration),
+lite-ipc-operations and the frames, lite-ipc-raw-protocol, lite-ipc-authz, lite-ipc-json-types,
+lite-ipc-json-limits and lite-ipc-size. Over a real socket: lite-ipc-socket and
+lite-ipc-connections.
 """
 
 from __future__ import annotations
@@ -48,7 +49,10 @@ def defaults(name: str, component: str) -> dict[str, Any]:
 
 
 class Peer:
-    """A component at the other end of a Lite device's line; remembers every byte it got."""
+    """A component at the other end of a Lite device's connection.
+
+    It remembers every byte it got.
+    """
 
     def __init__(self, component: str, configuration: dict[str, Any]) -> None:
         topics = Topics()
@@ -96,7 +100,7 @@ def publish(message: Any, topic: str = "local/r") -> dict[str, Any]:
     return {"topic": topic, "publishMessage": {"jsonMessage": {"message": message}}}
 
 
-# What the SDK made of the frames; "bad token" is for a wire, see test_ipc_broker.py.
+# What the SDK made of the frames. "bad token" needs a wire, see test_ipc_broker.py.
 ASKED = [
     name.partition("/")[2] for name in parts("lite-ipc-operations") if "/bad token" not in name
 ]
@@ -107,7 +111,7 @@ ASKED = [
 def test_every_frame_of_nucleus_lite_is_answered_byte_for_byte(
     exchanges: dict[str, list[dict[str, str]]], operations: dict[str, dict[str, Any]]
 ) -> None:
-    """Answer and event of one publish race on Lite: they are compared without their order."""
+    """Answer and event of one publish race on Lite, so their order isn't compared."""
     peer = xipc()
     told = 0
     for exchange, steps in exchanges.items():
@@ -238,11 +242,11 @@ def test_what_was_taken_is_received_in_its_order(seen: dict[str, Any]) -> None:
     for frame in peer.take():
         event = json.loads(frame.payload)
         if frame.headers[":stream-id"] != 1 or not event:
-            continue  # answers
+            continue  # The answers.
         ((kind, body),) = event.items()
         content = body["message"]
         if kind == "binaryMessage":
-            content = str(base64.b64decode(content))  # as Python prints bytes
+            content = str(base64.b64decode(content))  # As Python prints bytes.
         got.append([kind.removesuffix("Message"), content, body["context"]["topic"]])
     assert got == seen["got"]
 

@@ -1,4 +1,4 @@
-"""The calls of the provider protocol, asked and answered in a record's form."""
+"""The calls of the provider protocol, in a record's form."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _KINDS = provider_pb2.PropertyDiff.Kind
 
 
 class Plugin:
-    """A connection as the engine's to one provider instance."""
+    """A connection like the engine's to one provider instance."""
 
     def __init__(self, package: str, port: int) -> None:
         self._package = package
@@ -37,7 +37,7 @@ class Plugin:
         return self.stub.Configure(request)
 
     def ask(self, record: dict[str, Any]) -> dict[str, Any]:
-        """A record's request, and the answer in a record's form."""
+        """Make a record's request, and return the answer in a record's form."""
         given = record["request"]
         name = given.get("name", "it")
         urn = f"urn:pulumi:local::edge-inference::{record.get('type')}::{name}"
@@ -219,7 +219,7 @@ def failed(error: grpc.RpcError) -> dict[str, Any]:
 
 
 def recorded(record: dict[str, Any]) -> dict[str, Any]:
-    """What the plugin answered, without what isn't to be compared to the letter."""
+    """What the plugin answered, without the parts that aren't compared exactly."""
     answer = {name: one for name, one in record["response"].items() if name not in ("log", "crash")}
     return comparable(answer)
 
@@ -231,7 +231,7 @@ def comparable(answer: dict[str, Any]) -> dict[str, Any]:
         name: one for name, one in answer.items() if name not in ("inputs", "properties") or one
     }
     if answer.get("error", {}).get("code") == "UNIMPLEMENTED":
-        answer = {"error": {"code": "UNIMPLEMENTED"}}  # each library of gRPC has its own words
+        answer = {"error": {"code": "UNIMPLEMENTED"}}  # Each library of gRPC has its own words.
     text = json.dumps(answer, sort_keys=True)
     text = re.sub(r"RequestID: [0-9a-f-]*", "RequestID: -", text)
     text = re.sub(r"0x[^ ]*|, failed to decode response body.*?(?=\")", "", text)

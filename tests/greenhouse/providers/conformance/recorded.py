@@ -24,15 +24,15 @@ _IDENTITY = (
 
 
 def records(package: str) -> list[dict[str, Any]]:
-    """Every single call of a package, in the order in which they were made."""
+    """Every single call of a package, in order."""
     everything = json.loads((FOLDER / "providers.json").read_text())
     return [record for record in everything if record["package"] == package]
 
 
 def lay(record: dict[str, Any], root: Path) -> None:
-    """The files that the plugin's process had before it."""
+    """Create the files that the plugin's process could read."""
     for name, file in (record.get("files") or {}).items():
-        path = root / name.replace("ignore{tmp}", "ignore/tmp/keep")  # masked by mistake
+        path = root / name.replace("ignore{tmp}", "ignore/tmp/keep")  # Masked by mistake.
         path.parent.mkdir(parents=True, exist_ok=True)
         if "link" in file:
             path.symlink_to(file["link"].replace("{root}", str(root)))
@@ -94,7 +94,7 @@ def _told(value: Any) -> Any:  # noqa: PLR0911  # one return for each kind of va
 
 
 class ScriptedAccount:
-    """Cloud Control and STS that answer what was recorded, and remember what they were asked."""
+    """Cloud Control and STS that give the recorded answers, and remember the requests."""
 
     def __init__(self) -> None:
         self.script: list[dict[str, Any]] = []
@@ -108,7 +108,7 @@ class ScriptedAccount:
                 account.answer(self, body)
 
             def log_message(self, *_: Any) -> None:
-                """Nothing: the test tells what went wrong."""
+                """Print nothing: the test reports what went wrong."""
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.port = self._server.server_address[1]

@@ -1,4 +1,4 @@
-"""A registry that answers what was recorded, where a record says so, and else takes everything."""
+"""A registry that gives a record's answers, and accepts everything else."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _TAKEN = {"HEAD": 200, "POST": 202, "PATCH": 202, "PUT": 201}
 
 
 class ScriptedRegistry:
-    """What it has been asked is `asked`; digests in there are masked."""
+    """The registry. `asked` has its requests, with masked digests."""
 
     def __init__(self) -> None:
         self.asked: list[str] = []
@@ -38,12 +38,12 @@ class ScriptedRegistry:
                 self.rfile.readline()
 
             def __getattr__(self, name: str) -> Any:
-                if name.startswith("do_"):  # one answer for all methods
+                if name.startswith("do_"):  # All methods have one answer.
                     return self._answer
                 raise AttributeError(name)
 
             def log_message(self, *_: Any) -> None:
-                """Nothing: the test tells what went wrong."""
+                """Print nothing: the test reports what went wrong."""
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.port = self._server.server_address[1]
@@ -59,7 +59,7 @@ class ScriptedRegistry:
             self._script = {_masked(one["call"]): one for one in backend or []}
 
     def await_call(self, call: str) -> None:
-        """Wait until it has been asked this."""
+        """Wait until this request came."""
         with self._changed:
             asked = self._changed.wait_for(lambda: call in self.asked, timeout=120)
         assert asked, f"never asked {call}, only {self.asked}"

@@ -1,4 +1,4 @@
-"""What docs/what-greenhouse-models.md says of the records is so, and nothing else is listed."""
+"""docs/what-greenhouse-models.md gives the right numbers of records, and lists nothing else."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The stand-in of docker answers every recorded call as the real plugin did.
 
-Listed in not-modelled-docker.json is what it refuses where the plugin goes on, with the reasons.
-It never takes what the plugin refuses, and where both answer, they answer the same.
+not-modelled-docker.json lists what it refuses where the plugin goes on, with the reasons. It never
+accepts what the plugin refuses. If both answer, they answer the same.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from tests.greenhouse.providers.conftest import free_port
 NOT_MODELLED: dict[str, str] = json.loads((FOLDER / "not-modelled-docker.json").read_text())
 _BUILT = {"docker.Create.preview-build", "docker.Create.cancel-call"}
 _ONE_OF_EACH = {"push", "build-fails", "push-no-repository", "tag", "cancel-call"}
-# An engine at the default socket, as where it was recorded, and at no other.
+# An engine at the default socket only, as at the recording.
 _CLIENT = """#!/bin/sh
 [ "$DOCKER_HOST" = unix:///var/run/docker.sock ] && exit
 echo "Cannot connect to the Docker daemon at $DOCKER_HOST. Is the docker daemon running?" >&2
@@ -84,11 +84,11 @@ def plugin(port: int) -> Iterator[Plugin]:
 
 @pytest.fixture
 def place(program: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The plugin's working folder, with no setting of docker's around it."""
+    """The plugin's working folder, without settings of docker's."""
     (program / "plain").mkdir()
-    (program / "plain/app.py").write_text("print(1)\n")  # where a link of one record leads to
+    (program / "plain/app.py").write_text("print(1)\n")  # The target of a link in one record.
     monkeypatch.setenv("DOCKER_CONFIG", str(program / "no-config"))
-    # looking for the process at the other end of each connection takes longer than all the rest
+    # A search for the process at the other end of each connection takes longer than all the rest.
     monkeypatch.setattr(
         "greenhouse.providers.protocol.session.process_of", lambda *_: psutil.Process()
     )
@@ -130,7 +130,7 @@ def judge(record: dict[str, Any], answer: dict[str, Any]) -> None:
 
 
 def _without_digests(answer: dict[str, Any]) -> dict[str, Any]:
-    """An image's digests are the engine's; that of the context is the plugin's, and stays."""
+    """An image's digests are the engine's. The context's digest is the plugin's, and stays."""
     found: dict[str, Any] = json.loads(
         re.sub(r"sha256:[0-9a-f]{64}", "sha256:-", json.dumps(answer))
     )
@@ -161,7 +161,7 @@ def test_an_image_is_made_as_by_the_plugin(
     del tools
     record = unmasked(record, place, registry.port)
     given_up = "given up" in record.get("meanwhile", "")
-    if given_up:  # a step that BuildKit hasn't in its cache from an earlier run
+    if given_up:  # A step that BuildKit has no cache of from an earlier run.
         (file,) = record["files"].values()
         file["text"] = file["text"].replace("sleep 6", f"sleep 6 && : {secrets.token_hex(8)}")
     lay(record, place)

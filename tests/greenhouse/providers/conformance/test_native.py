@@ -1,7 +1,7 @@
 """The stand-in of aws-native answers every recorded call as the real plugin did.
 
-Listed in not-modelled-native.json is what it refuses where the plugin goes on, with the reasons.
-It never takes what the plugin refuses, and where both answer, they answer the same.
+not-modelled-native.json lists what it refuses where the plugin goes on, with the reasons. It never
+accepts what the plugin refuses. If both answer, they answer the same.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def common() -> Iterator[tuple[ScriptedAccount, int]]:
 
 @pytest.fixture(scope="module")
 def nowhere() -> Iterator[int]:
-    """A provider whose account nobody answers for."""
+    """A provider whose account doesn't answer."""
     with provider("http://127.0.0.1:9") as port:
         yield port
 
@@ -75,7 +75,7 @@ def nowhere() -> Iterator[int]:
 def served(
     record: dict[str, Any], common: tuple[ScriptedAccount, int]
 ) -> Iterator[tuple[ScriptedAccount, int]]:
-    """What a call that is given up still does must not disturb the next record."""
+    """A cancelled call must not disturb the next record."""
     if "given up" in record.get("meanwhile", ""):
         with scripted() as both:
             yield both
@@ -173,7 +173,7 @@ def test_an_instance_on_an_ended_ones_address_is_not_cancelled(
 
 
 def _asked_the_same(record: dict[str, Any], account: ScriptedAccount) -> None:
-    """The requests behind the plugin: those that change something, to the letter."""
+    """The plugin's requests. Those that change something are compared exactly."""
     backend = [one for one in record.get("backend") or [] if one["api"] == "cloudcontrol"]
     wanted = [
         (one["call"], _request(one["request"]))
@@ -189,7 +189,7 @@ def _asked_the_same(record: dict[str, Any], account: ScriptedAccount) -> None:
 
 
 def _sent_twice(before: dict[str, Any] | None, one: dict[str, Any]) -> bool:
-    """Whether the SDK has sent a request again though it was answered: a matter of its timing."""
+    """Whether the SDK repeated an answered request, which depends on its timing."""
     token = one["request"].get("ClientToken")
     return bool(
         before

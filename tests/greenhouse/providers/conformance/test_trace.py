@@ -1,7 +1,7 @@
-"""The stand-ins answer one whole life of a stack, call by call, as both real plugins did.
+"""The stand-ins answer a stack's whole life, call by call, as both real plugins did.
 
 `up`, an `up` with another model, `refresh`, `destroy`, and a preview with two explicit providers.
-What Cloud Control holds is what the plugin found there: the records tell it.
+Cloud Control holds what the plugin found there, from the records.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ TRACE: list[dict[str, Any]] = json.loads((FOLDER / "trace.json").read_text())
 PHASES = {
     name: list(made) for name, made in groupby(TRACE, lambda record: record["id"].split(".")[0])
 }
-# An engine that is there, and a registry that stores the image under the recorded digest.
+# A running engine, and a registry that stores the image under the recorded digest.
 _CLIENT = """#!/bin/sh
 case $1 in
     image) echo sha256:0 ;;
@@ -56,7 +56,7 @@ def account() -> Iterator[ScriptedAccount]:
 def ports(
     account: ScriptedAccount, program: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[dict[str, int]]:
-    """The stand-ins in a program's folder, in the environment of the recording."""
+    """The stand-ins in a program's folder, with the environment of the recording."""
     looked_for = "greenhouse.providers.protocol.session.process_of"
     monkeypatch.setattr(looked_for, lambda *_: psutil.Process())
     monkeypatch.setattr("greenhouse.providers.aws_native.cloudcontrol.random.random", lambda: 0.0)
@@ -127,7 +127,7 @@ def _wanted(record: dict[str, Any]) -> dict[str, Any]:
 
 
 def _without_digest(answer: dict[str, Any]) -> dict[str, Any]:
-    """The files of the build are not in the trace: `test_docker.py` compares their digests."""
+    """The files of the build are not in the trace. `test_docker.py` compares their digests."""
     text = re.sub(r'"contextDigest": "[0-9a-f]{64}"', '"contextDigest": "-"', json.dumps(answer))
     found: dict[str, Any] = json.loads(text)
     return found
@@ -141,7 +141,7 @@ def _lay_context(record: dict[str, Any], program: Path) -> None:
 
 
 def _live(record: dict[str, Any]) -> list[dict[str, Any]]:
-    """What Cloud Control answers behind this call."""
+    """What Cloud Control answers for this call."""
     if record["package"] != "aws-native" or record["request"].get("preview"):
         return []
     operation = {"Create": "CREATE", "Delete": "DELETE"}.get(record["rpc"])
@@ -167,7 +167,7 @@ def _answer(call: str, answer: dict[str, Any]) -> dict[str, Any]:
     return {"api": "cloudcontrol", "call": call, "status": 200, "answer": answer}
 
 
-_KEYED_BY_NAMES = ("components", "tags")  # maps of the program's, whose keys stay as they are
+_KEYED_BY_NAMES = ("components", "tags")  # The program's maps, whose keys don't change.
 
 
 def _capitalised(value: Any, name: str) -> Any:

@@ -1,4 +1,4 @@
-"""A release of almost nothing: it takes every resource type once."""
+"""A minimal release that uses every resource type once."""
 
 import json
 
@@ -76,7 +76,7 @@ image = docker.Image(
     registry=docker.RegistryArgs(
         server=repository.repository_url,
         username=login.user_name,
-        password=pulumi.Output.secret(login.password),  # no plugin marks it
+        password=pulumi.Output.secret(login.password),  # No plugin marks it as a secret.
     ),
 )
 
