@@ -1,4 +1,4 @@
-"""What to do where this machine lacks something that a test needs."""
+"""What to do if this machine lacks something that a test needs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 
 def missing(why: str) -> Never:
-    """Without it these tests are skipped, but never in CI."""
+    """These tests are skipped without it, but never in CI."""
     if os.environ.get("CI") == "true":
         pytest.fail(why)
     pytest.skip(why)

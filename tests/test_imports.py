@@ -1,4 +1,4 @@
-"""Who may import whom: the rules of the house, held by the sources themselves."""
+"""Which room may import which: the sources are checked against these rules."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-MAY = {  # a room: what it may import of ours beside itself
+MAY = {  # For each room, what it may import of ours beside itself.
     "recipes": (),
     "edge": (),
     "infra": ("recipes", "edge.inference"),
@@ -25,7 +25,7 @@ MOST_IN_INFRA = 9
 
 
 def modules() -> dict[str, Path]:
-    """Our modules by name, tests apart."""
+    """Our modules by name, without tests."""
     found = {"__main__": ROOT / "__main__.py"}
     for room in MAY.keys() - {"__main__"}:
         for path in (ROOT / room).rglob("*.py"):
@@ -35,7 +35,7 @@ def modules() -> dict[str, Path]:
 
 
 def imported(module: str, path: Path, known: dict[str, Path]) -> Iterator[str]:
-    """The modules of ours that one imports when it is imported: none of those for types alone."""
+    """The modules of ours that this module imports at import, without imports for types alone."""
     for node in _statements(ast.parse(path.read_text()).body):
         if isinstance(node, ast.Import):
             names = [one.name for one in node.names]
@@ -53,7 +53,7 @@ def imported(module: str, path: Path, known: dict[str, Path]) -> Iterator[str]:
 
 
 def _statements(body: list[ast.stmt]) -> Iterator[ast.stmt]:
-    """All of them that run at import, without the blocks for types."""
+    """All statements that run at import, without the blocks for types."""
     for node in body:
         yield node
         if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
@@ -63,7 +63,7 @@ def _statements(body: list[ast.stmt]) -> Iterator[ast.stmt]:
 
 
 def everywhere(path: Path) -> Iterator[str]:
-    """Whatever one imports, at whatever time, of ours."""
+    """Every import of ours, at any time."""
     for node in ast.walk(ast.parse(path.read_text())):
         names: list[str] = []
         if isinstance(node, ast.Import):
@@ -105,18 +105,18 @@ FLOORS = (
     "publish",
     "rollout",
     "teardown",
-    "dynamic",  # its providers call the work of the rooms below
-    "resources",  # and these register it
+    "dynamic",  # Its providers call the functions of the rooms below.
+    "resources",  # These register it.
     "preflight",
 )
 
 
 def test_the_rooms_of_infra_are_floors() -> None:
-    """Reads lie below what publishes, that below what rolls out, and so on; no arrow runs back."""
+    """Reading is below publishing, publishing below the rollout, and so on. No import goes up."""
 
     def floor(module: str) -> int:
         room = module.split(".")[1]
-        return FLOORS.index(room) if room in FLOORS else -1  # settings, names: the ground
+        return FLOORS.index(room) if room in FLOORS else -1  # Settings and names are the ground.
 
     known = modules()
     for module, path in known.items():
@@ -127,7 +127,7 @@ def test_the_rooms_of_infra_are_floors() -> None:
 
 
 def sources() -> list[Path]:
-    """Whatever is written in a programming language, but what tools have put there."""
+    """Everything in a programming language, without what tools have put there."""
     rooms = (ROOT / room for room in ROOMS if room != "__main__")
     found = [
         path for room in rooms for path in room.rglob("*") if path.suffix in (".py", ".c", ".h")

@@ -11,7 +11,7 @@ from tests.infra.pulumi_yaml import ROOT
 
 @pytest.fixture(autouse=True)
 def _in_the_program_s_folder(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pulumi runs a program where its Pulumi.yaml is; the paths in its config count on that."""
+    """Pulumi runs a program in the folder of its Pulumi.yaml, on which its config's paths rely."""
     monkeypatch.chdir(ROOT)
 
 

@@ -1,9 +1,9 @@
 """An AWS account with a memory, behind real boto3 clients.
 
-The clients are boto3's own, so parameters are checked against the services' models, pages are
-paged and errors have their modelled classes; only the request is answered here, from memory.
+The clients are boto3's own. So they check parameters against the services' models, read pages and
+raise modelled errors. Only the request is answered here, from memory.
 
-Long, as one account answers for all of its services.
+The file is long because one account answers for all of its services.
 """
 
 # ruff: noqa: N803  # the API's own names for its parameters
@@ -42,11 +42,11 @@ CONTEXT = Context(
     project="edge-inference",
     stack="dev",
 )
-NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)  # when the first deployment of a test is made
+NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)  # The time of a test's first deployment.
 WANTED = {SERVICE: "1.2.3", CONSUMER: "1.3.4", CHECK: "1.4.5"}
 GOOD = {SERVICE: ("1.2.3", "RUNNING"), CONSUMER: ("1.3.4", "RUNNING"), CHECK: ("1.4.5", "RUNNING")}
 OTHER = {"com.other": ("1.0.0", "RUNNING")}
-_MODELS = Loader()  # read once for all tests: each takes a quarter of a second
+_MODELS = Loader()  # Read once for all tests, as each model takes a quarter of a second.
 _GREENGRASS = f"arn:aws:greengrass:{REGION}:{ACCOUNT}"
 DEVICE_ROLE = "GreengrassV2TokenExchangeRole"
 TRUST: dict[str, Any] = {
@@ -61,7 +61,7 @@ TRUST: dict[str, Any] = {
 
 
 class Killed(BaseException):
-    """What SIGKILL is to a program: nothing after it runs."""
+    """It ends a program like SIGKILL: nothing runs after it."""
 
 
 class Refused(Exception):
@@ -73,11 +73,13 @@ class Device:
     """A core device as the API shows it."""
 
     installed: dict[str, tuple[str, str]] = field(default_factory=dict)
-    dependencies: dict[str, tuple[str, str]] = field(default_factory=dict)  # of roots, by name
-    sources: dict[str, str] = field(default_factory=dict)  # by component: which deployment
+    # Of root components, by name.
+    dependencies: dict[str, tuple[str, str]] = field(default_factory=dict)
+    # By component: which deployment brought it.
+    sources: dict[str, str] = field(default_factory=dict)
     executions: dict[str, dict[str, Any]] = field(default_factory=dict)
-    details: dict[str, str] = field(default_factory=dict)  # why a component is in its state
-    since: dict[str, datetime] = field(default_factory=dict)  # when it came to it
+    details: dict[str, str] = field(default_factory=dict)  # Why a component is in its state.
+    since: dict[str, datetime] = field(default_factory=dict)  # When it reached its state.
     status: str = "HEALTHY"
     architecture: str = "amd64"
     runtime: str = "aws_nucleus_classic"
@@ -89,43 +91,50 @@ class Device:
 
 @dataclass
 class Account:
-    """What is there, and every request that came (`asked`), in order."""
+    """The account's contents, and every request that came (`asked`), in order."""
 
-    account: str = ACCOUNT  # whose credentials ask
+    account: str = ACCOUNT  # Whose credentials are used.
     devices: dict[str, Device] = field(default_factory=dict)
-    things: dict[str, str] = field(default_factory=dict)  # name to ARN
+    things: dict[str, str] = field(default_factory=dict)  # From name to ARN.
     groups: dict[str, list[str]] = field(default_factory=dict)
-    deployments: list[dict[str, Any]] = field(default_factory=list)  # oldest first
-    made: int = 0  # deployments, also those that are gone
-    components: dict[str, dict[str, str]] = field(default_factory=dict)  # ARN to tags
-    repositories: dict[str, dict[str, str]] = field(default_factory=dict)  # name to tags
-    images: dict[tuple[str, str], str] = field(default_factory=dict)  # repository, tag to digest
-    indexes: dict[str, dict[str, Any]] = field(default_factory=dict)  # by digest
-    untagged: set[str] = field(default_factory=set)  # digests of what an index lists
+    deployments: list[dict[str, Any]] = field(default_factory=list)  # Oldest first.
+    made: int = 0  # The number of deployments, including deleted ones.
+    components: dict[str, dict[str, str]] = field(default_factory=dict)  # From ARN to tags.
+    repositories: dict[str, dict[str, str]] = field(default_factory=dict)  # From name to tags.
+    # From repository and tag to digest.
+    images: dict[tuple[str, str], str] = field(default_factory=dict)
+    indexes: dict[str, dict[str, Any]] = field(default_factory=dict)  # By digest.
+    untagged: set[str] = field(default_factory=set)  # The digests that an index lists.
     buckets: dict[str, dict[str, str]] = field(default_factory=dict)
-    objects: dict[str, dict[str, bytes]] = field(default_factory=dict)  # bucket, key to content
+    # From bucket and key to content.
+    objects: dict[str, dict[str, bytes]] = field(default_factory=dict)
     foreign_buckets: set[str] = field(default_factory=set)
     roles: dict[str, dict[str, Any]] = field(default_factory=lambda: {DEVICE_ROLE: TRUST})
-    policies: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)  # inline: of role
-    recipes: dict[str, dict[str, Any]] = field(default_factory=dict)  # by ARN, where a test has one
-    undeployable: dict[str, dict[str, Any]] = field(default_factory=dict)  # ARN to cloud status
-    decisions: dict[str, dict[str, Any]] = field(default_factory=dict)  # action to what IAM says
-    logs: dict[tuple[str, str], list[str]] = field(default_factory=dict)  # by group and stream
-    scans: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)  # and digest
+    # Inline policies of a role.
+    policies: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
+    # By ARN, if a test has a recipe.
+    recipes: dict[str, dict[str, Any]] = field(default_factory=dict)
+    # From ARN to cloud status.
+    undeployable: dict[str, dict[str, Any]] = field(default_factory=dict)
+    # From action to IAM's decision.
+    decisions: dict[str, dict[str, Any]] = field(default_factory=dict)
+    logs: dict[tuple[str, str], list[str]] = field(default_factory=dict)  # By group and stream.
+    # By repository and digest.
+    scans: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
     reachable: bool = True
-    denied: set[str] = field(default_factory=set)  # operations that the caller has no right to
+    denied: set[str] = field(default_factory=set)  # Operations that the caller has no right to.
     asked: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
-    per_page: int = 1  # whoever reads only the first page is found out
-    killed_at: int | None = None  # how many requests are answered before the program is killed
+    per_page: int = 1  # A reader of only the first page is found out.
+    killed_at: int | None = None  # So many requests are answered before the program is killed.
 
     @classmethod
     def with_a_device(cls, monkeypatch: pytest.MonkeyPatch) -> Self:
-        """One thing, press-1, that is a core device with nothing on it; every client asks here."""
+        """One thing, press-1, a core device with nothing on it. Every client asks this account."""
         account = cls(devices={"press-1": Device()}, things={"press-1": THING_ARN})
         session = account.session()
         monkeypatch.setattr(Clients, "_session", property(lambda _: session))
         clients.shared.cache_clear()
-        # and any other way to AWS leads nowhere
+        # No other way leads to AWS.
         monkeypatch.setenv("AWS_REGION", REGION)
         monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
         monkeypatch.setenv("AWS_ENDPOINT_URL_GREENGRASSV2", "http://127.0.0.1:1")
@@ -147,7 +156,8 @@ class Account:
             aws_secret_access_key="nothing",
         )
         session.events.register("before-parameter-build", _remember)
-        answer: Any = self._answer  # botocore takes what it returns, its stubs don't know
+        # botocore uses the returned value, although its stubs don't say so.
+        answer: Any = self._answer
         session.events.register("before-call", answer)
         return session
 
@@ -159,9 +169,9 @@ class Account:
         tags: dict[str, str] | None = None,
         policies: dict[str, Any] | None = None,
     ) -> str:
-        """Record a deployment, as CreateDeployment does: it replaces the target's latest.
+        """Record a deployment as CreateDeployment does: it replaces the target's latest.
 
-        One with a stack's name has the stack's tags, unless it is said otherwise.
+        A deployment with a stack's name has the stack's tags, unless a test says otherwise.
         """
         if tags is None:
             stack = re.match(r"(?:without )?(edge-inference)/([a-z0-9-]+)", name)
@@ -247,7 +257,7 @@ class Account:
         nextToken: str = "",
         maxResults: int = 0,  # noqa: ARG002  # AWS may return fewer
     ) -> dict[str, Any]:
-        """Of a group those that had a deployment to it, also after they left it."""
+        """For a group: the devices that had a deployment to it, even after they left it."""
         to_group = [
             one["deploymentId"] for one in self.deployments if one["targetArn"] == thingGroupArn
         ]
@@ -261,7 +271,7 @@ class Account:
             )
         ]
         for one in everything:
-            del one["coreVersion"]  # which only GetCoreDevice tells
+            del one["coreVersion"]  # Only GetCoreDevice has this.
         return self._page("coreDevices", everything, nextToken)
 
     def _list_installed_components(
@@ -302,7 +312,7 @@ class Account:
     ) -> dict[str, Any]:
         everything = [
             one
-            for one in self.deployments  # the API promises no order
+            for one in self.deployments  # The API promises no order.
             if targetArn in (None, one["targetArn"])
             and (one["isLatestForTarget"] or historyFilter == "ALL")
         ]
@@ -321,7 +331,7 @@ class Account:
         deploymentPolicies: dict[str, Any],
         clientToken: str,
     ) -> dict[str, Any]:
-        assert clientToken  # boto3's own addition
+        assert clientToken  # boto3 itself adds it.
         kind, _, name = targetArn.rpartition(":")[2].partition("/")
         if name not in (self.things if kind == "thing" else self.groups):
             raise Refused("ResourceNotFoundException")
@@ -333,7 +343,8 @@ class Account:
 
     def _cancel_deployment(self, *, deploymentId: str) -> dict[str, Any]:
         found = self._deployment(deploymentId)
-        if found["deploymentStatus"] != "ACTIVE":  # nobody has seen AWS do either: the harder one
+        # AWS' behaviour here was not observed, so this is the stricter case.
+        if found["deploymentStatus"] != "ACTIVE":
             raise Refused("ConflictException")
         found["deploymentStatus"] = "CANCELED"
         return {}
@@ -352,7 +363,10 @@ class Account:
         return {"recipe": recipe, "tags": self.components[arn]}
 
     def _describe_component(self, *, arn: str) -> dict[str, Any]:
-        """There and deployable, unless a test says otherwise; what AWS provides is AWS's."""
+        """It exists and is deployable, unless a test says otherwise.
+
+        AWS-provided components are AWS's.
+        """
         provided = arn.partition(":components:")[2].startswith("aws.")
         if provided != (arn.split(":")[4] == "aws") or self.undeployable.get(arn) == {}:
             raise Refused("ResourceNotFoundException")
@@ -389,7 +403,7 @@ class Account:
         maxResults: int = 0,  # noqa: ARG002  # AWS may return fewer
     ) -> dict[str, Any]:
         assert recursive, "a deployment reaches the groups inside of a group too"
-        self._describe_thing_group(thingGroupName=thingGroupName)  # or there is none
+        self._describe_thing_group(thingGroupName=thingGroupName)  # Raises if there is none.
         return self._page("things", self.groups[thingGroupName], nextToken)
 
     # iam
@@ -398,7 +412,7 @@ class Account:
         if RoleName not in self.roles:
             raise Refused("NoSuchEntity")
         arn = f"arn:aws:iam::{ACCOUNT}:role/{RoleName}"
-        trust = json.dumps(self.roles[RoleName])  # which boto3 reads
+        trust = json.dumps(self.roles[RoleName])  # boto3 reads it.
         return {"Role": {"Arn": arn, "AssumeRolePolicyDocument": trust}}
 
     def _list_role_policies(self, *, RoleName: str, Marker: str = "") -> dict[str, Any]:
@@ -412,7 +426,7 @@ class Account:
     def _get_role_policy(self, *, RoleName: str, PolicyName: str) -> dict[str, Any]:
         if (RoleName, PolicyName) not in self.policies:
             raise Refused("NoSuchEntity")
-        document = json.dumps(self.policies[RoleName, PolicyName])  # which boto3 reads
+        document = json.dumps(self.policies[RoleName, PolicyName])  # boto3 reads it.
         return {"RoleName": RoleName, "PolicyName": PolicyName, "PolicyDocument": document}
 
     def _put_role_policy(self, *, RoleName: str, PolicyName: str, PolicyDocument: str) -> Any:
@@ -491,7 +505,7 @@ class Account:
             asked = {"imageTag": tag} in imageIds or {"imageDigest": digest} in imageIds
             if repository == repositoryName and asked:
                 del self.images[repository, tag]
-        return {"imageIds": [], "failures": []}  # of an image that isn't there it says no error
+        return {"imageIds": [], "failures": []}  # ECR reports no error for a missing image.
 
     def listed_by_index(self) -> set[str]:
         """What can't be deleted before the index that refers to it."""
@@ -577,10 +591,10 @@ class Account:
     def _list_objects_v2(
         self, *, Bucket: str, EncodingType: str, Prefix: str = "", ContinuationToken: str = ""
     ) -> dict[str, Any]:
-        assert EncodingType == "url"  # boto3's own addition
+        assert EncodingType == "url"  # boto3 itself adds it.
         if Bucket not in self.buckets:
             raise Refused("NoSuchBucket")
-        everything = [  # stored one after the other, a second apart
+        everything = [  # Stored one after the other, a second apart.
             {"Key": key, "LastModified": NOON + timedelta(seconds=number)}
             for number, key in enumerate(self.objects.get(Bucket, {}))
             if key.startswith(Prefix)
@@ -591,7 +605,7 @@ class Account:
         return page
 
     def _get_object(self, *, Bucket: str, Key: str, ChecksumMode: str) -> dict[str, Any]:
-        assert ChecksumMode  # boto3's own addition
+        assert ChecksumMode  # boto3 itself adds it.
         return {"Body": BytesIO(self.objects[Bucket][Key])}
 
     def _delete_object(self, *, Bucket: str, Key: str) -> dict[str, Any]:
@@ -606,7 +620,7 @@ class Account:
 
 
 class Time:
-    """A clock that nobody waits for: each pause runs the next thing that happens in the world."""
+    """A clock without waiting: each pause runs the next event of the test's world."""
 
     def __init__(self, *events: Callable[[], object]) -> None:
         self.passed = 0.0

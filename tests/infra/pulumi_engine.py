@@ -17,7 +17,7 @@ from tests.infra.fakes import ACCOUNT, REGION
 
 PROJECT = "edge-inference"
 DIGEST = f"sha256:{'d' * 64}"
-AS_REGISTERED = "9{version}9"  # only the engine knows it, so whoever has it waited for it
+AS_REGISTERED = "9{version}9"  # Only the engine knows it, so its holder waited for it.
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,13 +33,13 @@ class Registered:
     retained: bool
     deletes_first: bool
     deleted_with: str  # URN
-    provider: str  # URN of the explicit one, empty for a package's default
+    provider: str  # The URN of the explicit provider, empty for a package's default.
     before_create: tuple[str, ...]  # hooks
     before_update: tuple[str, ...]
 
 
 class Engine(MockMonitor):
-    """Answers as AWS would, and keeps what it was asked for, in order."""
+    """Answers as AWS would, and keeps the requests, in order."""
 
     def __init__(
         self,
@@ -47,10 +47,10 @@ class Engine(MockMonitor):
         upstream: dict[str, Any] | None = None,
         told: dict[str, dict[str, Any]] | None = None,
     ) -> None:
-        """`told` are other answers than usual, by function."""
+        """`told` has other answers than usual, by function."""
         super().__init__(_Answers(upstream or {}, told or {}))
         self.registered: list[Registered] = []
-        self.invoked: dict[str, str] = {}  # functions, each with the provider as above
+        self.invoked: dict[str, str] = {}  # Functions, each with its provider as above.
 
     def Invoke(self, request: Any) -> Any:  # noqa: N802  # the engine's own name
         self.invoked[request.tok] = _provider(request.provider)
@@ -93,7 +93,8 @@ class Engine(MockMonitor):
     ) -> None:
         """Run a program and everything that it left to wait for."""
         with _own_loops():
-            # a stack of its own: transformations belong to it, and the last run's would act on this
+            # A stack of its own: transformations belong to a stack, and the last run's would act on
+            # this run.
             cast(Any, settings).set_root_resource(None)
             pulumi.runtime.set_mocks(
                 self.mocks, project=PROJECT, stack=stack, preview=False, monitor=self
@@ -121,7 +122,7 @@ class _Loops(asyncio.DefaultEventLoopPolicy):
 
 @contextmanager
 def _own_loops() -> Iterator[None]:
-    """Loops that no other test takes away: asyncio.run() leaves its thread without one."""
+    """Loops that no other test removes: asyncio.run() leaves its thread without a loop."""
     before, loops = asyncio.get_event_loop_policy(), _Loops()
     asyncio.set_event_loop_policy(loops)
     asyncio.set_event_loop(asyncio.new_event_loop())

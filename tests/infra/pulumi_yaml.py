@@ -1,4 +1,4 @@
-"""Pulumi.yaml and the stacks' files, as the CLI hands them to the program."""
+"""Pulumi.yaml and the stacks' files, as the CLI gives them to the program."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def config_of(stack: Path | None = None, /, **values: object) -> dict[str, str]:
 
 
 def load(config: dict[str, str], stack: str = "dev") -> Settings:
-    """The settings that the program makes of it."""
+    """The settings that the program reads from it."""
     loaded: list[Settings] = []
     Engine().run(lambda: loaded.append(Settings.load(pulumi.Config())), stack=stack, config=config)
     return loaded[0]

@@ -1,4 +1,4 @@
-"""Rights name exactly what a device reads; the bucket takes no request in clear text."""
+"""Rights name exactly what a device reads. The bucket takes no request in clear text."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_a_device_may_read_this_release_and_nothing_else() -> None:
         "s3:GetObject": sorted(OBJECTS),
         "ecr:BatchGetImage": REPOSITORY,
         "ecr:GetDownloadUrlForLayer": REPOSITORY,
-        "ecr:GetAuthorizationToken": "*",  # the one action that knows no resource
+        "ecr:GetAuthorizationToken": "*",  # This is the only action without a resource.
     }, "every ARN in full: a pattern would also open the next release, or somebody else's"
     assert {statement["Effect"] for statement in policy["Statement"]} == {"Allow"}
 
@@ -50,7 +50,7 @@ def test_no_request_reaches_the_bucket_in_clear_text() -> None:
 
 
 def test_the_registry_removes_by_itself_only_what_has_no_tag() -> None:
-    """AWS doesn't know which images devices run, so it may not choose among those with a tag."""
+    """AWS doesn't know which images devices run, so it may not choose among tagged images."""
     [rule] = lifecycle()["rules"]
     assert rule["selection"]["tagStatus"] == "untagged"
     assert (rule["selection"]["countType"], rule["selection"]["countNumber"]) == (

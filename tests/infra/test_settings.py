@@ -1,4 +1,4 @@
-"""What a stack's config may say; what is refused comes with what to type."""
+"""What a stack's config may say. Each refusal comes with what to type."""
 
 from __future__ import annotations
 
@@ -173,7 +173,7 @@ def test_a_follower_sets_nothing_of_what_its_publisher_s_release_is_made_of() ->
 def test_a_job_s_limits_are_refused_here_and_not_by_cloud_control_alone(
     key: str, shape: str
 ) -> None:
-    """The plugin lets any number pass (record aws-native.Check.Deployment.job-percent-200)."""
+    """The plugin accepts any number (record aws-native.Check.Deployment.job-percent-200)."""
     model = botocore.session.get_session().get_service_model("greengrassv2")
     most = int(model.shape_for(shape).metadata["max"])
     values = {"thing_group": "presses", key.replace("-", "_"): most}

@@ -1,6 +1,6 @@
-"""Every rule of the linter is broken once here, and our own recipes break none that matters.
+"""Every rule of the linter is broken once here. Our own recipes break no rule that matters.
 
-Long, as one table has a broken recipe for each rule.
+The file is long because one table has a broken recipe for each rule.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def with_defaults(
 
 
 def docker(script: str, *uris: str, user_files: Any = None) -> dict[str, Any]:
-    """A component that runs a container, with all that belongs to it."""
+    """A component that runs a container, with all that it needs."""
     images = [{"Uri": f"docker:{uri}"} for uri in uris or [IMAGE]]
     files = [user_files] if user_files else []
     return recipe(
@@ -83,7 +83,7 @@ def without(key: str) -> dict[str, Any]:
     return {name: value for name, value in recipe().items() if name != key}
 
 
-# rule, a recipe that breaks it and no other rule, where, and a part of the fix
+# The rule, a recipe that breaks it and no other rule, the place, and a part of the fix
 BROKEN: list[tuple[str, dict[str, Any], str, str]] = [
     ("required-keys", without("ComponentVersion"), "ComponentVersion", "add ComponentVersion"),
     ("required-keys", recipe(Manifests=[]), "Manifests", "at least one"),
@@ -513,7 +513,7 @@ def test_a_broken_rule_is_named_with_its_place_and_what_to_write(
 
 
 def test_every_rule_was_broken() -> None:
-    broken = {rule for rule, *_ in BROKEN} | {rules.READABLE.name}  # in test_lint
+    broken = {rule for rule, *_ in BROKEN} | {rules.READABLE.name}  # It is in test_lint.
     assert broken == {rule.name for rule in rules.RULES}, (
         "a rule that nothing breaks may be one that nothing can break"
     )

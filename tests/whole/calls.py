@@ -1,7 +1,7 @@
-"""A proxy in front of the account: it sees each call that changes something, and can cut it off.
+"""A proxy in front of the account that sees each changing call, and can cut it off.
 
-Providers, program and Docker engine are given its ports for the account's. What it counts are the
-calls themselves, so a new resource in the program is in the crash matrix without being listed.
+Providers, program and Docker engine get its ports instead of the account's. It counts the calls
+themselves, so the crash matrix includes a new resource of the program without a list.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ _OWN = {"connection", "content-length", "transfer-encoding", "keep-alive", "date
 
 
 def change_of(method: str, path: str, query: str, target: str, body: bytes) -> str | None:
-    """The name of a call that changes the account, the same in every run; None for all others."""
-    service, _, operation = target.rpartition(".")  # ECR, Cloud Control: in a header
-    if path == "/" and method == "POST" and not target:  # IAM, STS: a form
+    """The name of a call that changes the account, the same in every run. None for all others."""
+    service, _, operation = target.rpartition(".")  # ECR, Cloud Control: in a header.
+    if path == "/" and method == "POST" and not target:  # IAM, STS: a form.
         operation = parse_qs(body.decode()).get("Action", [""])[0]
     if operation and not operation.startswith(_READS):
         return f"{operation} {_resource(body)}" if service == "CloudApiService" else operation
     own = path.startswith("/device/") or path.endswith("/resolveComponentCandidates")
-    if operation or own or method in ("GET", "HEAD"):  # its own: the device's
+    if operation or own or method in ("GET", "HEAD"):  # `own` is a call of the device.
         return None
     named = f"{method} {_ID.sub('*', path)}"
     if path.endswith("/createComponentVersion"):
@@ -48,9 +48,9 @@ def change_of(method: str, path: str, query: str, target: str, body: bytes) -> s
 
 
 def _resource(body: bytes) -> str:
-    """What Cloud Control is asked to change: its type, and a component's name."""
+    """What Cloud Control has to change: the type, and a component's name."""
     asked = json.loads(body)
-    kind = asked.get("TypeName", "").rpartition("::")[2]  # none where a request is cancelled
+    kind = asked.get("TypeName", "").rpartition("::")[2]  # There is none if a request is cancelled.
     if kind == "ComponentVersion" and "DesiredState" in asked:
         recipe = json.loads(json.loads(asked["DesiredState"])["InlineRecipe"])
         return f"{kind} {recipe['ComponentName']}"
@@ -59,10 +59,10 @@ def _resource(body: bytes) -> str:
 
 @dataclass
 class Calls:
-    """What goes to one account. `answered` is told of each change before its caller is."""
+    """The calls to one account. `answered` hears of each change before its caller does."""
 
     answered: Callable[[str], None] = lambda _name: None
-    cut: bool = False  # from now on nothing changes any more
+    cut: bool = False  # From now on nothing changes any more.
     _pool: urllib3.PoolManager = field(default_factory=lambda: urllib3.PoolManager(maxsize=32))
 
     @contextmanager

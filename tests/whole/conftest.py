@@ -1,4 +1,4 @@
-"""One greenhouse for the whole story: its tests run in the order they are written."""
+"""One greenhouse for the whole story. Its tests run in the order in which they are written."""
 
 from __future__ import annotations
 

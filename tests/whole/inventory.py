@@ -1,4 +1,4 @@
-"""What there is on account and device, to compare before and after; logs and history may differ."""
+"""The contents of account and device, to compare before and after. Logs and history may differ."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ class Inventory:
 
     account: dict[str, list[str]]
     states: dict[str, tuple[str, str]]
-    disk: list[str]  # of the device: recipes, artifacts, what ran where
+    disk: list[str]  # On the device: recipes, artifacts, and what ran where.
 
     @classmethod
     def of(cls, place: Place, stacks: Sequence[str] = (STACK,)) -> Self:
         found = report.residue(place.home).found
         root = place.home.device(place.thing)
         own = [DeploymentName(project="edge-inference", stack=stack).without for stack in stacks]
-        # after a destroy one that carries the others on has replaced theirs
+        # After a destroy, a deployment that carries the others on has replaced theirs.
         for theirs in (account.TENANT_DEPLOYMENT, *map(str, own)):
             if theirs in found["deployments"]:
                 found["deployments"].remove(theirs)
         return cls(
-            # a destroy leaves the images on the engine that built them
+            # A destroy leaves the images on the engine that built them.
             account={kind: sorted(found[kind]) for kind in found if kind != "images"},
             states=place.states(),
             disk=sorted(
@@ -42,7 +42,7 @@ class Inventory:
 
     @property
     def ours(self) -> list[str]:
-        """Whatever carries our names."""
+        """Everything that carries our names."""
         everything = [
             *self.states,
             *self.disk,

@@ -1,4 +1,4 @@
-"""A copy of the tree with a greenhouse of its own, so that a person's greenhouse is left alone."""
+"""A copy of the tree with a greenhouse of its own, so a person's greenhouse is not touched."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ OURS = ("com.ml.check", "com.ml.consumer", "com.ml.xgboost")
 
 
 def wait_until(met: Callable[[], bool], *, seconds: float, why: str) -> None:
-    """Poll for something that another process does; no event crosses over to us."""
+    """Poll for something that another process does, from which no event reaches us."""
     deadline = time.monotonic() + seconds
     while not met():
         assert time.monotonic() < deadline, f"not within {seconds:.0f} s: {why}"
@@ -37,7 +37,7 @@ def wait_until(met: Callable[[], bool], *, seconds: float, why: str) -> None:
 
 
 def copy_tree(target: Path) -> Path:
-    """The files that git knows, or would know, without their history."""
+    """Copy the files that git knows, or would know, without their history."""
     listed = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
         cwd=PROJECT_DIR,
@@ -83,12 +83,12 @@ class Place:
         self.pulumi("stack", "select", STACK, "--create")
 
     def stop(self) -> None:
-        """And leave nothing on the engine, which others use on."""
+        """Stop, and leave nothing on the engine, which others use."""
         stop_greenhouse(self.home)
         docker_engine.remove_images(self.ports)
 
     def add_device(self, thing: str, *, group: str, flavour: str | None = None) -> None:
-        """One more core device, the only one of a new thing group."""
+        """Add a core device, the only member of a new thing group."""
         start_greenhouse(self.home, self.env, [thing], flavour=flavour)
         endpoint = aws_environment(self.ports)["AWS_ENDPOINT_URL"]
         iot = account.session(self.ports).client("iot", endpoint_url=endpoint)
@@ -100,7 +100,7 @@ class Place:
         return Processes(run=self.home.run, logs=self.home.logs)
 
     def signal_process(self, name: str, number: signal.Signals) -> None:
-        """To a process of greenhouse: SIGKILL, or SIGSTOP for one that comes back as it was."""
+        """Signal a process of greenhouse: SIGKILL, or SIGSTOP for a process that comes back."""
         process = self._processes.find(name)
         assert process, f"{name} runs"
         process.send_signal(number)
@@ -109,16 +109,16 @@ class Place:
         self.signal_process(f"device-{self.thing}", number)
 
     def dead(self) -> list[str]:
-        """Processes of greenhouse that are gone, also those that were killed while they started."""
+        """Ended processes of greenhouse, including those that were killed at their start."""
         names = ("ministack", "cloud", "providers", f"device-{self.thing}")
         return [name for name in names if not self._processes.find(name)]
 
     def revive(self) -> None:
-        """Start what is gone; raises ProcessFailed."""
+        """Start the ended processes. Raises ProcessFailed."""
         start_greenhouse(self.home, self.env, [self.thing])
 
     def await_tenant(self) -> None:
-        """The component of others runs, and its deployment is over."""
+        """Wait until the component of others runs and its deployment is over."""
         wait_until(
             lambda: self.states().get(account.TENANT) == ("1.0.0", "RUNNING"),
             seconds=120,
@@ -126,7 +126,7 @@ class Place:
         )
 
     def tenant_process(self) -> int:
-        """The process of the component of others, once it runs."""
+        """The process of the component of others, as soon as it runs."""
         self.await_tenant()
         device = self._processes.find(f"device-{self.thing}")
         assert device
@@ -139,7 +139,7 @@ class Place:
         return shells[0].pid
 
     def stop_device(self) -> None:
-        """As if somebody had switched it off, cleanly."""
+        """Stop the device in order, as if somebody had switched it off."""
         self._processes.stop(f"device-{self.thing}")
 
     def config(self) -> dict[str, Any]:
@@ -152,7 +152,7 @@ class Place:
         }
 
     def configure(self, **values: Any) -> None:
-        """Write config values of the stack as `pulumi config set` would; None takes one out."""
+        """Write config values of the stack as `pulumi config set` would. None removes a value."""
         path = self.tree / f"Pulumi.{STACK}.yaml"
         stack = yaml.safe_load(path.read_text())
         for name, value in values.items():
@@ -177,7 +177,7 @@ class Place:
             file.write_text(before)
 
     def pulumi(self, *arguments: str, ok: bool = True, tree: Path | None = None) -> str:
-        """Run the real CLI; returns what it printed, fails with it when it should be green."""
+        """Run the real CLI. Returns its output, or fails with it if the command should succeed."""
         done = subprocess.run(
             ["pulumi", *arguments, "--non-interactive"],
             env=self.env,
@@ -191,7 +191,7 @@ class Place:
         return done.stdout
 
     def fleet(self, *arguments: str) -> str:
-        """Run a command for operators; returns what it printed, fails where it did."""
+        """Run a command for operators. Returns its output, and fails if the command does."""
         done = subprocess.run(
             [sys.executable, "-m", "fleet", *arguments],
             env=self.env,
@@ -226,7 +226,7 @@ class Place:
         return outputs
 
     def states(self, thing: str | None = None) -> dict[str, tuple[str, str]]:
-        """Component name to version and state, as the device last reported."""
+        """From component name to version and state, as the device last reported them."""
         client = account.greengrass(self.ports)
         listed = client.list_installed_components(
             coreDeviceThingName=thing or self.thing, topologyFilter="ALL"
@@ -240,7 +240,7 @@ class Place:
         }
 
     def answers(self) -> list[dict[str, Any]]:
-        """What the consumer got from the device, oldest first."""
+        """The consumer's answers from the device, oldest first."""
         log = self.home.device(self.thing) / "logs" / "com.ml.consumer.log"
         return list(report.component_events(log, "answer"))
 
@@ -255,17 +255,17 @@ class Place:
         return list(next(a for a in self.answers()[seen:] if a["model"] == model)["predictions"])
 
     def docker(self, *arguments: str) -> str:
-        """What the docker client answers; nothing when it fails, as a container may just end."""
+        """The output of the docker client. Empty if it fails, as a container may just end."""
         return subprocess.run(
             ["docker", *arguments], env=self.env, check=False, capture_output=True, text=True
         ).stdout.strip()
 
     def container(self, component: str) -> str:
-        """The id of the component's running container, empty when there is none."""
+        """The id of the component's running container. Empty if there is none."""
         return self.docker("ps", "-q", "--no-trunc", "--filter", f"name=^{component}.{self.thing}$")
 
     def containers(self) -> list[str]:
-        """Every container of this device, by name and id, whatever its state."""
+        """Every container of this device by name and id, running or not."""
         shown = "{{.Names}} {{.ID}}"
         return sorted(
             self.docker(
@@ -276,7 +276,7 @@ class Place:
 
 @contextmanager
 def started(root: Path, tools: toolchain.Toolchain, calls: Calls | None = None) -> Iterator[Place]:
-    """A place in `root`, whose calls to the account all go through `calls`, where it is given."""
+    """A place in `root`. With `calls`, its calls to the account all go through them."""
     there = Place(
         tree=copy_tree(root / "tree"),
         home=Home(root / "greenhouse"),

@@ -1,4 +1,4 @@
-"""How things are broken, on devices of either flavour, and what an operator then sees."""
+"""Breaks things on devices of either flavour, and checks what an operator then sees."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from typing import Any, Self
 from greenhouse.faults import Faults
 from tests.whole.place import Place
 
-LAST = 10  # lines: what an operator sees without scrolling
+LAST = 10  # Lines that an operator sees without scrolling.
 CHECK_SECONDS = 10
-AROUND_SECONDS = 60  # of an up, for everything but its wait: the image among it
+AROUND_SECONDS = 60  # Of an update without its wait, including the image.
 _CHECKS = count(
     CHECK_SECONDS + 1
-)  # each makes another version of com.ml.check, and of nothing else
+)  # Each makes another version of com.ml.check, and of nothing else.
 
 Sabotage = Callable[[Place], AbstractContextManager[None]]
 
@@ -33,7 +33,7 @@ class Good:
 
     @classmethod
     def of(cls, place: Place) -> Self:
-        """After a first up."""
+        """The answers after a first update."""
         place.configure(rollout_timeout=120, check_timeout=CHECK_SECONDS, consumer_interval=1)
         place.up()
         model = place.outputs()["model"]
@@ -41,7 +41,10 @@ class Good:
 
 
 def assert_red_with_its_reason(place: Place, good: Good, sabotage: Sabotage, reason: str) -> None:
-    """Within its time-out and in its last lines; the device answers as before."""
+    """It fails within its time-out, with the reason in its last lines.
+
+    The device answers as before.
+    """
     with sabotage(place):
         most, began = place.config()["rollout_timeout"] + AROUND_SECONDS, time.monotonic()
         said = place.up(ok=False)
@@ -51,7 +54,7 @@ def assert_red_with_its_reason(place: Place, good: Good, sabotage: Sabotage, rea
 
 
 def last_lines(said: str) -> str:
-    """Before Pulumi counts its resources, which is always the end."""
+    """The lines before Pulumi's count of resources, which is always the end."""
     told = said.partition("\nResources:\n")[0].rstrip().splitlines()
     return "\n".join(told[-LAST:])
 
@@ -91,7 +94,7 @@ def a_pull_that_is_denied(place: Place) -> Iterator[None]:
 
 
 def change_the_check(place: Place) -> None:
-    """Something new to deploy that no image has to be built for, and that stops no service."""
+    """Something new to deploy that needs no new image and stops no service."""
     place.configure(check_timeout=next(_CHECKS))
 
 

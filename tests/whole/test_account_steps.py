@@ -1,6 +1,6 @@
-"""The first steps in an account of one's own: README's lines, with keys and endpoints and no more.
+"""The first steps in an account of one's own: README's lines, with keys and endpoints only.
 
-On AWS the endpoints go, too. Whatever else a line needs has to be in it: cases/03.
+On AWS nobody needs the endpoints. The lines themselves must contain everything else that they need.
 """
 
 from __future__ import annotations
@@ -38,8 +38,9 @@ def place(tools: toolchain.Toolchain, tmp_path_factory: pytest.TempPathFactory) 
             name: value
             for name, value in there.env.items()
             if not name.startswith("AWS_") or name.startswith(LOGIN)
-        } | {"HOME": os.environ["HOME"], "PULUMI_SKIP_CONFIRMATIONS": "true"}  # who types says yes
-        # the base images that this machine has: it reaches no registry for the default ones
+            # The person who types says yes.
+        } | {"HOME": os.environ["HOME"], "PULUMI_SKIP_CONFIRMATIONS": "true"}
+        # The base images that this machine has, as it reaches no registry for the default ones.
         local = yaml.safe_load((there.tree / "Pulumi.local.yaml").read_text())["config"]
         (there.tree / "Pulumi.dev.yaml").write_text(
             yaml.safe_dump({"config": {key: local[key] for key in IMAGES}})

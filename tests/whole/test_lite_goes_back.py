@@ -1,6 +1,7 @@
-"""Nucleus Lite never goes back by itself: `up` does it, and never believes its SUCCEEDED.
+"""Nucleus Lite never goes back by itself: `up` does it, and never trusts its SUCCEEDED.
 
-One story on a group with a Lite device: each test goes on where the one before it stopped.
+The tests tell one story on a group with a Lite device. Each test goes on where the one before
+stopped.
 """
 
 from __future__ import annotations
@@ -29,8 +30,8 @@ from tests.whole.sabotage import (
 pytestmark = pytest.mark.whole
 
 CONSUMER = "com.ml.consumer"
-DEPLOY = "CreateResource Deployment"  # by the program's resource
-DEPLOY_BACK = "POST /greengrass/v2/deployments"  # by the wait for its answers
+DEPLOY = "CreateResource Deployment"  # By the program's resource.
+DEPLOY_BACK = "POST /greengrass/v2/deployments"  # By the wait for its answers.
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class Lite:
 
     place: Place
     components: dict[str, str]
-    files: set[str]  # ARNs
+    files: set[str]  # Their ARNs.
     good: Good
 
     def assert_as_before(self) -> None:
@@ -71,10 +72,10 @@ def lite(watched: Place) -> Lite:
 
 @dataclass(frozen=True)
 class Red:
-    """An up whose consumer crashes."""
+    """An update whose consumer crashes."""
 
     said: str
-    back: tuple[str, ...]  # what it has changed of the account since it had deployed the release
+    back: tuple[str, ...]  # The changes of the account after it had deployed the release.
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +95,7 @@ def test_what_stays_broken_makes_room_for_the_last_good_release(lite: Lite, red:
 
 
 def test_the_same_red_release_is_tried_again_and_never_believed(lite: Lite) -> None:
-    """Lite tries again what it has failed at before (lite-resend)."""
+    """Lite tries again what has failed before (lite-resend)."""
     with a_consumer_that_crashes(lite.place):
         said = lite.place.up(ok=False)
     assert f"{CONSUMER} BROKEN" in said, said
@@ -134,7 +135,7 @@ ON_LITE = {
         a_service_that_ends,
         r"(?s)com\.ml\.\w+ is FINISHED.*was put back and answers again",
     ),
-    # nothing was stopped for it, and Lite gives no reasons
+    # Nothing was stopped for it, and Lite gives no reasons.
     "pull denied": (a_pull_that_is_denied, r"(?s)deployment FAILED.*journalctl -u 'ggl\.\*'"),
 }
 

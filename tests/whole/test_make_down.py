@@ -1,6 +1,6 @@
-"""What `make down` clears: an update that was killed, a device with the other runtime, and itself.
+"""What `make down` clears: a killed update, a device with the other runtime, and itself.
 
-The commands run with a folder for passing files of their own, so that what they leave is seen.
+The commands get a temporary folder of their own, so that the test sees what they leave.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from greenhouse.orphans import orphans
 from tests.whole.place import STACK, copy_tree, wait_until
 from tests.whole.test_readme import ENGINE
 
-# its parts are in make test: orphans and locks in greenhouse/test_machine.py. This is the whole way
+# This is the whole way. make test has its parts: orphans and locks in greenhouse/test_machine.py.
 pytestmark = [pytest.mark.whole, pytest.mark.matrix]
 
 
 @dataclass(frozen=True)
 class Checkout:
-    """A tree with a greenhouse of its own, as somebody types in it."""
+    """A tree with a greenhouse of its own, in which somebody types."""
 
     tree: Path
     home: Home
@@ -49,7 +49,7 @@ class Checkout:
         )
 
     def run(self, *command: str) -> str:
-        """What it prints; fails where it does."""
+        """Run a command and return its output. It has to succeed."""
         process = self.begin(*command)
         said, _ = process.communicate()
         assert process.returncode == 0, f"{' '.join(command)}:\n{said}"
@@ -77,7 +77,7 @@ def checkout(tools: toolchain.Toolchain, tmp_path: Path) -> Iterator[Checkout]:
 
 
 def killed_in_the_middle(checkout: Checkout) -> list[psutil.Process]:
-    """Kill `pulumi` while its update waits for the device; what it leaves running."""
+    """Kill `pulumi` while its update waits for the device, and return what it leaves running."""
     up = checkout.begin("make", "up")
     listed = checkout.home.device(checkout.thing) / "packages" / "recipes"
 

@@ -1,6 +1,6 @@
 """The newcomer's way: README's own lines, one after the other, in a checkout of their own.
 
-The lines are taken from the document, so that what a reader types is what is tested.
+The lines come from the document, so the test types what a reader types.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ from tests.whole.place import STACK, copy_tree
 
 pytestmark = pytest.mark.whole
 
-# named, the engine is somebody's own, which `make down` leaves running for the tests beside
+# With a name the engine counts as somebody's own, and `make down` leaves it running for other
+# tests.
 ENGINE = "unix:///var/run/docker.sock"
 
 
@@ -56,11 +57,12 @@ def lines() -> list[str]:
 def read(tools: toolchain.Toolchain, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Read]:
     root = tmp_path_factory.mktemp("readme")
     tree, home = copy_tree(root / "tree"), Home(root / "greenhouse")
-    thing = f"readme-{secrets.token_hex(3)}"  # containers carry it; the machine's own has another
+    # Containers carry it, and the machine's own device has another name.
+    thing = f"readme-{secrets.token_hex(3)}"
     stack = tree / f"Pulumi.{STACK}.yaml"
     before = stack.read_text().replace("thing: greenhouse\n", f"thing: {thing}\n")
     stack.write_text(before)
-    ports = home.ports()  # to look on the engine when the home is gone
+    ports = home.ports()  # The test needs them after the home has been removed.
     typed = lines()
     files = [root / f"{number}.txt" for number in range(len(typed))]
     script = "".join(
@@ -88,20 +90,20 @@ def read(tools: toolchain.Toolchain, tmp_path_factory: pytest.TempPathFactory) -
 
 
 def model(shown: str) -> str:
-    """The id of the model that `make up` says the device has."""
+    """The id of the device's model in the output of `make up`."""
     [found] = re.findall(r"^ *model +([0-9a-f]{12}) *$", shown, re.M)
     return str(found)
 
 
 def versions(shown: str) -> list[str]:
-    """Of our components, as `make up` lists them."""
+    """The versions of our components in the output of `make up`."""
     found: list[str] = re.findall(r"com\.ml\.\w+ +(\d+\.\d+\.\d+) ", shown)
     assert len(found) == 3, shown
     return found
 
 
 def answers(shown: str) -> list[str]:
-    """What the device says to each sample, of lines that end in XGBoost's words and a verdict."""
+    """The device's answer to each sample, on lines that end in XGBoost's words and a verdict."""
     rows = re.findall(r"│ +(\d+\.\d+) │ +(\d+\.\d+) │ (\w+) +│$", shown, re.M)
     assert rows, shown
     assert all(verdict == "equal" and ours == theirs for ours, theirs, verdict in rows), shown

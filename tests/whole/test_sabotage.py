@@ -1,7 +1,7 @@
-"""Whatever is broken on purpose: `up` is red with its reason, the device answers as before.
+"""Whatever a test breaks: `up` fails with its reason, and the device answers as before.
 
-One story on one greenhouse: each row breaks one thing, runs the real `pulumi up`, and repairs it.
-The up that follows must be green, or the row has broken more than it says.
+The tests tell one story on one greenhouse. Each row breaks one thing, runs the real `pulumi up`,
+and repairs it. The next `up` must succeed. Otherwise the row has broken more than it says.
 """
 
 from __future__ import annotations
@@ -145,7 +145,7 @@ def a_disk_that_is_full(place: Place) -> Iterator[None]:
 
 @contextmanager
 def an_object_that_was_overwritten(place: Place) -> Iterator[None]:
-    """Behind the cloud's back: since its digest was taken, before the device has it.
+    """It is overwritten after its digest was taken, before the device has it.
 
     The row before has registered the version, and the device couldn't download it.
     """
@@ -174,7 +174,7 @@ def a_device_that_is_off(place: Place) -> Iterator[None]:
 
 @contextmanager
 def a_container_that_is_killed_while_it_serves(place: Place) -> Iterator[None]:
-    """Each one of the new release; it is known by its memory."""
+    """Kill each container of the new release, which is known by its memory."""
     with (
         configured(place, memory=70),
         meanwhile(lambda over: kill_containers(place, 70 << 20, over)),
@@ -223,8 +223,8 @@ def credentials_that_expire_meanwhile(place: Place) -> Iterator[None]:
 ON_DEVICE = {
     "image that can't start": (an_image_that_cannot_start, r"Service com\.ml\.\w+ in broken state"),
     "check times out": (a_service_that_never_answers, "Service com.ml.check in broken state"),
-    # broken before the check is through, the nucleus goes back; after that, the program puts back:
-    # so it is here, and where a container is killed
+    # Broken before the check has passed, the nucleus goes back. Broken later, the program restores
+    # the release: so it is here, and where a container is killed.
     "consumer crashes in a loop": (
         a_consumer_that_crashes,
         "Service com.ml.consumer|was put back and answers again",
@@ -247,7 +247,7 @@ ON_DEVICE = {
 }
 
 
-# one of each kind: broken by the release, by its surroundings, and by what others do meanwhile
+# One of each kind: broken by the release, by its surroundings, and by what others do meanwhile.
 ONE_OF_EACH_KIND = ("IPC denied", "device offline", "deployment replaced meanwhile")
 
 
@@ -264,7 +264,7 @@ def test_red_with_its_reason_answers_as_before_and_green_after_the_repair(
     try:
         assert_red_with_its_reason(place, good, sabotage, reason)
     finally:
-        if sabotage is not a_disk_that_is_full:  # the row behind it needs what it has left
+        if sabotage is not a_disk_that_is_full:  # The next row needs what this row has left.
             place.up()
     assert place.await_answers(good.model) == good.predictions
 
@@ -295,7 +295,7 @@ def meanwhile(act: Callable[[threading.Event], None]) -> Iterator[None]:
 
 
 def deployments(place: Place) -> list[str]:
-    """Of the device, the newest first."""
+    """The device's deployments, the newest first."""
     listed = account.greengrass(place.ports).list_deployments(
         targetArn=account.thing_arn(place.ports, place.thing), historyFilter="ALL"
     )
@@ -303,7 +303,7 @@ def deployments(place: Place) -> list[str]:
 
 
 def await_deployment(place: Place, known: list[str], over: threading.Event) -> list[Any]:
-    """The deployment that the `up` under way makes."""
+    """The deployment of the running `up`."""
     client = account.greengrass(place.ports)
     while not (new := [one for one in deployments(place) if one not in known]):
         assert not over.wait(0.1), "the up ended without a deployment"

@@ -1,7 +1,7 @@
-"""Two stacks on one device, each with a model: every one lives, changes and goes alone.
+"""Two stacks on one device, each with a model: each runs, changes and goes independently.
 
-tests/infra/preflight/test_several.py has every order with fakes; here the real engine, the real
-containers and the real answers take a few of them.
+tests/infra/preflight/test_several.py has every order with fakes. Here the real engine, the real
+containers and the real answers run a few of them.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ MADE = "CreateResource Deployment"
 
 @dataclass
 class Model:
-    """A stack with its model, and what devices may answer by it."""
+    """A stack with its model, and what devices may answer for it."""
 
     place: Place
     stack: str
     names: Names
-    answers: dict[str, list[float]] = field(default_factory=dict)  # by the ids of its models
-    earlier: int = 0  # answers of another story, in the same log
+    answers: dict[str, list[float]] = field(default_factory=dict)  # By the ids of its models.
+    earlier: int = 0  # Answers of another story, in the same log.
 
     def __post_init__(self) -> None:
         self.earlier = len(self.heard())
@@ -90,7 +90,7 @@ class Model:
         return list(report.component_events(log, "answer"))[self.earlier :]
 
     def await_answers(self) -> None:
-        """Its newest model answers, and nobody has ever answered for another's."""
+        """Its newest model answers, and no answer has come from another's model."""
         before, model = len(self.heard()), self.model
         wait_until(
             lambda: any(one["model"] == model for one in self.heard()[before:]),
@@ -107,7 +107,7 @@ class Both:
     noise: Model
 
     def __post_init__(self) -> None:
-        self._rounds = iter(range(60, 1, -1))  # each model is another one
+        self._rounds = iter(range(60, 1, -1))  # Each model is another one.
         self._alive: set[str] = set()
 
     def step(self, said: str, calls: Calls) -> None:
@@ -117,11 +117,11 @@ class Both:
         place = model.place
         if what in ("up", "changed", "killed"):
             model.takes(next(self._rounds))
-        if what == "killed":  # once its deployment is there, before its state knows
+        if what == "killed":  # When its deployment exists, and before its state knows.
             died = killed_once(place, calls, *model.up_command, kill=kill_group, counts=MADE.__eq__)
             assert MADE in died
             model.answers |= {self._id_of(model): model.next}
-            self._alive.discard(whose)  # until its next update nobody says which one answers
+            self._alive.discard(whose)  # Until its next update nobody knows which one answers.
             return
         if what in ("up", "changed"):
             model.up()
@@ -144,14 +144,14 @@ class Both:
                 assert drift == [], "the other has only been carried on"
 
     def _id_of(self, model: Model) -> str:
-        """Of the model that a killed update has published."""
+        """The id of the model that a killed update has published."""
         record = model.place.fleet("model", "--", str(model.file))
         return next(line.split()[1] for line in record.splitlines() if line.startswith("id"))
 
 
 @pytest.fixture
 def both(watched: Place, request: pytest.FixtureRequest) -> Iterator[Both]:
-    """Stack local, and a second one to the same device, by its thing or by a group of it."""
+    """Stack local, and a second stack to the same device, by its thing or by a group of it."""
     place, noise = watched, Names(prefix="com.noise")
     local = yaml.safe_load((place.tree / f"Pulumi.{STACK}.yaml").read_text())
     second = place.tree / "Pulumi.noise.yaml"
@@ -184,7 +184,7 @@ def is_refused(model: Model, said: str) -> None:
 
 
 def ask(model: Model, *arguments: str) -> str:
-    """What `make ask` prints."""
+    """The output of `make ask`."""
     done = subprocess.run(
         [sys.executable, "-m", "greenhouse", "ask", "--stack", model.stack, *arguments],
         env=model.place.env | {"GREENHOUSE_HOME": str(model.place.home.root)},

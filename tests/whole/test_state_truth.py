@@ -1,4 +1,4 @@
-"""What Pulumi's state says and what the account has: an `up` goes by the account.
+"""If Pulumi's state and the account differ, an `up` follows the account.
 
 A state restored from a backup, a second backend and a new state know another release than the
 devices run, or none. No `up` may succeed while a device answers with another model.
@@ -28,7 +28,7 @@ SMALLER = "smaller.json"
 
 
 def releases(place: Place) -> list[str]:
-    """The names of what the stack's bucket has records of."""
+    """The names of the releases with a record in the stack's bucket."""
     s3 = account.session(place.ports).client(
         "s3", endpoint_url=aws_environment(place.ports)["AWS_ENDPOINT_URL"]
     )
@@ -60,7 +60,7 @@ def test_a_restored_state_deploys_again_what_the_device_no_longer_has(place: Pla
 
 
 def status(place: Place) -> subprocess.CompletedProcess[str]:
-    """As `make status STACK=local FAIL=1` types it, on a page that wraps no line."""
+    """The output of `make status STACK=local FAIL=1`, on a page that wraps no line."""
     return subprocess.run(
         [sys.executable, "-m", "fleet", "status", "--stack", STACK, "--fail"],
         env={**place.env, "COLUMNS": "500"},
@@ -122,12 +122,12 @@ def test_a_state_that_lost_the_bucket_is_refused_until_it_is_restored(place: Pla
 def test_deployments_deleted_by_hand_are_made_again_and_others_components_stay(
     place: Place,
 ) -> None:
-    """The role's rights, which a restore once widened, are the state's again after it."""
+    """A restore once widened the role's rights. Afterwards they are those of the state again."""
     place.up()
     tenant, model = place.tenant_process(), place.outputs()["model"]
     cloud = account.greengrass(place.ports)
     for one in cloud.list_deployments(historyFilter="ALL")["deployments"]:
-        with suppress(cloud.exceptions.ConflictException):  # it was over before
+        with suppress(cloud.exceptions.ConflictException):  # It was over before.
             cloud.cancel_deployment(deploymentId=one["deploymentId"])
         cloud.delete_deployment(deploymentId=one["deploymentId"])
     rights = widened(place)
@@ -139,7 +139,7 @@ def test_deployments_deleted_by_hand_are_made_again_and_others_components_stay(
 
 
 def in_state(place: Place, kind: str) -> dict[str, Any]:
-    """The outputs of the only resource of that type; a policy as a document."""
+    """The outputs of the only resource of that type. A policy is a document."""
     listed = json.loads(place.pulumi("stack", "export", "--stack", STACK))["deployment"][
         "resources"
     ]
@@ -148,7 +148,10 @@ def in_state(place: Place, kind: str) -> dict[str, Any]:
 
 
 def widened(place: Place) -> Callable[[], Any]:
-    """Let the devices' role read one file more, as a restore does; what it may read later."""
+    """Let the devices' role read one more file, as a restore does.
+
+    Returns what it may read later.
+    """
     iam = account.session(place.ports).client(
         "iam", endpoint_url=aws_environment(place.ports)["AWS_ENDPOINT_URL"]
     )

@@ -1,6 +1,6 @@
 """The main job from end to end, as one story: real engine, real containers, real answers.
 
-Each test goes on where the one before it stopped.
+Each test goes on where the test before stopped.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def xgboost_says(place: Place) -> list[float]:
 
 @dataclass(frozen=True)
 class Account:
-    """What the account has of ours, asked as anybody could."""
+    """What the account has of ours, as anybody could ask."""
 
     ports: Ports
 
@@ -60,7 +60,7 @@ class Account:
         self._client("s3").delete_public_access_block(Bucket=bucket)
 
     def releases(self) -> list[str]:
-        """Those that have a record, the oldest first."""
+        """The releases that have a record, the oldest first."""
         s3 = self._client("s3")
         [bucket] = s3.list_buckets()["Buckets"]
         listed = s3.list_objects_v2(Bucket=bucket["Name"], Prefix="releases/")["Contents"]
@@ -82,7 +82,7 @@ def account_has(place: Place) -> Account:
 
 
 def assert_nothing_of_ours(place: Place) -> None:
-    """Device and account as they were, but for the deployment that carries the others on."""
+    """Device and account as they were, except for the deployment that carries the others on."""
     states = place.states()
     assert states[account.TENANT] == ("1.0.0", "RUNNING")
     assert not set(OURS) & set(states)
@@ -138,7 +138,7 @@ def test_the_same_tree_in_another_folder_says_no_changes(place: Place, tmp_path:
     elsewhere = copy_tree(tmp_path / "elsewhere")
     shutil.copy2(place.tree / f"Pulumi.{STACK}.yaml", elsewhere)
     for path in (elsewhere / "edge").rglob("*"):
-        path.chmod(path.stat().st_mode ^ 0o020)  # by somebody with another umask
+        path.chmod(path.stat().st_mode ^ 0o020)  # Somebody with another umask did this.
     place.pulumi("preview", "--stack", STACK, "--expect-no-changes", tree=elsewhere)
     with (elsewhere / "edge/inference/settings.py").open("a") as module:
         module.write("# an edit that only this copy has\n")
@@ -317,7 +317,7 @@ def test_a_destroy_goes_on_without_a_device_that_was_abandoned(place: Place) -> 
 def test_an_abandoned_device_that_comes_back_obeys_what_was_deployed_meanwhile(
     place: Place,
 ) -> None:
-    """DeleteCoreDevice deletes a record, no device: it reports itself again."""
+    """DeleteCoreDevice deletes a record and no device: it reports itself again."""
     place.start()
     wait_until(
         lambda: account.TENANT in place.states() and not set(OURS) & set(place.states()),

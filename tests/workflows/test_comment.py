@@ -1,4 +1,4 @@
-"""The comment on a pull request: what it says, and that what it is made of is not trusted."""
+"""The comment on a pull request: its content, and the distrust of what it is made of."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ RUN = "https://github.example/acme/line/actions/runs/7"
 
 def test_a_stack_without_a_plan_is_named(tmp_path: Path) -> None:
     (tmp_path / "dev.md").write_text("# Plan of dev\n")
-    (tmp_path / "press-3.md").touch()  # the shell makes the file before the plan is made
+    (tmp_path / "press-3.md").touch()  # The shell makes the file before the plan is made.
     said = body(["dev", "press-2", "press-3"], tmp_path, RUN)
     assert "# Plan of dev" in said
     assert f"## press-2\n\nNo plan (No such file or directory): [the run]({RUN}) says why." in said
@@ -63,7 +63,7 @@ def test_a_link_in_the_artifact_is_not_followed(tmp_path: Path) -> None:
     plans.mkdir()
     (plans / "dev.md").symlink_to(secret)
     (plans / "press-2.md").symlink_to("/proc/self/environ")
-    os.mkfifo(plans / "press-3.md")  # it would be waited for
+    os.mkfifo(plans / "press-3.md")  # A reader would wait for it.
     (plans / "press-4.md").mkdir()
     said = body(["dev", "press-2", "press-3", "press-4"], plans, RUN)
     assert "token" not in said
@@ -95,7 +95,7 @@ cat > "$ASKED.body"
 
 
 def comment(tmp_path: Path, stacks: str) -> subprocess.CompletedProcess[str]:
-    """`make ci-comment` as the workflow calls it, with a gh that remembers what it was asked."""
+    """`make ci-comment` as the workflow calls it, with a gh that remembers its arguments."""
     (tmp_path / "gh").write_text(GH)
     (tmp_path / "gh").chmod(0o755)
     return subprocess.run(

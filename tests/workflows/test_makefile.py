@@ -1,4 +1,4 @@
-"""What is given to make reaches the commands as it is: no name is ever code."""
+"""Values that are given to make reach the commands unchanged: no name is ever code."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ REMEMBER = """#!/bin/sh
 for one in "$0" "$@"; do printf '%s\\0' "$one"; done >> "$ASKED"
 printf '\\036' >> "$ASKED"
 """
-# target → what is given, and the words of the command that name it
+# target → the given value, and the words of the command that name it
 GIVEN = {
     "plan": {"STACK": "--stack=", "PREVIEW": "--preview=", "FAIL_ON": "--fail-on="},
     "status": {"STACK": "--stack="},
@@ -56,7 +56,7 @@ ONLY_TYPED = {"RELEASE", "DEVICE", "NAME", "YES"}
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
-    """The Makefile over commands that remember what they were asked."""
+    """The Makefile over commands that remember their arguments."""
     shutil.copy(ROOT / "Makefile", tmp_path)
     for name in ("requirements.txt", "requirements-dev.txt", "pyproject.toml"):
         (tmp_path / name).touch()
@@ -94,7 +94,7 @@ def test_a_name_that_is_typed_or_exported_is_one_word_and_runs_nothing(
 ) -> None:
     for name in NAMES:
         if "\0" in name:
-            continue  # no program can be given one
+            continue  # No program can get one.
         given = dict.fromkeys(GIVEN[target], name)
         exported = {key: one for key, one in given.items() if key not in ONLY_TYPED}
         for typed, env in (

@@ -1,4 +1,4 @@
-"""The workflows' roles reach this project's names alone, by AWS's own list of actions."""
+"""The workflows' roles reach only this project's names, by AWS's own list of actions."""
 
 from __future__ import annotations
 
@@ -36,14 +36,15 @@ SCOPE = ci.Scope(
     state_key=KEY,
 )
 POLICIES = {"read": ci.read(SCOPE), "deploy": ci.deploy(SCOPE)}
-# the operations whose right has another name (S3's and Logs' references)
+# The operations whose right has another name (S3's and Logs' references).
 RIGHTS = {
     "s3:ListObjectsV2": "s3:ListBucket",
     "s3:HeadBucket": "s3:ListBucket",
     "s3:HeadObject": "s3:GetObject",
 }
 PREFIXES = {"greengrassv2": "greengrass"}
-BY_HAND = {"abandon.py", "prune.py"}  # a person's own rights: no workflow gives anything up
+# A person's own rights: no workflow abandons or prunes anything.
+BY_HAND = {"abandon.py", "prune.py"}
 SERVICES = ("greengrassv2", "iot", "iam", "ecr", "s3", "logs")
 
 

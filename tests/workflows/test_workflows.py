@@ -1,4 +1,4 @@
-"""What CI does, a person can do by hand; and what a workflow may do is only what it needs."""
+"""A person can do by hand what CI does, and a workflow has only the rights that it needs."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_an_action_is_a_commit_and_not_a_tag_that_moves(name: str) -> None:
 
 @every_workflow
 def test_nothing_runs_for_a_fork_s_pull_request(name: str) -> None:
-    if "pull_request" in read(name)[True]:  # YAML reads `on` as true
+    if "pull_request" in read(name)[True]:  # YAML reads `on` as true.
         for job in jobs(name).values():
             own = "github.event.pull_request.head.repo.full_name == github.repository"
             assert own in job["if"] or "stacks" in job["needs"], "nor without the one that asks"
@@ -124,7 +124,7 @@ def test_a_device_that_needs_a_look_is_red_and_hides_no_drift_of_the_account() -
 
 @every_workflow
 def test_a_stack_s_red_job_cancels_no_other_s(name: str) -> None:
-    """GitHub's default kills the rest of a matrix: an up half-way, its state locked."""
+    """GitHub's default kills the rest of a matrix: an update half-way, its state locked."""
     strategies = [job["strategy"] for job in jobs(name).values() if "strategy" in job]
     assert all(one.get("fail-fast") is False for one in strategies)
 
@@ -181,7 +181,7 @@ STACKS = [
 def test_a_stack_changes_with_the_program_its_own_files_and_whom_it_follows(
     path: str, touched: list[str]
 ) -> None:
-    """One that names a release stays on it, whatever its publisher does."""
+    """A stack that names a release stays on it, whatever its publisher does."""
     assert changed(STACKS, [path]) == touched
 
 

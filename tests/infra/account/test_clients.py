@@ -1,4 +1,4 @@
-"""boto3's clients: shared by whoever asks the same account, and made one at a time."""
+"""boto3's clients: callers of the same account share them, and they are made one at a time."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def test_the_dynamic_resources_of_one_region_and_profile_share_their_clients() -
     assert Context.remembered({**known, "stack": "press-2"}).clients is one
     assert Context.remembered({**known, "profile": "plant"}).clients is not one
     assert Context.remembered({**known, "region": "us-east-1"}).clients.region == "us-east-1"
-    del known["profile"]  # as the engine keeps a None
+    del known["profile"]  # The engine keeps a None.
     assert Context.remembered(known) == CONTEXT
 
 
@@ -43,7 +43,7 @@ def test_threads_that_ask_at_once_make_their_clients_one_after_the_other(
 
 
 def together_or_alone(meeting: threading.Barrier) -> None:
-    """Give a second thread the time to come in, which it must not."""
+    """Give a second thread the time to enter, which it must not."""
     try:
         meeting.wait(timeout=0.2)
     except threading.BrokenBarrierError:

@@ -31,7 +31,7 @@ def test_two_stacks_never_share_a_bucket_or_a_repository(everywhere: list[Contex
 
 
 def test_a_bucket_s_name_is_never_cut() -> None:
-    """Cut at S3's limit, two regions of one stack, or two stacks, could share a bucket."""
+    """With a cut at S3's limit, two regions of one stack, or two stacks, could share a bucket."""
     longest = replace(CONTEXT, stack="s" * 20, region="ap-southeast-2")
     assert len(longest.bucket) == 63
     longer = replace(longest, project=f"{longest.project}-eu")

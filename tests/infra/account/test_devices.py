@@ -1,4 +1,4 @@
-"""Devices are asked at the same time as others: few calls, in their order, and errors by name."""
+"""Devices are asked at the same time as others: few calls, results in order, errors by name."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ GROUP_ARN = f"arn:aws:iot:{REGION}:{ACCOUNT}:thinggroup/presses"
 
 
 def of_a_group(account: Account, size: int) -> list[str]:
-    """A group of so many devices, each of which runs this stack's latest deployment."""
+    """A group of so many devices. Each runs this stack's latest deployment."""
     account.per_page = 100
     names = [f"press-{number:03}" for number in range(1, size + 1)]
     account.groups = {"presses": names}
@@ -77,7 +77,7 @@ def test_a_preview_asks_each_device_of_a_large_group_two_questions(
 def test_of_a_new_group_the_account_s_devices_are_listed(account: Account) -> None:
     names = of_a_group(account, 50)
     for name in names:
-        account.devices[name].executions.clear()  # the deployment has reached none
+        account.devices[name].executions.clear()  # The deployment has reached no device.
     account.groups["presses"] = ["a-sensor", *names]
     assert list(preview().devices) == names
     assert calls(account)["GetCoreDevice"] == 0

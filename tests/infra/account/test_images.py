@@ -1,7 +1,7 @@
 """Images as Docker engines of both kinds push them.
 
-Made by the OCI and Docker specifications; in `pushed` as a real engine pushed them, which each file
-names.
+They follow the OCI and Docker specifications. `pushed` has manifests as a real engine pushed them,
+which each file names.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def image(kind: str) -> dict[str, Any]:
 
 
 def attestation(subject: str) -> dict[str, Any]:
-    """As an index lists it, by BuildKit's attestation-storage.md."""
+    """An attestation in an index, by BuildKit's attestation-storage.md."""
     return {
         "mediaType": f"{OCI}.manifest.v1+json",
         "digest": "sha256:attested",
@@ -76,7 +76,7 @@ def index(kind: str, *images: dict[str, Any], attested: bool) -> dict[str, Any]:
 
 
 class Ecr:
-    """Manifests by digest; like ECR it gives none of a kind that wasn't asked for."""
+    """Manifests by digest. Like ECR it returns only the kinds that were asked for."""
 
     def __init__(self, *manifests: dict[str, Any]) -> None:
         self.texts = {digest_of(one): json.dumps(one) for one in manifests}

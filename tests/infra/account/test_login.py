@@ -1,4 +1,4 @@
-"""Where and as whom a stack works: one reading for both providers and boto3."""
+"""Where and as whom a stack works: both providers and boto3 read it in the same way."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def test_boto3_asks_with_the_role_s_keys_and_gets_them_once(
         credentials = clients._session.get_credentials()
         assert credentials is not None
         assert credentials.get_frozen_credentials().access_key == "of-the-role"
-        assert credentials.get_frozen_credentials().token == "for-an-hour"  # made up
+        assert credentials.get_frozen_credentials().token == "for-an-hour"  # It is made up.
     assert asked == [{"RoleArn": ARN, "ExternalId": "plant-7", "RoleSessionName": "edge"}]
     assert clients._session.region_name == REGION
 

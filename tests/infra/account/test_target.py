@@ -1,4 +1,4 @@
-"""The look-up before anything is made: what is there, what runs there, and what is not known."""
+"""The look-up before anything is made: what exists, what runs there, and what is unknown."""
 
 from __future__ import annotations
 
@@ -176,7 +176,7 @@ def test_a_good_deployment_of_ours_keeps_its_name(account: Account) -> None:
 
 
 def test_a_restored_state_deploys_again_what_the_account_no_longer_has(account: Account) -> None:
-    """The latest deployment is ours and good, but another release: cases/30."""
+    """The latest deployment is ours and good, but it carries another release."""
     newer = deployed(account, WANTED)
     older = PLANNED | {CHECK: "1.1.1"}
     assert name_of(older) == f"{WANTED} (after {newer[:8]})", (
@@ -253,7 +253,7 @@ def test_a_device_that_has_lost_its_release_gets_it_again(
 def test_a_state_that_may_be_over_is_no_reason_to_deploy_again(
     account: Account, state: str
 ) -> None:
-    """Of a recovery the Java nucleus tells AWS in its daily report only."""
+    """The Java nucleus tells AWS of a recovery only in its daily report."""
     deployed(account, WANTED)
     account.devices["press-1"].installed[CHECK] = ("1.2.3", state)
     assert name_of() == WANTED
@@ -315,11 +315,11 @@ def test_what_a_killed_update_of_this_stack_made_late_is_no_reason_to_stop(
         check_unchanged(target, CONTEXT)
 
 
-# Somebody else's deployment since ours
+# Somebody else's deployment after ours
 
 
 def change(**versions: str) -> dict[str, Any]:
-    """Our components with some in other versions, "" for one that is left out."""
+    """Our components, some in other versions. "" leaves a component out."""
     named = {f"com.ml.{name}": version for name, version in versions.items()}
     return {name: spec(one) for name in COMPONENTS if (one := named.get(name, "1.2.3"))}
 
@@ -395,7 +395,10 @@ def test_after_our_uninstall_the_target_is_everybody_s(account: Account) -> None
 def test_a_member_whose_name_docker_refuses_is_named_before_anything_is_made(
     account: Account,
 ) -> None:
-    """IoT takes a colon in a thing's name; a container named after the device can't have it."""
+    """IoT allows a colon in a thing's name.
+
+    A container that is named after the device can't have it.
+    """
     account.groups = {"presses": ["press-1", "press:2"]}
     account.devices["press:2"] = Device()
     said = refusal(thing_group="presses")

@@ -1,7 +1,8 @@
-"""Damaged model files, and what becomes of each: python hostile.py SEED COUNT LIBRARY FOLDER.
+"""Damages model files and reports the outcome: python hostile.py SEED COUNT LIBRARY FOLDER.
 
-It prints a line of JSON for each file. Each is read in a process of its own, since XGBoost ends
-some. The first file of each outcome, and each that is accepted and shouldn't be, goes to FOLDER.
+It prints a line of JSON for each file. Each file is read in a process of its own, since XGBoost
+crashes on some. FOLDER gets the first file of each outcome, and each file that is accepted and
+shouldn't be.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ def became(data: bytes, rows: Any, library: Path) -> tuple[str, str]:
         found, file = answer(data, {"engine": "evaluator", "trees": "all"}, rows.tobytes())
     except ModelRefused as refused:
         return "refused", str(refused)
-    except Exception as error:  # model_file.py makes a line of it
+    except Exception as error:  # model_file.py makes a line of it.
         return "refused by its layout", repr(error)
     try:
         evaluator = forest.Evaluator(bytearray(file), library)
@@ -71,7 +72,7 @@ def became(data: bytes, rows: Any, library: Path) -> tuple[str, str]:
 
 
 def apart(do: Callable[[], tuple[str, str]]) -> tuple[str, str]:
-    """What it returns, in a process that it may end."""
+    """The result of a function in a process of its own, which it may crash."""
     source, target = os.pipe()
     child = os.fork()
     if not child:
@@ -94,7 +95,7 @@ def apart(do: Callable[[], tuple[str, str]]) -> tuple[str, str]:
 
 
 def damaged(random: Random, data: bytes) -> bytes:
-    """In its numbers, where it is JSON, or anywhere in its bytes."""
+    """The file with damage to its numbers, if it is JSON, or to any of its bytes."""
     if data[1:2] == b'"' and random.random() < 0.7:
         document = json.loads(data)
         for _ in range(random.randint(1, 2)):

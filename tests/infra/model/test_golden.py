@@ -26,7 +26,7 @@ MODEL, SAMPLES = Path("edge/models/wine-quality.json"), Path("edge/consumer/samp
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model whose features stand in another order than the alphabet's."""
+    """A model whose features are not in alphabetical order."""
     random = np.random.default_rng(7)
     rows = random.normal(size=(200, 3)).astype(np.float32)
     matrix = xgboost.DMatrix(
@@ -130,7 +130,7 @@ def test_samples_that_nobody_could_answer_are_refused_by_file_row_and_feature(
 def boosted(
     path: Path, *, features: int = 2, feature_types: list[str] | None = None, **parameters: Any
 ) -> Path:
-    """A model of three trees, saved where XGBoost's own suffixes say in what format."""
+    """A model of three trees, saved in the format that XGBoost's own suffixes name."""
     rows = np.random.default_rng(5).integers(0, 4, (100, features)).astype(np.float32)
     matrix = xgboost.DMatrix(
         rows,
@@ -140,7 +140,7 @@ def boosted(
         enable_categorical=True,
     )
     asked = {"nthread": 1, "verbosity": 0, "max_depth": 2, **parameters}
-    with xgboost.config_context(verbosity=0):  # it warns of gblinear, which is on its way out
+    with xgboost.config_context(verbosity=0):  # It warns that gblinear is deprecated.
         xgboost.train(asked, matrix, 3).save_model(path)
     return path
 

@@ -1,7 +1,7 @@
-"""What a data scientist hands over: the author's predictions, early stopping, rows of each form.
+"""What a data scientist hands over: predictions, early stopping, and rows of each form.
 
-models/ has models that people reported, with what their author's own model said (truth.json), and
-files that XGBoost has never written.
+models/ has models that people reported, with the answers of their author's own model (truth.json).
+It also has files that XGBoost has never written.
 """
 
 from __future__ import annotations
@@ -228,7 +228,7 @@ def test_a_missing_value_that_no_file_says_is_found_by_the_author_s_predictions(
     case = MODELS / name
     said = refused(case / "model.json", case / "samples.json", predictions=case / "truth.json")
     assert "Likely: a missing value other than NaN, which no file says: write it as null" in said
-    # what that asks for: null in the value's place, and a model that is marked for it
+    # The remedy of the message: null in the value's place, and a model that is marked for it.
     booster = xgboost.Booster(model_file=case / "model.json")
     booster.set_attr(missing_values="allowed")
     booster.save_model(tmp_path / "model.json")
@@ -276,7 +276,7 @@ def test_a_name_with_brackets_is_a_name(tmp_path: Path) -> None:
 
 
 def of_so_many_features(folder: Path) -> Path:
-    """A file of a kilobyte for whose rows XGBoost would take gigabytes, and minutes."""
+    """A file of a kilobyte. For its rows XGBoost would need gigabytes and minutes."""
     document = loaded(MODELS / "hostile" / "bracket-feature.json")
     learner = document["learner"]
     learner |= {"feature_names": [], "feature_types": []}

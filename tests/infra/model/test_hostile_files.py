@@ -1,4 +1,4 @@
-"""Damaged model files: refused in a line that names them, or accepted with XGBoost's answers."""
+"""Damaged model files are refused in a line that names them, or accepted with XGBoost's answers."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_a_damaged_file_is_refused_in_a_line_or_answers_as_xgboost_does(
 
 
 def test_a_split_is_by_number_or_by_category(tmp_path: Path) -> None:
-    """XGBoost takes every other split for one by number, and writes it again as it was."""
+    """XGBoost reads every other split as a numeric split, and writes it again unchanged."""
     document = json.loads(archive("3.2.0")["categories"]["named-missing"]["model.json"])
     document["learner"]["gradient_booster"]["model"]["trees"][3]["split_type"][1] = -1
     path = tmp_path / "model.json"

@@ -1,4 +1,4 @@
-"""Files that aren't models as XGBoost saves them: one line that names the file and the remedy."""
+"""A file that isn't a model as XGBoost saves it gets one line with the file and the remedy."""
 
 from __future__ import annotations
 

@@ -125,7 +125,7 @@ def test_parquet_without_pyarrow_is_refused_with_what_to_type(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for module in ("pyarrow", "pyarrow.parquet"):
-        monkeypatch.setitem(sys.modules, module, None)  # as where it isn't installed
+        monkeypatch.setitem(sys.modules, module, None)  # As if it weren't installed.
     path = tmp_path / "rows.parquet"
     path.write_bytes(b"PAR1\x15\x00")
     said = refused(path)

@@ -1,7 +1,7 @@
-"""Two stacks on one device: what clashes is refused by name, what doesn't takes turns in any order.
+"""Two stacks on one device: clashes are refused by name, everything else works in any order.
 
-`Stack` does what the program and Pulumi's engine do with a deployment, at the fakes' speed; the
-real ones do it in tests/whole/test_several.py.
+`Stack` does what the program and Pulumi's engine do with a deployment, at the fakes' speed.
+tests/whole/test_several.py uses the real ones.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ def findings(context: Context, **values: object) -> list[Finding]:
 
 
 def has_a_neighbour(account: Account, target: str, **values: object) -> str:
-    """The other stack deploys to the target, whose devices may not have heard of it yet."""
+    """The other stack deploys to the target, and the devices may not have heard of it."""
     publish(account, NOISE, settings_of(NOISE, **values), "1.0.0")
     account.groups = {"presses": ["press-1"]}
     components = {name: spec("1.0.0") for name in NOISE.names.components}
@@ -188,12 +188,12 @@ class Stack:
 
     account: Account
     context: Context
-    deployment: str = ""  # that the state knows
-    inputs: Any = None  # of it
-    answered: Any = None  # what the last wait was for
+    deployment: str = ""  # The deployment in the state.
+    inputs: Any = None  # Its inputs.
+    answered: Any = None  # The deployment that the last wait was for.
 
     def up(self, version: str, *, killed: bool = False) -> None:
-        """Killed, it has made its deployment, and the state doesn't know."""
+        """If it is killed, its deployment exists, and the state doesn't know it."""
         settings, context = settings_of(self.context), self.context
         publish(self.account, context, settings, version)
         target = Target.find(settings, context)
@@ -224,7 +224,7 @@ class Stack:
         self.answered = self.deployment, planned
 
     def destroy(self, *, killed: bool = False) -> None:
-        """Killed, it has asked the device to uninstall."""
+        """If it is killed, it has asked the device to uninstall."""
         NobodyFollowsProvider().delete("kept", self.context.props | {"target": THING_ARN})
         names = frozenset(self.context.names.components)
         if killed:
@@ -247,13 +247,13 @@ class Stack:
             del self.account.components[arn]
 
     def _delete(self, deployment: str) -> None:
-        """As Pulumi deletes what it has replaced."""
+        """Delete as Pulumi deletes a replaced resource."""
         kept = [one for one in self.account.deployments if one["deploymentId"] != deployment]
         self.account.deployments[:] = kept
 
 
 def deliver(account: Account) -> None:
-    """The device does its target's latest deployment."""
+    """The device carries out its target's latest deployment."""
     device = account.devices["press-1"]
     for one in account.deployments:
         if one["isLatestForTarget"]:
@@ -284,7 +284,7 @@ def run(account: Account, order: tuple[str, ...], killed: int | None = None) -> 
         stack, other = stacks[whose], stacks["noise" if whose == "wine" else "wine"]
         if at == killed:
             act(stack, what, killed=True)
-            if other.deployment:  # the other's update comes between, which changes nothing
+            if other.deployment:  # The other's update comes between, and changes nothing.
                 version = next(iter(wanted[other.context.stack].values()))
                 other.up(version)
         act(stack, what)
@@ -293,7 +293,7 @@ def run(account: Account, order: tuple[str, ...], killed: int | None = None) -> 
         runs = {name: version for name, (version, _) in device.installed.items()}
         assert runs == {n: v for one in wanted.values() for n, v in one.items()}, (at, step)
         before = account.made
-        for one in stacks.values():  # again: nothing to do, whoever was last
+        for one in stacks.values():  # A second time: there is nothing to do, whoever was last.
             if one.deployment:
                 one.up(next(iter(wanted[one.context.stack].values())))
         assert account.made == before, "taking turns, they would deploy for ever"
@@ -321,7 +321,7 @@ def test_two_stacks_on_one_thing_take_turns_in_any_order(
 
 
 def test_a_release_is_waited_for_by_the_deployment_that_carries_it_on(account: Account) -> None:
-    """The first one has ended before its `up`, and the device has never heard of it."""
+    """The first one ended before its `up`, and the device has never heard of it."""
     wine = {name: spec("1.0.0") for name in WINE.names.components}
     first = account.deploy(THING_ARN, str(WINE.deployment_name), wine, WINE.tags)
     noise = {name: spec("1.0.0") for name in NOISE.names.components}

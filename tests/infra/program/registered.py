@@ -18,7 +18,7 @@ from tests.infra.pulumi_yaml import config_of
 
 BOTH = ["amd64", "aarch64"]
 
-ENDS = ("residue", "nobody-follows")  # of a stack: everything is between them
+ENDS = ("residue", "nobody-follows")  # The ends of a stack: everything is between them.
 
 PROVIDERS = ("aws", "aws-native")
 
@@ -43,8 +43,8 @@ class Program:
         self._monkeypatch = monkeypatch
         self.engine = Engine(upstream=UPSTREAM)
         self.exported: dict[str, Any] = {}
-        self.aws: dict[str, str] = {"aws:region": REGION}  # config by namespace and key
-        self.told: dict[str, dict[str, Any]] = {}  # what plugins answer otherwise, by function
+        self.aws: dict[str, str] = {"aws:region": REGION}  # Config by namespace and key.
+        self.told: dict[str, dict[str, Any]] = {}  # Other answers of plugins, by function.
 
     def run(self, stack: str = "dev", **values: object) -> Engine:
         self.engine, self.exported = Engine(upstream=UPSTREAM, told=self.told), {}
@@ -68,9 +68,9 @@ def by_urn(engine: Engine) -> dict[str, Registered]:
 
 
 def waits_for(engine: Engine, later: Registered, earlier: Registered) -> bool:
-    """Whether `later` is made only once `earlier` is there, over however many steps.
+    """Whether `later` is made only after `earlier`, over any number of steps.
 
-    A resource waits for its parent and its provider, and is destroyed before them: pulumi's engine
+    A resource waits for its parent and its provider, and is destroyed before them. pulumi's engine
     counts them among the dependencies (pkg/resource/graph/dependency_graph.go, DependenciesOf).
     """
     everything, seen, open_ = by_urn(engine), set(), [later.urn]
@@ -96,7 +96,7 @@ def files(engine: Engine) -> list[Registered]:
 
 
 def content(one: Registered) -> bytes:
-    """What an object holds, unpacked."""
+    """An object's content, unpacked."""
     asset = one.inputs["source"]
     if isinstance(asset, pulumi.StringAsset):
         return str(asset.text).encode()

@@ -45,7 +45,7 @@ def test_engine_xgboost_is_another_target_under_a_tag_of_its_own_and_one_word_of
 
 
 def put_record(account: Account, stack: str = "dev", **differs: Any) -> dict[str, Any]:
-    """A release that the stack has published before, in its bucket."""
+    """Store a release that the stack has published before."""
     bucket = f"edge-inference-{stack}-{ACCOUNT}-{REGION}"
     outputs = UPSTREAM | differs
     account.buckets[bucket] = {}
@@ -171,7 +171,7 @@ def test_a_publisher_exports_what_a_follower_reads(program: Program) -> None:
 
 
 def test_two_stacks_that_publish_the_same_content_have_nothing_in_common(program: Program) -> None:
-    """Component versions are one namespace for the whole account, names of buckets the world's."""
+    """Component versions share a namespace in the account, bucket names share one in the world."""
 
     def made(stack: str) -> set[str]:
         engine = program.run(stack)

@@ -194,7 +194,7 @@ def test_a_destroy_takes_what_was_kept_along(deployed: Engine) -> None:
     [
         ({"memory": 128}, {SERVICE, CONSUMER, CHECK}),
         ({"build_image": "python:3.11.9"}, {SERVICE, CONSUMER, CHECK}),
-        ({"consumer_interval": 60}, {CONSUMER, CHECK}),  # which judges all of them, so runs again
+        ({"consumer_interval": 60}, {CONSUMER, CHECK}),  # It judges all of them, so it runs again.
         ({"check_timeout": 60}, {CHECK}),
         ({"rollout_timeout": 60}, set()),
         ({"keep_releases": 7}, set()),

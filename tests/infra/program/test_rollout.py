@@ -188,7 +188,7 @@ def test_an_unchanged_tree_is_deployed_again_to_a_device_that_broke_since(
 def test_a_device_more_is_no_resource_more_and_few_calls(
     account: Account, program: Program
 ) -> None:
-    """A program that made a resource of each device would be no program for a fleet."""
+    """A resource for each device would not work for a fleet."""
     names = [f"press-{number}" for number in range(1, 51)]
     group = f"arn:aws:iot:{REGION}:{ACCOUNT}:thinggroup/presses"
     release = account.deploy(group, "edge-inference/dev", {CHECK: spec("1.2.3")})
@@ -203,7 +203,7 @@ def test_a_device_more_is_no_resource_more_and_few_calls(
 
     (few, calls_of_two), (many, calls_of_fifty) = run(2), run(50)
     assert many == few
-    each = 5  # listed in its group and in its account, each a page here; and asked three times
+    each = 5  # Listed in its group and in its account, each a page here, and asked three times.
     assert calls_of_fifty <= calls_of_two + each * 48
 
 

@@ -51,7 +51,7 @@ def test_components_make_only_what_they_are_named_for(deployed: Engine) -> None:
 def test_a_destroy_begins_with_what_may_refuse_it_and_ends_with_what_is_left(
     deployed: Engine,
 ) -> None:
-    """Pulumi destroys a resource only once all are gone that were made after it."""
+    """Pulumi destroys a resource only after everything that was made after it."""
     residue, nobody_follows = deployed.one("edge:Residue"), deployed.one("edge:NobodyFollows")
     made = [one for one in deployed.registered if not one.type.startswith("edge:")]
     for one in made:
@@ -126,7 +126,7 @@ def test_an_account_that_does_not_say_whose_keys_these_are_is_asked_nothing_else
 
 
 def test_nothing_in_an_account_is_made_or_asked_by_a_default_provider(deployed: Engine) -> None:
-    """Each default one would look for a region and a login of its own: cases/03."""
+    """Each default provider would look for a region and a login of its own."""
     made = {one.urn: one for one in deployed.registered if one.name in PROVIDERS}
     asked = {name: urn for name, urn in deployed.invoked.items() if name.startswith("aws")}
     by = {one.name: one.provider for one in deployed.registered if one.type.startswith("aws")}
@@ -145,7 +145,7 @@ def test_nothing_in_an_account_is_made_or_asked_by_a_default_provider(deployed: 
 def test_the_state_keeps_no_login_of_a_shell(
     program: Program, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, stack: str
 ) -> None:
-    """Who destroys the stack has another shell; the SDKs put these into an explicit provider."""
+    """A destroy may run in another shell, and the SDKs put these into an explicit provider."""
     (tmp_path / "config").write_text("[profile of-this-shell]\n")
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
     monkeypatch.setenv("AWS_PROFILE", "of-this-shell")

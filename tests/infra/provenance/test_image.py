@@ -73,7 +73,7 @@ def test_what_is_no_layer_is_refused_by_name() -> None:
 
 
 class Ecr:
-    """A repository of manifests and layers; counts what it is asked for."""
+    """A repository of manifests and layers, which counts its requests."""
 
     def __init__(self, *layers: bytes, index: bool = False) -> None:
         self.blobs = {f"sha256:{sha(one)}": one for one in layers}

@@ -20,7 +20,7 @@ DEP5 = "Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.
 
 
 def of(*found: tuple[str, str]) -> dict[str, File]:
-    """Files: a path with a link (`->target`), or with the text that tells of packages."""
+    """Files: a path with a link (`->target`), or with the text that describes packages."""
     return {
         path: File(path=path, link=text[2:])
         if text.startswith("->")

@@ -1,4 +1,7 @@
-"""Only what has exactly our name and our tags is cleared; a stranger's meets the provider."""
+"""Only what has exactly our name and our tags is cleared.
+
+Any other thing is left to the provider.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,7 @@ from tests.infra.fakes import CONTEXT, Account, Refused, component_arn
 from tests.infra.pulumi_engine import DIGEST, Engine
 
 OURS = {"edge-inference:project": "edge-inference", "edge-inference:stack": "dev"}
-MORE_OF_OURS = OURS | {"cost-centre": "7"}  # put on by an account's own rules
+MORE_OF_OURS = OURS | {"cost-centre": "7"}  # An account's own rules add it.
 THEIRS = {"edge-inference:project": "edge-inference", "edge-inference:stack": "press-2"}
 HALF = {"edge-inference:stack": "dev"}
 NOT_OURS = pytest.mark.parametrize("tags", [THEIRS, HALF, {}], ids=["theirs", "half", "none"])
@@ -58,7 +61,7 @@ def test_somebody_else_s_component_version_stays(
 def test_a_removal_whose_answer_was_lost_is_one(
     account: Account, clients: Clients, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """botocore asks again, and AWS says that there is nothing of that name."""
+    """botocore asks again, and AWS then says that nothing of that name exists."""
     account.components = {KEPT: OURS}
 
     def removed_before(*, arn: str) -> None:
@@ -153,7 +156,7 @@ def test_a_bucket_that_may_be_somebody_else_s_keeps_every_file(
 def test_a_stack_that_the_state_does_not_know_keeps_its_releases(
     account: Account, clear: Callable[[Context], None]
 ) -> None:
-    """A new state, or one from a backup, is about to make what is there: cases/31."""
+    """A new state, or a state from a backup, is about to make what exists."""
     account.buckets, account.repositories = {BUCKET: OURS}, {REPOSITORY: OURS}
     account.objects = {BUCKET: {"1/model.json": b"", "releases/r1234abcd.json": b"{}"}}
     with pytest.raises(StackExists) as refused:
@@ -210,13 +213,13 @@ def test_a_destroy_sweeps_every_version_that_was_kept_and_no_stranger_s(
     for name in COMPONENTS:
         component = component_arn(name, "").removesuffix(":versions:")
         sweep(clients, component, OURS, said.append)
-        sweep(clients, component, OURS, said.append)  # as after an interruption
+        sweep(clients, component, OURS, said.append)  # As after an interruption.
     assert account.components == {near: OURS, theirs: THEIRS}
     assert said == [f"removed {arn}" for arn in mine], "each is named once"
 
 
 def test_a_stack_that_was_renamed_leaves_no_version_of_its_older_names(account: Account) -> None:
-    """`pulumi stack rename` changes what the stack tags, not what it has tagged: cases/11."""
+    """`pulumi stack rename` changes the tags of new resources, not of existing resources."""
     mine = [component_arn(CHECK, f"1.{number}.0") for number in range(3)]
     tags = [OURS | {STACK_TAG: stack} for stack in ("press", "presse", "dev")]
     theirs = component_arn(CHECK, "9.9.9")
@@ -242,7 +245,7 @@ def test_an_image_is_cleared_before_an_update_too() -> None:
         assert done == [], "to register a hook is not to run it"
         for [hook] in (made.before_create, built.before_create):
             assert isinstance(hook, pulumi.ResourceHook)
-            await cast(Any, hook.callback)(None)  # which of its arguments say what, it doesn't ask
+            await cast(Any, hook.callback)(None)  # The hook ignores its arguments.
         assert done == ["version", "image"]
 
     Engine().run(program)

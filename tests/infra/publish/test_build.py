@@ -1,4 +1,4 @@
-"""What an update makes is kept once and whole, or the reason is one line."""
+"""What an update makes is stored once and complete, or the reason is one line."""
 
 from __future__ import annotations
 

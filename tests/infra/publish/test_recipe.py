@@ -1,6 +1,6 @@
 """The recipes against what both runtimes, docker and our own programs accept.
 
-The scripts are run by a real shell, with a `docker` that writes down what it is called with.
+A real shell runs the scripts, with a `docker` that writes down its arguments.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def scripts(name: str) -> list[str]:
 
 
 class Shell:
-    """Runs a script as a nucleus would, and knows what docker was asked for."""
+    """Runs a script as a nucleus would, and knows the calls of docker."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -121,7 +121,7 @@ def starting_script(name: str) -> str:
 
 
 def docker_run(shell: Shell, name: str) -> tuple[list[str], list[str]]:
-    """The words before the image and those after it."""
+    """The words before the image, and the words after it."""
     shell.run(starting_script(name), ends=0)
     [words] = [call for call in shell.asked if call[0] == "run"]
     image = words.index(IMAGES["amd64"])
@@ -179,7 +179,7 @@ def test_a_recipe_that_lite_could_not_read_is_refused_before_it_is_published() -
 
 @every_component
 def test_what_aws_provides_may_come_to_an_end_beside_us(name: str) -> None:
-    """On Lite an end of theirs would end ours, for good (lite-ml-dam-run-ends, lite-ml-soft)."""
+    """On Lite an end of theirs would end ours for good (lite-ml-dam-run-ends, lite-ml-soft)."""
     provided = recipe_of(name)["ComponentDependencies"]
     assert {one["DependencyType"] for one in provided.values()} == {"SOFT"}
 

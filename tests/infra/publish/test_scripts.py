@@ -1,8 +1,8 @@
-"""The scripts of the recipes under a real shell, with a `docker` that plays each trouble.
+"""The scripts of the recipes under a real shell, with a `docker` that simulates each failure.
 
-Time is the test's: `/proc/uptime` is a file of it, and a pause takes a hundredth of a second.
+The test controls time: `/proc/uptime` is a file, and a pause takes a hundredth of a second.
 
-Long, as one `docker` plays all of the troubles.
+The file is long because one `docker` simulates all of the failures.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from greenhouse.device.recipe.recipes import Script, Step
 from infra.names import CHECK, CONSUMER, SERVICE
 from tests.infra.publish.test_recipe import NUCLEUS, lifecycle
 
-# Its state is the folder's: `container` has the pid of the client that runs one, `away` means that
-# no engine answers, `removing` that it still removes the last one, `starting` that it takes its
-# time to start one. A code written to the pipe `ends` ends the container.
+# Its state is in its folder. `container` has the pid of the client that runs a container. `away`
+# means that no engine answers, `removing` that it still removes the last container, `starting` that
+# a start takes time. A code written to the pipe `ends` ends the container.
 DOCKER = r"""#!/bin/sh
 cd FOLDER; echo "$*" >>asked
 if [ -e away ]; then
@@ -109,7 +109,7 @@ class Machine:
         return self.asked.count("run")
 
     def container(self) -> int:
-        """The pid of the client whose container is there, once it is."""
+        """The pid of the container's client, as soon as the container exists."""
         eventually(lambda: self._shown() != 0, "a container")
         return int((self.folder / "container").read_text())
 
@@ -118,7 +118,7 @@ class Machine:
         return int((self.folder / "container").read_text())
 
     def _shown(self) -> int:
-        """0 where none is there, or has just gone."""
+        """0 if no container is there, or if it has just ended."""
         try:
             return int((self.folder / "container").read_text())
         except (FileNotFoundError, ValueError):
@@ -266,7 +266,7 @@ def test_the_end_of_a_script_that_outlived_its_nucleus_stops_nothing(machine: Ma
     assert new.poll() is None
 
 
-# What is an error as before
+# What stays an error
 
 
 @stays
@@ -379,7 +379,7 @@ def test_a_client_that_ends_while_it_asks_for_a_container_gets_it_removed(machin
     script = machine.start()
     eventually((machine.folder / "started").exists, "a client in the middle of its start")
     os.killpg(script.pid, signal.SIGTERM)
-    (machine.folder / "container").write_text("999999999\n")  # the engine had heard it
+    (machine.folder / "container").write_text("999999999\n")  # The engine had heard it.
     assert code_of(script) == 0
     assert not (machine.folder / "container").exists()
 
@@ -390,7 +390,7 @@ def test_a_client_that_ends_while_it_asks_for_a_container_gets_it_removed(machin
 def test_a_check_waits_two_minutes_for_an_engine_and_not_longer(machine: Machine) -> None:
     machine.engine_goes()
     late = machine.start(CHECK)
-    machine.await_calls(180)  # two calls a second
+    machine.await_calls(180)  # Two calls a second.
     machine.engine_comes()
     machine.container()
     machine.ends(0)
@@ -456,7 +456,7 @@ def test_a_root_of_any_name_is_mounted_as_it_is(
         timeout=30,
         check=False,
     )
-    words = asked.read_text().replace("//", "/").splitlines()  # Lite's folders end in a slash
+    words = asked.read_text().replace("//", "/").splitlines()  # Lite's folders end in a slash.
     mounts = [value for flag, value in itertools.pairwise(words) if flag == "-v"]
     assert mounts[0] == f"{root}/ipc.socket:{root}/ipc.socket"
     assert mounts[1:]

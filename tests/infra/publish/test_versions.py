@@ -1,4 +1,4 @@
-"""A version is its content's: the same everywhere, another for anything that differs."""
+"""A version depends on its content alone: the same everywhere, and another for any difference."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ anything = st.recursive(
     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
     max_leaves=8,
 )
-unhurried = settings(deadline=None, max_examples=60)  # time is no part of what is asserted
+unhurried = settings(deadline=None, max_examples=60)  # The test asserts nothing about time.
 
 
 def written_backwards(value: Any) -> Any:

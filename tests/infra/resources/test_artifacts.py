@@ -1,4 +1,4 @@
-"""The files that a release stores, and the hashes that their keys begin with."""
+"""The files that a release stores, and the hashes at the start of their keys."""
 
 from __future__ import annotations
 

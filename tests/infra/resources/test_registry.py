@@ -1,4 +1,4 @@
-"""The build context that an image is made from."""
+"""The build context of an image."""
 
 from __future__ import annotations
 

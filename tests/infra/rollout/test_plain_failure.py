@@ -1,4 +1,4 @@
-"""A red update ends in its reason, in Pulumi's own host of dynamic providers."""
+"""A failed update ends in its reason, in Pulumi's own host of dynamic providers."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""A model of Pulumi: a state, and what preview, up and destroy do by it with the real program.
+"""A model of Pulumi: a state, and the effect of preview, up and destroy with the real program.
 
-Hooks run, dynamic providers are those that the state has stored, and what AWS's providers do is
-done to a World. Its order is the program's own. A preview knows what only an update would know.
+Hooks run. Dynamic providers are those that the state has stored. The work of AWS's providers is
+done to a World. The order is the program's own. A preview knows what only an update would know.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _REPLACED_FOR = {
 
 
 class Killed(Exception):
-    """The program was killed: what was just made isn't in the state."""
+    """The program was killed: the state lacks what was just made."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +56,7 @@ class Kept:
 
     @property
     def provider(self) -> Any:
-        """Of a dynamic resource, as the state stores it; None of any other."""
+        """The provider of a dynamic resource, as the state stores it. None for any other."""
         if not self.type.startswith("pulumi-python:dynamic"):
             return None
         return pickle.loads(base64.b64decode(self.inputs["__provider"]))  # noqa: S301  # our own
@@ -68,13 +68,13 @@ class State:
 
     stack: str = "dev"
     resources: dict[str, Kept] = field(default_factory=dict)  # by URN
-    replaced: list[Kept] = field(default_factory=list)  # to be deleted yet
+    replaced: list[Kept] = field(default_factory=list)  # To be deleted later.
 
     def copy(self) -> State:
         return copy.deepcopy(self)
 
     def renamed(self, stack: str) -> State:
-        """What `pulumi stack rename` makes of it."""
+        """The state after `pulumi stack rename`."""
 
         def moved(urn: str) -> str:
             return urn.replace(f"urn:pulumi:{self.stack}::", f"urn:pulumi:{stack}::")
@@ -88,7 +88,7 @@ class State:
         )
 
     def without(self, *names: str) -> State:
-        """What `pulumi state delete` of these resources leaves."""
+        """The state after `pulumi state delete` of these resources."""
         return State(
             stack=self.stack,
             resources={
@@ -105,15 +105,15 @@ class Pulumi(Engine):
     ) -> None:
         super().__init__()
         self.state, self.world, self.dry, self.killed_after = state, world, dry, killed_after
-        self.steps: list[str] = []  # the names of what is made or changed, in order
+        self.steps: list[str] = []  # The names of what is made or changed, in order.
         self._seen: set[str] = set()
         self._hooks: dict[str, Any] = {}
         self._one_at_a_time = threading.RLock()
         self._dead = False
 
     def run_program(self, program: Callable[[], object], config: Mapping[str, str]) -> None:
-        """Or a preview; raises what the program or a provider raises."""
-        sys.tracebacklimit = 1000  # which plain_failure() has hidden for its whole process
+        """Run an update or a preview. Raises what the program or a provider raises."""
+        sys.tracebacklimit = 1000  # plain_failure() has hidden it for its whole process.
         with patch.object(pulumi, "ResourceHook", self._remembering(pulumi.ResourceHook)):
             self.run(program, stack=self.state.stack, config=config)
         if self.dry:
@@ -124,7 +124,7 @@ class Pulumi(Engine):
         self.state.replaced.clear()
 
     def destroy(self) -> None:
-        """What the state has, the last one first; raises what a provider raises."""
+        """Destroy what the state has, the last resource first. Raises what a provider raises."""
         sys.tracebacklimit = 1000
         leaving = set(self.state.resources)
         for one in [*reversed(self.state.resources.values()), *self.state.replaced]:
@@ -187,7 +187,7 @@ class Pulumi(Engine):
         ):
             changed = old.inputs != inputs
             if changed and kind == "Image" and old.inputs["imageName"] == inputs["imageName"]:
-                changed = False  # the registry's password alone
+                changed = False  # Only the registry's password differs.
             if changed and kind == "Image":
                 self._run(request.hooks.before_update, inputs)
             outputs = old.outputs | inputs
@@ -223,7 +223,10 @@ class Pulumi(Engine):
         return {}
 
     def _expected(self, kind: str, inputs: Mapping[str, Any]) -> dict[str, Any]:
-        """What the mock says of a thing that isn't made; what follows from it stays unknown."""
+        """The mock's outputs for a resource that isn't made.
+
+        What follows from them stays unknown.
+        """
         computed = cast(dict[str, Any], cast(Any, self.mocks)._computed(f":{kind}", inputs))
         unknown = ("componentVersion", "deploymentId")
         return {key: "unknown" if key in unknown else one for key, one in computed.items()}
@@ -253,7 +256,7 @@ class Pulumi(Engine):
 
 
 def _comparable(value: Any) -> Any:
-    """An asset by what is in it: two of the same content are no change."""
+    """An asset by its content: two assets of the same content are no change."""
     match value:
         case pulumi.FileAsset():
             return Path(value.path).read_bytes()

@@ -1,9 +1,9 @@
-"""What a stack's state knows × what is in the account: what preview, up and destroy do.
+"""What preview, up and destroy do for each stack state and each state of the account.
 
-docs/states.md has the same table for people. In no cell is an `up` successful while a device
-answers with another model, or a release lost that a device or a pin needs.
+docs/states.md has the same table for people. In no cell an `up` succeeds while a device answers
+with another model. In no cell a release is lost that a device or a pin needs.
 
-Long, as one table has every state in every world.
+The file is long because one table has every state in every world.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from tests.infra.states.pulumi import Killed, Pulumi, State
 from tests.infra.states.world import FOLLOWER, TENANT, World
 
 STATES = ("fresh", "current", "older", "foreign backend", "renamed", "deleted in part")
-ONCE = "ours by another backend"  # the world whose rows are in `make test`
+ONCE = "ours by another backend"  # The world whose rows are in `make test`.
 PAGE = ROOT / "docs/states.md"
 COLUMNS = ("state", "world", "preview", "up", "destroy")
 WORLDS = (
@@ -48,7 +48,7 @@ WORLDS = (
 
 
 class Refused(Exception):
-    """A command ended by an error: its words, without the hundreds of frames it came through."""
+    """A command ended by an error: the words, without the hundreds of frames."""
 
 
 @dataclass
@@ -65,7 +65,7 @@ class Scene:
             command.run_program(
                 lambda: runpy.run_path("__main__.py") and None, config | {"aws:region": REGION}
             )
-        except Exception as error:  # whatever a program or a provider raises
+        except Exception as error:  # Whatever a program or a provider raises.
             killed = isinstance(error, Killed)
             raise Killed if killed else Refused(f"{type(error).__name__}: {error}") from None
 
@@ -87,12 +87,13 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
         look = residue.residue
         patch.setattr(residue, "residue", partial(look, pause=time.pause))
         patch.setattr("infra.resources.artifacts.Handover.read", once(Handover.read))
-        patch.setattr("infra.provenance.store.store", lambda *_, **__: "sbom")  # no layers here
+        # There are no layers here.
+        patch.setattr("infra.provenance.store.store", lambda *_, **__: "sbom")
         yield Scene(World.with_a_device(patch), models)
 
 
 def once(read: Callable[[Settings], Handover]) -> Callable[[Settings], Handover]:
-    """Ask XGBoost once for each model: the same settings have the same answers."""
+    """Ask XGBoost once for each model, as the same settings have the same answers."""
     known: dict[Path, Handover] = {}
 
     def remembered(settings: Settings) -> Handover:
@@ -103,7 +104,7 @@ def once(read: Callable[[Settings], Handover]) -> Callable[[Settings], Handover]
     return remembered
 
 
-# Which words of a refusal tell it from the others, in the words of the page
+# The words that tell a refusal from the others, as on the page
 REFUSALS = {
     "error taken-over": "refused: taken over",
     "exists in this account": "refused: exists",
@@ -136,7 +137,7 @@ def rows() -> list[Row]:
 
 @dataclass(frozen=True, kw_only=True)
 class Past:
-    """What happened before: what is in the account, and what a state knows of it."""
+    """What happened before: the account's contents, and what a state knows of them."""
 
     snapshot: dict[str, Any]
     state: State
@@ -207,7 +208,7 @@ def be_killed(scene: Scene, state: State) -> None:
 
 
 def refusal(error: Exception) -> str:
-    """Which one it was, in the page's words."""
+    """The kind of refusal, in the page's words."""
     words = [word for sign, word in REFUSALS.items() if sign in str(error)]
     return words[0] if words else str(error)
 
@@ -218,7 +219,7 @@ def running(world: World) -> list[dict[str, str]]:
 
 
 def assert_nothing_is_lost(world: World, before: Mapping[str, Any]) -> None:
-    """The releases are whole that were there, and what others have on the device is there."""
+    """All earlier releases are complete, and the device still has what belongs to others."""
     now = world.records()
     for release, record in before["releases"].items():
         assert release in now, f"the record of {release} is gone"
@@ -240,7 +241,7 @@ def seen(world: World) -> dict[str, Any]:
 
 
 def needed(world: World, releases: Mapping[str, Any]) -> dict[str, Any]:
-    """Those that a device runs now."""
+    """The releases that a device runs now."""
     return {name: one for name, one in releases.items() if one["components"] in running(world)}
 
 
@@ -300,7 +301,7 @@ def test_an_up_ends_with_the_planned_model_on_the_device_or_is_refused_and_loses
         assert world.ours_on("press-1") == answering.inputs["components"], (
             "successful, while the device answers with another model"
         )
-        if state == "renamed":  # the releases of the older name go with its bucket
+        if state == "renamed":  # The releases of the older name go with its bucket.
             before |= {"releases": needed(world, before["releases"])}
     assert_nothing_is_lost(world, before)
     assert said == row_of(state, account).up
@@ -436,7 +437,7 @@ def test_after_every_deployment_was_deleted_by_hand_what_others_have_stays_on_th
 def test_a_deployment_that_only_the_state_has_is_refused_with_the_way_on(
     scene: Scene, pasts: dict[tuple[str, str], Past], dry: bool
 ) -> None:
-    """The first deployment to a target has the name that the next one would have, too."""
+    """The first deployment to a target has the name that the next one would have as well."""
     world, state = scene.world, State()
     world.restore(pasts["fresh", "nothing"].snapshot)
     scene.up(state, "planned")
@@ -444,7 +445,7 @@ def test_a_deployment_that_only_the_state_has_is_refused_with_the_way_on(
     refused = Pulumi(state.copy(), world, dry=dry)
     with pytest.raises(Refused, match=r"(?s)is gone, .* pulumi up --refresh"):
         scene.run(refused, "planned")
-    update = Pulumi(state.without("rollout-deployment"), world)  # as a refresh leaves it
+    update = Pulumi(state.without("rollout-deployment"), world)  # As a refresh leaves it.
     scene.run(update, "planned")
     assert words_of(update) == "deploys"
 
@@ -462,7 +463,7 @@ def test_a_destroy_after_every_deployment_was_deleted_takes_nothing_of_others(
 def test_after_a_restore_and_a_good_update_the_role_may_read_what_the_state_says(
     scene: Scene, pasts: dict[tuple[str, str], Past]
 ) -> None:
-    """A restore adds an older release's files; the state has the same document all the time."""
+    """A restore adds an older release's files. The state has the same document all the time."""
     past, world = pasts["older", "our plan"], scene.world
     world.restore(past.snapshot)
     state = past.state.copy()

@@ -1,4 +1,4 @@
-"""An account whose devices obey, and what a provider makes in it of each kind of resource.
+"""An account whose devices obey, and what a provider makes in it for each kind of resource.
 
 Everything is done at once: a deployment is on its devices when it is made.
 """
@@ -25,17 +25,17 @@ from tests.infra.fakes import (
     component_arn,
 )
 
-TENANT = "com.tenant"  # somebody else's, on press-1 before anything of ours
+TENANT = "com.tenant"  # It belongs to somebody else, and was on press-1 before anything of ours.
 FOLLOWER = f"arn:aws:iot:{REGION}:{ACCOUNT}:thing/press-2"
 
 
 class Exists(Exception):
-    """What a provider says where its API refuses to make a thing a second time."""
+    """A provider's error if its API refuses to make a thing a second time."""
 
 
 @dataclass
 class World(Account):
-    """One thing with somebody's component, and a second one without anything."""
+    """One thing with somebody's component, and a second thing with nothing."""
 
     has_of: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
     """By device and target: what the last deployment from there has brought."""
@@ -49,7 +49,7 @@ class World(Account):
         self.deploy(THING_ARN, "somebody's", {TENANT: {"componentVersion": "1.0.0"}})
 
     def snapshot(self) -> dict[str, Any]:
-        """What is there, for `restore`; without what was asked."""
+        """The contents, for `restore`, without the requests."""
         return copy.deepcopy({**vars(self), "asked": []})
 
     def restore(self, snapshot: Mapping[str, Any]) -> None:
@@ -84,7 +84,7 @@ class World(Account):
         device.deploys(made, "SUCCEEDED")
 
     def lose_deployments(self, target: str) -> None:
-        """Somebody deletes every deployment to the target; what devices run stays."""
+        """Somebody deletes every deployment to the target. Devices keep what they run."""
         self.deployments = [one for one in self.deployments if one["targetArn"] != target]
 
     def ours_on(self, thing: str) -> dict[str, str]:
@@ -96,7 +96,7 @@ class World(Account):
         }
 
     def missing_of(self, record: Mapping[str, Any]) -> list[str]:
-        """What the account no longer has of a release: a device couldn't install it again."""
+        """What the account no longer has of a release, which a device couldn't install again."""
         bucket, tags = record["bucket"], self.images
         there = {f"arn:aws:s3:::{bucket}/{key}" for key in self.objects.get(bucket, {})}
         digests = {
@@ -122,10 +122,10 @@ class World(Account):
             for record in [json.loads(content)]
         }
 
-    # What the providers do: a method makes, another one removes. `made` are the resource's outputs.
+    # What the providers do: one method makes, another removes. `made` are the resource's outputs.
 
     def make(self, kind: str, inputs: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-        """Id and what only the provider knows."""
+        """The id, and what only the provider knows."""
         make: Any = getattr(self, f"_make_{kind.rpartition(':')[2]}", None)
         made: tuple[str, dict[str, Any]] = (
             make(inputs) if make else (str(inputs.get("bucket", "made")), {})
@@ -176,7 +176,8 @@ class World(Account):
             raise Exists(f"name unknown: {repository}")
         if (repository, tag) in self.images:
             raise Exists(f"ImageTagAlreadyExistsException: {tag}")
-        digest = f"sha256:{len(self.asked):064d}"  # built again, an image has another digest
+        # An image that is built again has another digest.
+        digest = f"sha256:{len(self.asked):064d}"
         self.images[repository, tag] = digest
         return "image", {"repoDigest": f"{where}@{digest}"}
 

@@ -1,8 +1,8 @@
-"""Ups and destroys that are killed, and what must be there in the end all the same.
+"""Kills updates and destroys, and checks what must exist in the end all the same.
 
-The killed one is SIGKILLed, so it can't tidy up. What counts is the state that is left: to die
-before a call is to die behind the one before it, so each kill comes when a call was done and nobody
-has heard of it yet.
+SIGKILL ends the command, so it can't tidy up. Only the remaining state counts: to die before a call
+equals to die after the call before it. So each kill comes when a call was done and nobody has heard
+of it.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def killed_at_each_change(
     *command: str,
     kill: Callable[[subprocess.Popen[bytes]], None],
 ) -> list[str]:
-    """Run it until nothing kills it any more, and return the changes at which something was."""
+    """Run the command until nothing kills it, and return the changes at which it was killed."""
     died_at: list[str] = []
 
     def counts(change: str) -> bool:
@@ -50,9 +50,9 @@ def killed_once(
     kill: Callable[[subprocess.Popen[bytes]], None],
     counts: Callable[[str], bool],
 ) -> list[str]:
-    """The change that counts at which it was killed, and those that were under way.
+    """The change at which it was killed, and the changes that were in progress.
 
-    Where none came it must be green.
+    If there was none, the command must succeed.
     """
     unheard: list[str] = []
     one = threading.Lock()
@@ -91,7 +91,7 @@ def providers_listen(place: Place) -> bool:
 
 
 def kill_group(run: subprocess.Popen[bytes]) -> None:
-    """CLI, language host, program and plugins, which are groups of their own and would live on."""
+    """CLI, language host, program and plugins. They are groups of their own and would live on."""
     family = psutil.Process(run.pid).children(recursive=True)
     os.killpg(run.pid, signal.SIGKILL)
     for one in family:
@@ -101,13 +101,14 @@ def kill_group(run: subprocess.Popen[bytes]) -> None:
 
 @contextmanager
 def restarted(place: Place) -> Iterator[None]:
-    """Whatever of greenhouse dies is started again, as systemd does with a nucleus."""
+    """Any process of greenhouse that dies is started again, as systemd does with a nucleus."""
     over = threading.Event()
 
     def watch() -> None:
         while not over.wait(0.1):
             if place.dead():
-                with suppress(ProcessFailed, BotoCoreError):  # killed again before it was ready
+                # It was killed again before it was ready.
+                with suppress(ProcessFailed, BotoCoreError):
                     place.revive()
 
     thread = threading.Thread(target=watch)
@@ -121,7 +122,7 @@ def restarted(place: Place) -> Iterator[None]:
 
 
 def assert_it_is_there_once(place: Place) -> None:
-    """One service, one consumer, one version of each component's in use, golden answers."""
+    """One service, one consumer, one version of each component in use, golden answers."""
     outputs = place.outputs()
     assert place.await_answers(outputs["model"])
     states = place.states()

@@ -1,7 +1,7 @@
-"""Whoever is killed, and wherever: the next `up` converges, and the next `destroy`.
+"""After a kill at any point the next `up` converges, and so does the next `destroy`.
 
-The life of a stack, of which the CLI with its program is killed at each call that changes the
-account, and the device at each step of a deployment.
+The tests follow the life of a stack. The CLI with its program is killed at each call that changes
+the account, and the device at each step of a deployment.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def test_a_first_up_killed_at_each_change_of_the_account_is_green_in_the_end(
 
 
 def test_one_up_outlives_a_device_that_is_killed_at_each_step(place: Place) -> None:
-    place.up()  # something that the next one has to stop
+    place.up()  # The next update has to stop it.
     change_the_model(place)
     change_the_image(place)
     faults = Faults(place.home.device(place.thing))
@@ -95,7 +95,7 @@ def test_one_up_outlives_a_device_that_is_killed_at_each_step(place: Place) -> N
 def test_an_engine_that_ends_under_a_release_costs_no_error_and_no_deployment(
     place: Place, end: str
 ) -> None:
-    """Service, consumer and the model's answers are back once the engine is, in new containers."""
+    """Service, consumer and answers are back in new containers once the engine is."""
     place.up()
     root = place.home.device(place.thing)
     log = root / "logs" / "greengrass.log"
@@ -112,9 +112,10 @@ def test_an_engine_that_ends_under_a_release_costs_no_error_and_no_deployment(
 def test_an_update_killed_at_each_change_of_the_account_is_green_in_the_end(
     place: Place, calls: Calls
 ) -> None:
-    """To another model; a prune then removes the first release with its image.
+    """The update goes to another model. A prune then removes the first release with its image.
 
-    So does what an update to a model in between has made, which was killed and is never repeated.
+    It also removes what an update to a model in between has made, which was killed and never
+    repeated.
     """
     place.configure(keep_releases=2)
     change_the_model(place)
@@ -149,7 +150,7 @@ def change_the_image(place: Place) -> None:
 
 
 def versions(place: Place) -> dict[str, int]:
-    """How many there are of each component."""
+    """The number of versions of each component."""
     client = account.greengrass(place.ports)
     arns = f"arn:aws:greengrass:{REGION}:{ACCOUNT}:components"
     return {
@@ -159,7 +160,7 @@ def versions(place: Place) -> dict[str, int]:
 
 
 def files(place: Place) -> Counter[str]:
-    """How many there are of each, under the hashes of their contents."""
+    """The number of files with each name, under the hashes of their contents."""
     s3 = account.session(place.ports).client(
         "s3", endpoint_url=aws_environment(place.ports)["AWS_ENDPOINT_URL"]
     )

@@ -1,7 +1,7 @@
-"""Whichever process of greenhouse is killed, and whenever: the next `up` converges, and `destroy`.
+"""After a kill of any process of greenhouse the next `up` converges, and so does `destroy`.
 
-MiniStack is not among them: it writes what IAM, IoT, ECR and S3 know of themselves when it ends in
-good order and never before (ministack 1.x, app.py, lifespan.shutdown), which no AWS account does.
+MiniStack is not among them. It saves the state of IAM, IoT, ECR and S3 only when it ends in order
+(ministack 1.x, app.py, lifespan.shutdown), and no AWS account does that.
 """
 
 from __future__ import annotations
@@ -89,13 +89,14 @@ def test_a_destroy_while_device_and_cloud_are_killed_leaves_everything_as_it_was
     device.set(f"crash-at:{','.join(step for step in Step if step not in of_starts)}")
     cloud.set(f"crash-after:{','.join((*operations, 'DeleteComponent'))}")
     with restarted(place):
-        for _ in range(2 + len(operations)):  # each but the last may meet a cloud that is away
+        # Each but the last may meet a cloud that isn't running.
+        for _ in range(2 + len(operations)):
             with (place.home.root / "said.txt").open("wb") as output:
                 run = place.begin(*DESTROY, output=output)
             if run.wait() == 0:
                 break
         assert run.returncode == 0, (place.home.root / "said.txt").read_text()
-        # a device is clean before it comes to its last steps
+        # A device is clean before it comes to its last steps.
         wait_until(
             lambda: not (device.active() or cloud.active()),
             seconds=120,
@@ -103,7 +104,8 @@ def test_a_destroy_while_device_and_cloud_are_killed_leaves_everything_as_it_was
         )
     place.await_tenant()
     after = Inventory.of(place)
-    # a device killed before it has tidied up does so after its next deployment, like the nucleus
+    # A device that was killed before it tidied up does so after its next deployment, like the
+    # nucleus.
     assert replace(after, disk=before.disk) == before
 
 

@@ -33,7 +33,7 @@ LITE = "aws_nucleus_lite"
 
 
 def findings(*, stack: str = "dev", upstream: Any = None, **values: object) -> list[Finding]:
-    """What the preflight of a stack finds; info, which no `up` shows, left out."""
+    """What the preflight of a stack finds, without infos, which no `up` shows."""
     config = config_of(None, **{"thing": "press-1", **values})
     settings = load(config, stack)
     context = replace(CONTEXT, stack=stack)
@@ -51,7 +51,7 @@ def the_one(found: list[Finding]) -> Finding:
 
 
 def of_a_group(account: Account, *devices: Device) -> dict[str, str]:
-    """A group of these devices, press-1 apart."""
+    """A group of these devices, without press-1."""
     names = [f"press-{number}" for number in range(2, 2 + len(devices))]
     account.devices |= dict(zip(names, devices, strict=True))
     account.groups = {"presses": names}
@@ -59,7 +59,7 @@ def of_a_group(account: Account, *devices: Device) -> dict[str, str]:
 
 
 def fill(account: Account, *stacks: str) -> int:
-    """Each of these stacks gives the role what this program gives it; the size of one's policy."""
+    """Give the role each stack's policy, as this program does. Returns the size of one policy."""
     for stack in stacks:
         settings = load(config_of(None, thing="press-1"), stack)
         context = replace(CONTEXT, stack=stack)

@@ -105,7 +105,7 @@ def test_every_device_of_a_group_is_looked_at(account: Account) -> None:
 def test_a_large_group_is_listed_and_not_asked_device_by_device(account: Account) -> None:
     devices = [Device() for _ in range(29)] + [Device(architecture="aarch64")]
     group = of_a_group(account, *devices)
-    account.devices["press-1"].architecture = "arm"  # not in the group
+    account.devices["press-1"].architecture = "arm"  # It is not in the group.
     config = load(config_of(None, **group))
     target = Target.find(config, CONTEXT)
     found = list(preflight.findings(config, CONTEXT, target))

@@ -1,4 +1,4 @@
-"""Followers, recipes, and how all findings are said."""
+"""Findings about followers and recipes, and the form of all findings."""
 
 from __future__ import annotations
 
@@ -113,14 +113,14 @@ def test_warnings_alone_do_not_stop_an_update(
 def test_the_number_of_requests_does_not_grow_with_the_release(account: Account) -> None:
     settings = load(config_of(None, thing="press-1", architectures=["amd64", "aarch64"]))
     target = Target.find(settings, CONTEXT)
-    fill(account, "dev")  # which is replaced, and not read
+    fill(account, "dev")  # It is replaced, and not read.
     account.asked.clear()
     preflight.findings(settings, CONTEXT, target)
     assert [operation for operation, _ in account.asked] == [
-        "ListDeployments",  # which stacks' models are neighbours
+        "ListDeployments",  # It tells which stacks' models are neighbours.
         "ListEffectiveDeployments",
         "GetRole",
-        *["SimulatePrincipalPolicy"] * 3,  # objects, image, registry token
+        *["SimulatePrincipalPolicy"] * 3,  # Objects, image, registry token.
         "ListRolePolicies",
     ]
 

@@ -1,4 +1,4 @@
-"""A role that would stop a device from reading its release is named before it is made."""
+"""A role that would keep a device from reading its release is named before the release is made."""
 
 from __future__ import annotations
 

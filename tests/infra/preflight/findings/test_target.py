@@ -1,4 +1,4 @@
-"""What would go wrong on the devices is said before anything is made, with what to type."""
+"""Failures on the devices are named before anything is made, with what to type."""
 
 from __future__ import annotations
 
@@ -162,5 +162,6 @@ def test_a_check_that_may_outlast_the_update_is_a_warning() -> None:
 
 def test_the_patience_of_another_stack_s_check_is_not_this_one_s_to_mend(account: Account) -> None:
     account.devices["press-1"].architecture = "aarch64"
-    values = {"release_from": "dev", "rollout_timeout": 110}  # as long as the default check-timeout
+    # As long as the default check-timeout.
+    values = {"release_from": "dev", "rollout_timeout": 110}
     assert findings(stack="b", upstream=UPSTREAM, **values) == []

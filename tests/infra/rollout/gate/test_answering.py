@@ -1,6 +1,7 @@
-"""Green means that every device answers.
+"""An update succeeds only if every device answers.
 
-Time passes only when the code waits, and each moment something may happen on the devices."""
+Time passes only when the code waits. At each moment something may happen on the devices.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +34,7 @@ def test_a_device_that_answers_is_green_when_it_goes_on_to(
 ) -> None:
     press = account.devices["press-1"]
     press.installed = {**OTHER, **GOOD}
-    for word in ("SUCCEEDED", "COMPLETED"):  # a group's and a thing's
+    for word in ("SUCCEEDED", "COMPLETED"):  # A group's and a thing's.
         press.deploys(deployment, word)
         waiting.until()
         assert waiting.time.passed == 5, "nothing but that was left to wait for"
@@ -51,7 +52,7 @@ def test_a_check_that_did_its_work_and_ended_is_as_good_as_one_that_runs(
 def test_a_service_or_consumer_that_has_ended_makes_room_for_what_was_there_before(
     account: Account, waiting: Waiting, deployment: str, name: str
 ) -> None:
-    """Lite calls a deployment a success whose containers never ran (lite-ml-dam-run-ends)."""
+    """Lite calls a deployment a success even if its containers never ran (lite-ml-dam-run-ends)."""
     press = account.devices["press-1"]
     done(press, deployment, "SUCCEEDED")
     press.installed[name] = (WANTED[name], "FINISHED")
@@ -178,7 +179,7 @@ def test_what_crashes_in_a_loop_is_red_although_it_is_up_in_some_looks(
 def test_what_went_down_and_came_back_between_two_looks_has_not_answered_twice(
     account: Account, waiting: Waiting, deployment: str
 ) -> None:
-    """A crash in a loop may be up in each of two looks: its starts are slow on a slow device."""
+    """A crash loop may be up at each of two looks, as its starts are slow on a slow device."""
     press = account.devices["press-1"]
     done(press, deployment, "SUCCEEDED")
 

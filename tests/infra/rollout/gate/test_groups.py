@@ -1,4 +1,4 @@
-"""Many devices at once: quorum, order, and what is told of them."""
+"""Many devices at once: quorum, order, and what is reported of them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.usefixtures("account")
 
 @pytest.fixture
 def presses(account: Account, clients: Clients, deployment: str) -> Waiting:
-    """Ten devices, of which the last has not heard of the deployment."""
+    """Ten devices. The last has not heard of the deployment."""
     for number in range(1, 11):
         press = account.devices[f"press-{number}"] = Device()
         if number < 10:
@@ -91,7 +91,7 @@ def test_a_failed_device_is_red_whatever_the_quorum(
 def test_of_a_large_fleet_the_first_failures_are_told_in_full_and_the_rest_by_name(
     account: Account, presses: Waiting, deployment: str
 ) -> None:
-    """AWS IoT Jobs cancels it for whoever waits, once too many have failed."""
+    """AWS IoT Jobs cancels the rollout for waiting devices after too many failures."""
     for press in account.devices.values():
         press.deploys(deployment, "CANCELED")
     account.devices["press-8"].deploys(deployment, "FAILED", reason="FAILED_NO_STATE_CHANGE")

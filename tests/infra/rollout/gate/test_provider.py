@@ -1,4 +1,4 @@
-"""Between Pulumi and the wait."""
+"""The provider between Pulumi and the wait."""
 
 from __future__ import annotations
 
@@ -60,7 +60,10 @@ def test_a_red_rollout_stores_nothing_so_the_next_up_waits_again(
 def test_a_device_that_breaks_long_after_takes_its_good_release_from_nobody(
     account: Account, deployment: str, news: dict[str, Any]
 ) -> None:
-    """Waited for again as a device joined, or deployed again; Pulumi has deleted the one before."""
+    """A device joined and is waited for, or there is a new deployment.
+
+    Pulumi has deleted the old one.
+    """
     press = account.devices["press-1"]
     account.devices["press-2"] = Device()
     press.installed = GOOD | {CONSUMER: (WANTED[CONSUMER], "BROKEN")}

@@ -1,4 +1,4 @@
-"""A red update says which device, why, and what to type."""
+"""A failed update says which device, why, and what to type."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_a_device_that_is_off_is_named_with_what_to_type(waiting: Waiting) -> No
 def test_a_component_that_still_moves_after_the_failure_is_judged_when_it_rests(
     account: Account, waiting: Waiting, deployment: str
 ) -> None:
-    """The job's end and the component's state reach the cloud by ways of their own."""
+    """The job's end and the component's state reach the cloud by different ways."""
     press = account.devices["press-1"]
     press.installed = GOOD | {CHECK: (WANTED[CHECK], "ERRORED")}
     press.deploys(deployment, "FAILED")

@@ -1,4 +1,4 @@
-"""What stays broken makes room for what was good before."""
+"""A release that stays broken is replaced by the last good release."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_what_stays_broken_makes_room_for_the_last_release_that_was_good(account
 
 
 def test_a_release_that_a_device_was_off_for_was_good_on_the_others(account: Account) -> None:
-    """It is CANCELED there as soon as the next one comes."""
+    """The next deployment makes it CANCELED there."""
     good = account.deploy(THING_ARN, NAME, {name: spec(one) for name, one in BEFORE.items()})
     account.devices["press-1"].deploys(good, "COMPLETED")
     account.devices["press-2"] = Device()
@@ -77,7 +77,7 @@ def test_however_long_the_history_each_device_is_asked_once_for_it(
 def test_the_release_of_the_last_green_update_is_the_way_back_whatever_else_is_on_record(
     account: Account,
 ) -> None:
-    """Pulumi has deleted its deployment, say; and Lite has called others a success too easily."""
+    """Pulumi may have deleted its deployment, and Lite has called others a success too easily."""
     said, latest = arriving(account, before=BEFORE)
     assert account.deployments[-1]["components"] == {
         name: spec(one) for name, one in BEFORE.items()
@@ -96,7 +96,7 @@ def test_a_red_release_that_was_tried_before_is_no_way_back_from_itself(account:
 
 
 def test_nobody_goes_back_past_what_took_ours_off(account: Account) -> None:
-    """The first release was red on Lite, so it was taken off again; and so is the second."""
+    """The first release failed on Lite, so it was removed again, and so is the second."""
     first = {name: spec(one) for name, one in BEFORE.items()}
     account.devices["press-1"].deploys(account.deploy(THING_ARN, NAME, first), "SUCCEEDED")
     account.deploy(THING_ARN, f"without {NAME}", {})
@@ -105,7 +105,7 @@ def test_nobody_goes_back_past_what_took_ours_off(account: Account) -> None:
 
 
 def test_what_is_put_back_may_be_read_again_file_by_file(account: Account) -> None:
-    """Who joined the group with the red release has never had them."""
+    """A device that joined the group with the failed release has never had them."""
     good = account.deploy(THING_ARN, NAME, {name: spec(one) for name, one in BEFORE.items()})
     account.devices["press-1"].deploys(good, "COMPLETED")
     for name, version in BEFORE.items():
@@ -181,7 +181,7 @@ def test_the_reason_is_told_also_where_aws_can_be_asked_no_more(account: Account
 
 
 def test_where_no_release_was_good_before_ours_is_taken_off_again(account: Account) -> None:
-    """Left there, Lite would start what is broken with every deployment, also of others."""
+    """Otherwise Lite would start the broken release with every deployment, even of others."""
     others = {"com.other": spec("1.0.0")}
     account.deploy(THING_ARN, "by hand", others)
 

@@ -29,7 +29,7 @@ OLD = {SERVICE: ("1.1.1", "RUNNING"), CHECK: ("1.1.1", "FINISHED")}
 
 
 class Waiting:
-    """A wait for the devices; `seconds` of patience, and what it said."""
+    """A wait for the devices: `seconds` of patience, and what it said."""
 
     def __init__(self, clients: Clients, deployment: str, devices: Sequence[str]) -> None:
         self._clients, self._deployment, self._devices = clients, deployment, devices
@@ -72,7 +72,7 @@ def arriving(
     before: Mapping[str, str] | None = None,
     say: Callable[[str], None] = lambda _line: None,
 ) -> tuple[str, str]:
-    """What a release that is red says, and the name of the target's latest deployment then."""
+    """The message of a failed release, and the name of the target's latest deployment then."""
     components = red or {name: spec(one) for name, one in WANTED.items()}
     deployment = account.deploy(THING_ARN, NAME, components)
     account.devices["press-1"].deploys(deployment, "SUCCEEDED")

@@ -23,7 +23,7 @@ def destroy(account: Account) -> Destroy:
 
 @pytest.fixture
 def presses(account: Account, destroy: Destroy) -> None:
-    """A group of two devices with the release, the second of which joined after the last update."""
+    """A group of two devices with the release. The second device joined after the last update."""
     account.devices["press-2"] = Device()
     account.groups = {"presses": ["press-1", "press-2", "a-sensor"]}
     account.deploy(GROUP, NAME, OURS)

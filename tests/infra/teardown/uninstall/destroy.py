@@ -30,7 +30,7 @@ OURS = {name: spec(version) for name, version in WANTED.items()}
 
 
 def devices_obey(account: Account) -> None:
-    """Each device removes what none of its targets' latest deployments names, and says so."""
+    """Each device removes what none of its targets' latest deployments names, and reports it."""
     for name, device in account.devices.items():
         group = GROUP if name in account.groups.get("presses", []) else ""
         targets = (THING_ARN.replace("press-1", name), group)
@@ -40,7 +40,7 @@ def devices_obey(account: Account) -> None:
             if one["isLatestForTarget"] and one["targetArn"] in targets
         ]
         if not in_force:
-            continue  # deleting a deployment changes no device
+            continue  # A deleted deployment changes no device.
         wanted = {component for one in in_force for component in one["components"]}
         device.installed = {name: one for name, one in device.installed.items() if name in wanted}
         for one in in_force:
@@ -58,7 +58,7 @@ class Destroy:
         self._account = account
         self.target, self.devices = THING_ARN, ["press-1"]
         self.said: list[str] = []
-        self.events: list[Callable[[], object]] = []  # before they obey
+        self.events: list[Callable[[], object]] = []  # They happen before the devices obey.
         self.obedient = True
 
     def run(self, killed_after: int | None = None) -> None:
@@ -77,7 +77,7 @@ class Destroy:
 
 
 def released(account: Account, others: dict[str, Any]) -> None:
-    """The release runs beside others' components; an earlier, killed `up` left a deployment."""
+    """The release runs beside others' components. An earlier, killed `up` left a deployment."""
     account.deploy(THING_ARN, "by hand", others)
     account.deploy(THING_ARN, f"{NAME} (after 1234)", {**others, **OURS})
     account.deploy(THING_ARN, NAME, {**others, **OURS})

@@ -1,4 +1,4 @@
-"""A device has several targets, a group several devices, and a target may be gone."""
+"""A device has several targets, a group has several devices, and a target may be gone."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_a_device_that_joined_the_group_since_is_cleared_with_it(
 def test_what_another_target_deploys_to_the_device_stays_and_is_waited_for_by_nobody(
     account: Account, destroy: Destroy
 ) -> None:
-    """As when a stack moves from a thing to a group that the thing is in."""
+    """This happens when a stack moves from a thing to a group of the thing."""
     account.deploy(THING_ARN, NAME, OURS)
     devices_obey(account)
     destroy.target = THING_ARN
@@ -80,7 +80,7 @@ def test_what_another_target_deploys_no_more_has_to_go(
 def test_a_device_that_shows_nothing_yet_is_clean_only_once_it_has_obeyed(
     account: Account, destroy: Destroy, status: str
 ) -> None:
-    """It may be downloading what it was told before."""
+    """It may be downloading what an earlier deployment told it to."""
     account.deploy(THING_ARN, NAME, OURS)
     destroy.obedient = False
     if status == "IN_PROGRESS":
@@ -119,7 +119,7 @@ def test_devices_of_a_group_that_is_gone_are_named_at_once_with_the_way_to_reach
         failed.value
     )
     assert "make abandon-device DEVICE=NAME STACK=dev" in str(failed.value)
-    account.groups = {"presses": ["press-1"]}  # as the message advises
+    account.groups = {"presses": ["press-1"]}  # The message advises this.
     destroy.run()
     assert left(account) == {}
 

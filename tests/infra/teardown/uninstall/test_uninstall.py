@@ -1,4 +1,4 @@
-"""A destroy means that none of ours is left on any device, and everything of others is."""
+"""After a destroy nothing of ours is left on any device, and everything of others is."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_others_components_stay_with_their_configuration(
 def test_a_destroy_stops_before_anything_goes_under_a_component_that_depends_on_ours(
     account: Account, destroy: Destroy, is_root: bool
 ) -> None:
-    """The device would keep ours running, and the account have nothing of it: cases/22."""
+    """The device would keep ours running, and the account would have nothing of it."""
     released(account, OTHERS)
     panel = component_arn("com.acme.panel", "1.0.0")
     account.components[panel] = {}
@@ -165,11 +165,11 @@ def test_a_device_that_does_not_obey_is_named_with_what_to_type(
     assert NAME in left(account), "what the next destroy starts from"
 
 
-LEAVING = "00000004-of-without-edge-inference-dev"  # once there was a release
+LEAVING = "00000004-of-without-edge-inference-dev"  # The deployment of the uninstall.
 
 
 def failing(account: Account, status: str) -> dict[str, Any]:
-    """What the device says of the deployment without ours, which it went back from."""
+    """The device's report on the deployment without ours, from which it went back."""
     details = {
         "reason": "FAILED_ROLLBACK_COMPLETE: com.other is BROKEN",
         "statusDetails": {"errorStack": ["DEPLOYMENT_FAILURE", "COMPONENT_BROKEN"]},
@@ -205,7 +205,7 @@ def test_a_device_where_the_uninstall_failed_is_told_of_with_its_reason_and_soon
 def test_what_a_device_shows_a_moment_after_it_failed_counts(
     account: Account, destroy: Destroy
 ) -> None:
-    """Of a deployment that another's component made fail, where the device doesn't go back."""
+    """The deployment failed by another's component, where the device doesn't go back."""
     released(account, OTHERS)
     failing(account, "FAILED")
     destroy.run()
@@ -241,6 +241,6 @@ def test_a_device_that_is_gone_for_good_is_not_waited_for(
     destroy.obedient = False
     with pytest.raises(RolloutFailed):
         destroy.run()
-    del account.devices["press-1"]  # as the message advises
+    del account.devices["press-1"]  # The message advises this.
     destroy.run()
     assert left(account) == {"by hand": set()}
