@@ -58,7 +58,7 @@ def greengrass(ports: Ports) -> GreengrassV2Client:
 
 
 def set_up(ports: Ports, things: list[str]) -> None:
-    """Create the device role and the things. What exists already is not changed."""
+    """Create the device role and the things, if they don't exist."""
     endpoint = aws_environment(ports)["AWS_ENDPOINT_URL"]
     iam = session(ports).client("iam", endpoint_url=endpoint)
     with suppress(iam.exceptions.EntityAlreadyExistsException):

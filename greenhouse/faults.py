@@ -10,7 +10,7 @@ look-up.
     python -m greenhouse fault list
     python -m greenhouse fault clear
 
-Where the real thing is easy to cause, it is the better test. Examples: remove an image from the
+The real failure is the better test, if it is easy to cause. Examples: remove an image from the
 registry, delete an object from its bucket, or take a statement out of the device's role. Send
 SIGSTOP or SIGKILL to a process (`<home>/run/<name>.json` has its pid), or put a device's root on a
 small tmpfs.
@@ -52,7 +52,7 @@ class Step(StrEnum):
     STARTING = "starting"
     RUNNING = "running"
     ACTIVATED = "activated"  # Every component has started or finished.
-    REMOVED = "removed"  # What is no longer wanted has been stopped.
+    REMOVED = "removed"  # Unwanted components have been stopped.
     RECORDED = "recorded"  # The outcome is on disk, and the cloud doesn't know it.
     REPORTED = "reported"
 

@@ -3,5 +3,5 @@
     python -m greenhouse.device --thing NAME --root DIR [--flavour java|lite]
 
 Each behaviour follows the real nucleus as it was observed (`tests/greenhouse/device/conformance`),
-or its public source and documentation. What isn't known is refused rather than guessed.
+or its public source and documentation. It refuses what isn't known, and doesn't guess.
 """

@@ -4,8 +4,8 @@ Nothing is stopped until everything has been fetched. So a failure up to there c
 (FAILED_NO_STATE_CHANGE). Activation ends when every component has arrived, or when one is broken.
 The nucleus looks once a second. A `run` that fails within that second fails the deployment, a later
 failure doesn't (conformance java-run-exit1). A broken component causes a rollback to what ran
-before, unless the deployment says DO_NOTHING (java-fail-good-and-bad-short). What the deployment
-removes is stopped last, after the new components have started (java-redeploy-versions-config).
+before, unless the deployment says DO_NOTHING (java-fail-good-and-bad-short). Removed components
+are stopped last, after the new components have started (java-redeploy-versions-config).
 """
 
 from __future__ import annotations

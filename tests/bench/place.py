@@ -192,7 +192,7 @@ class Place:
 
 @contextmanager
 def place() -> Iterator[Place]:
-    """A broker of its own. What was started on it ends with it."""
+    """A broker of its own. Everything that was started on it ends with it."""
     with tempfile.TemporaryDirectory(prefix="bench-") as folder, ExitStack() as stack:
         artifacts = Path(folder)
         artifacts.chmod(0o755)  # The container's user must reach the files.

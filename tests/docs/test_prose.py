@@ -1,8 +1,13 @@
-"""How the documents read: short sentences, and a first page that stays one."""
+"""How documents and code read: short sentences, and a first page that stays one page."""
 
 from __future__ import annotations
 
+import ast
+import inspect
+import io
 import re
+import tokenize
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,7 +17,8 @@ DOCUMENTS = [
     *sorted(ROOT.glob("*.md")),
     *sorted((ROOT / "docs").rglob("*.md")),
 ]
-MOST_WORDS = 30  # of a sentence; more has to be read twice
+MOST_WORDS = 30  # Readers have to read a longer sentence twice.
+ROOMS = ("greenhouse", "recipes", "edge", "infra", "fleet", "tests")
 
 
 def sentences(markdown: str) -> list[str]:
@@ -23,6 +29,31 @@ def sentences(markdown: str) -> list[str]:
     return [" ".join(one.split()) for one in found]
 
 
+def docstrings(tree: ast.Module) -> Iterator[str]:
+    """The docstrings of modules, classes, functions and attributes."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.Expr(value=ast.Constant(value=str() as text)):
+                yield inspect.cleandoc(text)
+
+
+def comments(source: str) -> Iterator[str]:
+    """Each comment. Whole lines below each other are one comment, as one sentence runs on."""
+    block: list[str] = []
+    last = 0
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type != tokenize.COMMENT:
+            continue
+        line, column = token.start
+        alone = not token.line[:column].strip()
+        if block and not (alone and line == last + 1):
+            yield "\n".join(block)
+            block = []
+        block.append(token.string.lstrip("#").strip())
+        last = line if alone else 0
+    yield "\n".join(block)
+
+
 def test_the_pattern_finds_sentences() -> None:
     text = "# Title\n\nOne two. Three four:\n\n* five\n* six\n\n    code here\n"
     assert [one for one in sentences(text) if one] == ["One two.", "Three four:", "* five", "six"]
@@ -31,6 +62,30 @@ def test_the_pattern_finds_sentences() -> None:
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_no_sentence_has_to_be_read_twice(document: Path) -> None:
     long = [one for one in sentences(document.read_text()) if len(one.split()) > MOST_WORDS]
+    assert not long, f"more than {MOST_WORDS} words: {long}"
+
+
+def test_the_prose_of_code_is_found() -> None:
+    source = '''"""A module."""
+x: int = 1
+"""An attribute."""
+# One sentence
+# on two lines.
+y = 2  # A tail.
+z = 3  # Another tail.
+'''
+    assert list(docstrings(ast.parse(source))) == ["A module.", "An attribute."]
+    assert list(comments(source)) == ["One sentence\non two lines.", "A tail.", "Another tail."]
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_no_docstring_or_comment_has_to_be_read_twice(room: str) -> None:
+    long = []
+    for path in sorted((ROOT / room).rglob("*.py")):
+        source = path.read_text()
+        for text in (*docstrings(ast.parse(source)), *comments(source)):
+            found = [one for one in sentences(text) if len(one.split()) > MOST_WORDS]
+            long += [f"{path.relative_to(ROOT)}: {one}" for one in found]
     assert not long, f"more than {MOST_WORDS} words: {long}"
 
 

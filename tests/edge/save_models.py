@@ -7,8 +7,9 @@ Run by a Python that has that version, with scikit-learn and pandas:
 
 It imports nothing of ours, and runs with XGBoost 1.7 to 3.2. A cell is a kind, named or not, with
 missing values or not, stopped early or not. For each cell the archive has the model in both formats
-and `cell.json`. That has rows of thresholds and their neighbours, the answers of the author's own
-predict or predict_proba ("said"), and those of Booster.predict with all trees ("all").
+and `cell.json`. This file has rows of thresholds and their neighbours, with two kinds of answers:
+those of the author's own predict or predict_proba ("said"), and those of Booster.predict with all
+trees ("all").
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Who abandons a device has read what that means, and has typed its name."""
+"""`abandon` says what it means, and asks for the device's name before it goes on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whatever a test breaks: `up` fails with its reason, and the device answers as before.
+"""If something is broken, `up` fails with its reason, and the device answers as before.
 
 The tests tell one story on one greenhouse. Each row breaks one thing, runs the real `pulumi up`,
 and repairs it. The next `up` must succeed. Otherwise the row has broken more than it says.

@@ -1,6 +1,6 @@
 """The differences between the two runtimes, behind one interface: a device has one flavour.
 
-What isn't here is the same for both, in greenhouse and, as far as is known, in reality.
+Everything else is the same for both, in greenhouse and, as far as is known, in reality.
 """
 
 from __future__ import annotations

@@ -148,7 +148,7 @@ class Component:
         return arrived and self._request is Request.NONE
 
     def update(self, plan: Plan) -> None:
-        """Take a deployment's new plan. What stays the same is not disturbed."""
+        """Take a deployment's new plan. It disturbs nothing that stays the same."""
         before, self._next = self._next, plan
         if before.version != plan.version or self.state is State.BROKEN:
             self._ask(Request.REINSTALL)

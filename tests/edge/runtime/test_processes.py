@@ -119,7 +119,7 @@ Start = Callable[..., Program]
 
 @pytest.fixture
 def start(runtime: Path, nucleus: Any) -> Iterator[Start]:
-    """Start a program as a component. What still runs after the test is killed."""
+    """Start a program as a component. It is killed if it still runs after the test."""
     started: list[Program] = []
 
     def start(component: str, *arguments: object, **environment: str) -> Program:
@@ -363,7 +363,7 @@ def test_whatever_arrives_in_whatever_order_is_answered_within_the_bound_of_memo
 
 
 def short(request: bytes) -> bool:
-    """Whether the service reads the request. What isn't JSON has no id."""
+    """Whether the service reads the request. Other texts than JSON have no id."""
     return len(request) <= MAX_REQUEST and request.startswith(b"{")
 
 

@@ -1,4 +1,4 @@
-"""What a device runs or could return to always stays complete. The rest is removed in time."""
+"""Prune keeps all that a device runs or could return to, and removes the rest in time."""
 
 from __future__ import annotations
 

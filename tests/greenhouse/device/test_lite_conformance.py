@@ -262,7 +262,7 @@ def test_a_manifest_that_does_not_name_its_platform_is_none(bench: Bench, missin
 
 
 def test_what_lite_may_not_understand_is_refused(bench: Bench) -> None:
-    """Its keys are case-sensitive. What it makes of another case was not observed."""
+    """Its keys are case-sensitive. Its behaviour with another case was not observed."""
     bench.cloud.publish(recipe("app", lifecycle={"Run": "true"}))
 
     async def story() -> None:

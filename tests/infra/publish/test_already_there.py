@@ -1,7 +1,4 @@
-"""Only what has exactly our name and our tags is cleared.
-
-Any other thing is left to the provider.
-"""
+"""Clears only things with exactly our name and our tags, and leaves others to the provider."""
 
 from __future__ import annotations
 

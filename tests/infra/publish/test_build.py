@@ -1,4 +1,4 @@
-"""What an update makes is stored once and complete, or the reason is one line."""
+"""An update stores what it makes once and completely, or gives the reason in one line."""
 
 from __future__ import annotations
 

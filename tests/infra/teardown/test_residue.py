@@ -1,4 +1,4 @@
-"""The last word of a destroy: nothing is left, or each thing with why and what to type."""
+"""A destroy ends by saying that nothing is left, or lists each thing with what to type."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Kills updates and destroys, and checks what must exist in the end all the same.
 
-SIGKILL ends the command, so it can't tidy up. Only the remaining state counts: to die before a call
-equals to die after the call before it. So each kill comes when a call was done and nobody has heard
-of it.
+SIGKILL ends the command, so it can't tidy up. Only the remaining state counts: a death before a
+call equals a death after the call before it. So each kill comes when a call was done and nobody has
+heard of it.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ Its SUCCEEDED means less than on the Java nucleus:
 * A `startup` succeeds when the shell reaches its end, even if a command before it failed.
 * Nothing is rolled back.
 * A component that has ended counts like a component that runs.
-* What a failed install left running succeeds when it is sent again unchanged.
+* A failed install that left something running succeeds when it is sent again unchanged.
 """
 
 from __future__ import annotations
@@ -122,7 +122,7 @@ class Lite(Flavour):
         own: Names,
         dependencies: Mapping[str, Names],  # noqa: ARG002  # Lite has no variables of theirs
     ) -> Script:
-        """One text with its environment. What follows a variable without a value is not written."""
+        """One text with its environment. It stops before a variable without a value."""
         text, complete = "", True
         for name, value in script.environment.items():
             text += f"export {name}='"
