@@ -1,1 +1,1 @@
-"""What reviewers and operators use, against AWS and greenhouse alike: `python -m fleet --help`."""
+"""Commands for reviewers and operators, for AWS and greenhouse: `python -m fleet --help`."""

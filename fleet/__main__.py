@@ -1,7 +1,7 @@
 """The command line for reviewers and operators: python -m fleet --help.
 
-Everything is asked of AWS as the environment and the stack's file say; greenhouse sets that
-environment for itself, so the commands are the same there.
+The commands call AWS with the login of the environment and the stack's file. greenhouse sets that
+environment for itself, so the same commands work there.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ from infra.names import Names
 from infra.printable import printable, printable_lines
 from infra.settings import Misconfigured
 
-NEEDS_A_LOOK = 3  # beside 1, it could not be told, and Typer's 2, wrong usage
+NEEDS_A_LOOK = 3  # differs from 1 (AWS couldn't be read) and from Typer's 2 (wrong usage)
 
 _LOOK_AGAIN_SECONDS = 2.0
 
@@ -143,7 +143,7 @@ def _watch(there: Places, put: Callable[[RenderableType], object]) -> Never:
 
 
 def _say(lines: Iterable[str]) -> None:
-    """Beside what a command prints for programs."""
+    """Print for people on stderr, beside a command's output for programs."""
     for line in lines:
         terminal.console(stderr=True).print(terminal.words(line), soft_wrap=True)
 
@@ -164,7 +164,7 @@ def logs(
     ] = "",
     stack: Annotated[str | None, typer.Option(help="Only this stack's devices.")] = None,
 ) -> None:
-    """A component's log: from CloudWatch, or as FLEET_LOGS says; else where it lies."""
+    """Print a component's log, by FLEET_LOGS or from CloudWatch, or say where the log lies."""
     clients, found, names = _find_device(device, stack, component)
     for line in tail(clients, found, component or names.service):
         sys.stdout.write(f"{printable(line)}\n")
@@ -173,7 +173,7 @@ def logs(
 def _find_device(
     name: str | None, stack: str | None, component: str
 ) -> tuple[Clients, Device, Names]:
-    """A device by its name, and what the stack calls its components that is meant there."""
+    """A device by its name, and the component names of the stack that is meant there."""
     found, skipped = places(stack).ask(lambda one: (one, observe(one, project(), stack)))
     _say(skipped)
     there: dict[str, dict[Names, tuple[Clients, Device, Names]]] = {}
@@ -212,7 +212,7 @@ def new_device(
     arch: Annotated[str, typer.Option(help="amd64 or aarch64, where it publishes.")] = "",
     region: Annotated[str, typer.Option(help="The AWS region; else that of --from.")] = "",
 ) -> None:
-    """Write the stack file of one more device, and say what to type next."""
+    """Write the stack file of one more device, and print the next commands."""
     path = stackfile.write(name, group=group, follows=from_, architecture=arch, region=region)
     console.print(path.read_text(), end="")
     console.print(f"\n{path.name} is written. Next:")
@@ -231,7 +231,7 @@ def model(
         Path | None, typer.Option(help="Some rows for it, as JSON, CSV or Parquet.")
     ] = None,
 ) -> None:
-    """What a model file is, which limits it meets, and what to type to release it."""
+    """Describe a model file: its kind, its limits, and the commands that release it."""
     tell(file, data, console)
 
 
@@ -241,7 +241,7 @@ def abandon_device(
     stack: StackName,
     yes: Annotated[bool, typer.Option("--yes", help="Don't ask for the name again.")] = False,
 ) -> None:
-    """Wait no more for a device that is gone for good: delete its record, and no more than that."""
+    """Stop waiting for a device that is gone for good. Deletes only its record in AWS."""
     abandon(Stack.read(stack), device, console, sure=yes)
 
 
@@ -255,7 +255,7 @@ def rollback(
         ),
     ] = "",
 ) -> None:
-    """Deploy an older release, which is still there as it was; or go forward again."""
+    """List the kept releases, or deploy one of them, older or newer. Builds nothing."""
     if not release:
         console.print(listing(Stack.read(stack)))
         console.print(f"\nmake rollback STACK={stack} RELEASE=…")
@@ -268,7 +268,7 @@ def prune_releases(
     stack: StackName,
     yes: Annotated[bool, typer.Option("--yes", help="Remove it; without, it is listed.")] = False,
 ) -> None:
-    """List old releases that no device needs, and what interrupted updates left; or remove it."""
+    """List or remove old releases that no device needs, and leftovers of interrupted updates."""
     prune(Stack.read(stack), console, sure=yes)
 
 
@@ -280,7 +280,7 @@ def sbom(
         bool, typer.Option("--json", help="The CycloneDX documents, by architecture.")
     ] = False,
 ) -> None:
-    """What is in the images of a release: packages, versions, licences and files."""
+    """Print the packages, versions, licences and files of a release's images."""
     found = documents(Stack.read(stack), release)
     if as_json:
         sys.stdout.write(json.dumps(found, indent=2) + "\n")
@@ -291,7 +291,7 @@ def sbom(
 
 @app.command()
 def schema() -> None:
-    """Print the JSON schema of stack files, which Pulumi.schema.json keeps for editors."""
+    """Print the JSON schema of stack files. Pulumi.schema.json stores it for editors."""
     sys.stdout.write(json.dumps(stackfile.schema(), indent=2) + "\n")
 
 
@@ -301,7 +301,7 @@ app.add_typer(ci, name="ci")
 
 
 def main() -> int:
-    """Run a command; what it can't do is one message, never a traceback."""
+    """Run a command. An expected failure prints one message and no traceback."""
     try:
         app()
     except (NoStack, NoLog, Misconfigured, preview.NoPreview, pulumi_cli.NoPulumi) as error:

@@ -1,7 +1,7 @@
-"""A core device that is gone for good: nothing waits for it any more.
+"""Deletes the record of a core device that is gone for good, so that nothing waits for it.
 
 A destroy waits until every core device has removed our components, and a broken board never does.
-This deletes the device's core device record in AWS, so nothing waits for it. The rest stays.
+This deletes only the core device's record in AWS.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ takes it up again, and a destroy after that cleans it."""
 
 
 def abandon(stack: Stack, device: str, console: Console, *, sure: bool) -> None:
-    """Delete the record of a stack's core device, once somebody has typed its name (or is `sure`).
+    """Delete the record of a stack's core device, after its name was typed (or `sure` is set).
 
-    Raises NoStack where there is no such record or it isn't the stack's, typer.Abort without the
+    Raises NoStack if there is no such record or it isn't the stack's, and typer.Abort without the
     name.
     """
     clients = stack.clients()
@@ -61,9 +61,9 @@ def abandon(stack: Stack, device: str, console: Console, *, sure: bool) -> None:
 
 
 def _concerns(clients: Clients, name: DeploymentName, device: str) -> bool:
-    """Whether a deployment of the stack went to the device, or is on its way.
+    """Whether a deployment of the stack reached the device, or is on its way.
 
-    One that has left the stack's thing group is still waited for: a destroy remembers it.
+    This includes a device that left the stack's thing group, because a destroy still waits for it.
     """
     greengrass = clients.greengrass
     sent = effective_deployments(greengrass, device)

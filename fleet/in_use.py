@@ -1,7 +1,7 @@
-"""Which component versions devices run, are about to run, or could go back to.
+"""Finds the component versions that devices run, are about to run, or could go back to.
 
-Asked of AWS for every target that this project's stacks or somebody with our components deploy to.
-The former devices of a deleted group are not asked: AWS doesn't say which ones they were.
+It reads every target that this project's stacks, or others with our components, deploy to. Former
+devices of a deleted group aren't asked, because AWS doesn't list them.
 """
 
 from __future__ import annotations
@@ -38,16 +38,16 @@ Version = tuple[str, str]  # a component's name and version
 class Past:
     """One deployment of a target."""
 
-    components: AbstractSet[Version]  # ours in it
-    good: bool  # it succeeded on a device, and failed on none
+    components: AbstractSet[Version]  # of ours
+    good: bool  # succeeded on a device, and failed on none
 
 
 def reachable(history: Iterable[Past]) -> frozenset[Version]:
-    """What a target's devices may have or go back to, given its deployments, the newest first.
+    """Versions that a target's devices may have or go back to. Newest deployment first.
 
-    That is the latest one, and all before it as far as a good one: there a device goes back to that
-    fails, and an operator who doesn't like the newest. Nobody goes back past one that took our
-    components off.
+    These are the versions of the latest deployment, and of all earlier ones up to a good
+    deployment. A failing device goes back to that one, and so may an operator. The search stops at
+    a deployment that removed our components.
     """
     found: frozenset[Version] = frozenset()
     for age, past in enumerate(history):
@@ -58,10 +58,10 @@ def reachable(history: Iterable[Past]) -> frozenset[Version]:
 
 
 def in_use(clients: Clients, project: str, names: Names) -> frozenset[Version]:
-    """Of the components with these names, those that devices have or could go back to.
+    """The versions of these components that devices have or could go back to.
 
-    Ask for every target: two calls for each of its devices, one for each deployment looked at.
-    Raises ClientError where AWS doesn't tell.
+    It makes two calls for each device of every target, and one for each deployment that it looks
+    at. Raises ClientError if AWS refuses.
     """
     targets: defaultdict[str, list[DeploymentTypeDef]] = defaultdict(list)
     for one in deployments(clients.greengrass):
@@ -99,10 +99,10 @@ def _of_target(
 
 
 def _core_devices_of(clients: Clients, target: str) -> set[str]:
-    """A target's core devices; of a group also those that left it, and go on with what it gave.
+    """A target's core devices, with those that left the group but still run its components.
 
-    For a group ListCoreDevices lists who has "successfully deployed a deployment that targets the
-    thing group", and goes on to after a device was removed from it (API reference).
+    For a group, ListCoreDevices lists devices that have "successfully deployed a deployment that
+    targets the thing group", also after a device was removed from the group (API reference).
     """
     things = things_of(clients, target)
     devices = {one.thing for one in core_devices_among(clients.greengrass, target, things)}

@@ -1,4 +1,4 @@
-"""Whether a recipe runs on both runtimes: the preflight's rules for any recipe file or folder."""
+"""Checks whether recipes run on both runtimes: the preflight's rules for any file or folder."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from recipes.rules import READABLE, RULES, findings
 
 _COLOURS = {Severity.ERROR: "red", Severity.WARNING: "yellow", Severity.INFO: "cyan"}
 _ENDINGS = (".json", ".yaml", ".yml")
-# what `gdk component build` fills in, by its documentation
+# placeholders that `gdk component build` replaces, by its documentation
 _PLACEHOLDERS = {
     "COMPONENT_NAME": "com.example.Component",
     "COMPONENT_VERSION": "1.0.0",
@@ -43,7 +43,7 @@ def lint(
 ) -> None:
     """Check recipes against what the Java nucleus and Nucleus Lite really do.
 
-    Ends with 1 where an error was found, with 2 where there was nothing to check.
+    Exits with 1 after an error, and with 2 if there was nothing to check.
     """
     console = terminal.console()
     if rules:
@@ -62,7 +62,7 @@ def lint(
 
 
 def recipes(path: Path) -> list[Path]:
-    """The file itself, or every recipe below a folder; BadParameter where there is none."""
+    """The file itself, or every recipe below a folder. Raises BadParameter if there is none."""
     if path.is_file():
         return [path]
     if not path.is_dir():
@@ -85,7 +85,7 @@ def _below(folder: Path) -> Iterator[Path]:
 
 
 def check(file: Path) -> list[Finding]:
-    """What is wrong with one file."""
+    """The findings of one file."""
     text = file.read_text(errors="replace")
     try:
         recipe = read(text)
@@ -95,11 +95,11 @@ def check(file: Path) -> list[Finding]:
 
 
 def read(text: str) -> dict[str, Any]:
-    """A recipe, with gdk's placeholders filled in; ValueError says where it can't be read."""
+    """A recipe, with gdk's placeholders replaced. Raises ValueError with the place of an error."""
     filled = _PLACEHOLDER.sub(lambda match: _PLACEHOLDERS[match[2]], text)
     try:
-        # the cloud tells JSON from YAML by the first byte as well; BaseLoader leaves 2020-01-25
-        # and 1.10 the words they are, and makes nothing but strings, lists and mappings
+        # The cloud also tells JSON from YAML by the first byte. BaseLoader keeps 2020-01-25 and
+        # 1.10 the words they are, and makes nothing but strings, lists and mappings
         recipe = (
             json.loads(filled)
             if filled.startswith("{")
@@ -116,7 +116,7 @@ def read(text: str) -> dict[str, Any]:
 def _show(console: Console, found: Sequence[tuple[Path, Finding]]) -> None:
     table = Table(box=None, pad_edge=False)
     for heading in ("where", "rule", "why, and what to write"):
-        table.add_column(heading, overflow="fold")  # every letter: it is there to be typed
+        table.add_column(heading, overflow="fold")  # show all, so that it can be typed
     shown: Path | None = None
     for file, finding in found:
         if file != shown:

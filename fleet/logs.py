@@ -1,11 +1,10 @@
-"""A component's log, wherever it can be read from.
+"""Reads a component's log, from wherever it can be read.
 
-A device writes its logs to its own disk. They are in CloudWatch only where the component
-aws.greengrass.LogManager runs, which uploads them. Else somebody has to reach the device:
-`FLEET_LOGS` says how, as a command for one device and component. Where there is neither, this says
-where the log lies.
+A device writes its logs to its own disk. The component aws.greengrass.LogManager uploads them to
+CloudWatch. Without it, the command in the variable `FLEET_LOGS` reads the log of a device and
+component. Without both, the error says where the log lies.
 
-    export FLEET_LOGS='ssh {device} sudo tail -n {lines} /greengrass/v2/logs/{component}.log'
+export FLEET_LOGS='ssh {device} sudo tail -n {lines} /greengrass/v2/logs/{component}.log'
 """
 
 from __future__ import annotations
@@ -33,11 +32,11 @@ _JSON = json.JSONDecoder()
 _PATIENCE_SECONDS = 20
 UNANSWERED = "no answer in its log"
 WAITING = "no answer: its script waits for docker (make logs DEVICE=… says since when)"
-_WAITS = "waiting for docker"  # so begin the words of infra/publish/scripts.py
+_WAITS = "waiting for docker"  # the message of infra/publish/scripts.py begins so
 
 
 class NoLog(Exception):
-    """The log can't be read from here; the message says where it is and how to get it."""
+    """The log can't be read from here. The message says where it is and how to get it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +50,7 @@ class Answer:
 
 
 def tail(clients: Clients, device: Device, component: str) -> list[str]:
-    """The last LINES of the log, oldest first; raises NoLog."""
+    """The last LINES of the log, the oldest first. Raises NoLog."""
     if command := os.environ.get(COMMAND):
         return _run(command, device.name, component)
     if any(one.name == LOG_MANAGER for one in device.components):
@@ -64,7 +63,7 @@ def tail(clients: Clients, device: Device, component: str) -> list[str]:
 
 
 def last_answer(lines: Iterable[str]) -> Answer | None:
-    """What the consumer's log says of its last answer."""
+    """The last answer in the consumer's log."""
     found = None
     for line in lines:
         event = _event(line)
@@ -81,7 +80,7 @@ def last_answer(lines: Iterable[str]) -> Answer | None:
 
 
 def waits(lines: Iterable[str]) -> bool:
-    """Whether the consumer's script said that it waits, and its container nothing since."""
+    """Whether the script's line that it waits is newer than all lines of its container."""
     waiting = False
     for line in lines:
         waiting = _WAITS in line or (waiting and "event" not in _event(line))
@@ -89,9 +88,10 @@ def waits(lines: Iterable[str]) -> bool:
 
 
 def answered(clients: Clients, device: Device, consumer: str) -> Answer | str:
-    """The last answer to this consumer on the device, or why it isn't known.
+    """The last answer to this consumer on the device, or why it is unknown.
 
-    Greengrass calls a component RUNNING whose script waits for the engine: only its log knows.
+    Greengrass calls a component RUNNING while its script waits for the engine. Only its log says
+    so.
     """
     if not any(one.name == consumer for one in device.components):
         return f"{consumer} isn't there"
@@ -100,14 +100,14 @@ def answered(clients: Clients, device: Device, consumer: str) -> Answer | str:
         return WAITING if waits(lines) else last_answer(lines) or UNANSWERED
     except NoLog:
         return "its log can't be read from here (make logs DEVICE=… says why)"
-    except (ClientError, BotoCoreError) as error:  # no right to it, or too many asked at once
+    except (ClientError, BotoCoreError) as error:  # no rights, or throttled
         return f"CloudWatch doesn't tell: {error}"
 
 
 def _event(line: str) -> dict[str, Any]:
-    """The JSON object that a component wrote as a line, else nothing.
+    """The JSON object in a log line, or nothing.
 
-    The Java nucleus writes on behind it: `. {scriptName=…, currentState=RUNNING}`.
+    The Java nucleus appends text: `. {scriptName=…, currentState=RUNNING}`.
     """
     try:
         event: dict[str, Any] = _JSON.raw_decode(line, line.index("{"))[0]
@@ -132,7 +132,7 @@ def _run(command: str, device: str, component: str) -> list[str]:
             words,
             capture_output=True,
             text=True,
-            errors="replace",  # a log is what a component wrote
+            errors="replace",  # a log may have any bytes
             check=False,
             timeout=_PATIENCE_SECONDS,
         )

@@ -1,4 +1,4 @@
-"""What a model file is, which limits it meets, and what to type to release it."""
+"""Describes a model file: its kind, its limits, and the commands that release it."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from infra.settings import OF_A_RELEASE
 
 _NAMED = 6  # features
 _MEMORY = int(str(OF_A_RELEASE["memory"]))
-_NUMBER = "0.123456789,"  # of an answer, about
+_NUMBER = "0.123456789,"  # of about this length in an answer
 
 
 def tell(file: Path, data: Path | None, console: Console) -> None:
-    """Print it; raises Misconfigured for a file that can't be released, or rows it can't answer."""
-    known = read(file, engine_name=Engine.XGBOOST)  # which takes every kind
+    """Print it. Raises Misconfigured for a file that can't be released, or rows that don't fit."""
+    known = read(file, engine_name=Engine.XGBOOST)  # it reads every kind of model
     engine = Engine.XGBOOST if known.unsupported else Engine.EVALUATOR
     reading = read(file, engine_name=engine)
     rows = samples.read(data, reading.model) if data else []

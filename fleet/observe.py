@@ -1,7 +1,7 @@
-"""What the fleet runs, as AWS tells it: the one read-only view behind status, console and plan.
+"""Reads what the fleet runs, for status, console and plan.
 
-Everything is read from AWS, nothing from Pulumi's state: an operator wants to see what others did
-since the last `pulumi up`. AWS repeats what a device last reported, and `heard` says when that was.
+Everything is read from AWS and nothing from Pulumi's state, because an operator wants to see what
+others did after the last `pulumi up`. AWS returns a device's last report, and `heard` has its time.
 """
 
 from __future__ import annotations
@@ -35,21 +35,21 @@ if TYPE_CHECKING:
         InstalledComponentTypeDef,
     )
 
-TOLD = 8  # of a device's deployments, the newest: those whose releases are asked
+TOLD = 8  # deployments per device, the newest, whose releases are looked up
 
 
 @dataclass(frozen=True, kw_only=True)
 class Component:
-    """A root component on a device, as the device last reported it."""
+    """A root component on a device, by the device's last report."""
 
     name: str
     version: str
     state: str  # RUNNING, FINISHED, BROKEN, …
-    reason: str  # the device's words on the state, may be empty
-    source: str  # id of the deployment that brought it, or LOCAL
-    wanted: str  # the version in the target's latest deployment, empty where that hasn't it
-    ours: bool  # its target's stack's
-    model: str = ""  # the prefix of a stack's three components, this one's or another's
+    reason: str  # the device's reason for the state; may be empty
+    source: str  # id of its deployment, or LOCAL
+    wanted: str  # the version in the target's latest deployment; empty without one
+    ours: bool  # it belongs to its target's stack
+    model: str = ""  # the prefix of the three components of its stack
 
     @property
     def differs(self) -> bool:
@@ -58,11 +58,11 @@ class Component:
 
 @dataclass(frozen=True, kw_only=True)
 class Execution:
-    """One deployment on one device: a point of its timeline."""
+    """One deployment on one device, in the device's timeline."""
 
     deployment: str
     name: str
-    stack: str  # which stack of this project made it, empty where none did
+    stack: str  # the stack of this project that made it; empty if none did
     target: str
     status: str  # QUEUED, IN_PROGRESS, SUCCEEDED, COMPLETED, FAILED, …
     reason: str
@@ -85,21 +85,21 @@ class Device:
     nucleus: str  # its version
     components: tuple[Component, ...]
     timeline: tuple[Execution, ...]
-    drift: tuple[str, ...]  # sentences; empty where the device runs what was deployed
+    drift: tuple[str, ...]  # sentences; empty if the device runs what was deployed
 
     @property
     def versions(self) -> dict[str, str]:
-        """Our components on it."""
+        """The versions of our components on it."""
         return {one.name: one.version for one in self.components if one.ours}
 
     @property
     def release(self) -> str:
-        """The short name of the release that runs, empty unless it is whole."""
+        """The short name of the running release; empty if it is incomplete."""
         return release_name(self.versions)
 
     @property
     def concerns(self) -> tuple[Component, ...]:
-        """What a look at its target's stack looks at: all but what belongs to another stack."""
+        """The components that concern the target's stack: all except those of other stacks."""
         return tuple(one for one in self.components if one.ours or not one.model)
 
 
@@ -116,7 +116,7 @@ class Deployment:
     names: Names = DEFAULT_NAMES  # of the stack that made it
 
     def ours(self, names: Names) -> dict[str, str]:
-        """The components of a stack with these names: their versions."""
+        """The versions of a stack's components with these names."""
         return {name: one for name, one in self.components.items() if name in names.components}
 
 
@@ -125,13 +125,13 @@ class Target:
     """A thing or a thing group that a stack of this project has deployed to."""
 
     arn: str
-    stack: str  # which stack deploys there
-    latest: Deployment | None  # None where nothing was ever deployed, which `observe` leaves out
+    stack: str  # the stack that deploys there
+    latest: Deployment | None  # None if nothing was ever deployed; `observe` leaves these out
     devices: tuple[Device, ...]
-    strangers: tuple[str, ...]  # things of the group that have never reported as core devices
+    strangers: tuple[str, ...]  # things of the group that never reported as core devices
     drift: tuple[str, ...]
-    names: Names = DEFAULT_NAMES  # what the stack calls its components
-    newer: str = ""  # of a follower: that its publisher has another release, and what to type
+    names: Names = DEFAULT_NAMES  # the stack's component names
+    newer: str = ""  # for a follower: its publisher has another release, and the command
 
     @property
     def name(self) -> str:
@@ -139,7 +139,7 @@ class Target:
 
     @property
     def release(self) -> str:
-        """The stack's release in the latest deployment, whoever made that; empty without one."""
+        """The stack's release in the latest deployment, whoever made it; empty without one."""
         return release_name(self.latest.ours(self.names)) if self.latest else ""
 
     @property
@@ -149,7 +149,7 @@ class Target:
 
 @dataclass(frozen=True, kw_only=True)
 class Fleet:
-    """Everything this project has deployed in one region of one account."""
+    """Everything that this project has deployed in one region of one account."""
 
     project: str
     region: str
@@ -157,17 +157,17 @@ class Fleet:
     targets: tuple[Target, ...]
 
     def json(self) -> dict[str, Any]:
-        """Plain values; times are ISO 8601 in UTC."""
+        """JSON values. Times are ISO 8601 in UTC."""
         plain: dict[str, Any] = _plain(asdict(self))
         return plain
 
 
 def observe(clients: Clients, project: str, stack: str | None = None) -> Fleet:
-    """Look at every target of the project's stacks, or of one; botocore's errors pass through."""
+    """Read every target of the project's stacks, or of one stack. Raises botocore's errors."""
     greengrass = clients.greengrass
     listed = deployments(greengrass)
     latest = {one["targetArn"]: one for one in listed if one["isLatestForTarget"]}
-    ours: dict[tuple[str, str], DeploymentTypeDef] = {}  # a stack's newest on each of its targets
+    ours: dict[tuple[str, str], DeploymentTypeDef] = {}  # each stack's newest per target
     for one in listed:
         made = stack_of(project, one.get("deploymentName", ""))
         if made and stack in (None, made) and one["targetArn"] in latest:
@@ -186,9 +186,9 @@ def observe(clients: Clients, project: str, stack: str | None = None) -> Fleet:
 def observe_target(
     clients: Clients, project: str, stack: str, arn: str, *, names: Names, deployed: bool
 ) -> Target:
-    """Look at one target, whatever is there; no drift where the stack hasn't `deployed` before.
+    """Read one target. Without `deployed` the stack never deployed there, so there is no drift.
 
-    `names` are what it calls its components.
+    `names` are the stack's component names.
     """
     listed = deployments(clients.greengrass, arn)
     own = [one for one in listed if stack_of(project, one.get("deploymentName", "")) == stack]
@@ -198,7 +198,7 @@ def observe_target(
 
 
 def members(clients: Clients, arn: str) -> list[str] | None:
-    """The things that a deployment to this ARN reaches; None where it is a group that is gone."""
+    """The things that a deployment to this ARN reaches; None for a deleted group."""
     try:
         return things_of(clients, arn)
     except clients.iot.exceptions.ResourceNotFoundException:
@@ -206,7 +206,7 @@ def members(clients: Clients, arn: str) -> list[str] | None:
 
 
 def release_name(components: Mapping[str, str]) -> str:
-    """The short name of these versions, as the stack's output has it; empty unless complete."""
+    """The short name of these versions, as in the stack's outputs; empty if incomplete."""
     whole = set(components) == set(Names.of(components).components)
     return versions.release_name(components) if whole else ""
 
@@ -222,7 +222,7 @@ def _target(
 ) -> Target:
     """`listed` is the target's latest deployment, `newest` the stack's own newest there.
 
-    Without `names`, they are what that one says.
+    Without `names`, they come from that one.
     """
     greengrass = clients.greengrass
     latest = _deployment(greengrass, project, listed["deploymentId"]) if listed else None
@@ -271,7 +271,7 @@ def _deployment(greengrass: GreengrassV2Client, project: str, deployment: str) -
 
 
 def _names(tags: Mapping[str, str]) -> Names:
-    """What the stack of a deployment with these tags calls its components."""
+    """The component names of the stack that made a deployment with these tags."""
     return Names(prefix=tags.get(PREFIX_TAG, DEFAULT_NAMES.prefix))
 
 
@@ -335,7 +335,7 @@ def _component(
 
 @lru_cache(maxsize=10_000)
 def _release(greengrass: GreengrassV2Client, deployment: str) -> str:
-    """What its stack brought by it, which never changes; empty also of one that was replaced."""
+    """The release that a deployment brought; empty if the deployment was replaced."""
     try:
         found = greengrass.get_deployment(deploymentId=deployment)
     except greengrass.exceptions.ResourceNotFoundException:
@@ -362,7 +362,7 @@ def _execution(project: str, one: EffectiveDeploymentTypeDef, release: str) -> E
 def _target_drift(
     stack: str, names: Names, latest: Deployment, own: Deployment | None
 ) -> tuple[str, ...]:
-    """Whether somebody else's deployment is in force, which doesn't carry this stack's on."""
+    """Whether the latest deployment is someone else's and drops this stack's components."""
     if latest.stack == stack:
         return ()
     carried_on = own and own.stack == stack and latest.ours(names) == own.ours(names) != {}
@@ -375,7 +375,7 @@ def _target_drift(
 def _device_drift(
     components: Sequence[Component], timeline: Sequence[Execution], latest: Deployment | None
 ) -> tuple[str, ...]:
-    """What differs from the latest deployment; only once the device says that it is through."""
+    """Differences from the latest deployment, once the device reports that it has finished."""
     local = [
         f"{one.name} {one.version} was deployed on the device itself"
         for one in components

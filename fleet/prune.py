@@ -1,9 +1,9 @@
-"""Releases that nobody needs any more: component versions, images, objects and records.
+"""Removes releases that nobody needs: component versions, images, objects and records.
 
-`keep-releases` says how many stay for their age. Beyond these, whatever a device runs, is about to
-run or could go back to stays too (fleet/in_use.py). With them goes what an interrupted
-update has made and no release has. An update removes nothing of it: a person looks at the list
-first. Where AWS doesn't tell, nothing is removed.
+The newest `keep-releases` releases stay. So does every release that a device runs, is about to run,
+or could go back to (fleet/in_use.py). Leftovers of interrupted updates, which no release has, are
+also removed. An update never removes any of this, because a person should see the list first. If
+AWS refuses a read, nothing is removed.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ _T = TypeVar("_T", bound=Hashable)
 
 
 def prune(stack: Stack, console: Console, *, sure: bool) -> None:
-    """Print what can go of a publisher's releases, and why; remove it if `sure`.
+    """Print which of a publisher's releases can be removed, and why. Remove them if `sure`.
 
-    Raises NoStack for a stack that follows another, that has published nothing, or whose update is
-    under way or was interrupted; ClientError where AWS doesn't tell or refuses.
+    Raises NoStack for a follower, for a stack without releases, and while an update is under way or
+    was interrupted. Raises ClientError if AWS refuses a call.
     """
     settings = stackfile.check(stack.name, stack.config)
     if settings.release_from:
@@ -61,7 +61,7 @@ def prune(stack: Stack, console: Console, *, sure: bool) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Parts:
-    """What releases are made of."""
+    """The parts of releases."""
 
     components: frozenset[Version] = frozenset()
     images: frozenset[str] = frozenset()  # digests
@@ -100,14 +100,14 @@ class Parts:
 
 @dataclass(frozen=True, kw_only=True)
 class Superfluous:
-    """Old releases, the parts that no other release needs, and what is in no release."""
+    """Old releases, the parts that no other release needs, and parts without a release."""
 
     records: tuple[Record, ...] = ()
     parts: Parts = Parts()
     strays: Parts = Parts()
 
     def lines(self, bucket: str, *, keep: int) -> Iterator[str]:
-        """What goes, and why."""
+        """What will be removed, and why."""
         for record in self.records:
             yield (
                 f"release {record.release} of {record.stored:%Y-%m-%d}: {keep} newer ones are kept"
@@ -129,11 +129,12 @@ def superfluous(
     own: str,
     keep: int,
 ) -> Superfluous:
-    """What can go, given every kept release, the newest first; `own` is the key of the tree's.
+    """What can be removed of these records, the newest first. `own` is the key of the tree's.
 
-    Releases share versions: one that is used as a whole stays for certain, and then, for each
-    version that is used alone (somebody deployed it by hand), the newest release with it. `strays`
-    are in no release: they go, unless one of their versions is used, which may need the others.
+    Releases share versions. A release stays if all its versions are in use. For a version that is
+    used alone, because somebody deployed it by hand, the newest release with it stays. `strays` are
+    in no release. They are removed, unless one of their versions is in use, which may need the
+    others.
     """
     stay = [
         record
@@ -159,16 +160,16 @@ def _union(sets: Iterable[frozenset[_T]]) -> frozenset[_T]:
 
 @dataclass(frozen=True, kw_only=True)
 class Held:
-    """What Pulumi's state of a publisher has: its next update counts on it."""
+    """What Pulumi's state of a publisher has. The next update relies on it."""
 
     record: str  # the key of the tree's own release
     parts: Parts
 
 
 def _unfinished(pending: Iterable[dict[str, Any]], resources: Iterable[dict[str, Any]]) -> bool:
-    """Whether a resource was about to be made that no later update has made.
+    """Whether a pending creation has no resource in the state.
 
-    Pulumi goes on listing an interrupted creation after an update that made the same resource.
+    Pulumi still lists an interrupted creation after an update that made the same resource.
     """
     made = {one["urn"] for one in resources}
     return any(one["resource"]["urn"] not in made for one in pending)
@@ -196,7 +197,7 @@ def _held(stack: Stack) -> Held:
 
 
 def held_by(resources: Iterable[dict[str, Any]]) -> Held:
-    """What these resources of an exported state are; `record` is empty without a release."""
+    """What these resources of an exported state hold. Without a release, `record` is empty."""
     components, images, keys = set(), set(), set()
     for one in resources:
         outputs = one.get("outputs", {})
@@ -222,7 +223,7 @@ def held_by(resources: Iterable[dict[str, Any]]) -> Held:
 def superfluous_in(
     context: Context, held: Held, *, keep: int, back: Sequence[Record] = ()
 ) -> Superfluous:
-    """Ask the account what can go, `back` apart; raises ClientError where AWS doesn't tell."""
+    """Ask the account what can be removed, except `back`. Raises ClientError if AWS refuses."""
     clients = context.clients
     records = stored_releases(clients, context.bucket)
     strays = Parts()
@@ -240,9 +241,9 @@ def superfluous_in(
 
 
 def remove(context: Context, found: Superfluous) -> None:
-    """Remove it; raises ClientError where AWS refuses.
+    """Remove it. Raises ClientError if AWS refuses.
 
-    A record goes last: what is interrupted is found again by the next run.
+    A record is removed last, so that the next run finds the rest after an interruption.
     """
     clients, parts = context.clients, found.parts | found.strays
     for component, version in sorted(parts.components):
@@ -255,7 +256,7 @@ def remove(context: Context, found: Superfluous) -> None:
 
 
 def _stray_versions(context: Context, known: AbstractSet[Version]) -> frozenset[Version]:
-    """This stack's, other than those known; one call for each other version in the account."""
+    """This stack's unknown versions. One call for each other version in the account."""
     client = context.clients.greengrass
     listed = {
         (component, arn.rpartition(":")[2])
@@ -268,7 +269,7 @@ def _stray_versions(context: Context, known: AbstractSet[Version]) -> frozenset[
 
 
 def _tagged_images(clients: Clients, repository: str) -> frozenset[str]:
-    """Digests; none of an image that made way for one of its tag, as a device may run it."""
+    """Digests of tagged images, without those whose tag was freed: a device may run them."""
     pages = clients.ecr.get_paginator("list_images").paginate(
         repositoryName=repository, filter={"tagStatus": "TAGGED"}
     )
@@ -280,6 +281,6 @@ def _tagged_images(clients: Clients, repository: str) -> frozenset[str]:
 
 
 def _objects(clients: Clients, bucket: str) -> frozenset[str]:
-    """Keys of all but records."""
+    """The keys of all objects except records."""
     keys = (one["Key"] for one in objects(clients.s3, bucket))
     return frozenset(key for key in keys if not key.startswith(RECORDS))

@@ -1,4 +1,4 @@
-"""The Pulumi CLI, as plan and rollback call it: in the program's folder, asking nobody."""
+"""Runs the Pulumi CLI in the program's folder, without questions."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from fleet.stacks import ROOT
 
 
 class NoPulumi(Exception):
-    """The CLI isn't there, or didn't do what was asked of it; the message says what to type."""
+    """The CLI is missing or failed. The message says what to type."""
 
 
 def pulumi(stack: str, *command: str, capture: bool = False) -> subprocess.CompletedProcess[str]:
-    """Run it to its end, with its stdout if `capture`; raises NoPulumi where it isn't there."""
+    """Run it to its end, and return its stdout if `capture`. Raises NoPulumi if it is missing."""
     try:
         return subprocess.run(
             ["pulumi", *command, "--stack", stack, "--non-interactive"],
@@ -31,7 +31,7 @@ def pulumi(stack: str, *command: str, capture: bool = False) -> subprocess.Compl
 
 
 def released(stack: str) -> str:
-    """The release that is deployed by Pulumi's state; empty where it can't be read or has none."""
+    """The deployed release by Pulumi's state; empty if it can't be read or has none."""
     try:
         told = pulumi(stack, "stack", "output", "--json", capture=True)
     except NoPulumi:
@@ -41,7 +41,7 @@ def released(stack: str) -> str:
 
 
 def change(stack: str, *command: str) -> None:
-    """Run a command that has to succeed; raises NoPulumi where it doesn't."""
+    """Run a command that must succeed. Raises NoPulumi if it fails."""
     if code := pulumi(stack, *command).returncode:
         raise NoPulumi(
             f"pulumi {shlex.join(command)} --stack {stack} ended with {code}; nothing was deployed."

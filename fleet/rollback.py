@@ -1,6 +1,6 @@
-"""Back to an older release, and forward again: the stack's file names it, and an `up` deploys it.
+"""Deploys an older or newer release: writes its name into the stack's file, and runs an `up`.
 
-Nothing is built: a kept release has its versions, its image and its files still in the account.
+Nothing is built, because the account has a kept release's versions, images and files.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _HISTORY = ("--json", "--page-size", "100")
 
 
 def listing(stack: Stack) -> Table:
-    """The kept releases, the newest first: what each is, and which devices have it."""
+    """The kept releases, the newest first: model, samples, and the devices that have it."""
     outputs = _outputs(stack)
     runs: dict[str, list[str]] = {}
     for target in observe(stack.clients(), project()).targets:
@@ -52,11 +52,10 @@ def listing(stack: Stack) -> Table:
 
 
 def roll_back(stack: Stack, release: str, console: Console) -> int:
-    """Let the stack name a release and deploy it; pulumi's exit code.
+    """Write the release into the stack's file and deploy it. Returns pulumi's exit code.
 
-    NEWEST takes the name out, PREVIOUS is the last one before the stack's own whose update didn't
-    fail. Raises NoStack where there is no such release, NoPulumi where the stack's file can't be
-    changed.
+    NEWEST removes the key. PREVIOUS is the last earlier release whose update didn't fail. Raises
+    NoStack if there is no such release, and NoPulumi if the stack's file can't be changed.
     """
     outputs = _outputs(stack)
     if release == NEWEST:
@@ -103,10 +102,10 @@ def _before(release: str, records: Sequence[Record], failed: AbstractSet[str]) -
 
 
 def _failed(stack: Stack, records: Iterable[Record]) -> frozenset[str]:
-    """The releases whose updates all failed, by Pulumi's history of the stack that publishes them.
+    """The releases whose updates all failed, by the publisher's Pulumi history.
 
-    AWS doesn't tell: how a deployment went is forgotten with it, once the next one replaces it. An
-    update concerns the release that its config names, and the one whose record it stored.
+    AWS can't say it: Pulumi deletes a replaced deployment, and its status is lost with it. An
+    update concerns the release in its config, and the release whose record it stored.
     """
     publisher = stack.publisher() or stack.name
     updates = _updates(publisher)
@@ -118,10 +117,10 @@ def _failed(stack: Stack, records: Iterable[Record]) -> frozenset[str]:
 
 
 def last_good(stack: Stack, records: Sequence[Record]) -> tuple[Record, ...]:
-    """The two releases that this stack's updates have brought last, and that were good.
+    """The last two good releases of this stack's updates.
 
-    The second is the way back. Pulumi deletes the deployment that it has replaced, so AWS doesn't
-    tell it any more.
+    The second is the one to go back to. AWS doesn't know it, because Pulumi deletes a replaced
+    deployment.
     """
     found: list[Record] = []
     for update in _updates(stack.name):

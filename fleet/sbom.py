@@ -1,4 +1,4 @@
-"""What is in a release's images: packages, licences and files, as its update has stored it."""
+"""Reads the bills of materials that an update has stored: packages, licences and files."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from infra.publish.records import Record, stored_releases
 
 
 def documents(stack: Stack, release: str) -> dict[str, dict[str, Any]]:
-    """Architecture to its CycloneDX document, of a kept release or the newest.
+    """Architecture to CycloneDX document, of a kept release or the newest.
 
-    Raises NoStack where there is none.
+    Raises NoStack if there is none.
     """
     context = stack.context()
     bucket = context.bucket_of(stack.publisher() or stack.name)
@@ -35,7 +35,7 @@ def documents(stack: Stack, release: str) -> dict[str, dict[str, Any]]:
 
 
 def table(document: dict[str, Any]) -> RenderableType:
-    """The packages of one image with their licences; Debian's and Python's own names for these."""
+    """The packages of one image with their licences, by Debian's and Python's names."""
     made = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
     for title in ("package", "version", "files", "licences"):
         made.add_column(title, no_wrap=title != "licences")

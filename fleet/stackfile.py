@@ -1,9 +1,9 @@
-"""Stack files: writing one for a new device, and the schema by which editors check them.
+"""Writes stack files for new devices, and the schema that editors check them with.
 
-A new file is checked by the very code that reads it in the program, so what is written here is what
-`pulumi up` takes. Every text in it is quoted. PyYAML and Pulumi know different YAML: a bare 00089
-or 5e10 is a text to one and a number to the other (https://github.com/pulumi/pulumi/issues/4295).
-The schema is made from Pulumi.yaml and kept as Pulumi.schema.json.
+The program's own code checks a new file, so `pulumi up` accepts it. Every text in it is quoted,
+because PyYAML and Pulumi read YAML differently. A bare 00089 or 5e10 is a text for one and a number
+for the other (https://github.com/pulumi/pulumi/issues/4295). The schema is made from Pulumi.yaml
+and kept as Pulumi.schema.json.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from infra.settings import Settings
 SCHEMA = "Pulumi.schema.json"
 _HINT = f"# yaml-language-server: $schema={SCHEMA}\n"
 
-# YAML has types, `pulumi config set` writes text: the program takes both
+# YAML has types, but `pulumi config set` writes text. The program takes both.
 _WORDS: Mapping[str, list[dict[str, Any]]] = {
     "string": [{"type": "string"}],
     "integer": [{"type": "integer"}, {"type": "string", "pattern": "^[0-9]+$"}],
@@ -43,7 +43,7 @@ def write(
     region: str,
     root: Path = ROOT,
 ) -> Path:
-    """Write `Pulumi.<name>.yaml`; raises NoStack or infra's Misconfigured, and writes nothing."""
+    """Write `Pulumi.<name>.yaml`. Writes nothing if it raises NoStack or infra's Misconfigured."""
     if trouble := stack_trouble(name):
         raise NoStack(f"{trouble}: make new-device NAME=press-3")
     path, this = root / f"Pulumi.{name}.yaml", project(root)
@@ -73,7 +73,7 @@ def write(
 
 
 class _Quoting(yaml.SafeDumper):
-    """Keys stay bare, as Pulumi writes them: each has a letter before its colon."""
+    """Quotes values. Keys stay bare as Pulumi writes them: each has a letter before its colon."""
 
 
 def _quoted(dumper: _Quoting, value: dict[str, Any]) -> yaml.Node:
@@ -89,10 +89,10 @@ _Quoting.add_representer(dict, _quoted)
 
 
 def read_back(text: str) -> dict[str, Any]:
-    """The config of a stack file, as Pulumi reads it; raises NoStack where that isn't certain.
+    """The config of a stack file as Pulumi reads it. Raises NoStack if that isn't certain.
 
-    A quoted scalar is the same text in every YAML. Of a bare one only Pulumi's own reader knows
-    whether it is text.
+    A quoted scalar is the same text in every YAML. Only Pulumi's own reader knows whether a bare
+    scalar is a text.
     """
     document: Any = yaml.compose(text)
     bare = [
@@ -109,7 +109,7 @@ def read_back(text: str) -> dict[str, Any]:
 
 
 def _scalars(node: yaml.Node) -> Iterator[yaml.ScalarNode]:
-    """The values in it, without the keys of objects."""
+    """The values in it, without objects' keys."""
     if isinstance(node, yaml.ScalarNode):
         yield node
     else:
@@ -118,7 +118,7 @@ def _scalars(node: yaml.Node) -> Iterator[yaml.ScalarNode]:
 
 
 def check(stack: str, config: Mapping[str, Any], root: Path = ROOT) -> Settings:
-    """The settings that the program makes of this config; raises Misconfigured."""
+    """The program's settings from this config. Raises Misconfigured."""
     this = project(root)
     values = {f"{this}:{key}": said["default"] for key, said in _declared(root).items()}
     configure(Engine(project=this, stack=stack, root_directory=str(root)))

@@ -1,4 +1,4 @@
-"""The stacks of this project: which files there are, and where each one deploys to."""
+"""Finds the stacks of this project: their files, and where each deploys."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ _T = TypeVar("_T")
 
 
 class NoStack(Exception):
-    """A stack or a region that isn't there or can't be asked; the message says what to do."""
+    """A stack or a region is missing or can't be read. The message says what to do."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Stack:
-    """A `Pulumi.<name>.yaml`."""
+    """A stack with its file `Pulumi.<name>.yaml`."""
 
     name: str
     config: Mapping[str, Any]
 
     @classmethod
     def read(cls, name: str, root: Path = ROOT) -> Stack:
-        """Raises NoStack: no stack's name, no such file (with those there are), or a broken one."""
+        """Read a stack's file. Raises NoStack for an invalid name, a missing or a broken file."""
         if trouble := stack_trouble(name):
             raise NoStack(f"{trouble}: rename Pulumi.{printable(name)}.yaml, or remove it")
         path = root / f"Pulumi.{name}.yaml"
@@ -49,24 +49,24 @@ class Stack:
         return cls(name=name, config=_config(path))
 
     def publisher(self, root: Path = ROOT) -> str:
-        """The stack whose release it deploys, empty where it publishes its own."""
+        """The stack whose release it deploys; empty if it publishes its own."""
         return str(self.config.get(f"{project(root)}:release-from") or "")
 
     def names(self, root: Path = ROOT) -> Names:
-        """What it calls its components, as its file says."""
+        """Its component names, by its file."""
         prefix = self.config.get(f"{project(root)}:component-prefix")
         return Names(prefix=str(prefix or DEFAULT_NAMES.prefix))
 
     @property
     def login(self) -> Login:
-        """Where and as whom its file says that it works; raises NoStack."""
+        """The region and login in its file. Raises NoStack."""
         try:
             return Login.of(self.config, os.environ, self.name)
         except Misconfigured as error:
             raise NoStack(str(error)) from error
 
     def clients(self) -> Clients:
-        """AWS as this stack's program sees it; NoStack where there is no such region or profile."""
+        """AWS clients with this stack's login. Raises NoStack for an unknown region or profile."""
         login = self.login
         if login.profile and login.profile not in boto3.Session().available_profiles:
             raise NoStack(
@@ -76,7 +76,7 @@ class Stack:
         return Clients(region=login.region, profile=login.profile, role=login.role)
 
     def context(self, root: Path = ROOT) -> Context:
-        """The same as the program has it; raises NoStack as `clients` does, and botocore's."""
+        """The Context of the stack's program. Raises NoStack, and botocore's errors."""
         caller = self.clients().sts.get_caller_identity()
         return Context.of(
             self.login,
@@ -89,15 +89,15 @@ class Stack:
 
 @dataclass(frozen=True, kw_only=True)
 class Places:
-    """Where the stacks deploy to: each region and profile once, with clients that are kept."""
+    """The places where the stacks deploy: each region and profile once, with its clients."""
 
-    stack: str | None  # the only one that counts
-    clients: Mapping[Clients, tuple[str, ...]]  # with the stacks that deploy there
-    follows: Mapping[str, str]  # a follower's publisher
-    skipped: tuple[str, ...]  # for each stack that can't be asked, why and what to type
+    stack: str | None  # the only stack, or None for all
+    clients: Mapping[Clients, tuple[str, ...]]  # and the stacks that deploy there
+    follows: Mapping[str, str]  # follower to publisher
+    skipped: tuple[str, ...]  # reason and command for each stack that can't be read
 
     def ask(self, question: Callable[[Clients], _T]) -> tuple[list[_T], tuple[str, ...]]:
-        """What each place answers, and whom nobody can ask; raises NoStack where no place does."""
+        """The answers of all places, and unreadable stacks. Raises NoStack if no place answers."""
         answers, skipped = [], [*self.skipped]
         for clients, names in self.clients.items():
             try:
@@ -111,13 +111,13 @@ class Places:
 
 
 def names(root: Path = ROOT) -> tuple[str, ...]:
-    """What the stack files here are called, whether or not a stack can have that name."""
+    """The names of the stack files here, also names that no stack can have."""
     files = (path.name for path in root.glob("Pulumi.*.yaml"))
     return tuple(sorted(file.removeprefix("Pulumi.").removesuffix(".yaml") for file in files))
 
 
 def stacks(root: Path = ROOT) -> tuple[Stack, ...]:
-    """All of them, by name; raises NoStack where one can't be read."""
+    """All stacks, by name. Raises NoStack if one can't be read."""
     return tuple(Stack.read(name, root) for name in names(root))
 
 
@@ -134,7 +134,7 @@ def _config(path: Path) -> Mapping[str, Any]:
 
 
 def places(stack: str | None = None, root: Path = ROOT) -> Places:
-    """Those of one stack, or of all; raises NoStack where there is none to ask."""
+    """The places of one stack, or of all. Raises NoStack if there is none."""
     found: dict[Clients, tuple[str, ...]] = {}
     follows, skipped = {}, []
     for name in (stack,) if stack else names(root):
@@ -154,5 +154,5 @@ def places(stack: str | None = None, root: Path = ROOT) -> Places:
 
 
 def project(root: Path = ROOT) -> str:
-    """The project's name, by which its deployments are known."""
+    """The project's name. Its deployments' names begin with it."""
     return str(yaml.safe_load((root / "Pulumi.yaml").read_text())["name"])

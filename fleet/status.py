@@ -1,4 +1,4 @@
-"""The fleet for an operator's eyes: who is well, what runs, since when, and who deployed it."""
+"""Shows the fleet to an operator: health, releases, times, and who deployed."""
 
 from __future__ import annotations
 
@@ -21,28 +21,28 @@ from infra.account.context import Context
 from infra.account.greengrass import FAILED, SUCCEEDED
 from infra.publish.records import newest
 
-Answers = Mapping[tuple[str, str], Answer | str]  # the last ones, by stack and device
+Answers = Mapping[tuple[str, str], Answer | str]  # the last answers, by stack and device
 
 GOOD = {"HEALTHY", "RUNNING", "FINISHED", "ACTIVE", *SUCCEEDED}
-_EACH_LISTED = 8  # devices of a target
-_AT_ONCE = 16  # logs asked at the same time
+_EACH_LISTED = 8  # devices per target
+_AT_ONCE = 16  # logs read at the same time
 BAD = {"UNHEALTHY", "BROKEN", "ERRORED", *FAILED}
 # A nucleus, Java or Lite, reports at least once a day (periodicStatusPublishIntervalSeconds: 86400,
-# its default and, by the developer guide, its minimum); one such report may get lost. A consumer
-# asks once a day at least, too.
+# its default and, by the developer guide, its minimum). One report may get lost. A consumer also
+# asks at least once a day.
 _QUIET = timedelta(days=2)
 
 
 @dataclass(frozen=True, kw_only=True)
 class FleetStatus:
-    """One look: each region's fleet with its last answers, and who couldn't be asked."""
+    """The fleet of each region with its last answers, and the stacks that couldn't be read."""
 
     fleets: Sequence[tuple[Fleet, Answers]]
     skipped: Sequence[str] = ()
 
     @property
     def well(self) -> bool:
-        """Whether everybody could be asked, and nothing needs a look."""
+        """Whether all could be read, and nothing needs a look."""
         return not self.skipped and all(
             target_well(target, answers, fleet.seen)
             for fleet, answers in self.fleets
@@ -51,7 +51,7 @@ class FleetStatus:
 
     @property
     def worst_first(self) -> FleetStatus:
-        """The same, the targets that need a look before the others, and regions that have one."""
+        """The same, with targets and regions that need a look first."""
 
         def fine(fleet: Fleet, answers: Answers) -> list[bool]:
             return [target_well(one, answers, fleet.seen) for one in fleet.targets]
@@ -67,9 +67,9 @@ class FleetStatus:
 
 
 def look(there: Places, states: Mapping[str, str] | None = None) -> FleetStatus:
-    """Ask AWS, and the devices' logs for their last answers; NoStack where AWS tells nothing.
+    """Read AWS, and the last answers from devices' logs. Raises NoStack if nothing can be read.
 
-    `states` has by stack which release Pulumi's state says is deployed, where that is known.
+    `states` has the deployed release of Pulumi's state by stack, if it is known.
     """
     fleets, skipped = there.ask(lambda clients: _look(clients, there, states or {}))
     return FleetStatus(fleets=fleets, skipped=skipped)
@@ -91,13 +91,13 @@ def _look(clients: Clients, there: Places, states: Mapping[str, str]) -> tuple[F
         for target in fleet.targets
         for device in target.devices
     }
-    with ThreadPoolExecutor(_AT_ONCE) as pool:  # a log that can't be reached takes 20 s to say so
+    with ThreadPoolExecutor(_AT_ONCE) as pool:  # an unreachable log fails only after 20 s
         answers = pool.map(lambda one: answered(clients, *one), asked.values())
     return fleet, dict(zip(asked, answers, strict=True))
 
 
 def _otherwise_in_state(target: Target, release: str) -> Iterator[str]:
-    """That Pulumi's state has another release than this stack has deployed last."""
+    """A note if Pulumi's state has another release than this stack deployed last."""
     latest = target.latest
     if release and latest and latest.stack == target.stack and target.release != release:
         yield (
@@ -108,7 +108,7 @@ def _otherwise_in_state(target: Target, release: str) -> Iterator[str]:
 
 
 def _newer(clients: Clients, target: Target, publisher: str) -> str:
-    """Of a follower: that its publisher has another release by now, which is no failure."""
+    """A note for a follower whose publisher has another release. It is no failure."""
     if not publisher or target.latest is None:
         return ""
     _, partition, _, region, account, *_ = target.arn.split(":")
@@ -135,26 +135,26 @@ def _newer(clients: Clients, target: Target, publisher: str) -> str:
 
 
 def silence(device: Device, now: datetime) -> str:
-    """That it has been silent for longer than one that runs, whatever AWS repeats; else empty."""
+    """A note if the device has been silent for longer than a running device can be."""
     return f"silent for {_ago(device.heard, now)}" if now - device.heard > _QUIET else ""
 
 
 def unheard(answer: Answer | str, now: datetime) -> str:
-    """That its consumer has had no answer for too long; empty also where nobody can tell."""
+    """A note if its consumer has had no answer for too long; empty if that is unknown."""
     if isinstance(answer, str):
         return answer if answer in (UNANSWERED, WAITING) else ""
     return f"no answer for {_ago(answer.at, now)}" if now - answer.at > _QUIET else ""
 
 
 def well(device: Device, answer: Answer | str, now: datetime) -> bool:
-    """Whether there is nothing to look at: it reports and answers, without drift or a bad state."""
+    """Whether it reports and answers, without drift or a bad state."""
     states = {device.health, *(one.state for one in device.concerns)}
     states |= {one.status for one in device.timeline[:1]}
     return not (silence(device, now) or unheard(answer, now) or device.drift or states & BAD)
 
 
 def target_well(target: Target, answers: Answers, now: datetime) -> bool:
-    """Whether nothing of the target, its latest deployment and its devices needs a look."""
+    """Whether the target, its latest deployment and its devices need no look."""
     return (
         not target.drift
         and not (target.latest and target.latest.status in BAD)
@@ -163,7 +163,7 @@ def target_well(target: Target, answers: Answers, now: datetime) -> bool:
 
 
 def show(seen: FleetStatus) -> RenderableType:
-    """Everything, a table for each target; what needs a look comes first."""
+    """Print everything, a table for each target. Targets that need a look come first."""
     seen = seen.worst_first
     skipped = (words(f"! {line}", "yellow") for line in seen.skipped)
     return Group(*skipped, *(_fleet(fleet, answers) for fleet, answers in seen.fleets))
@@ -199,7 +199,7 @@ def _heading(target: Target) -> Text:
 
 
 def _failures(target: Target) -> list[RenderableType]:
-    """Where the latest deployment went wrong, why, and what the device has instead."""
+    """The devices where the latest deployment failed, the reason, and what they have instead."""
     return [
         words(
             f"  ! {device.name}: {one.status}{f', {one.reason}' if one.reason else ''};"
@@ -219,7 +219,7 @@ def _drift(target: Target) -> list[RenderableType]:
 
 
 def _listed(target: Target, answers: Answers, now: datetime) -> Sequence[Device]:
-    """Of many devices, those that need a look: not well, or without the target's release."""
+    """The devices to list; of many, those that aren't well or lack the target's release."""
     if len(target.devices) <= _EACH_LISTED:
         return target.devices
     wanted = target.release

@@ -1,4 +1,4 @@
-"""What is printed for people: strings are text, never markup, and words of others are spelt out."""
+"""Prints for people. Strings are text, never markup, and control characters are escaped."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from rich.text import Text
 
 from infra.printable import printable
 
-_PIPED_COLUMNS = 160  # a log has no 80 columns
+_PIPED_COLUMNS = 160  # a log may be wider than 80 columns
 
 
 def console(*, stderr: bool = False) -> Console:
-    """A console that reads no markup and no emoji names, in tables neither."""
+    """A console that interprets no markup and no emoji names, not even in tables."""
     made = Console(stderr=stderr, markup=False, emoji=False, highlight=False)
     if not made.is_terminal:
         made.width = _PIPED_COLUMNS
@@ -19,5 +19,5 @@ def console(*, stderr: bool = False) -> Console:
 
 
 def words(text: str, style: str = "") -> Text:
-    """One line of text as it is, whatever is in it."""
+    """One line of text exactly as it is."""
     return Text(printable(text), style)

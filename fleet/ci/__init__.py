@@ -1,1 +1,1 @@
-"""What the workflows ask of the repository."""
+"""Commands and texts of the GitHub workflows."""

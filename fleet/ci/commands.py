@@ -1,4 +1,4 @@
-"""What the workflows ask of the repository: which stacks to look at, and as which roles."""
+"""The workflows' commands: which stacks to look at, and the two roles."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def list_stacks(
 ) -> None:
     """Print the stacks as lines of a step's output: changed, publishers, followers.
 
-    A stack whose file can't be read is among them, so that its own job fails by its name.
+    A stack whose file can't be read is among them, so that a job with its name fails.
     """
     there, broken = committed()
     for line in broken:
@@ -71,7 +71,7 @@ def roles(
     things, groups = values(there, "thing"), values(there, "thing-group")
     device_roles = values(there, "device-role", default="GreengrassV2TokenExchangeRole")
     prefixes = values(there, "component-prefix", default=DEFAULT_NAMES.prefix)
-    # a * among them would be a right to everything
+    # a * among them would give a right to everything
     if trouble := next(
         filter(
             None,

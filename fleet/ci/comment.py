@@ -1,12 +1,12 @@
-"""The text of a pull request's comment: the plans of all changed stacks, checked and joined.
+"""Writes the text of a pull request's comment: the plans of all changed stacks, checked and joined.
 
-`make ci-comment` hands it to gh, which writes over the comment of the push before. The pages and
-the stacks' names were made by the pull request's own code, so nothing of them is trusted: a name is
-a stack's or it is refused, and a page is a plain file of that name: no link is followed.
+`make ci-comment` passes it to gh, which overwrites the comment of the previous push. The pull
+request's own code made the pages and the stacks' names, so they aren't trusted. A name that no
+stack can have is refused. A page must be a plain file of that name; links aren't followed.
 
-Standard library alone: the job that may write to pull requests installs nothing and runs the base
-branch's copy of this file. RUN_URL, STACKS (a JSON list) and PLANS (a folder with a Markdown page
-for each stack) say what to read.
+It uses the standard library only. The job that may write to pull requests installs nothing and runs
+the base branch's copy of this file. Its inputs are the variables RUN_URL, STACKS (a JSON list) and
+PLANS (a folder with a Markdown page for each stack).
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from pathlib import Path
 from infra.name_patterns import stack_trouble
 from infra.printable import printable
 
-MOST = 65_536  # characters that GitHub takes in a comment
-_REST = 1000  # of them for what isn't a stack's page
-_LEAST = 400  # for one stack, enough to say why it has no page; what doesn't fit is counted
+MOST = 65_536  # characters; GitHub's limit for a comment
+_REST = 1000  # of them for the text around the pages
+_LEAST = 400  # for one stack, enough for the reason of a missing page; further stacks are counted
 
 
 class Hostile(Exception):
-    """What the job was handed is nothing that a plan of ours leaves; the message says what."""
+    """The job's input can't come from our plans. The message names it."""
 
 
 def named(text: str) -> list[str]:
-    """The stacks in a JSON list; raises Hostile where it is none, or a name is no stack's."""
+    """The stacks in a JSON list. Raises Hostile for no list, or a name that no stack can have."""
     try:
         stacks = json.loads(text)
     except ValueError as error:
@@ -45,7 +45,7 @@ def named(text: str) -> list[str]:
 
 
 def body(stacks: Sequence[str], plans: Path, run: str) -> str:
-    """The comment, at most MOST characters: each stack by name, cut to its share of the room."""
+    """The comment, at most MOST characters: each stack by name, cut to its share."""
     if not stacks:
         return "This pull request changes no stack.\n"
     shown = stacks[: (MOST - _REST) // _LEAST]
@@ -58,21 +58,21 @@ def body(stacks: Sequence[str], plans: Path, run: str) -> str:
 
 def _page(name: str, plans: Path, run: str, room: int) -> str:
     try:
-        text = _read(plans / f"{name}.md", 4 * room)  # a character has at most four bytes
+        text = _read(plans / f"{name}.md", 4 * room)  # UTF-8 has at most four bytes per character
     except OSError as error:
         return f"## {name}\n\nNo plan ({error.strerror}): [the run]({run}) says why.\n"
     if not text:
         return f"## {name}\n\nNo plan: [the run]({run}) says why.\n"
     if len(text) < room:
         return text
-    kept = text[: room - 250].rpartition("\n")[0]  # rights and findings: a page begins with them
+    kept = text[: room - 250].rpartition("\n")[0]  # a page begins with rights and findings
     return (
         f"{kept}\n\n… cut here: `make plan STACK={name}` prints all, [the run]({run}) keeps it.\n"
     )
 
 
 def _read(path: Path, most: int) -> str:
-    """The beginning of a plain file; OSError of a link, a pipe, a folder or none."""
+    """The beginning of a plain file. Raises OSError for a link, a pipe, a folder or no file."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     with open(descriptor, "rb") as file:  # noqa: PTH123  # Path.open follows links
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):

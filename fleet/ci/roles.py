@@ -1,11 +1,11 @@
-"""The two roles of GitHub's workflows, as functions from names to documents.
+"""The two roles of GitHub's workflows, as functions from names to policy documents.
 
-The role that reads is for every pull request, so everybody who can push a branch has its rights.
-The role that deploys is for jobs in the environment alone, behind the environment's own rules
-(reviewers, branch). Neither has a key: GitHub vouches for the job by OIDC.
+Every pull request uses role Read, so everyone who can push a branch has its rights. Only jobs in
+the environment use role Deploy, after the environment's own rules (reviewers, branch). Neither has
+a key: GitHub issues an OIDC token for the job.
 
-Where AWS can limit an action to a resource, it is limited to this project's; where it can't
-(AWS's Service Authorization Reference says so for each action), there is a `*`.
+If AWS can limit an action to a resource, it is limited to this project's resources. Otherwise it
+has a `*`. AWS's Service Authorization Reference says which actions can be limited.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from infra.names import DEFAULT_NAMES, Names
 
 _VERSION = "2012-10-17"
 ISSUER = "token.actions.githubusercontent.com"
-BRANCH, ENVIRONMENT = "main", "production"  # as the workflows name them
+BRANCH, ENVIRONMENT = "main", "production"  # as in the workflows
 
 Statement = dict[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Scope:
-    """What the roles may touch: the names that this project's stacks decide."""
+    """The names that the roles' rights are limited to, from this project's stacks."""
 
     project: str
     partition: str
@@ -40,7 +40,7 @@ class Scope:
     prefixes: tuple[str, ...] = (DEFAULT_NAMES.prefix,)  # of the stacks' components
 
     def arns(self, service: str, names: Iterable[str]) -> list[str]:
-        """Each name in each region."""
+        """The ARN of each name in each region."""
         return sorted(
             f"arn:{self.partition}:{service}:{region}:{self.account}:{name}"
             for region in self.regions
@@ -49,7 +49,7 @@ class Scope:
 
     @property
     def buckets(self) -> list[str]:
-        """The names that infra.settings gives them; the state's bucket isn't among them."""
+        """The names of the stacks' buckets (infra.settings), without the state's bucket."""
         return [
             f"arn:{self.partition}:s3:::{self.project}-*-{self.account}-{region}"
             for region in sorted(self.regions)
@@ -83,24 +83,24 @@ class Scope:
 
     @property
     def devices(self) -> list[str]:
-        """A group's members change without us."""
+        """The core devices' names; `*` for groups, whose members change outside this project."""
         return ["*"] if self.groups else list(self.things)
 
 
 def read(scope: Scope) -> dict[str, Any]:
-    """What a preview, a plan and a status ask; nothing that changes anything."""
+    """The reads of preview, plan and status. They change nothing."""
     return _document(_looking(scope))
 
 
 def deploy(scope: Scope) -> dict[str, Any]:
-    """What an `up` and a `destroy` do on top, to what carries this project's names."""
+    """The further rights of an `up` and a `destroy`, limited to this project's names."""
     return _document([*_looking(scope), *_changing(scope)])
 
 
 def trust(*, provider: str, repository: str, subjects: Sequence[str]) -> dict[str, Any]:
-    """Jobs of this repository whose token has one of these subjects, in full, take the role.
+    """Let jobs of this repository assume the role if their token's subject is one of these.
 
-    Subjects are what follows the repository's name, see
+    A subject is the part after the repository's name, compared in full. See
     https://docs.github.com/en/actions/reference/security/oidc
     """
     return _document(
@@ -121,7 +121,7 @@ def trust(*, provider: str, repository: str, subjects: Sequence[str]) -> dict[st
 
 
 def template(scope: Scope, *, repository: str) -> dict[str, Any]:
-    """A CloudFormation template with both roles, for whoever may make roles to deploy."""
+    """A CloudFormation template with both roles, for an administrator to deploy."""
     provider = f"arn:{scope.partition}:iam::{scope.account}:oidc-provider/{ISSUER}"
     looking = ("pull_request", f"ref:refs/heads/{BRANCH}")
     return {
@@ -152,7 +152,7 @@ def _role(name: str, policy: dict[str, Any], trusted: dict[str, Any]) -> dict[st
         "Type": "AWS::IAM::Role",
         "Properties": {
             "RoleName": name,
-            "MaxSessionDuration": 7200,  # seconds: an up waits for devices, see rollout-timeout
+            "MaxSessionDuration": 7200,  # seconds: an up waits for devices (rollout-timeout)
             "AssumeRolePolicyDocument": trusted,
             "Policies": [{"PolicyName": "project", "PolicyDocument": policy}],
         },
@@ -164,7 +164,7 @@ def _document(statements: Iterable[Statement]) -> dict[str, Any]:
 
 
 def _allow(sid: str, actions: str, resources: Sequence[str]) -> list[Statement]:
-    """No statement where there is nothing to name: IAM refuses one without resources."""
+    """A statement, or none without resources, because IAM would refuse it."""
     if not resources:
         return []
     words = sorted(actions.split())
@@ -216,7 +216,7 @@ def _looking(scope: Scope) -> list[Statement]:
             " iam:SimulatePrincipalPolicy",
             scope.roles,
         ),
-        # others' components on our devices, too: a plan says what stays, and whether it can
+        # also others' components on our devices: a plan says what stays, and whether it can
         *_allow(
             "Components",
             "greengrass:DescribeComponent greengrass:GetComponent greengrass:ListTagsForResource",
@@ -285,7 +285,7 @@ def _changing(scope: Scope) -> list[Statement]:
             scope.repositories,
         ),
         *_allow("DeviceRoleChange", "iam:DeleteRolePolicy iam:PutRolePolicy", scope.roles),
-        # aws-native goes through Cloud Control, which hands each call on with the caller's rights
+        # aws-native uses Cloud Control, which makes each call with the caller's rights
         *_allow(
             "EverywhereChange",
             "cloudformation:CreateResource cloudformation:DeleteResource"
@@ -304,7 +304,7 @@ def _changing(scope: Scope) -> list[Statement]:
             "greengrass:TagResource greengrass:UntagResource",
             [*versions, *scope.arns("greengrass", ["deployments:*"])],
         ),
-        # which targets a deployment may have is decided here: Greengrass asks for these itself
+        # these limit the targets of a deployment, because Greengrass checks them itself
         *_allow(
             "TargetThings",
             "iot:DeleteThingShadow iot:UpdateThingShadow",

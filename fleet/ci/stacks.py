@@ -1,4 +1,4 @@
-"""Which stacks a change touches, and in which order they deploy."""
+"""Finds the stacks that a change affects, and the order of their deployments."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from fleet.stacks import ROOT, NoStack, Stack, names, project
 from infra.name_patterns import stack_trouble
 from infra.printable import printable
 
-# what a stack's program reads; a change elsewhere (tests, docs, greenhouse) changes no stack
+# the program's inputs; a change elsewhere (tests, docs, greenhouse) changes no stack
 PROGRAM = ("__main__.py", "Pulumi.yaml", "requirements.txt", "infra/", "edge/")
-_LOCAL = "local"  # no stack of an account
+_LOCAL = "local"  # greenhouse's; in no account
 
 
 def committed(root: Path = ROOT) -> tuple[list[Stack], list[str]]:
-    """The stacks of an account, and why the file of some can't be read.
+    """The stacks of an account, and the reasons for files that can't be read.
 
-    Of a broken file the stack is known by its name alone. Raises NoStack for a file whose name no
-    stack can have: workflows would hand it on as a stack.
+    A broken file gives only the stack's name. Raises NoStack for a file name that no stack can
+    have, because workflows would use it as a stack.
     """
     there, broken = [], []
     for name in names(root):
@@ -36,9 +36,9 @@ def committed(root: Path = ROOT) -> tuple[list[Stack], list[str]]:
 
 
 def changed(there: Sequence[Stack], paths: Iterable[str]) -> list[str]:
-    """The stacks that these files decide: all where the program changed, else each by its own.
+    """The stacks that these files change: all if the program changed, else each by its files.
 
-    What changes a publisher changes whoever follows its newest release, in the same push.
+    A change of a publisher also changes the followers of its newest release.
     """
     touched = set(paths)
     program = any(path.startswith(PROGRAM) for path in touched)
@@ -55,7 +55,7 @@ def changed(there: Sequence[Stack], paths: Iterable[str]) -> list[str]:
 
 
 def in_turn(there: Sequence[Stack]) -> tuple[list[str], list[str]]:
-    """Who deploys first, and who after them; raises NoStack for a follower of a follower."""
+    """Publishers, then followers. Raises NoStack for a follower of a follower."""
     above = {one.name: one.publisher() for one in there if one.publisher()}
     for name, followed in above.items():
         if first := above.get(followed):
@@ -76,12 +76,12 @@ def _value(stack: Stack, key: str, default: str = "") -> str:
 
 
 def values(there: Iterable[Stack], key: str, default: str = "") -> tuple[str, ...]:
-    """What these stacks set, each once."""
+    """The values that these stacks set, each once."""
     return tuple(sorted({_value(stack, key, default) for stack in there} - {""}))
 
 
 def differing(since: str) -> list[str]:
-    """Paths of the files that differ from a commit; raises NoStack where git can't tell."""
+    """The files that differ from a commit. Raises NoStack if git fails."""
     done = subprocess.run(
         ["git", "diff", "--name-only", "--end-of-options", f"{since}...HEAD", "--"],
         cwd=ROOT,

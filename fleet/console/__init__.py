@@ -1,8 +1,8 @@
-"""The fleet in a browser: what `make status` shows, live, for AWS and greenhouse alike.
+"""Shows the fleet live in a browser, for AWS and greenhouse, with the content of `make status`.
 
-The server writes the HTML, first and for every change; the page's script only puts it in place. It
-listens on loopback, answers to loopback's names alone (a foreign page can't reach it through a name
-of its own that points here), and can't change anything: it only looks.
+The server writes the HTML, also for every change. The page's script only inserts it. The server
+listens on loopback and answers to loopback's names only, so a foreign page can't reach it through
+another name that points here. It can't change anything.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from infra.printable import printable
 
 HERE = Path(__file__).parent
 HOST = "127.0.0.1"
-KEPT = 60  # answers of a device whose latency is drawn
+KEPT = 60  # answers per device in the drawn latencies
 _EVERY_SECONDS = 5.0
 
 _HEADERS = {
@@ -56,7 +56,7 @@ _HEADERS = {
 
 
 def _shown(value: object) -> object:
-    """Every value on its way into the page, before it is escaped; finished HTML passes."""
+    """Prepare a value for the page, before it is escaped. Finished HTML passes."""
     return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
@@ -72,14 +72,14 @@ _TEMPLATES = Environment(
 
 @dataclass(frozen=True, kw_only=True)
 class Picture:
-    """What the page shows: the HTML of its main part, and one sentence on what changed."""
+    """The HTML of the page's main part, and a sentence on what changed."""
 
     html: str
     said: str
 
 
 class Feed:
-    """Looks at the fleet while somebody watches: one look for all pages, every few seconds."""
+    """Reads the fleet every few seconds while a page is open, once for all pages."""
 
     def __init__(self, seen: Callable[[], FleetStatus], every: float) -> None:
         self._seen, self._every = seen, every
@@ -91,7 +91,7 @@ class Feed:
         self._template = _TEMPLATES.get_template("fleet.html")
 
     async def picture(self) -> Picture:
-        """The newest one; looks again only where that is older than `every` seconds."""
+        """The newest picture. Reads again only if it is older than `every` seconds."""
         async with self._lock:
             if time.monotonic() - self._looked >= self._every:
                 self._picture = await asyncio.to_thread(self._look)
@@ -99,7 +99,7 @@ class Feed:
             return self._picture
 
     async def pictures(self) -> AsyncIterator[Picture]:
-        """Every picture that differs from the one before it, without an end."""
+        """Yield every changed picture, without an end."""
         last = ""
         while True:
             now = await self.picture()
@@ -135,7 +135,7 @@ class Feed:
                 kept.append(one)
 
     def _news(self, fleets: Iterable[Fleet]) -> str:
-        """What a person who can't see the page is told; nothing on the first look."""
+        """The change as text for a screen reader; empty for the first picture."""
         now = {
             (fleet.region, device.name, one.name): f"{one.version} {one.state}"
             for fleet in fleets
@@ -154,7 +154,7 @@ class Feed:
 
 
 def apart(target: Target, answers: Answers, now: datetime) -> tuple[list[Device], list[Device]]:
-    """Those to look at, and those that are well."""
+    """The targets that need a look, and the others."""
     wrong: list[Device] = []
     fine: list[Device] = []
     for one in sorted(target.devices, key=lambda one: one.name):
@@ -163,7 +163,7 @@ def apart(target: Target, answers: Answers, now: datetime) -> tuple[list[Device]
 
 
 def sparkline(answers: Iterable[Answer]) -> str:
-    """Points of an SVG polyline in a box of 100 by 24: latencies from oldest to newest, from 0."""
+    """Points of an SVG polyline of 100 by 24: latencies from oldest to newest, from 0."""
     values = [one.milliseconds for one in answers]
     most = max(values, default=0.0) or 1.0
     step = 100 / max(1, len(values) - 1)
@@ -171,7 +171,7 @@ def sparkline(answers: Iterable[Answer]) -> str:
 
 
 class _Headers:
-    """Puts the headers on every answer, a refused host's among them; streams stay streams."""
+    """Adds the headers to every response, also to a refused host's. Streams stay streams."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -217,7 +217,7 @@ def console(
     stack: Annotated[str | None, typer.Option(help="Only this stack.")] = None,
     port: Annotated[int, typer.Option(help="Of 127.0.0.1.")] = 8321,
 ) -> None:
-    """A read-only page of the same in a browser, live."""
+    """Show the fleet live on a read-only page in a browser."""
     there = places(stack)
     sys.stderr.write(f"http://{HOST}:{port}/ shows the fleet; Ctrl-C ends it\n")
     uvicorn.run(
@@ -226,5 +226,5 @@ def console(
         port=port,
         log_level="warning",
         lifespan="off",
-        timeout_graceful_shutdown=1,  # an open page waits for ever
+        timeout_graceful_shutdown=1,  # an open page never ends its request
     )

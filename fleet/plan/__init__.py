@@ -1,1 +1,1 @@
-"""What an update does to each device, as a page for reviewers."""
+"""Plans what an update does to each device, and writes it as a page for reviewers."""

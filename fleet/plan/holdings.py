@@ -1,6 +1,6 @@
-"""What the account holds and a plan has to know: published recipes, sizes, what is stored.
+"""Reads what a plan needs from the account: published recipes, sizes, stored files.
 
-Look-ups only, by the rights that an `up` has anyway.
+It changes nothing, and needs only rights that an `up` needs as well.
 """
 
 from __future__ import annotations
@@ -24,23 +24,22 @@ from infra.account.images import image_manifest
 
 @dataclass(frozen=True, kw_only=True)
 class Holdings:
-    """Sizes are in bytes; what could not be found is left out."""
+    """The account's facts for a plan. Sizes are in bytes; missing ones are left out."""
 
     recipes: Mapping[Version, Mapping[str, Any]] = field(default_factory=dict)
     published: Mapping[Version, datetime] = field(default_factory=dict)
-    objects: Mapping[str, int] = field(default_factory=dict)  # by key, which names the content
+    objects: Mapping[str, int] = field(default_factory=dict)  # by key, which has the content's hash
     images: Mapping[str, Mapping[str, int]] = field(default_factory=dict)  # reference → its blobs
     elsewhere: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # see _elsewhere
-    scans: tuple[Scan, ...] = ()  # of the images to come, as far as they are built
+    scans: tuple[Scan, ...] = ()  # of the new images that are built
 
 
 def look(
     clients: Clients, stack_change: StackChange, root: Path
 ) -> tuple[tuple[Target, ...], Holdings]:
-    """The targets of a preview as they are, and what the account holds of both sides.
+    """The current targets of a preview, and the account's facts on old and new versions.
 
-    `root` is the program's folder, where paths of files that are to be stored begin. Raises
-    botocore's errors.
+    `root` is the program's folder; paths of new files are relative to it. Raises botocore's errors.
     """
     targets = _targets(clients, stack_change)
     recipes, published = _recipes(clients, targets, set(stack_change.answering.items()))
@@ -63,7 +62,7 @@ def look(
 
 
 def artifacts(recipe: Mapping[str, Any], architecture: str) -> Iterator[str]:
-    """The URIs that a device of that architecture takes: the first manifest that fits."""
+    """The URIs that a device of that architecture downloads, from the first matching manifest."""
     for manifest in recipe.get("Manifests", []):
         if manifest.get("Platform", {}).get("architecture", "*") in ("*", architecture):
             for artifact in manifest.get("Artifacts", []):
@@ -91,7 +90,7 @@ def object_key(uri: str) -> str:
 
 def _targets(clients: Clients, stack_change: StackChange) -> tuple[Target, ...]:
     deployment = stack_change.deployment
-    if deployment is None:  # a preview without what stays the same
+    if deployment is None:  # a preview that leaves unchanged resources out
         return observe(clients, stack_change.project, stack_change.stack).targets
     arns = {side.get("targetArn", "") for side in (deployment.before, deployment.after)} - {""}
     before = deployment.before.get("targetArn")
@@ -109,7 +108,7 @@ def _targets(clients: Clients, stack_change: StackChange) -> tuple[Target, ...]:
 
 
 def _elsewhere(clients: Clients, targets: Sequence[Target]) -> dict[str, tuple[str, ...]]:
-    """The components that other targets of the same devices deploy, by the targets' ARNs."""
+    """The components that other targets deploy to the same devices, by the targets' ARNs."""
     arns = {
         execution.target
         for target in targets
@@ -151,7 +150,7 @@ def _stored_objects(clients: Clients, recipes: Iterable[Mapping[str, Any]]) -> d
                 head = s3.head_object(Bucket=bucket, Key=object_key(uri))
                 sizes[object_key(uri)] = head["ContentLength"]
         except ClientError as error:
-            if error.response["Error"]["Code"] != "403":  # another owner's, whose size stays open
+            if error.response["Error"]["Code"] != "403":  # another owner's: its size stays unknown
                 raise
     return sizes
 
@@ -169,7 +168,7 @@ def _new_objects(stack_change: StackChange, root: Path) -> dict[str, int]:
 def _to_come(
     stack_change: StackChange, recipes: Mapping[Version, Mapping[str, Any]]
 ) -> frozenset[str]:
-    """Images of this project that the update leads to; what it replaces says nothing of it."""
+    """Images of this project after the update, without those that it replaces."""
     if stack_change.destroys:
         return frozenset()
     versions = stack_change.versions.items()
@@ -197,5 +196,5 @@ def _images(
 
 
 def _blobs(manifest: Mapping[str, Any]) -> dict[str, int]:
-    """What a pull of the image takes when nothing of it is there."""
+    """All blobs of the image, with their sizes."""
     return {one["digest"]: one["size"] for one in (manifest["config"], *manifest["layers"])}

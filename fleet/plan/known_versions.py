@@ -1,4 +1,4 @@
-"""What is known of the versions on the devices and of those to come: recipes, files, sizes."""
+"""Recipes, files and sizes of the devices' current and next versions, as far as known."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from infra.publish.recipe import FILES, MODEL
 
 
 class KnownVersions:
-    """Recipes and sizes of the versions now and then, from the account or from the preview."""
+    """Recipes and sizes of current and next versions, from the account or from the preview."""
 
     def __init__(self, stack_change: StackChange, holdings: Holdings) -> None:
         self._stack_change, self._holdings = stack_change, holdings
@@ -25,7 +25,7 @@ class KnownVersions:
         return self._stack_change.names
 
     def elsewhere(self, target: Target, device: Device) -> dict[str, str]:
-        """The components that another target deploys to the device, too: by which."""
+        """The components that another target also deploys to the device, with that target."""
         arns = {one.target for one in device.timeline} - {target.arn}
         return {
             name: arn.rpartition(":")[2]
@@ -39,7 +39,7 @@ class KnownVersions:
         )
 
     def files(self, name: str, version: str, before: str, architecture: str) -> dict[str, str]:
-        """File name to object key of a version's artifacts, also while its recipe is unknown."""
+        """File name to object key of a version's artifacts, even while its recipe is unknown."""
         recipe = self.recipe(name, version)
         if recipe is None:
             older = self.files(name, before, "", architecture) if before else {}
@@ -65,21 +65,21 @@ class KnownVersions:
         return self._holdings.objects.get(key)
 
     def today(self, architecture: str) -> str:
-        """The image that the stack's last update built for that architecture."""
+        """The image that the stack's last update built for this architecture."""
         if architecture in self._stack_change.retargeted:
-            return ""  # its size says nothing of another engine's
+            return ""  # its size doesn't predict another engine's
         return str(self._stack_change.outputs.get("image", {}).get(architecture, ""))
 
     def release(self) -> str:
-        """The release to come; a destroy has none."""
+        """The next release; a destroy has none."""
         versions = self._stack_change.versions
         return "" if UNKNOWN in versions.values() else release_name(versions)
 
     def model(self) -> str:
-        """The id of the model to come: how its content's hash begins (infra/model/golden.py)."""
+        """The id of the next model: the beginning of its content's hash (infra/model/golden.py)."""
         version = self._stack_change.versions.get(self.names.service, "")
         recipe = self.recipe(self.names.service, version)
-        if recipe is None:  # its image is still to be built
+        if recipe is None:  # its image isn't built
             return str(self._keys.get(MODEL, ""))[:12]
         keys = (object_key(uri) for uri in every_artifact(recipe))
         return next((key[:12] for key in keys if key.endswith(f"/{MODEL}")), "")
@@ -95,6 +95,6 @@ class KnownVersions:
         )
 
     def may_be_on(self, device: Device, name: str, version: str) -> bool:
-        """Whether the device may have taken this version before: nucleus keeps one back."""
+        """Whether the device may still have this version: the nucleus keeps one older version."""
         date = self._holdings.published.get((name, version))
         return date is not None and any(one.created > date for one in device.timeline)

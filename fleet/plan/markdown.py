@@ -1,4 +1,4 @@
-"""Words of others on a Markdown page: code spans, the only inline in which GitHub renders nothing.
+"""Puts foreign text into Markdown code spans, the only inline where GitHub renders nothing.
 
 A backslash isn't enough: GitHub looks for @team and bare links in the finished page.
 https://spec.commonmark.org/0.31.2/#code-spans, https://github.github.com/gfm/#tables-extension-
@@ -15,7 +15,7 @@ _PIPE = re.compile(r"(\\*)\|")
 
 
 def code(text: str) -> str:
-    """A code span of one line that holds just this text; empty for none."""
+    """A code span of one line with exactly this text; empty for an empty text."""
     shown = printable(text).strip()
     if not shown:
         return ""
@@ -26,7 +26,7 @@ def code(text: str) -> str:
 
 
 def row(cells: Iterable[str]) -> str:
-    """A table's row of finished Markdown. A pipe that a backslash would unescape is spelt out."""
+    """A table's row of finished Markdown. A pipe after a backslash is written as an entity."""
     safe = (
         _PIPE.sub(lambda found: found[1] + (r"\x7c" if found[1] else r"\|"), one) for one in cells
     )

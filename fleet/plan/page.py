@@ -1,8 +1,8 @@
-"""A plan as one Markdown page, for a reviewer who has a minute.
+"""Renders a plan as one Markdown page, for a reviewer who has a minute.
 
-The order is fixed, so two pages of one plan are equal. Rights and findings come before the devices:
-a page of a large fleet is too long for a comment on GitHub, which has its beginning
-(fleet/ci/comment.py). Whatever AWS, a device or the program named is in a code span.
+The order is fixed, so two pages of one plan are equal. Rights and findings come before the devices,
+because GitHub's comment has only the beginning of a long page (fleet/ci/comment.py). All names from
+AWS, a device or the program are in code spans.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def render(plan: Plan, fail_on: Sequence[FailOn] = ()) -> str:
 
 
 def refusal(stack: str, said: str) -> str:
-    """The page in place of a plan: why there is none, in the program's words, as plain text."""
+    """The page for a refused plan: the reason in the program's words, as plain text."""
     words = "\n".join(f"    {printable(line)}".rstrip() for line in said.splitlines())
     return (
         f"## Device plan: stack {code(stack)}\n\n**No plan: the preview is refused.**\n\n{words}\n"
@@ -92,7 +92,7 @@ def _reasons(plan: Plan, fail_on: Sequence[FailOn]) -> Iterator[str]:
 
 
 def _untold(plan: Plan) -> str:
-    """Which images no scan tells of."""
+    """The images without a scan's result."""
     built = "; the image to be built is scanned once it is pushed" if plan.unread else ""
     return built + "".join(
         f"; {_short(one)}: {code(one.missing)}" for one in plan.scans if one.missing
@@ -238,7 +238,7 @@ def _count(number: int, what: str) -> str:
 
 
 def size(count: int) -> str:
-    """Bytes as people read them, in powers of ten as docker and S3's console print them."""
+    """A size for people, in powers of ten as docker and S3's console print it."""
     for unit, factor in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
         if count >= factor:
             return f"{count / factor:.1f} {unit}"

@@ -1,9 +1,9 @@
-"""What an update will do to each device: pure functions from what is planned, targets and holdings.
+"""Works out what an update does to each device, from the preview, the targets and the account.
 
-A Pulumi diff says "replace deployment". For a device it matters which components restart, what it
-loses, and what it has to download. Both runtimes leave a component alone whose version stays. They
-keep artifacts by component version, so a new version downloads all its files. Of an image only the
-missing layers are downloaded.
+The functions are pure. A Pulumi diff says "replace deployment". A reviewer wants to know which
+components restart, what a device loses, and what it downloads. Both runtimes don't restart a
+component whose version stays. They keep artifacts by component version, so a new version downloads
+all its files. For an image, a device downloads only the missing layers.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from fleet.plan.stack_change import StackChange
 from infra.account.greengrass import SUCCEEDED
 from infra.names import Names
 
-_REMEMBERED = 5  # deployments whose duration says how long the next one takes
+_REMEMBERED = 5  # deployments whose durations estimate the next
 
 
 class Kind(StrEnum):
-    """What happens to a component, in the order in which a page lists it."""
+    """What happens to a component, in the order of the page."""
 
     REMOVED = "removed"
     CHANGED = "changed"
@@ -39,14 +39,14 @@ class Kind(StrEnum):
 
 
 class FailOn(StrEnum):
-    """What `--fail-on` can name."""
+    """The values of `--fail-on`."""
 
     REMOVED = "removed"  # a component leaves a device
     DOWNGRADE = "downgrade"  # an older version comes back
     RIGHTS = "rights"  # somebody gets a right
-    PUBLIC = "public"  # anybody gets one
-    DRIFT = "drift"  # somebody else deployed
-    WARNING = "warning"  # the program warned of something
+    PUBLIC = "public"  # everyone gets a right
+    DRIFT = "drift"  # someone else deployed
+    WARNING = "warning"  # the program printed a warning
     VULNERABLE = "vulnerable"  # ECR's scan of an image found something of scan-severity or above
 
 
@@ -56,7 +56,7 @@ class Change:
 
     kind: Kind
     name: str
-    now: str  # version, empty where it isn't there
+    now: str  # version; empty if it isn't there
     then: str  # UNKNOWN only for a preview of another program
     why: tuple[str, ...]
     older: bool  # `then` was published before `now`, or has a lower major
@@ -68,13 +68,13 @@ class Change:
 
 @dataclass(frozen=True, kw_only=True)
 class Download:
-    """Bytes between two bounds, equal where both are known; one `guessed` has no upper one."""
+    """A number of bytes between two bounds. A `guessed` one has no upper bound."""
 
     files: int  # artifacts, at most
     layers: int  # of images, at most
-    least: int  # of both: what the device can't have by now
-    unbuilt: bool  # an image isn't built yet: `layers` counts today's in its place
-    unknown: tuple[str, ...]  # images and files whose size can't be told
+    least: int  # of both: parts that the device can't have
+    unbuilt: bool  # an image isn't built, so `layers` counts today's image
+    unknown: tuple[str, ...]  # images and files of unknown size
 
     @property
     def most(self) -> int:
@@ -87,13 +87,13 @@ class Download:
 
 @dataclass(frozen=True, kw_only=True)
 class Group:
-    """Devices of one kind, to which the same happens."""
+    """Devices of one kind with the same changes."""
 
     devices: tuple[Device, ...]
     changes: tuple[Change, ...]
     download: Download
-    seconds: float | None  # the median of earlier deployments here, sending to success
-    counted: int  # how many these were
+    seconds: float | None  # median of earlier deployments here, from creation to success
+    counted: int  # the number of these
 
     @property
     def restarts(self) -> tuple[str, ...]:
@@ -102,7 +102,7 @@ class Group:
 
 @dataclass(frozen=True, kw_only=True)
 class TargetPlan:
-    """One target, with its devices grouped by what happens to them."""
+    """One target, with its devices grouped by their changes."""
 
     target: Target
     deploys: bool
@@ -111,23 +111,23 @@ class TargetPlan:
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """Everything that a reviewer should know."""
+    """All facts for a reviewer."""
 
     project: str
     stack: str
     destroys: bool
-    releases: tuple[str, str]  # now and then, empty where there is none
+    releases: tuple[str, str]  # current and next; empty if there is none
     models: tuple[str, str]
     names: Names  # of the stack's components
     targets: tuple[TargetPlan, ...]
     rights: tuple[Right, ...]  # in the account, then on the device
-    unread: tuple[str, ...]  # components whose recipe is known only once the image is built
+    unread: tuple[str, ...]  # components whose recipe is unknown until the image is built
     findings: tuple[str, ...]
     scans: tuple[Scan, ...]
-    severity: str  # the least that counts of what a scan found
+    severity: str  # the lowest severity of a scan's findings that counts
 
     def caught(self, reason: FailOn) -> tuple[str, ...]:
-        """What in this plan is a reason to fail; empty: nothing."""
+        """The reasons in this plan to fail; empty if there is none."""
         found: set[str] = set()
         for one in self.targets:
             changes = [change for group in one.groups for change in group.changes]
@@ -150,7 +150,7 @@ class Plan:
 
 
 def plan(stack_change: StackChange, targets: Sequence[Target], holdings: Holdings) -> Plan:
-    """What the previewed update does to these targets."""
+    """The changes of the previewed update for these targets."""
     known = KnownVersions(stack_change, holdings)
     plans = tuple(_target_plan(one, stack_change, known) for one in targets)
     changes = {
@@ -210,7 +210,7 @@ def _target_plan(target: Target, stack_change: StackChange, known: KnownVersions
 
 
 def _wanted(target: Target, stack_change: StackChange) -> Mapping[str, str] | None:
-    """Component versions of the deployment to come; None where none is made for the target."""
+    """Component versions of the next deployment; None if the target gets none."""
     deployment = stack_change.deployment
     if deployment is None or not deployment.changes:
         return None
@@ -221,7 +221,7 @@ def _wanted(target: Target, stack_change: StackChange) -> Mapping[str, str] | No
             else spec["componentVersion"]
             for name, spec in deployment.after["components"].items()
         }
-    # the target is left: infra.uninstall takes our components off it, and no others'
+    # The target changes: infra/teardown/uninstall.py removes only our components from the old one.
     latest, ours = target.latest, stack_change.names.components
     taken_over = latest and latest.stack and latest.stack != target.stack
     if latest and taken_over and latest.names == stack_change.names:
@@ -246,7 +246,7 @@ def _changes(
         now, then = there.get(name, ""), wanted.get(name, "")
         why: Iterable[str] = ()
         if not then and name not in ours:
-            then = now  # another target's, which this deployment doesn't touch
+            then = now  # another target's; this deployment doesn't change it
         elif not then and name in elsewhere:
             then, why = now, [f"{elsewhere[name]} deploys it, too"]
         kind = Kind.KEPT
@@ -269,7 +269,7 @@ def _changes(
 
 
 def _why(name: str, now: str, then: str, architecture: str, known: KnownVersions) -> Iterator[str]:
-    """What of a component differs, most telling first."""
+    """The differences of a component, the most important first."""
     before, after = known.recipe(name, now), known.recipe(name, then)
     stood = known.files(name, now, "", architecture)
     stands = known.files(name, then, now, architecture)
@@ -291,7 +291,7 @@ def _why(name: str, now: str, then: str, architecture: str, known: KnownVersions
 
 
 def _dependencies(recipe: Mapping[str, Any]) -> dict[str, str]:
-    """Name to type; the cloud spells a range anew, and writes down that the default is hard."""
+    """Name to type, without the range, which the cloud rewrites. The default type is HARD."""
     return {
         name: one.get("DependencyType", "HARD")
         for name, one in recipe.get("ComponentDependencies", {}).items()
@@ -299,7 +299,7 @@ def _dependencies(recipe: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _script(recipe: Mapping[str, Any], architecture: str) -> list[str]:
-    """Every word of the lifecycle that fits, without image and artifacts."""
+    """Every word of the matching lifecycle, without image and artifacts."""
     for manifest in recipe.get("Manifests", []):
         if manifest.get("Platform", {}).get("architecture", "*") in ("*", architecture):
             words: list[str] = []
@@ -312,7 +312,7 @@ def _script(recipe: Mapping[str, Any], architecture: str) -> list[str]:
 
 
 def _words(before: Sequence[str], after: Sequence[str]) -> Iterator[str]:
-    """Changed words with the option before them: `--memory 64m → 80m`."""
+    """Changed words, with the option before them: `--memory 64m → 80m`."""
     said = set()
     matcher = difflib.SequenceMatcher(a=before, b=after, autojunk=False)
     for operation, low, high, from_, to in matcher.get_opcodes():
@@ -333,7 +333,7 @@ def _download(device: Device, changes: Sequence[Change], known: KnownVersions) -
             there |= known.blobs(image) or {}
     files = least_files = 0
     layers: dict[str, int] = {}
-    new: dict[str, int] = {}  # those that the device can't have
+    new: dict[str, int] = {}  # blobs that the device can't have
     unknown, unbuilt = set(), False
     for change in changes:
         if change.kind not in (Kind.ADDED, Kind.CHANGED):
@@ -372,7 +372,7 @@ def _download(device: Device, changes: Sequence[Change], known: KnownVersions) -
 
 
 def _durations(device: Device) -> list[float]:
-    """Seconds of this device's last successful deployments of any stack of ours."""
+    """Seconds of this device's last successful deployments, of all stacks of ours."""
     done = [one for one in device.timeline if one.stack and one.status in SUCCEEDED]
     return [(one.modified - one.created).total_seconds() for one in done[:_REMEMBERED]]
 

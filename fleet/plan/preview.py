@@ -1,8 +1,8 @@
-"""What `pulumi preview --json` says, read into types; nothing of Pulumi's state is kept but inputs.
+"""Parses `pulumi preview --json`. Of Pulumi's state it keeps inputs and outputs only.
 
-The engine writes a fixed UUID for a value that it doesn't know yet, and `[secret]` for a secret
-one. A preview saved with `--show-secrets` carries secrets openly, in a wrapper with a signature:
-these are masked here, so nothing behind this module can print one.
+Pulumi's engine writes a fixed UUID for an unknown value, and `[secret]` for a secret. With
+`--show-secrets` a preview has secrets in clear text, in a wrapper with a signature. They are masked
+here, so nothing after this module can print one.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ _OPERATIONS = {"create", "update", "replace", "delete", "same", "import"}
 
 
 class NoPreview(Exception):
-    """The text is no preview; the message says why."""
+    """The text is no preview. The message says why."""
 
 
 class Refused(NoPreview):
-    """The program, or the engine, refused to make one; the message is its own."""
+    """The program or Pulumi's engine refused the preview, with this message."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Resource:
-    """One resource, before and after; an empty mapping where it isn't there."""
+    """One resource before and after. An empty mapping means that it isn't there."""
 
     op: str
     type: str
@@ -52,7 +52,7 @@ class Preview:
     stack: str
     resources: tuple[Resource, ...]
     config: Mapping[str, str]
-    findings: tuple[str, ...]  # what the program warned of
+    findings: tuple[str, ...]  # the program's warnings
 
     def of_type(self, ending: str) -> Iterator[Resource]:
         return (one for one in self.resources if one.type.endswith(ending))
@@ -67,7 +67,7 @@ class Preview:
 
 
 def read(text: str) -> Preview:
-    """Raises NoPreview; Refused where there are errors of the program's in it."""
+    """Parse a text. Raises NoPreview, and Refused if it has errors of the program."""
     try:
         document = json.loads(text)
         steps = document.get("steps", [])
@@ -107,7 +107,7 @@ def _resource(step: Mapping[str, Any]) -> Resource:
 
 
 def _type(urn: str) -> str:
-    """The resource's own type, without its parents'."""
+    """The resource's own type, without its parents' types."""
     return urn.split("::")[2].rpartition("$")[2]
 
 

@@ -1,8 +1,8 @@
-"""Which rights and which public exposure a preview changes: policies taken apart into sentences.
+"""Finds the rights and the public access that a preview changes, as sentences.
 
-A statement with two actions on two resources is four rights; what is compared are these, so a
-reordered policy changes nothing. An object lies under a hash of its content: the same file with
-other content is the same right.
+A statement with two actions on two resources is four rights. Rights are compared, so a reordered
+policy changes nothing. An object's key has a hash of its content. The same file with other content
+is the same right.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ _HASH = re.compile(r"\b[0-9a-f]{16,}\b")
 
 @dataclass(frozen=True, kw_only=True, order=True)
 class Right:
-    """Somebody's right, or its end."""
+    """A right that is given or taken away."""
 
     who: str
     what: str
     given: bool  # False: taken away
-    widens: bool  # an Allow given, or a Deny taken away
-    public: bool = False  # anybody's
+    widens: bool  # an Allow is given, or a Deny taken away
+    public: bool = False  # everyone's
 
 
 def changes(preview: Preview) -> tuple[Right, ...]:
-    """Rights of roles, buckets and repositories that differ after the update."""
+    """Changed rights of roles, buckets and repositories."""
     found: set[Right] = set()
     for one in preview.resources:
-        if not one.changes or not one.type.startswith("aws:"):  # ours hold a policy's name only
+        if not one.changes or not one.type.startswith("aws:"):  # ours have only a policy's name
             continue
         if one.type.endswith(":BucketPublicAccessBlock"):
             found |= set(_lifted(one, whole=preview.destroys))
@@ -62,7 +62,7 @@ def changes(preview: Preview) -> tuple[Right, ...]:
 def on_the_device(
     before: Mapping[str, Any] | None, after: Mapping[str, Any] | None
 ) -> tuple[Right, ...]:
-    """Rights of one component on the device's IPC, from its recipes; None is no component."""
+    """Changed IPC rights of one component, from its recipes; None means no component."""
     stood, stands = _topics(before), _topics(after)
     name = str((after or before or {}).get("ComponentName", ""))
     return tuple(
@@ -89,7 +89,7 @@ def _who(inputs: Mapping[str, Any]) -> str:
 
 
 def _rights(inputs: Mapping[str, Any]) -> dict[tuple[str, str], Mapping[str, Any]]:
-    """Each right as who has it and a sentence, with the statement that says it."""
+    """Each right as its holder and a sentence, with its statement."""
     text = inputs.get("policy")
     statements = json.loads(text).get("Statement", []) if isinstance(text, str) else []
     who = _who(inputs)
@@ -120,7 +120,7 @@ def _is_public(statement: Mapping[str, Any]) -> bool:
 
 
 def _lifted(one: Resource, *, whole: bool) -> Iterator[Right]:
-    """The bucket's own lock; with the whole stack its bucket goes too."""
+    """Lost public-access blocks of a bucket, unless the bucket is also deleted."""
     for flag in _BLOCKS:
         if one.before.get(flag) is True and one.after.get(flag) is not True and not whole:
             yield Right(

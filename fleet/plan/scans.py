@@ -1,4 +1,4 @@
-"""What ECR's scan of an image has found, of basic and of enhanced scanning.
+"""Reads ECR's scan findings of images, from basic and enhanced scanning.
 
 https://docs.aws.amazon.com/AmazonECR/latest/userguide/image-scanning.html
 """
@@ -14,22 +14,22 @@ from botocore.exceptions import ClientError
 from infra.account.clients import Clients, error_code
 from infra.names import SEVERITIES
 
-_DONE = ("COMPLETE", "ACTIVE")  # a basic scan; an enhanced one, which goes on
+_DONE = ("COMPLETE", "ACTIVE")  # of a basic scan, and of a continuous enhanced scan
 _COMING = ("IN_PROGRESS", "PENDING")
 _NONE = ("ScanNotFoundException", "ImageNotFoundException", "RepositoryNotFoundException")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Scan:
-    """One image's."""
+    """The scan of one image."""
 
     image: str  # repository@digest
-    found: tuple[tuple[str, str], ...] = ()  # severity in ECR's word, and the name: a CVE's id
-    missing: str = ""  # why there is no result; empty where there is one
-    coming: bool = False  # there may be one later
+    found: tuple[tuple[str, str], ...] = ()  # ECR's severity, and the CVE's id
+    missing: str = ""  # why there is no result; empty if there is one
+    coming: bool = False  # there may be a result later
 
     def at_least(self, severity: str) -> tuple[tuple[str, str], ...]:
-        """What was found of that severity (settings' word) or above, the worst first."""
+        """The findings of this severity (settings' word) or above, the worst first."""
         counted = SEVERITIES[: SEVERITIES.index(severity) + 1]
         worst = {name.upper(): place for place, name in enumerate(counted)}
         found = [one for one in self.found if one[0] in worst]
@@ -37,7 +37,7 @@ class Scan:
 
 
 def scans(clients: Clients, images: Iterable[str]) -> tuple[Scan, ...]:
-    """Of these images (repository@digest) of this account; raises botocore's errors."""
+    """The scans of these images (repository@digest) in this account. Raises botocore's errors."""
     return tuple(_scan(clients, image) for image in sorted(images))
 
 

@@ -1,4 +1,4 @@
-"""A preview by what it means to devices. Each of its resources is visited once, here."""
+"""Reads a preview's meaning for devices. It visits each resource once."""
 
 from __future__ import annotations
 
@@ -12,32 +12,32 @@ from fleet.plan.preview import MASKED, UNKNOWN, Preview, Resource
 from fleet.plan.rights import Right
 from infra.names import Names
 
-SCAN_SEVERITY = "high"  # Pulumi.yaml's default, which a preview doesn't print
+SCAN_SEVERITY = "high"  # Pulumi.yaml's default; a preview doesn't print it
 
 Version = tuple[str, str]  # component and version
 
 
 @dataclass(frozen=True, kw_only=True)
 class StackChange:
-    """What an update or a destroy will make of the stack."""
+    """The changes of a stack by an update or a destroy."""
 
     project: str
     stack: str
     destroys: bool
-    findings: tuple[str, ...]  # what the program warned of
+    findings: tuple[str, ...]  # the program's warnings
     rights: tuple[Right, ...]  # in the account
-    outputs: Mapping[str, Any]  # the stack's outputs as they are now
-    answering: Mapping[str, str]  # the versions that devices will have to answer with
-    versions: Mapping[str, str]  # our versions to come; of a stack that only publishes, today's
-    recipes: Mapping[Version, Mapping[str, Any]]  # not of an image to be built, nor secret ones
-    objects: Mapping[str, Mapping[str, str]]  # key to what is stored there: a text or a path
-    retargeted: frozenset[str]  # architectures whose image becomes another engine's
+    outputs: Mapping[str, Any]  # the stack's current outputs
+    answering: Mapping[str, str]  # the versions that devices must answer with
+    versions: Mapping[str, str]  # our next versions; today's for a stack that only publishes
+    recipes: Mapping[Version, Mapping[str, Any]]  # without unbuilt images and secrets
+    objects: Mapping[str, Mapping[str, str]]  # key to the stored text or path
+    retargeted: frozenset[str]  # architectures whose image changes its engine
     deployment: Resource | None
-    severity: str  # the least of a finding in an image that is named
+    severity: str  # the lowest severity of listed findings
 
     @property
     def names(self) -> Names:
-        """What the stack calls its components."""
+        """The stack's component names."""
         return Names.of(self.versions or self.outputs.get("components", {}))
 
     @classmethod
@@ -81,6 +81,6 @@ class StackChange:
 
 
 def _retargeted(image: Resource) -> bool:
-    """Whether it becomes another engine's: the size of today's says nothing of it."""
+    """Whether an image changes its engine, so that today's size doesn't predict the next."""
     now, then = (side.get("build", {}).get("target") for side in (image.before, image.after))
     return bool(image.before) and now != then

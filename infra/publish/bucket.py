@@ -1,4 +1,4 @@
-"""What is in a stack's bucket: the objects of its releases, and a record of each release."""
+"""Reads a stack's bucket: the objects of its releases, and a record of each release."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_s3.type_defs import ObjectTypeDef
 
-RECORDS = "releases/"  # how the key of a release record begins
+RECORDS = "releases/"  # the folder of release records
 _ENDING = ".json"
 
 
@@ -21,7 +21,7 @@ def record_key(release: str) -> str:
 
 
 def objects(s3: S3Client, bucket: str, prefix: str = "") -> list[ObjectTypeDef]:
-    """All objects whose keys begin so; none where there is no bucket."""
+    """All objects whose keys have this prefix; none if there is no bucket."""
     pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
     with unless_gone():
         return [one for page in pages for one in page.get("Contents", [])]
@@ -29,7 +29,7 @@ def objects(s3: S3Client, bucket: str, prefix: str = "") -> list[ObjectTypeDef]:
 
 
 def recorded(s3: S3Client, bucket: str) -> list[tuple[str, datetime]]:
-    """The releases that have a record, the newest first: name, and when it was stored."""
+    """The releases that have a record, the newest first: name and time of storage."""
     listed = objects(s3, bucket, RECORDS)
     listed.sort(key=lambda one: (one["LastModified"], one["Key"]), reverse=True)
     return [
