@@ -22,7 +22,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from fleet.observe import Device
 from infra.account.clients import Clients
-from infra.account.logs import DAYS, log_group, uploaded
+from infra.account.logs import DAYS, log_group, on_the_device, uploaded
 
 COMMAND = "FLEET_LOGS"
 EXAMPLE = "ssh {device} sudo tail -n {lines} /greengrass/v2/logs/{component}.log"
@@ -57,8 +57,8 @@ def tail(clients: Clients, device: Device, component: str) -> list[str]:
         return _uploaded(clients, device.name, component)
     raise NoLog(
         f"{device.name} doesn't upload its logs: {LOG_MANAGER} isn't among its components."
-        f" {_where(device, component)} To have it here: add {LOG_MANAGER} to the device, or say how"
-        f" to reach it: export {COMMAND}='{EXAMPLE}'"
+        f" On the device: {on_the_device(device.runtime, component)}. To have it here: add"
+        f" {LOG_MANAGER} to the device, or say how to reach it: export {COMMAND}='{EXAMPLE}'"
     )
 
 
@@ -151,9 +151,3 @@ def _uploaded(clients: Clients, thing: str, component: str) -> list[str]:
         f" {DAYS} days (log group {log_group(clients.region, component)}): is the component in its"
         " componentLogsConfigurationMap, and may the device's role write logs?"
     )
-
-
-def _where(device: Device, component: str) -> str:
-    if device.runtime == "aws_nucleus_lite":
-        return f"On the device: sudo journalctl -u ggl.{component}.service"
-    return f"On the device: sudo tail /greengrass/v2/logs/{component}.log"

@@ -24,7 +24,7 @@ from infra.account.greengrass import (
 )
 from infra.account.target import things_of
 from infra.deployment_names import stack_of
-from infra.names import DEFAULT_NAMES, PREFIX_TAG, Names
+from infra.names import DEFAULT_NAMES, Names
 from infra.publish import versions
 
 if TYPE_CHECKING:
@@ -266,13 +266,8 @@ def _deployment(greengrass: GreengrassV2Client, project: str, deployment: str) -
         components={
             name: spec["componentVersion"] for name, spec in found.get("components", {}).items()
         },
-        names=_names(found.get("tags", {})),
+        names=Names.tagged(found.get("tags", {})),
     )
-
-
-def _names(tags: Mapping[str, str]) -> Names:
-    """The component names of the stack that made a deployment with these tags."""
-    return Names(prefix=tags.get(PREFIX_TAG, DEFAULT_NAMES.prefix))
 
 
 def _device(
@@ -340,7 +335,7 @@ def _release(greengrass: GreengrassV2Client, deployment: str) -> str:
         found = greengrass.get_deployment(deploymentId=deployment)
     except greengrass.exceptions.ResourceNotFoundException:
         return ""
-    ours = _names(found.get("tags", {})).components
+    ours = Names.tagged(found.get("tags", {})).components
     return release_name(versions_of(found.get("components", {}), ours))
 
 

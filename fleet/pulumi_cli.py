@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import subprocess
+from typing import Any
 
 from fleet.stacks import ROOT
 
@@ -30,14 +31,19 @@ def pulumi(stack: str, *command: str, capture: bool = False) -> subprocess.Compl
         ) from error
 
 
+def outputs(stack: str) -> dict[str, Any]:
+    """The stack's outputs; none where its state can't be read."""
+    told = pulumi(stack, "stack", "output", "--json", capture=True)
+    found: dict[str, Any] = json.loads(told.stdout) if told.returncode == 0 else {}
+    return found
+
+
 def released(stack: str) -> str:
     """The deployed release by Pulumi's state; empty if it can't be read or has none."""
     try:
-        told = pulumi(stack, "stack", "output", "--json", capture=True)
+        return str(outputs(stack).get("release", ""))
     except NoPulumi:
         return ""
-    outputs = json.loads(told.stdout) if told.returncode == 0 else {}
-    return str(outputs.get("release", ""))
 
 
 def change(stack: str, *command: str) -> None:

@@ -64,7 +64,7 @@ def roll_back(stack: Stack, release: str, console: Console) -> int:
         kept_ones = _kept(stack, outputs)
         if release == PREVIOUS:
             release = _before(outputs["release"], kept_ones, _failed(stack, kept_ones))
-        record = _find(release, kept_ones, stack)
+        record = kept_release(release, kept_ones, stack)
         change = ["config", "set", _KEY, release]
         console.print(
             words(
@@ -142,7 +142,8 @@ def _concerns(update: Mapping[str, Any], record: Record) -> bool:
     return bool(named == record.release or (not named and began <= record.stored <= ended))
 
 
-def _find(release: str, records: Iterable[Record], stack: Stack) -> Record:
+def kept_release(release: str, records: Iterable[Record], stack: Stack) -> Record:
+    """The release of that name; raises NoStack, with the names there are."""
     there = {record.release: record for record in records}
     if release not in there:
         raise NoStack(
@@ -157,8 +158,7 @@ def _kept(stack: Stack, outputs: dict[str, Any]) -> Sequence[Record]:
 
 
 def _outputs(stack: Stack) -> dict[str, Any]:
-    done = pulumi_cli.pulumi(stack.name, "stack", "output", "--json", capture=True)
-    outputs: dict[str, Any] = json.loads(done.stdout) if done.returncode == 0 else {}
+    outputs = pulumi_cli.outputs(stack.name)
     if "bucket" not in outputs:
         raise NoStack(
             f"stack {stack.name} has no release to come from: pulumi up --stack {stack.name}"

@@ -9,9 +9,10 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from fleet.rollback import kept_release
 from fleet.stacks import NoStack, Stack
 from fleet.terminal import words
-from infra.publish.records import Record, stored_releases
+from infra.publish.records import stored_releases
 
 
 def documents(stack: Stack, release: str) -> dict[str, dict[str, Any]]:
@@ -21,7 +22,10 @@ def documents(stack: Stack, release: str) -> dict[str, dict[str, Any]]:
     """
     context = stack.context()
     bucket = context.bucket_of(stack.publisher() or stack.name)
-    record = _find(stored_releases(context.clients, bucket), release, stack)
+    records = stored_releases(context.clients, bucket)
+    if not records:
+        raise NoStack(f"stack {stack.name} has no release: pulumi up --stack {stack.name}")
+    record = kept_release(release, records, stack) if release else records[0]
     if not record.sboms:
         raise NoStack(
             f"release {record.release} was published by an older version of this program, which"
@@ -55,14 +59,3 @@ def _licence(choice: dict[str, Any]) -> str:
         return str(choice["expression"])
     licence = choice["license"]
     return str(licence.get("id") or licence["name"])
-
-
-def _find(records: list[Record], release: str, stack: Stack) -> Record:
-    for record in records:
-        if release in ("", record.release):
-            return record
-    kept = ", ".join(record.release for record in records) or "none"
-    raise NoStack(
-        f"stack {stack.name} has no kept release {release}".rstrip()
-        + f"; there are, the newest first: {kept}. To publish one: pulumi up --stack {stack.name}"
-    )

@@ -131,9 +131,9 @@ def check(stack: str, config: Mapping[str, Any], root: Path = ROOT) -> Settings:
     return Settings.load(pulumi.Config(this))
 
 
-def schema(root: Path = ROOT) -> dict[str, Any]:
+def schema() -> dict[str, Any]:
     """The JSON schema of a stack file."""
-    this = project(root)
+    this = project()
     keys = {
         f"{this}:{key}": {
             "description": f"{said['description']} (default: {json.dumps(said['default'])})",
@@ -142,7 +142,7 @@ def schema(root: Path = ROOT) -> dict[str, Any]:
                 for word in _WORDS[said["type"]]
             ],
         }
-        for key, said in _declared(root).items()
+        for key, said in _declared(ROOT).items()
     }
     return {
         "$schema": "http://json-schema.org/draft-07/schema#",

@@ -38,8 +38,7 @@ class Stack:
     @classmethod
     def read(cls, name: str, root: Path = ROOT) -> Stack:
         """Read a stack's file. Raises NoStack for an invalid name, a missing or a broken file."""
-        if trouble := stack_trouble(name):
-            raise NoStack(f"{trouble}: rename Pulumi.{printable(name)}.yaml, or remove it")
+        refuse_strange_name(name)
         path = root / f"Pulumi.{name}.yaml"
         if not path.is_file():
             raise NoStack(
@@ -110,15 +109,16 @@ class Places:
         return answers, tuple(skipped)
 
 
+def refuse_strange_name(name: str) -> None:
+    """Raises NoStack for a stack file whose name no stack can have."""
+    if trouble := stack_trouble(name):
+        raise NoStack(f"{trouble}: rename Pulumi.{printable(name)}.yaml, or remove it")
+
+
 def names(root: Path = ROOT) -> tuple[str, ...]:
     """The names of the stack files here, also names that no stack can have."""
     files = (path.name for path in root.glob("Pulumi.*.yaml"))
     return tuple(sorted(file.removeprefix("Pulumi.").removesuffix(".yaml") for file in files))
-
-
-def stacks(root: Path = ROOT) -> tuple[Stack, ...]:
-    """All stacks, by name. Raises NoStack if one can't be read."""
-    return tuple(Stack.read(name, root) for name in names(root))
 
 
 def _config(path: Path) -> Mapping[str, Any]:

@@ -22,6 +22,7 @@ from greenhouse.files import write_whole
 
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
 _POLL_SECONDS = 0.05
+_SHOWN_LINES = 10  # Of a log, where a process failed.
 OWNERS_ALONE = 0o077  # The umask of a process whose files nobody else may read.
 STOP_SECONDS = 20.0  # A device runs its components' shutdown scripts first, for up to 15 s each.
 
@@ -187,6 +188,6 @@ class Processes:
     def _forget(self, name: str) -> None:
         self._record(name).unlink(missing_ok=True)
 
-    def _tail(self, name: str, lines: int = 10) -> str:
-        text = self.log(name).read_text(errors="replace").splitlines()[-lines:]
+    def _tail(self, name: str) -> str:
+        text = self.log(name).read_text(errors="replace").splitlines()[-_SHOWN_LINES:]
         return "\n".join(f"  {line}" for line in text) + f"\n  (all of it: {self.log(name)})"

@@ -6,7 +6,7 @@ program no longer finds what has the old name.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 _SERVICE, _CONSUMER, _CHECK = "xgboost", "consumer", "check"
@@ -41,6 +41,11 @@ class Names:
         prefixes = sorted({name.rpartition(".")[0] for name in components} - {""})
         found = (cls(prefix=prefix) for prefix in prefixes)
         return tuple(names for names in found if set(names.components) <= set(components))
+
+    @classmethod
+    def tagged(cls, tags: Mapping[str, str]) -> Names:
+        """Those of the stack that gave something in the account these tags."""
+        return cls(prefix=tags.get(PREFIX_TAG, cls.prefix))
 
     @classmethod
     def of(cls, components: Iterable[str]) -> Names:

@@ -49,7 +49,7 @@ class Scope:
 
     @property
     def buckets(self) -> list[str]:
-        """The names of the stacks' buckets (infra.settings), without the state's bucket."""
+        """The stacks' buckets (infra/account/context.py), without the state's bucket."""
         return [
             f"arn:{self.partition}:s3:::{self.project}-*-{self.account}-{region}"
             for region in sorted(self.regions)

@@ -6,9 +6,7 @@ import subprocess
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from fleet.stacks import ROOT, NoStack, Stack, names, project
-from infra.name_patterns import stack_trouble
-from infra.printable import printable
+from fleet.stacks import ROOT, NoStack, Stack, names, project, refuse_strange_name
 
 # the program's inputs; a change elsewhere (tests, docs, greenhouse) changes no stack
 PROGRAM = ("__main__.py", "Pulumi.yaml", "requirements.txt", "infra/", "edge/")
@@ -23,8 +21,7 @@ def committed(root: Path = ROOT) -> tuple[list[Stack], list[str]]:
     """
     there, broken = [], []
     for name in names(root):
-        if trouble := stack_trouble(name):
-            raise NoStack(f"{trouble}: rename Pulumi.{printable(name)}.yaml, or remove it")
+        refuse_strange_name(name)
         if name == _LOCAL:
             continue
         try:

@@ -17,7 +17,7 @@ from botocore.exceptions import ClientError
 from fleet.observe import Target, observe, observe_target
 from fleet.plan.scans import Scan, scans
 from fleet.plan.stack_change import StackChange, Version
-from infra.account.clients import Clients, unless_gone
+from infra.account.clients import Clients, error_code, unless_gone
 from infra.account.followers import deployed_by
 from infra.account.images import image_manifest
 
@@ -62,19 +62,28 @@ def look(
 
 
 def artifacts(recipe: Mapping[str, Any], architecture: str) -> Iterator[str]:
-    """The URIs that a device of that architecture downloads, from the first matching manifest."""
-    for manifest in recipe.get("Manifests", []):
+    """The URIs that a device of that architecture downloads."""
+    yield from _uris(manifest_for(recipe, architecture))
+
+
+def manifest_for(recipe: Mapping[str, Any], architecture: str) -> Mapping[str, Any]:
+    """The first manifest that matches the architecture; empty if none does."""
+    manifests: Sequence[Mapping[str, Any]] = recipe.get("Manifests", [])
+    for manifest in manifests:
         if manifest.get("Platform", {}).get("architecture", "*") in ("*", architecture):
-            for artifact in manifest.get("Artifacts", []):
-                yield artifact.get("Uri") or artifact["URI"]
-            return
+            return manifest
+    return {}
 
 
 def every_artifact(recipe: Mapping[str, Any]) -> Iterator[str]:
     """The URIs for all architectures."""
     for manifest in recipe.get("Manifests", []):
-        for artifact in manifest.get("Artifacts", []):
-            yield artifact.get("Uri") or artifact["URI"]
+        yield from _uris(manifest)
+
+
+def _uris(manifest: Mapping[str, Any]) -> Iterator[str]:
+    for artifact in manifest.get("Artifacts", []):
+        yield artifact.get("Uri") or artifact["URI"]
 
 
 def docker_images(recipe: Mapping[str, Any]) -> Iterator[str]:
@@ -150,7 +159,7 @@ def _stored_objects(clients: Clients, recipes: Iterable[Mapping[str, Any]]) -> d
                 head = s3.head_object(Bucket=bucket, Key=object_key(uri))
                 sizes[object_key(uri)] = head["ContentLength"]
         except ClientError as error:
-            if error.response["Error"]["Code"] != "403":  # another owner's: its size stays unknown
+            if error_code(error) != "403":  # another owner's: its size stays unknown
                 raise
     return sizes
 

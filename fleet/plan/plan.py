@@ -17,7 +17,7 @@ from typing import Any
 
 from fleet.observe import Device, Target
 from fleet.plan import rights
-from fleet.plan.holdings import Holdings
+from fleet.plan.holdings import Holdings, manifest_for
 from fleet.plan.known_versions import KnownVersions
 from fleet.plan.preview import UNKNOWN
 from fleet.plan.rights import Right
@@ -94,10 +94,6 @@ class Group:
     download: Download
     seconds: float | None  # median of earlier deployments here, from creation to success
     counted: int  # the number of these
-
-    @property
-    def restarts(self) -> tuple[str, ...]:
-        return tuple(one.name for one in self.changes if one.kind is Kind.CHANGED)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -300,15 +296,12 @@ def _dependencies(recipe: Mapping[str, Any]) -> dict[str, str]:
 
 def _script(recipe: Mapping[str, Any], architecture: str) -> list[str]:
     """Every word of the matching lifecycle, without image and artifacts."""
-    for manifest in recipe.get("Manifests", []):
-        if manifest.get("Platform", {}).get("architecture", "*") in ("*", architecture):
-            words: list[str] = []
-            for name, step in sorted(manifest.get("Lifecycle", {}).items()):
-                text = step if isinstance(step, str) else step.get("Script", "")
-                limit = [] if isinstance(step, str) else [f"Timeout={step.get('Timeout')}"]
-                words += [f"{name}:", *limit, *text.split()]
-            return [word for word in words if "@sha256:" not in word]
-    return []
+    words: list[str] = []
+    for name, step in sorted(manifest_for(recipe, architecture).get("Lifecycle", {}).items()):
+        text = step if isinstance(step, str) else step.get("Script", "")
+        limit = [] if isinstance(step, str) else [f"Timeout={step.get('Timeout')}"]
+        words += [f"{name}:", *limit, *text.split()]
+    return [word for word in words if "@sha256:" not in word]
 
 
 def _words(before: Sequence[str], after: Sequence[str]) -> Iterator[str]:

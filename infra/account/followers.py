@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from botocore.exceptions import ClientError
 
-from infra.account.clients import Clients
+from infra.account.clients import Clients, error_code
 from infra.account.context import Context
 from infra.account.greengrass import (
     deployments,
@@ -24,7 +24,7 @@ from infra.account.greengrass import (
     versions_of,
 )
 from infra.account.target import latest_deployment
-from infra.names import DEFAULT_NAMES, PREFIX_TAG
+from infra.names import Names
 
 if TYPE_CHECKING:
     from mypy_boto3_greengrassv2 import GreengrassV2Client
@@ -74,8 +74,8 @@ def followers(context: Context, target: str) -> Iterator[Follower]:
         if own.is_own(called) or one["deploymentStatus"] in _OVER:
             continue
         found = client.get_deployment(deploymentId=one["deploymentId"])
-        theirs = found.get("tags", {}).get(PREFIX_TAG, DEFAULT_NAMES.prefix)
-        if where == target and (not stack or theirs != names.prefix):
+        theirs = Names.tagged(found.get("tags", {}))
+        if where == target and (not stack or theirs != names):
             continue
         components = tuple(
             f"{component} {version}"
@@ -121,5 +121,5 @@ def is_there(clients: Clients, target: str) -> bool:
             return is_core_device(clients.greengrass, target_name)
         clients.iot.describe_thing_group(thingGroupName=target_name)
     except ClientError as error:
-        return error.response["Error"]["Code"] != "ResourceNotFoundException"
+        return error_code(error) != "ResourceNotFoundException"
     return True

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     )
 
 ComponentTopology = Literal["ROOT", "ALL"]
+LITE = "aws_nucleus_lite"  # the runtime, in the API's word
 LOCAL = "LOCAL"  # the API's word for a deployment that was made on the device itself
 SUCCEEDED = frozenset({"SUCCEEDED", "COMPLETED"})  # of a group's and a thing's deployment
 FAILED = frozenset({"FAILED", "REJECTED", "TIMED_OUT", "CANCELED"})

@@ -7,10 +7,19 @@ from datetime import UTC, datetime, timedelta
 from botocore.exceptions import BotoCoreError, ClientError
 
 from infra.account.clients import Clients
+from infra.account.greengrass import LITE
 
 DAYS = 2  # how many days before today are read
 _SHOWN = 3  # lines: an operator sees about ten without scrolling, and the reason must be among them
 _WIDTH = 200  # characters per line
+
+
+def on_the_device(runtime: str, component: str = "") -> str:
+    """The command that shows a component's log on a device, or the nucleus' own without one."""
+    if runtime == LITE:
+        unit = f"ggl.{component}.service" if component else "'ggl.*'"
+        return f"sudo journalctl -u {unit}"
+    return f"sudo tail /greengrass/v2/logs/{component or 'greengrass'}.log"
 
 
 def log_group(region: str, component: str) -> str:

@@ -31,7 +31,7 @@ from infra.account.greengrass import (
 )
 from infra.deployment_names import DeploymentName, stack_of
 from infra.name_patterns import target_trouble
-from infra.names import DEFAULT_NAMES, PREFIX_TAG, STACK_TAG, Names
+from infra.names import STACK_TAG, Names
 from infra.settings import Misconfigured, Settings
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ class Deployed:
     @property
     def names(self) -> Names:
         """The component names of the stack that made it."""
-        return Names(prefix=self.tags.get(PREFIX_TAG, DEFAULT_NAMES.prefix))
+        return Names.tagged(self.tags)
 
     def ours(self, names: Names) -> dict[str, str]:
         """The versions of the components with these names, whoever deployed them."""

@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from infra.account.greengrass import LITE
 from infra.account.target import Target
 from infra.preflight.unread import NOT_READABLE
 from infra.preflight.wanted import Wanted
 from infra.settings import Settings
 from recipes.findings import Bites, Finding, Rule, Severity
 
-_NEWEST_TOO_OLD = {"aws_nucleus_lite": (2, 3), "aws_nucleus_classic": (2, 1)}
+_OLDEST_GOOD = {LITE: (2, 3), "aws_nucleus_classic": (2, 1)}
 _SYNONYMS = {"x86_64": "amd64", "arm64": "aarch64"}
 
 DEVICE_ARCHITECTURE = Rule(
@@ -47,7 +48,7 @@ RULES = (DEVICE_ARCHITECTURE, LITE_THING, LITE_SYSTEMD, NUCLEUS_VERSION)
 
 
 def findings(settings: Settings, target: Target, wanted: Wanted) -> Iterator[Finding]:
-    if lite := sorted(one.thing for one in target.cores if one.runtime == "aws_nucleus_lite"):
+    if lite := sorted(one.thing for one in target.cores if one.runtime == LITE):
         yield Finding(
             rule=LITE_SYSTEMD,
             where=", ".join(lite),
@@ -64,7 +65,7 @@ def findings(settings: Settings, target: Target, wanted: Wanted) -> Iterator[Fin
                 where=f"{device.thing} ({architecture}; the release: {_words(wanted)})",
                 fix=_another_architecture(settings, architecture),
             )
-        if device.runtime == "aws_nucleus_lite" and settings.thing:
+        if device.runtime == LITE and settings.thing:
             yield Finding(
                 rule=LITE_THING,
                 where=device.thing,
@@ -72,7 +73,7 @@ def findings(settings: Settings, target: Target, wanted: Wanted) -> Iterator[Fin
                 " --thing-group-name GROUP; pulumi config rm thing;"
                 " pulumi config set thing-group GROUP",
             )
-        least = _NEWEST_TOO_OLD.get(device.runtime or "aws_nucleus_classic", (0, 0))
+        least = _OLDEST_GOOD.get(device.runtime or "aws_nucleus_classic", (0, 0))
         version = re.match(r"(\d+)\.(\d+)", device.version)
         if version and (int(version[1]), int(version[2])) < least:
             yield Finding(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from botocore.exceptions import ClientError
 
+from infra.account.clients import error_code
 from recipes.findings import Bites, Finding, Rule, Severity
 
 NOT_READABLE = Rule(
@@ -16,9 +17,9 @@ NOT_READABLE = Rule(
 
 
 def withheld(where: str, error: ClientError) -> Finding:
-    code = error.response["Error"]["Code"]
+    asked, code = error.operation_name, error_code(error)
     return Finding(
         rule=NOT_READABLE,
         where=where,
-        fix=f"allow {error.operation_name} to whoever runs this, or ignore it ({code})",
+        fix=f"allow {asked} to whoever runs this, or ignore it ({code})",
     )

@@ -21,7 +21,7 @@ from botocore.exceptions import HTTPClientError
 from botocore.httpsession import URLLib3Session
 from botocore.utils import get_environ_proxies
 
-from infra.account.images import MEDIA_TYPES, runnable
+from infra.account.images import manifest_text, runnable
 
 if TYPE_CHECKING:
     from mypy_boto3_ecr import ECRClient
@@ -118,15 +118,9 @@ def _lay(seen: dict[str, File], member: tarfile.TarInfo, archive: tarfile.TarFil
 
 
 def _manifest(ecr: ECRClient, repository: str, digest: str) -> Mapping[str, Any]:
-    answer = ecr.batch_get_image(
-        repositoryName=repository,
-        imageIds=[{"imageDigest": digest}],
-        acceptedMediaTypes=[*MEDIA_TYPES],
-    )
-    if not answer["images"]:
-        why = [one.get("failureReason", "") for one in answer.get("failures", ())]
-        raise Unreadable(f"ECR has no image {repository}@{digest}: {', '.join(why)}")
-    text = answer["images"][0]["imageManifest"]
+    text = manifest_text(ecr, repository, digest)
+    if text is None:
+        raise Unreadable(f"ECR has no image {repository}@{digest}")
     _checked(text.encode(), digest)
     manifest: dict[str, Any] = json.loads(text)
     if "manifests" in manifest:

@@ -10,6 +10,7 @@ from itertools import chain
 from typing import TYPE_CHECKING
 
 from infra.account.greengrass import FAILED, SUCCEEDED, execution, installed_components
+from infra.account.logs import on_the_device
 from infra.names import is_check
 from infra.rollout.clock import RolloutFailed
 
@@ -117,17 +118,11 @@ class DeviceStatus:
 
     def _log(self, runtime: str, stack: str) -> str:
         """Where the log of the failed component is, or the nucleus' own log."""
-        named, lite = self._culprit, runtime == "aws_nucleus_lite"
-        if not named:
-            own = "sudo journalctl -u 'ggl.*'" if lite else "/greengrass/v2/logs/greengrass.log"
-            return f"{own} on the device"
-        log = (
-            f"sudo journalctl -u ggl.{named}.service"
-            if lite
-            else f"/greengrass/v2/logs/{named}.log"
-        )
-        here = f"make logs STACK={stack} DEVICE={self.device} COMPONENT={named}"
-        return f"{log} on the device, or {here}"
+        there = f"{on_the_device(runtime, self._culprit)} on the device"
+        if not self._culprit:
+            return there
+        here = f"make logs STACK={stack} DEVICE={self.device} COMPONENT={self._culprit}"
+        return f"{there}, or {here}"
 
 
 def _is_up(component: str, state: str) -> bool:

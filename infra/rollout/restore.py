@@ -108,9 +108,7 @@ def _may_read(
         say(f"warning: the devices' role is not given what was there before to read: {error}")
 
 
-def keep_rights(
-    context: Context, role: str, policy: str, say: Callable[[str], None] = print
-) -> None:
+def keep_rights(context: Context, role: str, policy: str) -> None:
     """Set the devices' role to the policy in Pulumi's state (JSON), once a release answers.
 
     A restore may have added rights, and an update with the same document changes nothing.
@@ -120,7 +118,7 @@ def keep_rights(
         if iam.get_role_policy(**named)["PolicyDocument"] != json.loads(policy):
             iam.put_role_policy(**named, PolicyDocument=policy)
     except ClientError as error:
-        say(
+        print(
             f"warning: whether role {role} may read more than this release needs, AWS doesn't tell:"
             f" {error}"
         )
