@@ -131,7 +131,7 @@ def test_other_bytes_than_the_digest_names_are_refused(
 
 
 def test_an_image_that_is_not_there_is_named(read: Callable[..., dict[str, File]]) -> None:
-    with pytest.raises(Unreadable, match="ECR has no image edge-inference/dev@sha256:gone$"):
+    with pytest.raises(Unreadable, match=r"ECR has no image edge-inference/dev@sha256:gone$"):
         read(Ecr(layer("a")), "sha256:gone")
 
 
