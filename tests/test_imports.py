@@ -150,6 +150,6 @@ def test_a_file_is_short_or_says_why_it_is_not() -> None:
     for path in sources():
         text = path.read_text()
         if text.count("\n") > MOST_LINES:
-            reason = "Long, as " in (ast.get_docstring(ast.parse(text)) or "")
+            reason = "The file is long because " in (ast.get_docstring(ast.parse(text)) or "")
             assert path.is_relative_to(ROOT / "tests"), f"{path} is too long"
-            assert reason, f"{path} is long, and its docstring has no 'Long, as …'"
+            assert reason, f"{path} is long, and its docstring has no 'The file is long because …'"
