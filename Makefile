@@ -1,4 +1,4 @@
-# The same commands that people and CI use. Everything is made where it is missing, and cached.
+# People and CI use the same commands. Missing tools are made and cached.
 
 .DEFAULT_GOAL := help
 PYTHON ?= python3
@@ -6,20 +6,20 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 COMMANDS := $(BIN)/fleet $(BIN)/greenhouse
 
-# Given with the command or not at all: an exported RELEASE would make a list a deployment.
+# These count only on the command line. An exported RELEASE would turn a list into a deployment.
 RELEASE :=
 DEVICE :=
 NAME :=
 YES :=
 
-# What is given reaches a recipe by environment alone, as it is: make expands nothing in it, and the
-# shell sees it in quotes. So no name is ever code.
+# Values reach a recipe as environment variables only. make expands nothing in them, and the shell has
+# them in quotes. So no name is run as code.
 GIVEN := STACK DEVICE COMPONENT RELEASE NAME FROM GROUP ARCH REGION DESTROY PREVIEW FAIL_ON WATCH JSON FAIL PORT YES \
   RECIPE SINCE ROWS FILE REPOSITORY ACCOUNT STATE_BUCKET STATE_KEY BUILD_IMAGE RUNTIME_IMAGE ARGS DATA PLUGINS
 $(foreach name,$(GIVEN),$(if $(filter-out undefined,$(origin $(name))),\
   $(eval override $(name) := $$(value $(name)))$(eval export $(name))))
 
-# Stack local is greenhouse's; any other is in the account that the shell points at.
+# Stack local is greenhouse's. Any other stack is in the account of the shell's credentials.
 THERE = case "$${STACK:-local}" in local) there="$$($(BIN)/python -m greenhouse env)" && eval "$$there";; esac &&
 
 .PHONY: help setup up down start plan status console logs rollback prune sbom new-device abandon-device lint model ask env preview deploy drift images pin lock ci-roles ci-stacks ci-comment check test test-quick test-matrices bench pictures train clean
@@ -29,25 +29,25 @@ help:  ## print this
 
 setup: $(STAMP) $(COMMANDS)  ## install the Python packages into .venv, and the commands fleet and greenhouse
 
-up: $(STAMP)  ## set everything up, pulumi up on stack local, show the device's answers: make up [PLUGINS=real]
+up: $(STAMP)  ## start greenhouse, pulumi up on stack local, show the device's answers: make up [PLUGINS=real]
 	@$(BIN)/python -m greenhouse up
 
-down: $(STAMP)  ## pulumi destroy on stack local, stop everything, prove that nothing is left
+down: $(STAMP)  ## pulumi destroy on stack local, stop greenhouse, check that nothing is left
 	@$(BIN)/python -m greenhouse down
 
 start: $(STAMP)  ## start greenhouse (cloud, providers, device) without deploying anything
 	@$(BIN)/python -m greenhouse start
 
-plan: $(STAMP)  ## what an update does to each device: make plan [STACK=dev] [DESTROY=1] [PREVIEW=file] [FAIL_ON=removed,rights]
+plan: $(STAMP)  ## show what an update does to each device: make plan [STACK=dev] [DESTROY=1] [PREVIEW=file] [FAIL_ON=removed,rights]
 	@$(THERE) $(BIN)/python -m fleet plan --stack="$${STACK:-local}" $${DESTROY:+--destroy} $${PREVIEW:+--preview="$$PREVIEW"} $${FAIL_ON:+--fail-on="$$FAIL_ON"}
 
-status: $(STAMP)  ## devices, health, releases, last answers, drift: make status [STACK=dev] [WATCH=1] [JSON=1] [FAIL=1]
+status: $(STAMP)  ## show devices, health, releases, last answers, drift: make status [STACK=dev] [WATCH=1] [JSON=1] [FAIL=1]
 	@$(THERE) $(BIN)/python -m fleet status $${STACK:+--stack="$$STACK"} $${WATCH:+--watch} $${JSON:+--json} $${FAIL:+--fail}
 
-console: $(STAMP)  ## the same in a browser, live: make console [STACK=dev] [PORT=8321]
+console: $(STAMP)  ## show the same live in a browser: make console [STACK=dev] [PORT=8321]
 	@$(THERE) $(BIN)/python -m fleet console $${STACK:+--stack="$$STACK"} $${PORT:+--port="$$PORT"}
 
-logs: $(STAMP)  ## a component's log on a device: make logs [STACK=dev] [DEVICE=press-1] [COMPONENT=com.ml.consumer]
+logs: $(STAMP)  ## show a component's log on a device: make logs [STACK=dev] [DEVICE=press-1] [COMPONENT=com.ml.consumer]
 	@$(THERE) $(BIN)/python -m fleet logs $${STACK:+--stack="$$STACK"} $${COMPONENT:+--component="$$COMPONENT"} -- $${DEVICE:+"$$DEVICE"}
 
 rollback: $(STAMP)  ## list the kept releases, or deploy one: make rollback [STACK=dev] [RELEASE=r1234abcd|previous|newest]
@@ -56,25 +56,25 @@ rollback: $(STAMP)  ## list the kept releases, or deploy one: make rollback [STA
 prune: $(STAMP)  ## list old releases that no device needs, or remove them: make prune [STACK=dev] [YES=1]
 	@$(THERE) $(BIN)/python -m fleet prune --stack="$${STACK:-local}" $${YES:+--yes}
 
-sbom: $(STAMP)  ## packages, licences and files of a release's images: make sbom [STACK=dev] [RELEASE=r1234abcd] [JSON=1]
+sbom: $(STAMP)  ## show packages, licences and files of a release's images: make sbom [STACK=dev] [RELEASE=r1234abcd] [JSON=1]
 	@$(THERE) $(BIN)/python -m fleet sbom --stack="$${STACK:-local}" $${RELEASE:+--release="$$RELEASE"} $${JSON:+--json}
 
-new-device: $(STAMP)  ## write one more stack file: make new-device NAME=press-3 [FROM=dev] [GROUP=] [ARCH=] [REGION=]
+new-device: $(STAMP)  ## write a stack file for another device: make new-device NAME=press-3 [FROM=dev] [GROUP=] [ARCH=] [REGION=]
 	@$(BIN)/python -m fleet new-device $${FROM:+--from="$$FROM"} $${GROUP:+--group="$$GROUP"} $${ARCH:+--arch="$$ARCH"} $${REGION:+--region="$$REGION"} -- $${NAME:+"$$NAME"}
 
-abandon-device: $(STAMP)  ## wait no more for a device that is gone for good: make abandon-device DEVICE=press-1 [STACK=dev] [YES=1]
+abandon-device: $(STAMP)  ## stop waiting for a device that is gone for good: make abandon-device DEVICE=press-1 [STACK=dev] [YES=1]
 	@$(THERE) $(BIN)/python -m fleet abandon-device --stack="$${STACK:-local}" $${YES:+--yes} -- $${DEVICE:+"$$DEVICE"}
 
 lint: $(STAMP)  ## check recipes for both runtimes, or list the rules: make lint [RECIPE="recipe.yaml components/"]
 	@$(BIN)/python -m fleet lint $${RECIPE:---rules}
 
-model: $(STAMP)  ## what a model file is, and what to type to release it: make model FILE=model.json [DATA=rows.csv]
+model: $(STAMP)  ## describe a model file and the commands that release it: make model FILE=model.json [DATA=rows.csv]
 	@$(BIN)/python -m fleet model $${DATA:+--data="$$DATA"} -- $${FILE:+"$$FILE"}
 
-ask: $(STAMP)  ## ask the model on greenhouse's device, or what it can be asked: make ask [ROWS=rows.json] [STACK=local]
+ask: $(STAMP)  ## ask the model on greenhouse's device for predictions or its features: make ask [ROWS=rows.json] [STACK=local]
 	@$(BIN)/python -m greenhouse ask $${STACK:+--stack="$$STACK"} $${ROWS:+--rows="$$ROWS"}
 
-env: $(STAMP)  ## print what points a shell at greenhouse: eval "$$(make -s env)"
+env: $(STAMP)  ## print the variables that point a shell at greenhouse: eval "$$(make -s env)"
 	@$(BIN)/python -m greenhouse env
 
 preview: $(STAMP)  ## pulumi preview on stack local
@@ -83,34 +83,34 @@ preview: $(STAMP)  ## pulumi preview on stack local
 deploy: $(STAMP)  ## pulumi up without questions: make deploy STACK=dev
 	@$(THERE) pulumi up --stack="$${STACK:-local}" --yes --non-interactive --suppress-outputs
 
-drift: $(STAMP)  ## fail where the account isn't what the tree says: make drift [STACK=dev]
+drift: $(STAMP)  ## fail if the account differs from the tree: make drift [STACK=dev]
 	@$(THERE) pulumi preview --stack="$${STACK:-local}" --non-interactive --refresh --expect-no-changes
 
-images: $(STAMP)  ## build the device's images, for each engine and architecture: make images [BUILD_IMAGE=] [RUNTIME_IMAGE=]
+images: $(STAMP)  ## build the device's images for each engine and architecture: make images [BUILD_IMAGE=] [RUNTIME_IMAGE=]
 	@for build in "linux/amd64 evaluator" "linux/arm64 evaluator" "linux/amd64 xgboost" "linux/arm64 xgboost"; do \
 	  set -- $$build; $(BIN)/python -m greenhouse.toolchain.build --platform $$1 --target $$2 --quiet $${BUILD_IMAGE:+--build-arg="BUILD_IMAGE=$$BUILD_IMAGE"} $${RUNTIME_IMAGE:+--build-arg="RUNTIME_IMAGE=$$RUNTIME_IMAGE"} edge || exit 1; done
 
-pin: $(STAMP)  ## name the base images of edge/Dockerfile by the digests that their registries have today
+pin: $(STAMP)  ## write the current digests of the base images into edge/Dockerfile
 	@$(BIN)/python -m greenhouse.toolchain.pin
 
-ci-roles: $(STAMP)  ## a template of the workflows' two roles: make ci-roles REPOSITORY=owner/name ACCOUNT= STATE_BUCKET= STATE_KEY=
+ci-roles: $(STAMP)  ## print a template of the workflows' two roles: make ci-roles REPOSITORY=owner/name ACCOUNT= STATE_BUCKET= STATE_KEY=
 	@$(BIN)/python -m fleet ci roles --repository="$$REPOSITORY" --account="$$ACCOUNT" --state-bucket="$$STATE_BUCKET" --state-key="$$STATE_KEY"
 
-ci-stacks: $(STAMP)  ## which stacks a change touches, as a workflow reads it: make ci-stacks [SINCE=commit]
+ci-stacks: $(STAMP)  ## print the stacks that a change affects, for a workflow: make ci-stacks [SINCE=commit]
 	@$(BIN)/python -m fleet ci stacks $${SINCE:+--since="$$SINCE"}
 
-ci-comment:  ## write the plans of a pull request into its comment, by gh (a workflow's environment)
+ci-comment:  ## write the plans of a pull request into its comment with gh (in a workflow)
 	@text="$$(env -u GH_TOKEN $(PYTHON) -m fleet.ci.comment)" && \
 	  printf '%s\n' "$$text" | gh pr comment "$$PULL_REQUEST" --edit-last --create-if-none --body-file -
 
 LOCK = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --custom-compile-command "make lock" pyproject.toml
 
-lock: $(STAMP)  ## write requirements*.txt anew from pyproject.toml: make lock [ARGS=--upgrade]
+lock: $(STAMP)  ## write requirements*.txt from pyproject.toml: make lock [ARGS=--upgrade]
 	@$(LOCK) $$ARGS --group dev --output-file requirements-dev.txt
 	@$(LOCK) --constraint requirements-dev.txt --output-file requirements.txt
 	@$(LOCK) --constraint requirements-dev.txt --group dev --group bench --output-file requirements-bench.txt
 
-check: $(STAMP)  ## ruff, mypy --strict, actionlint, zizmor, and whether the locks are what pyproject.toml says
+check: $(STAMP)  ## run ruff, mypy --strict, actionlint, zizmor, and compare the locks with pyproject.toml
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy .
 	@$(BIN)/python -m greenhouse.toolchain.actionlint && $(BIN)/zizmor --offline --quiet --persona pedantic .github/workflows
 	@$(MAKE) --silent lock && git diff --exit-code --stat -- requirements.txt requirements-dev.txt requirements-bench.txt \
@@ -118,25 +118,25 @@ check: $(STAMP)  ## ruff, mypy --strict, actionlint, zizmor, and whether the loc
 
 TESTS = $(BIN)/python -m greenhouse.toolchain && $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
-test: $(STAMP)  ## all tests, with one case of each kind of failure and crash
+test: $(STAMP)  ## run all tests, with one case of each kind of failure and crash
 	@$(TESTS) -m "not live and not matrix"
 
-test-quick: $(STAMP)  ## the tests that need neither a Docker engine nor the Pulumi CLI
+test-quick: $(STAMP)  ## run the tests that need neither a Docker engine nor the Pulumi CLI
 	@$(BIN)/python -m pytest -n 2 --dist loadfile -m "not live and not docker and not whole"
 
-test-matrices: $(STAMP)  ## the remaining cases of failure and crash (slow)
+test-matrices: $(STAMP)  ## run the remaining cases of failure and crash (slow)
 	@$(TESTS) -m matrix
 
-bench: $(STAMP)  ## the figures of docs/benchmarks.md: make bench [ARGS="--only NAME"]
+bench: $(STAMP)  ## measure the figures of docs/benchmarks.md: make bench [ARGS="--only NAME"]
 	@$(BIN)/python -m tests.bench $$ARGS
 
-pictures: $(STAMP)  ## record the pictures of README from a run of greenhouse
+pictures: $(STAMP)  ## record README's pictures from a run of greenhouse
 	@$(BIN)/python -m tests.docs.pictures
 
 train: $(STAMP)  ## train the model again from the wine tables: make train DATA=folder
 	@$(BIN)/python -m edge.training $${DATA:+--data="$$DATA"}
 
-clean:  ## throw away what a broken greenhouse left here (make down is the clean way)
+clean:  ## remove what a broken greenhouse left here (make down is the clean way)
 	@if [ -x $(BIN)/python ]; then $(BIN)/python -m greenhouse stop; fi
 	@rm -rf .greenhouse
 
