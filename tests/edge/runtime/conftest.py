@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import shutil
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -24,6 +25,7 @@ from greenhouse.device.ipc.topics import Topics
 from greenhouse.toolchain import Toolchain
 from tests.bench import images
 from tests.edge.compiling import shipped
+from tests.edge.runtime.programs import Program, Start
 
 T = TypeVar("T")
 EDGE = Path(__file__).parents[3] / "edge"
@@ -207,3 +209,25 @@ def golden(library: Path, tmp_path: Path) -> Path:
     predictions = evaluator.predict(rows)
     path.write_text(json.dumps({"model": model.id, "predictions": predictions}))
     return path
+
+
+@pytest.fixture
+def start(runtime: Path, nucleus: Any) -> Iterator[Start]:
+    """Start a program as a component. It is killed if it still runs after the test."""
+    started: list[Program] = []
+
+    def start(component: str, *arguments: object, **environment: str) -> Program:
+        variables = {
+            **os.environ,
+            **nucleus.environment(component),
+            "PYTHONPATH": str(runtime),
+            "PYTHONSAFEPATH": "1",  # As in the image: the checkout has the package as well.
+            **environment,
+        }
+        program = Program([str(argument) for argument in arguments], variables)
+        started.append(program)
+        return program
+
+    yield start
+    for program in started:
+        program.kill()

@@ -1,20 +1,13 @@
-"""The container's programs as the nucleus starts and ends them: argv, environment, exit codes.
-
-The file is long because every test here starts the same three programs.
-"""
+"""The container's three programs together, on a nucleus that comes and goes."""
 
 from __future__ import annotations
 
 import bz2
 import json
-import os
 import re
-import shutil
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,160 +16,31 @@ import yaml
 
 from edge.consumer.consumer import ANSWER_SECONDS, OUTAGE
 from edge.inference import memory
-from edge.inference.engines.forest import LIBRARY
 from edge.inference.protocol import ANSWER_TOPIC, MAX_REQUEST, REQUEST_TOPIC, encode_request
 from edge.inference.service import WINDOW
 from edge.inference.settings import Engine
 from greenhouse.device.flavours.lite.nucleus import Lite
 from greenhouse.device.ipc.broker import connect_java
 from tests.bench.client import Client
-from tests.edge.compiling import SHIPPED, answers_of, shipped
+from tests.edge.compiling import answers_of, shipped
 from tests.edge.runtime.messages import LARGEST, ask_all, worst
+from tests.edge.runtime.programs import (
+    EDGE,
+    MODEL,
+    SAMPLES,
+    Start,
+    checking,
+    consuming,
+    impatient_consumer,
+    serving,
+    serving_with,
+)
 from tests.infra.pulumi_yaml import declared
-
-EDGE = Path(__file__).parents[3] / "edge"
-MODEL = shipped()
-SAMPLES = EDGE / "consumer/samples.json"
-CONSUMER = EDGE / "consumer/consumer.py"
-
-
-class Program:
-    """One running program. Its log lines are read as they come."""
-
-    def __init__(self, arguments: list[str], environment: dict[str, str]) -> None:
-        self.events: list[dict[str, Any]] = []
-        self._news = threading.Condition()
-        self._silent = False  # From now on.
-        self._process = subprocess.Popen(
-            [sys.executable, *arguments],
-            env=environment,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        self._reading = threading.Thread(target=self._read)
-        self._reading.start()
-
-    def _read(self) -> None:
-        assert self._process.stdout
-        for line in self._process.stdout:
-            with self._news:
-                self.events.append(json.loads(line))
-                self._news.notify_all()
-        with self._news:
-            self._silent = True
-            self._news.notify_all()
-
-    def until(self, event: str, times: int = 1) -> dict[str, Any]:
-        """The event, as soon as it is there. Fails as soon as it can't come any more."""
-        with self._news:
-            self._news.wait_for(lambda: self._silent or self._all(event)[times - 1 :], 120)
-            found = self._all(event)[times - 1 :]
-            why = f", and it ended with {self._process.wait(120)}" if self._silent else ""
-        assert found, f"no {event!r} (for the {times}. time) in {self.events}{why}"
-        return found[0]
-
-    def end_sleep(self) -> None:
-        """Wake a program that reads a character where others sleep."""
-        assert self._process.stdin
-        self._process.stdin.write(".")
-        self._process.stdin.flush()
-
-    def _all(self, event: str) -> list[dict[str, Any]]:
-        return [said for said in self.events if said["event"] == event]
-
-    def ends(self) -> int:
-        code = self._process.wait(120)
-        self._reading.join()
-        assert self._process.stdin
-        assert self._process.stdout
-        self._process.stdin.close()
-        self._process.stdout.close()
-        return code
-
-    def peak(self) -> int:
-        """The most memory that it has had, in bytes."""
-        status = Path(f"/proc/{self._process.pid}/status").read_text()
-        return int(status.partition("VmHWM:")[2].split()[0]) * 1024
-
-    def peak_of_its_own(self) -> int:
-        """The peak without what is mapped from files, which the kernel can take back."""
-        status = Path(f"/proc/{self._process.pid}/status").read_text()
-        return self.peak() - int(status.partition("RssFile:")[2].split()[0]) * 1024
-
-    def terminate(self) -> int:
-        self._process.terminate()
-        return self.ends()
-
-    def kill(self) -> None:
-        if self._process.poll() is None:
-            self._process.kill()
-            self.ends()
-
-
-Start = Callable[..., Program]
-
-
-@pytest.fixture
-def start(runtime: Path, nucleus: Any) -> Iterator[Start]:
-    """Start a program as a component. It is killed if it still runs after the test."""
-    started: list[Program] = []
-
-    def start(component: str, *arguments: object, **environment: str) -> Program:
-        variables = {
-            **os.environ,
-            **nucleus.environment(component),
-            "PYTHONPATH": str(runtime),
-            "PYTHONSAFEPATH": "1",  # As in the image: the checkout has the package as well.
-            **environment,
-        }
-        program = Program([str(argument) for argument in arguments], variables)
-        started.append(program)
-        return program
-
-    yield start
-    for program in started:
-        program.kill()
-
-
-def serving(start: Start, model: Path = MODEL, engine: Engine = Engine.EVALUATOR) -> Program:
-    command = ("-m", "edge.inference", "serve", "--model", model, "--engine", engine)
-    return start("com.ml.xgboost", *command)
-
-
-def serving_with(start: Start, settings: str, **environment: str) -> Program:
-    """The service with other values where the real values would make a test wait."""
-    code = (
-        "import sys; from edge.inference import ipc, serve;"
-        " from edge.inference.__main__ import main;"
-        f" {settings}; sys.exit(main(sys.argv[1:]))"
-    )
-    return start("com.ml.xgboost", "-c", code, "serve", "--model", MODEL, **environment)
 
 
 def asking(nucleus: Any) -> Client:
     """An application on the device that hears the answers."""
     return Client(nucleus.socket, nucleus.environment("com.ml.asker")["SVCUID"], ANSWER_TOPIC)
-
-
-def checking(start: Start, golden: Path, timeout: float = 120) -> Program:
-    files = ("--samples", SAMPLES, "--golden", golden)
-    return start("com.ml.check", "-m", "edge.inference", "check", *files, "--timeout", timeout)
-
-
-def consuming(
-    start: Start, samples: Path = SAMPLES, *, program: tuple[object, ...] = (CONSUMER,)
-) -> Program:
-    return start("com.ml.consumer", *program, "--samples", samples, "--interval", "0.05")
-
-
-def impatient_consumer() -> tuple[str, str]:
-    """The program of a consumer that reports silence sooner than the real one."""
-    code = (
-        f"import sys; sys.path.append({str(EDGE)!r}); from consumer import consumer;"
-        " consumer.ANSWER_SECONDS = 0.5; sys.exit(consumer.main(sys.argv[1:]))"
-    )
-    return "-c", code
 
 
 @pytest.mark.parametrize("engine", Engine)
@@ -426,110 +290,12 @@ def test_sigterm_ends_the_service_without_a_nucleus_too(
     assert service.terminate() == 0
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        [],
-        ["train"],
-        ["serve"],
-        ["serve", "--model"],
-        ["check", "--samples", "s", "--golden", "g", "--timeout", "soon"],
-        ["check", "--samples", "s", "--golden", "g", "--timeout", "0"],
-        ["check", "--samples", "s", "--golden", "g", "--timeout", "nan"],
-    ],
-    ids=" ".join,
-)
-def test_wrong_usage_is_64(start: Start, arguments: list[str]) -> None:
-    assert start("com.ml.xgboost", "-m", "edge.inference", *arguments).ends() == 64
-
-
 def test_a_model_is_served_packed_as_a_release_stores_it(
     start: Start, tmp_path: Path, golden: Path
 ) -> None:
     model = tmp_path / "model.bz2"
     model.write_bytes(bz2.compress(MODEL.read_bytes()))
     assert serving(start, model).until("ready")["model"] == json.loads(golden.read_text())["model"]
-
-
-def test_a_model_that_cant_be_served_is_65_and_the_log_says_why(
-    start: Start, tmp_path: Path
-) -> None:
-    model = tmp_path / "model.json"
-    packed = bz2.compress(MODEL.read_bytes())
-    for content, why in (
-        (None, "No such file"),
-        (b"", "0 bytes"),
-        (SHIPPED.read_bytes(), "no compiled forest"),
-        (MODEL.read_bytes()[:-1], "cut off"),
-        (packed[:-1], "cut off"),
-        (packed[:1000] + bytes(1000) + packed[2000:], "packed, and broken"),
-        (MODEL.read_bytes()[:2000] + b"\xff" * 4 + MODEL.read_bytes()[2004:], "broken"),
-    ):
-        if content is not None:
-            model.write_bytes(content)
-        service = serving(start, model)
-        assert service.ends() == 65
-        (fatal,) = service.events
-        assert (fatal["event"], fatal["exit"]) == ("fatal", 65)
-        assert why in fatal["message"]
-        assert str(model) in fatal["message"]
-
-
-@pytest.mark.parametrize(
-    "content",
-    [b"", b"[]", b"{}", b"[1]", b'{"model": 1, "predictions": []}', b"[" * 100_000],
-    ids=["empty", "no records", "an object", "a number", "no model", "too deep"],
-)
-def test_samples_and_golden_answers_that_cant_be_used_are_65(
-    start: Start, tmp_path: Path, golden: Path, content: bytes
-) -> None:
-    broken = tmp_path / "broken.json"
-    broken.write_bytes(content)
-    for files in ((broken, golden), (SAMPLES, broken)):
-        arguments = ("--samples", files[0], "--golden", files[1], "--timeout", 5)
-        check = start("com.ml.check", "-m", "edge.inference", "check", *arguments)
-        assert check.ends() == 65
-        assert "broken.json" in check.events[-1]["message"]
-
-
-def test_a_library_that_cant_be_loaded_is_65(start: Start, runtime: Path, tmp_path: Path) -> None:
-    app = tmp_path / "app"
-    shutil.copytree(runtime, app)
-    library = app / "edge/inference/engines" / LIBRARY.name
-    for break_it in (library.unlink, lambda: library.write_bytes(b"of another machine")):
-        break_it()
-        command = ("-m", "edge.inference", "serve", "--model", MODEL)
-        service = start("com.ml.xgboost", *command, PYTHONPATH=str(app))
-        assert service.ends() == 65
-        (fatal,) = service.events
-        assert (fatal["event"], fatal["exit"]) == ("fatal", 65)
-        assert LIBRARY.name in fatal["message"]
-        assert "architecture" in fatal["message"]
-
-
-def test_a_fault_of_ours_is_70_and_one_line_of_the_log(start: Start) -> None:
-    service = serving_with(start, "serve.load = None")
-    assert service.ends() == 70, "1 would say that the check failed"
-    (fatal,) = service.events
-    assert (fatal["event"], fatal["exit"]) == ("fatal", 70)
-    assert "not callable" in fatal["message"]
-    assert "serve.py" in fatal["traceback"]
-
-
-def test_no_nucleus_is_69(start: Start) -> None:
-    service = start("com.ml.xgboost", "-m", "edge.inference", "serve", "--model", MODEL, SVCUID="")
-    assert service.ends() == 69
-    assert "SVCUID" in service.events[-1]["message"]
-
-
-def test_a_nucleus_that_is_gone_for_good_is_69(start: Start, nucleus: Any) -> None:
-    service = serving_with(start, "ipc.PAUSES = (0.0, 0.01, 0.02)")
-    service.until("ready")
-    nucleus.stop()
-    assert service.ends() == 69, "only a new container gets the next nucleus' socket"
-    told = [said["event"] for said in service.events if said["event"] != "sdk"]
-    assert told == ["ready", *["disconnected"] * 3, "fatal"]
-    assert "after 4 attempts" in service.events[-1]["message"]
 
 
 def test_an_operator_sees_what_the_service_did_in_its_log_and_by_asking(
