@@ -32,6 +32,7 @@ from greenhouse.machine import bring_up, stop_greenhouse
 from greenhouse.orphans import end_orphans, unlock
 from greenhouse.plugins import Plugins, PluginsRefused, choose
 from greenhouse.processes import Processes, ProcessFailed
+from infra.errors import told
 
 STACK = "local"
 
@@ -53,19 +54,25 @@ def our_thing() -> str:
     config = (stack.get("config") if isinstance(stack, dict) else stack) or {}
     if not isinstance(config, dict):
         raise NoThing(
-            f"{file.name} can't be read as a stack's file: the values of a stack are below its key"
-            f" config, as in `config: {{edge-inference:thing: greenhouse}}`. git diff {file.name}"
-            " shows what was changed"
+            told(
+                f"{file.name} can't be read as a stack's file.",
+                "The values of a stack are below its key config, as in"
+                " `config: {edge-inference:thing: greenhouse}`. See what was changed:",
+                f"git diff {file.name}",
+            )
         )
     if thing := config.get("edge-inference:thing"):
         return str(thing)
     raise NoThing(
-        f"{file.name} names no thing, but greenhouse starts the core device of that name. Write"
-        " below its key config: edge-inference:thing: greenhouse"
-        + (
-            " (and take out edge-inference:thing-group)"
-            if "edge-inference:thing-group" in config
-            else ""
+        told(
+            f"{file.name} names no thing.",
+            "greenhouse starts the core device of that name. Write below its key config"
+            + (
+                ", and take out edge-inference:thing-group:"
+                if "edge-inference:thing-group" in config
+                else ":"
+            ),
+            "edge-inference:thing: greenhouse",
         )
     )
 
@@ -286,7 +293,11 @@ def main() -> int:
     ) as error:
         said = str(error)
     except (ClientError, BotoCoreError) as error:
-        said = f"greenhouse's account: {error}. What runs: python -m greenhouse status"
+        said = told(
+            f"greenhouse's account: {error}.",
+            "See which of its processes run:",
+            "python -m greenhouse status",
+        )
     except subprocess.CalledProcessError as error:
         said = f"{shlex.join(error.cmd)} ended with {error.returncode}: {error.stderr}".rstrip()
     except psutil.AccessDenied as error:

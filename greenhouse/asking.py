@@ -20,6 +20,7 @@ from edge.inference.model import Model
 from edge.inference.protocol import batches
 from fleet.stacks import Stack, project
 from greenhouse.home import Home
+from infra.errors import told
 from infra.model import samples
 from infra.printable import printable
 from infra.settings import Misconfigured
@@ -73,8 +74,12 @@ def _container(home: Home, stack: Stack) -> str:
     things = home.things() if home.exists() else []
     if thing not in things:
         raise NotAsked(
-            f"stack {stack.name} deploys to {thing or 'no single thing'}, and greenhouse's devices"
-            f" are: {', '.join(things) or 'none'}. make ask asks those alone; make up starts one"
+            told(
+                f"stack {stack.name} deploys to {thing or 'no single thing'}, and greenhouse's"
+                f" devices are: {', '.join(things) or 'none'}.",
+                "make ask asks only these devices. Start one:",
+                "make up",
+            )
         )
     return f"{stack.names().consumer}.{thing}"
 
@@ -127,7 +132,11 @@ def _replies(
     if done.returncode:
         why = (done.stderr.strip() or done.stdout.strip()).splitlines()[-1:]
         raise NotAsked(
-            printable(f"{container} gets no answer: {''.join(why)}. make logs says more")
+            told(
+                f"{container} gets no answer: {printable(''.join(why))}.",
+                "See its log:",
+                "make logs",
+            )
         )
     lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
     return [line["reply"] for line in lines if "reply" in line]
@@ -138,8 +147,12 @@ def _topics(container: str, stack: Stack) -> list[str]:
     done = _docker("inspect", "--type", "container", "--format", "{{json .Args}}", container)
     if done.returncode:
         raise NotAsked(
-            f"{container} isn't running: make status STACK={stack.name} says how the device is,"
-            f" and pulumi up --stack {stack.name} deploys to it"
+            told(
+                f"{container} isn't running.",
+                "See how the device is, or deploy to it:",
+                f"make status STACK={stack.name}",
+                f"pulumi up --stack {stack.name}",
+            )
         )
     arguments: list[str] = json.loads(done.stdout)
     return [arguments[arguments.index(f"--{one}-topic") + 1] for one in ("request", "answer")]

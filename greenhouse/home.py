@@ -18,6 +18,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from greenhouse.files import write_whole
+from infra.errors import told
 
 PROJECT_DIR = Path(__file__).resolve().parent.parent
 ACCOUNT = "123456789012"
@@ -113,8 +114,12 @@ class Home:
                 return Ports(**json.loads(self._settings.read_text()))
             except (ValueError, TypeError) as error:
                 raise HomeBroken(
-                    f"{self._settings} can't be read ({error}), and the ports and the key of this"
-                    " greenhouse are in it. Throw it away and begin anew: make clean, then make up"
+                    told(
+                        f"{self._settings} can't be read: {error}.",
+                        "It holds the ports and the key of this greenhouse. Remove the greenhouse,"
+                        " and start a new one:",
+                        "make clean && make up",
+                    )
                 ) from error
         names = [one.name for one in fields(Ports) if one.name != "secret"]
         chosen: dict[str, int] = dict(zip(names, _free_ports(len(names)), strict=True))
@@ -132,9 +137,11 @@ class Home:
         try:
             if os.fstat(folder).st_uid != os.geteuid():
                 raise HomeBroken(
-                    f"{self.root} belongs to another user, who could read and change what"
-                    " greenhouse keeps there. Give it a folder of your own:"
-                    " export GREENHOUSE_HOME=~/.greenhouse"
+                    told(
+                        f"{self.root} belongs to another user.",
+                        "That user could read and change its files. Use a folder of your own:",
+                        "export GREENHOUSE_HOME=~/.greenhouse",
+                    )
                 )
             os.fchmod(folder, 0o700)
         finally:

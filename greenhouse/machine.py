@@ -17,6 +17,7 @@ from greenhouse.faults import Faults
 from greenhouse.home import ACCOUNT, PROJECT_DIR, REGION, Home, aws_environment
 from greenhouse.orphans import end_orphans
 from greenhouse.processes import Processes, ProcessFailed
+from infra.errors import told
 
 
 def _answers(url: str) -> bool:
@@ -54,9 +55,13 @@ def refuse_what_forgot(processes: Processes, state: Path) -> None:
     kept = max((file.stat().st_mtime for file in state.glob("*.json")), default=0.0)
     if kept < processes.started("ministack").timestamp():
         raise ProcessFailed(
-            "ministack was killed, or the machine was, before it could keep its state: the buckets,"
-            " images and roles of this greenhouse are gone, while its devices and Pulumi's state"
-            " still count on them. Throw it away and begin anew: make clean, then make up"
+            told(
+                "ministack was killed before it could save its state: the buckets, images and roles"
+                " of this greenhouse are gone.",
+                "Its devices and Pulumi's state still need them. Remove the greenhouse, and start a"
+                " new one:",
+                "make clean && make up",
+            )
         )
 
 

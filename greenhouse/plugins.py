@@ -16,6 +16,7 @@ from pathlib import Path
 
 from greenhouse.files import write_whole
 from greenhouse.home import REAL_PACKAGES, Home
+from infra.errors import told
 
 INSTALL_SECONDS = 600.0
 
@@ -75,9 +76,11 @@ def choose(home: Home, asked: Plugins | None, env: Mapping[str, str]) -> None:
     if wanted is not kept and any(home.stacks.rglob("stacks/**/*.json")):
         has, other = ("real plugins", "stand-ins") if kept else ("stand-ins", "real plugins")
         raise PluginsRefused(
-            f"the stacks of this greenhouse were made with {has}, and {other} can't take them over:"
-            f" a stack keeps its plugins. Take it down first (make down), then make up"
-            f" PLUGINS={(asked or Plugins.STAND_INS).value}"
+            told(
+                f"the stacks of this greenhouse were made with {has}.",
+                f"A stack keeps its plugins: {other} can't take it over. Destroy it first:",
+                f"make down && make up PLUGINS={(asked or Plugins.STAND_INS).value}",
+            )
         )
     if wanted:
         _have_real(env)
@@ -94,7 +97,11 @@ def _have_real(env: Mapping[str, str]) -> None:
                 missing.append(f"{plugin.name} {plugin.version} ({why or 'nothing was installed'})")
     if missing:
         raise PluginsRefused(
-            f"plugins that can't be had here: {'; '.join(missing)}. Put an executable"
-            " pulumi-resource-NAME on PATH, or download where the network lets you: pulumi plugin"
-            " install resource NAME vVERSION. Without real plugins: make up"
+            told(
+                f"plugins that can't be had here: {'; '.join(missing)}.",
+                "Put an executable pulumi-resource-NAME on PATH, or download it on another network,"
+                " or use the stand-ins:",
+                "pulumi plugin install resource NAME vVERSION",
+                "make up",
+            )
         )

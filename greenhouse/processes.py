@@ -19,6 +19,7 @@ from typing import ClassVar
 import psutil
 
 from greenhouse.files import write_whole
+from infra.errors import told
 
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
 _POLL_SECONDS = 0.05
@@ -137,8 +138,11 @@ class Processes:
         for port in ports:
             if holder := port_holder(port):
                 raise ProcessFailed(
-                    f"{name} needs 127.0.0.1:{port}, which {holder} holds. Stop that; or, to"
-                    " choose other ports, throw this greenhouse away: make clean"
+                    told(
+                        f"{name} needs 127.0.0.1:{port}, but {holder} uses it.",
+                        "Stop that process, or remove this greenhouse to get other ports:",
+                        "make clean",
+                    )
                 )
         self._logs.mkdir(parents=True, exist_ok=True)
         with self.log(name).open("ab") as log:

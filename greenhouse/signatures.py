@@ -24,6 +24,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from greenhouse.home import REGION
+from infra.errors import told
 
 # Any other name in Host comes from a page whose name was bound to loopback.
 HOSTS = ("127.0.0.1", "localhost")
@@ -69,8 +70,11 @@ def own_key(environment: Mapping[str, str]) -> Credentials:
         return Credentials(environment["AWS_ACCESS_KEY_ID"], environment["AWS_SECRET_ACCESS_KEY"])
     except KeyError as missing:
         raise NoKey(
-            f"{missing.args[0]} is not set: requests couldn't be signed. Give the shell this"
-            ' greenhouse\'s key: eval "$(python -m greenhouse env)"'
+            told(
+                f"{missing.args[0]} is not set, so requests can't be signed.",
+                "Give the shell this greenhouse's key:",
+                'eval "$(python -m greenhouse env)"',
+            )
         ) from missing
 
 
@@ -174,8 +178,8 @@ async def _verified(scope: Scope, receive: Receive, credentials: Credentials) ->
         raise Foreign(f"the request's signature is wrong. {_WAY_OUT}", service)
     if found["region"] != REGION and service not in _GLOBAL:
         raise Foreign(
-            f"the request is signed for {found['region']}, and this greenhouse is in {REGION}: on"
-            f" AWS nothing of it would be there. pulumi config set aws:region {REGION}",
+            f"the request is signed for {found['region']}, and this greenhouse is in {REGION}."
+            f" On AWS that region would have none of it: pulumi config set aws:region {REGION}",
             service,
         )
     if said:

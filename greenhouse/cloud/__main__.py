@@ -43,8 +43,8 @@ def listen(port: int) -> socket.socket:
         if error.errno not in (errno.EADDRINUSE, errno.EACCES):
             raise
         raise PortTaken(
-            f"the cloud needs 127.0.0.1:{port}: {error.strerror}. Stop who holds it, or choose"
-            " another --port"
+            f"the cloud needs 127.0.0.1:{port}: {error.strerror}. Stop the process that uses it,"
+            " or choose another --port"
         ) from error
     return taken
 

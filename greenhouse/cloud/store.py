@@ -14,6 +14,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+from infra.errors import told
+
 SCHEMA_VERSION = 2
 
 _SCHEMA = """
@@ -81,7 +83,7 @@ class Store:
                 unless_ready.pop_all()
         except sqlite3.OperationalError as error:
             raise StoreUnusable(
-                f"{path}: {error}. Does another greenhouse cloud use it? Stop that one, or name"
+                f"{path}: {error}. If another greenhouse cloud uses it, stop that cloud, or name"
                 " another --store"
             ) from error
         except sqlite3.DatabaseError as error:
@@ -96,8 +98,12 @@ class Store:
                 db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
             elif version != SCHEMA_VERSION:
                 raise StoreUnusable(
-                    f"{path} was written by another version of greenhouse (schema {version},"
-                    f" this is {SCHEMA_VERSION}): make clean, or name another --store"
+                    told(
+                        f"{path} was written by another version of greenhouse (schema {version},"
+                        f" this is {SCHEMA_VERSION}).",
+                        "Name another --store, or remove the greenhouse:",
+                        "make clean",
+                    )
                 )
 
     @contextmanager

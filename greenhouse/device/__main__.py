@@ -111,8 +111,8 @@ def _remembered(path: Path, wanted: str | None) -> str:
     known = path.read_text() if path.exists() else wanted or "java"
     if wanted not in (None, known):
         print(
-            f"{path.parent} is a device of the flavour {known}, asked for is {wanted}."
-            " Give it another --root, or remove that one.",
+            f"{path.parent} is a device of the flavour {known}, not {wanted}."
+            " Name another --root, or remove that device.",
             file=sys.stderr,
         )
         raise typer.Exit(EX_CONFIG)

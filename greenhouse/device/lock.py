@@ -12,6 +12,7 @@ import hashlib
 import socket
 from pathlib import Path
 
+from infra.errors import told
 from infra.printable import printable
 
 ANSWER_SECONDS = 2.0
@@ -34,9 +35,13 @@ async def hold(thing: str, root: Path) -> asyncio.Server:
     except OSError as error:
         owner = await asyncio.to_thread(_ask, address)
         raise Taken(
-            f"a device '{thing}' runs on this machine already, with the root folder {owner}."
-            " Stop that one, in its checkout (make down; make clean where that fails), or give this"
-            " one another name: change edge-inference:thing in Pulumi.local.yaml"
+            told(
+                f"a device '{thing}' runs on this machine already, with the root folder {owner}.",
+                "Give this device another name (edge-inference:thing in Pulumi.local.yaml), or stop"
+                " the other device in its checkout. If make down fails there, make clean stops it:",
+                "make down",
+                "make clean",
+            )
         ) from error
 
 

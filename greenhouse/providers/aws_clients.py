@@ -19,6 +19,7 @@ from botocore.config import Config
 from greenhouse.providers.protocol.resource import Refused
 from greenhouse.providers.protocol.session import Call
 from greenhouse.providers.protocol.wire import Properties
+from infra.errors import told
 
 if TYPE_CHECKING:
     from mypy_boto3_ecr import ECRClient
@@ -53,8 +54,11 @@ class AwsClients:
             url = environment.get(name, "")
             if urlsplit(url).hostname not in ("127.0.0.1", "localhost"):
                 raise Refused(
-                    f"{name} is '{url}', but these providers work on this machine only."
-                    " Have greenhouse start them: make start"
+                    told(
+                        f"{name} is '{url}', but these providers work on this machine only.",
+                        "Have greenhouse start them:",
+                        "make start",
+                    )
                 )
             return url
 

@@ -15,6 +15,7 @@ from greenhouse.providers.docker.servicer import DockerServicer
 from greenhouse.providers.protocol.owner import OwnersAlone
 from greenhouse.providers.protocol.resource import Refused
 from greenhouse.providers.protocol.servicer import Servicer
+from infra.errors import told
 
 PACKAGES: Mapping[str, Callable[[AwsClients, int], provider_pb2_grpc.ResourceProviderServicer]] = {
     "aws": lambda clients, port: Servicer(aws.package(clients), port),
@@ -57,8 +58,11 @@ def _serve(name: str, port: int, clients: AwsClients) -> grpc.Server:
         server.add_insecure_port(f"127.0.0.1:{port}")
     except RuntimeError as error:
         raise Refused(
-            f"{name} needs 127.0.0.1:{port}, which can't be had. `ss -ltnp 'sport = :{port}'` tells"
-            " who holds it: stop that, or choose another port"
+            told(
+                f"{name} needs 127.0.0.1:{port}, which can't be had.",
+                "Stop the process that uses it, or choose another port. See which it is:",
+                f"ss -ltnp 'sport = :{port}'",
+            )
         ) from error
     server.start()
     return server

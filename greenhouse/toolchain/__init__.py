@@ -18,6 +18,7 @@ from greenhouse.toolchain.commands import ToolchainFailed
 from greenhouse.toolchain.docker import Docker, prepare_docker, stop_engine
 from greenhouse.toolchain.progress import Progress
 from greenhouse.toolchain.pulumi import Pulumi, prepare_pulumi
+from infra.errors import told
 
 __all__ = ["Toolchain", "ToolchainFailed", "prepare", "stop_engine"]
 
@@ -39,9 +40,11 @@ def prepare(console: Console) -> Toolchain:
     """
     if sys.platform != "linux":
         raise ToolchainFailed(
-            f"greenhouse needs Linux (this is {sys.platform}): its containers mount Unix sockets of"
-            " the machine, which the virtual machine of Docker Desktop doesn't carry. Use a Linux"
-            " machine; a real account needs no greenhouse and works from here"
+            told(
+                f"greenhouse needs Linux (this is {sys.platform}).",
+                "Its containers mount Unix sockets, which Docker Desktop's machine can't do."
+                " Use a Linux machine. A real account works from here without greenhouse.",
+            )
         )
     progress = Progress(console)
     docker = prepare_docker(progress)

@@ -23,6 +23,7 @@ from greenhouse.toolchain import cache, debian
 from greenhouse.toolchain.commands import ToolchainFailed, log_file, run_logged
 from greenhouse.toolchain.docker import Docker
 from greenhouse.toolchain.progress import Progress
+from infra.errors import told
 
 RECIPE_LABEL = "edge-inference.recipe"
 REGISTRY_SECONDS = 10.0  # For a registry's first answer. A pull that has begun gets more time.
@@ -101,8 +102,12 @@ def ca_bundle() -> Path:
         if path.is_file():
             return path
     raise ToolchainFailed(
-        f"there is no CA bundle at {CA_BUNDLE}, which pip needs inside the image build."
-        " apt-get install ca-certificates, or name yours in SSL_CERT_FILE"
+        told(
+            f"there is no CA bundle at {CA_BUNDLE}.",
+            "pip needs it inside the image build. Install it, or name yours:",
+            "sudo apt-get install ca-certificates",
+            "export SSL_CERT_FILE=PATH",
+        )
     )
 
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from greenhouse.toolchain import cache
+from infra.errors import told
 
 SHOWN_LINES = 15
 # This version fetches any Go that a go.mod asks for: https://go.dev/doc/toolchain
@@ -47,13 +48,13 @@ def run_logged(
                 check=False,
             )
         except FileNotFoundError as error:
-            raise ToolchainFailed(f"{argv[0]} is needed and not on PATH") from error
+            raise ToolchainFailed(f"{argv[0]} is not on PATH. Install it.") from error
     if done.returncode:
         tail = log.read_text(errors="replace").splitlines()[-SHOWN_LINES:]
         raise ToolchainFailed(
             f"{argv[0]} ended with {done.returncode}:\n"
             + "".join(f"  {line}\n" for line in tail)
-            + f"  (all of it: {log}). The next run begins this step anew."
+            + f"  (all of it: {log})\nThe next run begins this step again."
         )
 
 
@@ -81,8 +82,10 @@ def require_go(missing: str, *, instead: str) -> None:
     if found and (int(found[1]), int(found[2])) >= GO_MINIMUM:
         return
     raise ToolchainFailed(
-        f"{missing}, and {f'by {said!r}' if said else 'without Go'} it can't be compiled. Install"
-        f" {instead} or Go 1.25.11 or newer (https://go.dev/dl/)"
+        told(
+            f"{missing}, and {f'{said!r}' if said else 'a machine without Go'} can't compile it.",
+            f"Install {instead} or Go 1.25.11 or newer (https://go.dev/dl/).",
+        )
     )
 
 

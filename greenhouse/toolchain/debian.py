@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from greenhouse.toolchain.commands import ToolchainFailed, ask, run_logged
+from infra.errors import told
 
 EPOCH = 1_700_000_000  # The time of every file.
 
@@ -29,13 +30,18 @@ def download(packages: Sequence[str], folder: Path, *, log: Path) -> list[Path]:
     """Debian's current archives of exactly these packages, checked by apt's signatures."""
     if missing := [tool for tool in ("apt-get", "dpkg-deb") if shutil.which(tool) is None]:
         raise ToolchainFailed(
-            f"the base images can neither be pulled nor made here: {missing[0]} is missing, so this"
-            " is not a Debian-like machine. Let the Docker engine reach a registry"
+            told(
+                f"the base images can't be pulled, and {missing[0]} is missing to make them.",
+                "Only a Debian-like machine can make them. Let the Docker engine reach a registry.",
+            )
         )
     if not KEYRING.is_file():
         raise ToolchainFailed(
-            f"Debian's packages can't be checked without {KEYRING}:"
-            " apt-get install debian-archive-keyring"
+            told(
+                f"Debian's packages can't be checked without {KEYRING}.",
+                "Install the keyring:",
+                "sudo apt-get install debian-archive-keyring",
+            )
         )
     state, archives = folder / "apt", folder / "archives"
     for needed in (state / "lists/partial", state / "cache/archives/partial", archives):
@@ -81,7 +87,7 @@ def unpack(archives: Sequence[Path], root: Path) -> None:
         ):
             files.extractall(root, filter="tar")
         if unpacking.returncode:
-            raise ToolchainFailed(f"dpkg-deb can't read {archive}; the next run fetches it anew")
+            raise ToolchainFailed(f"dpkg-deb can't read {archive}. The next run fetches it again.")
         name = archive.name.split("_")[0]
         (manifest / name).write_text(f"{ask('dpkg-deb', '--field', archive)}\n")
         # A package that has only links has none.

@@ -21,6 +21,7 @@ from greenhouse.processes import Processes
 from greenhouse.toolchain import cache
 from greenhouse.toolchain.commands import ToolchainFailed, ask, install
 from greenhouse.toolchain.progress import Progress
+from infra.errors import told
 
 DEFAULT_SOCKET = Path("/var/run/docker.sock")
 START_SECONDS = 60.0
@@ -91,13 +92,19 @@ def prepare_docker(progress: Progress) -> Docker:
         running = answers(path)
     except PermissionError as error:
         raise ToolchainFailed(
-            f"a Docker engine listens at {path}, but {_user()} may not use it:"
-            f" sudo usermod -aG docker {_user()}, then log in again (or: newgrp docker)"
+            told(
+                f"a Docker engine listens at {path}, but {_user()} may not use it.",
+                "Join the group docker, and log in again:",
+                f"sudo usermod -aG docker {_user()}",
+            )
         ) from error
     if not running and host:
         raise ToolchainFailed(
-            f"DOCKER_HOST={host}, but no Docker engine answers there. Start it, or unset"
-            " DOCKER_HOST to use the machine's own"
+            told(
+                f"DOCKER_HOST={host}, but no Docker engine answers there.",
+                "Start it, or use the machine's own engine:",
+                "unset DOCKER_HOST",
+            )
         )
     if not running:
         with cache.locked(
@@ -128,8 +135,13 @@ def _socket_of(host: str | None) -> Path:
         return DEFAULT_SOCKET
     if not host.startswith("unix://"):
         raise ToolchainFailed(
-            f"DOCKER_HOST={host} may be another machine, but the devices of greenhouse mount files"
-            " of this one. Unset DOCKER_HOST, or set it to unix://<path of a local engine's socket>"
+            told(
+                f"DOCKER_HOST={host} may be another machine.",
+                "The devices of greenhouse mount files of this machine. Use its own engine, or name"
+                " another local engine's socket:",
+                "unset DOCKER_HOST",
+                "export DOCKER_HOST=unix://PATH",
+            )
         )
     return Path(host.removeprefix("unix://"))
 
@@ -143,10 +155,13 @@ def _start(progress: Progress) -> None:
     path = os.pathsep.join([os.environ.get("PATH", os.defpath), *SYSTEM_FOLDERS])
     if os.geteuid() != 0:
         raise ToolchainFailed(
-            f"no Docker engine answers at {DEFAULT_SOCKET}, and only root can start one. If it is"
-            " installed: sudo systemctl start docker; else: sudo apt-get install docker.io"
-            f" && sudo usermod -aG docker {_user()}, then log in again."
-            " An engine at another socket is named by DOCKER_HOST=unix://PATH"
+            told(
+                f"no Docker engine answers at {DEFAULT_SOCKET}, and only root can start one.",
+                "Start it, or install it and log in again, or name an engine at another socket:",
+                "sudo systemctl start docker",
+                f"sudo apt-get install docker.io && sudo usermod -aG docker {_user()}",
+                "export DOCKER_HOST=unix://PATH",
+            )
         )
     if shutil.which("dockerd", path=path) is None:
         _install(progress)
@@ -166,8 +181,11 @@ def _start(progress: Progress) -> None:
 def _install(progress: Progress) -> None:
     if shutil.which("apt-get") is None:
         raise ToolchainFailed(
-            "no Docker engine is installed, and without apt-get we don't know how to:"
-            " https://docs.docker.com/engine/install/"
+            told(
+                "no Docker engine is installed.",
+                "This machine has no apt-get, so install one by hand:"
+                " https://docs.docker.com/engine/install/",
+            )
         )
     with progress.step("installing docker.io from Debian (no Docker engine is installed)"):
         install("docker.io", "iptables")
@@ -211,7 +229,11 @@ def _with_client(host: str | None, socket_path: Path) -> Docker:
             ours=host is None and _processes().find(_ENGINE) is not None,
         )
     raise ToolchainFailed(
-        "the Docker engine runs, but no docker client here can build on it"
-        f" ({'; '.join(refused) or 'there is none'})."
-        " Install docker-buildx-plugin (Docker's packages) or docker.io (Debian's)"
+        told(
+            "the Docker engine runs, but no docker client here can build on it"
+            f" ({'; '.join(refused) or 'there is none'}).",
+            "Install Docker's own plugin, or Debian's client:",
+            "sudo apt-get install docker-buildx-plugin",
+            "sudo apt-get install docker.io",
+        )
     )

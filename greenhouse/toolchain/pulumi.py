@@ -25,6 +25,7 @@ import semver
 from greenhouse.toolchain import cache
 from greenhouse.toolchain.commands import ToolchainFailed, ask, log_file, require_go, run_logged
 from greenhouse.toolchain.progress import Progress
+from infra.errors import told
 
 MINIMUM = semver.Version(3, 238, 0)  # Since this version a failing after-hook fails the update.
 PINNED = "3.276.0"
@@ -74,8 +75,11 @@ def prepare_pulumi(progress: Progress) -> Pulumi:
         found = _on_path(progress) or _cached() or _obtained(progress)
     except OSError as error:
         raise ToolchainFailed(
-            f"the Pulumi CLI can't be put into {cache.folder()}: {error}. Make room there, or name"
-            " another folder: export XDG_CACHE_HOME=PATH"
+            told(
+                f"the Pulumi CLI can't be put into {cache.folder()}: {error}.",
+                "Make room there, or name another folder:",
+                "export XDG_CACHE_HOME=PATH",
+            )
         ) from error
     for name in ("pulumi", HOST, *SCRIPTS):
         if (found.folder / name).exists():
@@ -152,8 +156,10 @@ def _download(draft: Path, progress: Progress) -> None:
         checksum = hashlib.file_digest(file, "sha256").hexdigest()
     if checksum != published:
         raise ToolchainFailed(
-            f"{archive} has sha256 {checksum}, but {CHECKSUMS} says {published}: not used."
-            " Try again; if it stays so, install Pulumi by hand and put it on PATH"
+            told(
+                f"{archive} has sha256 {checksum}, but {CHECKSUMS} says {published}: not used.",
+                "Try again. If it fails again, install Pulumi by hand and put it on PATH.",
+            )
         )
     with tarfile.open(packed) as members:
         for member in members:
@@ -190,7 +196,11 @@ def _compile(draft: Path, progress: Progress) -> None:
     sdk = ask(*asked)
     if not sdk:
         raise ToolchainFailed(
-            f"go doesn't say where the SDK's scripts are; what it does say: {shlex.join(asked)}"
+            told(
+                "go doesn't say where the SDK's scripts are.",
+                "See what it says:",
+                shlex.join(asked),
+            )
         )
     for script in _SCRIPTS_IN_SDK:
         target = draft / Path(script).name

@@ -21,6 +21,7 @@ from greenhouse.report import Residue
 from greenhouse.toolchain import ToolchainFailed
 
 DENIED = ClientError({"Error": {"Code": "Denied", "Message": "no"}}, "ListThings")
+STATUS = ".\nSee which of its processes run:\n    python -m greenhouse status"
 
 
 @pytest.mark.parametrize(
@@ -29,8 +30,8 @@ DENIED = ClientError({"Error": {"Code": "Denied", "Message": "no"}}, "ListThings
         (ProcessFailed("cloud ended"), "cloud ended"),
         (ToolchainFailed("no engine"), "no engine"),
         (HomeBroken("make clean"), "make clean"),
-        (DENIED, "python -m greenhouse status"),
-        (EndpointConnectionError(endpoint_url="http://127.0.0.1:1"), "python -m greenhouse status"),
+        (DENIED, STATUS),
+        (EndpointConnectionError(endpoint_url="http://127.0.0.1:1"), STATUS),
         (subprocess.CalledProcessError(1, ["docker", "ps"], stderr="gone\n"), "docker ps ended wi"),
         (OSError(28, "No space left on device", "settings.json"), "No space left on device"),
         (ValueError("Expecting value: line 1"), "Expecting value"),
@@ -51,16 +52,19 @@ def test_what_can_not_be_done_is_one_message(
     assert command_line.main() == 1
     shown = capsys.readouterr().err
     assert said in shown
-    assert shown.count("\n") == 1
+    assert shown.count("\n") == said.count("\n") + 1
 
 
 @pytest.mark.parametrize(
     ("config", "typed"),
     [
         # Not `pulumi config set`: before the first `make up` there is no such stack.
-        ({"thing-group": "presses"}, "thing: greenhouse (and take out edge-inference:thing-group)"),
-        ({}, "Write below its key config: edge-inference:thing: greenhouse"),
-        (None, "Write below its key config: edge-inference:thing: greenhouse"),
+        (
+            {"thing-group": "presses"},
+            ", and take out edge-inference:thing-group:\n    edge-inference:thing: greenhouse",
+        ),
+        ({}, "Write below its key config:\n    edge-inference:thing: greenhouse"),
+        (None, "Write below its key config:\n    edge-inference:thing: greenhouse"),
     ],
 )
 def test_a_stack_without_a_device_of_its_own_says_what_to_type(

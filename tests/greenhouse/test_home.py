@@ -20,7 +20,7 @@ def test_settings_that_can_not_be_read_come_with_what_to_type(
     tmp_path: Path, settings: str
 ) -> None:
     (tmp_path / "settings.json").write_text(settings)
-    with pytest.raises(HomeBroken, match=r"settings\.json.*make clean, then make up"):
+    with pytest.raises(HomeBroken, match=r"(?s)settings\.json.*make clean && make up"):
         Home(tmp_path).ports()
 
 

@@ -39,7 +39,7 @@ def test_a_ministack_that_was_killed_has_forgotten_what_others_count_on(
         os.utime(ended, (1000 + kept, 1000 + kept))
     processes = Processes(run=run, logs=tmp_path)
     if refused:
-        with pytest.raises(ProcessFailed, match=r"was killed.*make clean, then make up"):
+        with pytest.raises(ProcessFailed, match=r"(?s)was killed.*make clean && make up"):
             refuse_what_forgot(processes, state)
     else:
         refuse_what_forgot(processes, state)

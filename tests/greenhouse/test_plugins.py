@@ -100,7 +100,7 @@ def test_real_plugins_are_left_to_the_cli(home: Home, tools_path: Path, found: s
     assert attached(home) == ["aws"], "it keeps what it has"
 
 
-def test_a_plugin_that_can_not_be_had_is_one_line_with_what_to_type(
+def test_a_plugin_that_can_not_be_had_is_named_with_what_to_type(
     home: Home, tools_path: Path
 ) -> None:
     executable(tools_path / "pulumi", FAILING)
@@ -108,10 +108,9 @@ def test_a_plugin_that_can_not_be_had_is_one_line_with_what_to_type(
     with pytest.raises(PluginsRefused) as refused:
         choose(home, Plugins.REAL, environment(home, tools_path))
     said = str(refused.value)
-    assert said.count("\n") == 0
-    assert f"docker {DOCKER} (error: download of" in said
+    assert f"docker {DOCKER} (error: download of" in said.split("\n")[0]
     assert "aws-native" not in said, "that one was found"
-    assert "pulumi plugin install resource" in said
+    assert "\n    pulumi plugin install resource" in said
     assert attached(home) == ["aws", "aws-native", "docker"], "nothing was chosen"
 
 
@@ -141,7 +140,7 @@ def test_a_stack_keeps_the_plugins_that_it_was_made_with(
     a_stack(home)
     choose(home, first, env)
     before = attached(home)
-    with pytest.raises(PluginsRefused, match=rf"make down.*PLUGINS={then.value}"):
+    with pytest.raises(PluginsRefused, match=rf"make down && make up PLUGINS={then.value}"):
         choose(home, then, env)
     assert attached(home) == before
 

@@ -115,7 +115,7 @@ def test_a_taken_port_names_its_holder_and_the_way_out(
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        with pytest.raises(ProcessFailed, match=rf"{port}.*pid {os.getpid()} .*make clean"):
+        with pytest.raises(ProcessFailed, match=rf"(?s){port}.*pid {os.getpid()} .*make clean"):
             processes.start("waiter", WAITS, env={}, cwd=tmp_path, ready=lambda: True, ports=[port])
     assert processes.names() == []
 

@@ -18,6 +18,7 @@ from botocore.configloader import load_config
 from greenhouse.providers.aws_clients import AwsClients
 from greenhouse.providers.aws_native.cloudcontrol import ATTEMPTS, NO_CREDENTIALS, ControlClient
 from greenhouse.providers.protocol.wire import Properties
+from infra.errors import told
 
 _NO_REGION = (
     'missing required configuration key "aws-native:region":The region where AWS operations will'
@@ -68,8 +69,11 @@ def configure(
         raise Refused(_NO_REGION)
     if "assumeRole" in given:
         raise Refused(
-            "aws-native:assumeRole: greenhouse has no roles to assume. Take it out of this"
-            " stack: pulumi config rm aws-native:assumeRole"
+            told(
+                "aws-native:assumeRole: greenhouse has no roles to assume.",
+                "Remove it from this stack:",
+                "pulumi config rm aws-native:assumeRole",
+            )
         )
     keys = _keys(given, environment)
     if "endpoints" in given:
@@ -150,7 +154,7 @@ def _keys(given: Mapping[str, str], environment: Mapping[str, str]) -> tuple[str
         if "role_arn" in found:
             raise Refused(
                 f"profile {profile} assumes {found['role_arn']}, and greenhouse has no roles to"
-                " assume: name a profile with keys"
+                " assume. Name a profile with keys."
             )
     for keys in (
         (environment.get("AWS_ACCESS_KEY_ID"), environment.get("AWS_SECRET_ACCESS_KEY")),

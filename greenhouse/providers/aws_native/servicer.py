@@ -54,6 +54,7 @@ from greenhouse.providers.protocol.wire import (
     keep_secret,
     plain,
 )
+from infra.errors import told
 
 _PARTITIONS = {
     "us-gov-": ("aws-us-gov", "amazonaws.com"),
@@ -181,7 +182,7 @@ class NativeServicer(provider_pb2_grpc.ResourceProviderServicer):
             news["deploymentName"] = proposed
         elif "targetArn" in news:
             raise Refused(
-                "the deployment has no name, and greenhouse makes none up, as the plugin does."
+                "the deployment has no name, and greenhouse makes none up, unlike the plugin."
                 ' Name it in the program: deployment_name="…"'
             )
 
@@ -337,8 +338,12 @@ def _kept_inputs(outputs: Properties) -> Properties | None:
         return None
     if not isinstance(kept, Secret):
         raise Refused(
-            "the state keeps __inputs in the clear, which the real plugin dies of. Was the state"
-            " edited by hand? Take the resource out and import it anew: pulumi state delete"
+            told(
+                "the state keeps __inputs in the clear, which ends the real plugin.",
+                "Somebody may have edited the state. Remove the resource from it, and import it"
+                " again:",
+                "pulumi state delete URN",
+            )
         )
     inputs: Properties = kept.value
     return inputs

@@ -22,6 +22,7 @@ from pathlib import Path
 from greenhouse.providers.protocol.resource import Refused
 from greenhouse.providers.protocol.session import Call, Session
 from greenhouse.providers.protocol.wire import Properties
+from infra.errors import told
 
 # Lines of a step that tell people nothing.
 _DIGEST_LINE = re.compile(r"#\d+ sha256:[0-9a-f]{64}( |$)")
@@ -214,4 +215,10 @@ def _write_config(folder: Path, own: Path, repository: str, login: str) -> None:
 def _executable() -> str:
     if found := shutil.which("docker"):
         return found
-    raise Refused('there is no docker client on PATH. `make up` gets one: eval "$(make -s env)"')
+    raise Refused(
+        told(
+            "there is no docker client on PATH.",
+            "Use the client that make up gets:",
+            'eval "$(make -s env)"',
+        )
+    )

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import psutil
 
+from infra.errors import told
+
 _PROJECT_FILES = ("Pulumi.yaml", "Pulumi.yml", "Pulumi.json")
 
 
@@ -53,9 +55,11 @@ def folder_of(process: psutil.Process | None) -> Path:
     """The nearest folder with a Pulumi.yaml, from the process's own folder upwards."""
     if process is None:
         raise NoProgram(
-            "Relative paths belong to the program's folder, but the process that asks can't be"
-            " seen. Run pulumi as the user who started greenhouse: python -m greenhouse status"
-            " lists its processes"
+            told(
+                "the process that asks can't be seen, and relative paths start in its folder.",
+                "Run pulumi as the user who started greenhouse, whose processes are listed by:",
+                "python -m greenhouse status",
+            )
         )
     try:
         start = Path(process.cwd())
@@ -65,6 +69,6 @@ def folder_of(process: psutil.Process | None) -> Path:
         if any((folder / name).is_file() for name in _PROJECT_FILES):
             return folder
     raise NoProgram(
-        f"Relative paths belong to the program's folder, but neither {start} nor a folder above it"
-        " has a Pulumi.yaml. Run pulumi inside the project, or give it --cwd"
+        f"neither {start} nor a folder above it has a Pulumi.yaml, and relative paths start in its"
+        " folder. Run pulumi inside the project, or give it --cwd."
     )

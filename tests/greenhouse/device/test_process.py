@@ -270,8 +270,9 @@ def test_a_second_device_of_a_thing_is_told_where_the_first_one_lives(
         with device(server, thing, tmp_path / "second") as second:
             output, _ = second.communicate(timeout=SECONDS)
             assert second.returncode == 75
-        (line,) = output.splitlines()
-        assert str(tmp_path / "first") in line
+        what, _why, *commands = output.splitlines()
+        assert str(tmp_path / "first") in what
+        assert commands == ["    make down", "    make clean"]
         assert not (tmp_path / "second").exists(), "half a device would be taken for one later"
         first.send_signal(signal.SIGTERM)
         first.communicate(timeout=SECONDS)
@@ -294,7 +295,9 @@ def test_a_stranger_who_holds_the_name_is_quoted_in_one_line(thing: str, said: b
         threading.Thread(target=answer, daemon=True).start()
         with pytest.raises(Taken) as taken:
             asyncio.run(hold(thing, Path("/ours")))
-    assert str(taken.value).isprintable()
+    what, why, *commands = str(taken.value).split("\n")
+    assert f"{what}{why}".isprintable()
+    assert commands == ["    make down", "    make clean"]
 
 
 def test_a_device_without_a_cloud_in_its_environment_says_what_to_type(tmp_path: Path) -> None:

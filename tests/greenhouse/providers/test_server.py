@@ -43,7 +43,7 @@ def test_it_serves_all_packages_until_sigterm(aws: dict[str, str]) -> None:
         assert process.wait(120) == 0
 
 
-def test_a_taken_port_is_one_clear_line(aws: dict[str, str]) -> None:
+def test_a_taken_port_comes_with_what_to_type(aws: dict[str, str]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as holder:
         port = holder.getsockname()[1]
         ended = subprocess.run(
@@ -55,8 +55,9 @@ def test_a_taken_port_is_one_clear_line(aws: dict[str, str]) -> None:
         )
     assert ended.returncode == 1
     assert ended.stderr.splitlines() == [
-        f"aws needs 127.0.0.1:{port}, which can't be had. `ss -ltnp 'sport = :{port}'` tells who"
-        " holds it: stop that, or choose another port"
+        f"aws needs 127.0.0.1:{port}, which can't be had.",
+        "Stop the process that uses it, or choose another port. See which it is:",
+        f"    ss -ltnp 'sport = :{port}'",
     ]
 
 

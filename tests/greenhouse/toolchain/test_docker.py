@@ -76,7 +76,7 @@ def test_a_named_engine_that_is_silent_is_not_replaced_by_another(
     machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DOCKER_HOST", "unix:///nowhere.sock")
-    with pytest.raises(ToolchainFailed, match=r"DOCKER_HOST=unix:///nowhere\.sock.*unset"):
+    with pytest.raises(ToolchainFailed, match=r"(?s)DOCKER_HOST=unix:///nowhere\.sock.*unset"):
         docker.prepare_docker(machine.progress)
 
 
@@ -84,7 +84,7 @@ def test_an_engine_on_another_machine_is_refused_for_its_mounts(
     machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DOCKER_HOST", "tcp://build.example.com:2376")
-    with pytest.raises(ToolchainFailed, match="mount files of this one"):
+    with pytest.raises(ToolchainFailed, match="mount files of this machine"):
         docker.prepare_docker(machine.progress)
 
 
@@ -111,7 +111,7 @@ def test_someone_who_is_not_root_is_told_what_to_install(
 ) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     with pytest.raises(
-        ToolchainFailed, match=r"systemctl start docker.*apt-get install docker\.io"
+        ToolchainFailed, match=r"(?s)systemctl start docker.*apt-get install docker\.io"
     ):
         docker.prepare_docker(machine.progress)
     assert machine.calls() == [], "nothing is installed behind their back"
@@ -197,5 +197,5 @@ def test_a_newer_client_with_its_plugin_is_the_machines_choice(machine: Machine)
 @pytest.mark.usefixtures("engine")
 def test_without_any_building_client_each_refusal_is_named(machine: Machine) -> None:
     machine.tool("docker", client("28.2.2"))
-    with pytest.raises(ToolchainFailed, match=r"28\.2\.2 can't build: it has no buildx.*Install"):
+    with pytest.raises(ToolchainFailed, match=r"(?s)28\.2\.2 can't build: .* no buildx.*Install"):
         docker.prepare_docker(machine.progress)

@@ -191,7 +191,7 @@ def test_a_full_disk_is_not_taken_for_a_download_out_of_reach(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(shutil, "copyfileobj", full)
-    with pytest.raises(ToolchainFailed, match=r"No space left.*export XDG_CACHE_HOME"):
+    with pytest.raises(ToolchainFailed, match=r"(?s)No space left.*export XDG_CACHE_HOME"):
         pulumi.prepare_pulumi(machine.progress)
     assert machine.calls("go") == [], "six minutes more, and 3 GB"
 

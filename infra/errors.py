@@ -1,0 +1,15 @@
+"""The shape of every error that a person reads: what happened, why, and the command that helps."""
+
+from __future__ import annotations
+
+
+class Told(Exception):
+    """An error whose message is for people, not for programs."""
+
+    def __init__(self, what: str, why: str = "", *commands: str) -> None:
+        super().__init__(told(what, why, *commands))
+
+
+def told(what: str, why: str = "", *commands: str) -> str:
+    """A line of what happened, one of why, and each command to type on a line of its own."""
+    return "\n".join([what, *filter(None, [why]), *(f"    {command}" for command in commands)])
