@@ -66,7 +66,7 @@ def last_answer(lines: Iterable[str]) -> Answer | None:
     """The last answer in the consumer's log."""
     found = None
     for line in lines:
-        event = _event(line)
+        event = logged(line)
         if event.get("event") == "answer":
             found = event
     if found is None:
@@ -83,7 +83,7 @@ def waits(lines: Iterable[str]) -> bool:
     """Whether the script's line that it waits is newer than all lines of its container."""
     waiting = False
     for line in lines:
-        waiting = _WAITS in line or (waiting and "event" not in _event(line))
+        waiting = _WAITS in line or (waiting and "event" not in logged(line))
     return waiting
 
 
@@ -104,7 +104,7 @@ def answered(clients: Clients, device: Device, consumer: str) -> Answer | str:
         return f"CloudWatch doesn't tell: {error}"
 
 
-def _event(line: str) -> dict[str, Any]:
+def logged(line: str) -> dict[str, Any]:
     """The JSON object in a log line, or nothing.
 
     The Java nucleus appends text: `. {scriptName=…, currentState=RUNNING}`.

@@ -49,23 +49,12 @@ class NoThing(Exception):
 
 def our_thing() -> str:
     """The device that stack `local` deploys to, read from the stack's file."""
-    file = PROJECT_DIR / f"Pulumi.{STACK}.yaml"
-    stack = yaml.safe_load(file.read_text()) or {}
-    config = (stack.get("config") if isinstance(stack, dict) else stack) or {}
-    if not isinstance(config, dict):
-        raise NoThing(
-            told(
-                f"{file.name} can't be read as a stack's file.",
-                "The values of a stack are below its key config, as in"
-                " `config: {edge-inference:thing: greenhouse}`. See what was changed:",
-                f"git diff {file.name}",
-            )
-        )
+    config = Stack.read(STACK, PROJECT_DIR).config
     if thing := config.get("edge-inference:thing"):
         return str(thing)
     raise NoThing(
         told(
-            f"{file.name} names no thing.",
+            f"Pulumi.{STACK}.yaml names no thing.",
             "greenhouse starts the core device of that name. Write below its key config"
             + (
                 ", and take out edge-inference:thing-group:"

@@ -19,6 +19,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from fleet.logs import logged
 from greenhouse import account, docker_engine
 from greenhouse.home import DEVICE_ROLE, Home, Ports, aws_environment
 from infra.names import Names
@@ -27,7 +28,6 @@ from infra.printable import printable
 RUNNING = "RUNNING"
 _UP = (RUNNING, "FINISHED")
 _Seen = TypeVar("_Seen")
-_JSON = json.JSONDecoder()
 _PATIENCE_SECONDS = 30.0
 _SHOWN_FEATURES = 5  # A terminal has 80 columns.
 
@@ -47,14 +47,8 @@ def component_events(log: Path, event: str) -> Iterator[dict[str, Any]]:
     if not log.exists():
         return
     for line in log.read_text(errors="replace").splitlines():
-        start = line.find("{")
-        if start < 0:
-            continue
-        try:
-            record, _ = _JSON.raw_decode(line, start)  # The nucleus writes more after it.
-        except ValueError:
-            continue
-        if isinstance(record, dict) and record.get("event") == event:
+        record = logged(line)
+        if record.get("event") == event:
             yield record
 
 

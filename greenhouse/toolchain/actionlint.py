@@ -15,7 +15,7 @@ from pathlib import Path
 from rich.console import Console
 
 from greenhouse.toolchain import cache
-from greenhouse.toolchain.commands import ToolchainFailed, log_file, require_go, run_logged
+from greenhouse.toolchain.commands import ToolchainFailed, go_build, log_file, require_go
 from greenhouse.toolchain.progress import Progress
 
 MODULE = Path(__file__).with_name("actionlint")
@@ -42,20 +42,7 @@ def _compile(draft: Path, progress: Progress) -> None:
     )
     log = log_file("actionlint")
     with progress.step(f"compiling actionlint, once per user and version (go's output: {log})"):
-        run_logged(
-            [
-                "go",
-                "build",
-                "-mod=readonly",
-                "-buildvcs=false",
-                "-trimpath",
-                f"-o={draft}/",
-                PACKAGE,
-            ],
-            log=log,
-            cwd=MODULE,
-            env={"CGO_ENABLED": "0", "GOFLAGS": ""},
-        )
+        go_build(MODULE, PACKAGE, draft, log=log)
 
 
 if __name__ == "__main__":

@@ -89,6 +89,17 @@ def require_go(missing: str, *, instead: str) -> None:
     )
 
 
+def go_build(module: Path, package: str, target: Path, *flags: str, log: Path) -> None:
+    """Compile a program of a Go module into the folder `target`, from what its go.sum pins."""
+    same = ("-mod=readonly", "-buildvcs=false", "-trimpath")
+    run_logged(
+        ["go", "build", *same, *flags, f"-o={target}/", package],
+        log=log,
+        cwd=module,
+        env={"CGO_ENABLED": "0", "GOFLAGS": ""},
+    )
+
+
 def install(*packages: str) -> None:
     """Install Debian packages, as root. Raises ToolchainFailed, also if there is no apt-get."""
     log = log_file("apt")

@@ -23,7 +23,7 @@ from pathlib import Path
 import semver
 
 from greenhouse.toolchain import cache
-from greenhouse.toolchain.commands import ToolchainFailed, ask, log_file, require_go, run_logged
+from greenhouse.toolchain.commands import ToolchainFailed, ask, go_build, log_file, require_go
 from greenhouse.toolchain.progress import Progress
 from infra.errors import told
 
@@ -49,6 +49,7 @@ CLI_PACKAGE = "github.com/pulumi/pulumi/pkg/v3/cmd/pulumi"
 HOST_MODULE = Path(__file__).with_name("pulumi-language-python")
 HOST_PACKAGE = "github.com/pulumi/pulumi/sdk/v3/python/cmd/pulumi-language-python"
 SDK_MODULE = "github.com/pulumi/pulumi/sdk/v3"
+_TAGS, _BARE = ("-tags=osusergo,grpcnotrace",), "-ldflags=-s -w"
 STAMP = "github.com/pulumi/pulumi/sdk/v3/go/common/version.Version"
 
 HOST = "pulumi-language-python"
@@ -189,9 +190,9 @@ def _compile(draft: Path, progress: Progress) -> None:
         f"compiling the Pulumi CLI {PINNED}: 6 minutes on two cores, once per user and version"
         f" (go's output: {log})"
     ):
-        _go_build(CLI_MODULE, CLI_PACKAGE, draft, log=log, stamp=f"-X {STAMP}=v{PINNED}")
+        go_build(CLI_MODULE, CLI_PACKAGE, draft, *_TAGS, f"{_BARE} -X {STAMP}=v{PINNED}", log=log)
     with progress.step("compiling its Python language host: half a minute"):
-        _go_build(HOST_MODULE, HOST_PACKAGE, draft, log=log)
+        go_build(HOST_MODULE, HOST_PACKAGE, draft, *_TAGS, _BARE, log=log)
     asked = ("go", "-C", str(CLI_MODULE), "list", "-m", "-f", "{{.Dir}}", SDK_MODULE)
     sdk = ask(*asked)
     if not sdk:
@@ -206,22 +207,3 @@ def _compile(draft: Path, progress: Progress) -> None:
         target = draft / Path(script).name
         shutil.copyfile(Path(sdk, script), target)
         target.chmod(0o755)
-
-
-def _go_build(module: Path, package: str, target: Path, *, log: Path, stamp: str = "") -> None:
-    run_logged(
-        [
-            "go",
-            "build",
-            "-mod=readonly",
-            "-buildvcs=false",
-            "-trimpath",
-            "-tags=osusergo,grpcnotrace",
-            f"-ldflags=-s -w {stamp}",
-            f"-o={target}/",
-            package,
-        ],
-        log=log,
-        cwd=module,
-        env={"CGO_ENABLED": "0", "GOFLAGS": ""},
-    )

@@ -13,6 +13,7 @@ import typer
 import yaml
 from botocore.exceptions import ClientError, EndpointConnectionError
 
+from fleet.stacks import NoStack
 from greenhouse import __main__ as command_line
 from greenhouse import account, docker_engine, report
 from greenhouse.home import Home, HomeBroken
@@ -84,7 +85,7 @@ def test_a_stack_file_of_another_shape_is_named(
 ) -> None:
     monkeypatch.setattr(command_line, "PROJECT_DIR", tmp_path)
     (tmp_path / "Pulumi.local.yaml").write_text(written)
-    with pytest.raises(command_line.NoThing, match=r"Pulumi\.local\.yaml can't be read"):
+    with pytest.raises(NoStack, match=r"Pulumi\.local\.yaml holds no `config:`"):
         command_line.our_thing()
 
 

@@ -29,7 +29,7 @@ import grpc
 from botocore import exceptions as boto
 from google.protobuf import any_pb2, empty_pb2  # type: ignore[import-untyped]
 from google.rpc import status_pb2  # type: ignore[import-untyped]
-from pulumi.runtime.proto import plugin_pb2, provider_pb2, provider_pb2_grpc
+from pulumi.runtime.proto import provider_pb2
 
 from greenhouse.providers.aws_clients import AwsClients
 from greenhouse.providers.aws_native import schema
@@ -44,7 +44,8 @@ from greenhouse.providers.aws_native.configuration import (
     unsupported,
 )
 from greenhouse.providers.aws_native.schema import TYPES, NativeType
-from greenhouse.providers.protocol.session import Call, Session, Sessions
+from greenhouse.providers.protocol.plugin import Plugin
+from greenhouse.providers.protocol.session import Call, Session
 from greenhouse.providers.protocol.wire import (
     UNKNOWN,
     Properties,
@@ -70,26 +71,15 @@ class _Provider:
     configured: Configured | None = None
 
 
-class NativeServicer(provider_pb2_grpc.ResourceProviderServicer):
+class NativeServicer(Plugin):
     """The package on one port, for every connection that the engine opens."""
 
     def __init__(self, clients: AwsClients, port: int) -> None:
+        super().__init__(metadata.version("pulumi-aws-native"), port)
         self._clients = clients
-        self._sessions = Sessions(port)
         self._providers: dict[Session, _Provider] = {}
 
     # -- the plugin itself ------------------------------------------------------------------------
-
-    def Attach(
-        self, request: plugin_pb2.PluginAttach, context: grpc.ServicerContext
-    ) -> empty_pb2.Empty:
-        self._sessions.of(context.peer()).attach(request.address)
-        return empty_pb2.Empty()
-
-    def GetPluginInfo(
-        self, request: empty_pb2.Empty, context: grpc.ServicerContext
-    ) -> plugin_pb2.PluginInfo:
-        return plugin_pb2.PluginInfo(version=metadata.version("pulumi-aws-native"))
 
     def CheckConfig(
         self, request: provider_pb2.CheckRequest, context: grpc.ServicerContext

@@ -26,16 +26,17 @@ import grpc
 import pulumi_docker
 from botocore import exceptions as boto
 from google.protobuf import empty_pb2  # type: ignore[import-untyped]
-from pulumi.runtime.proto import plugin_pb2, provider_pb2, provider_pb2_grpc
+from pulumi.runtime.proto import provider_pb2
 
 from greenhouse.home import REGION
 from greenhouse.providers.aws.common import fine_if
 from greenhouse.providers.aws_clients import AwsClients
 from greenhouse.providers.docker import inputs as image
 from greenhouse.providers.docker.client import Client, split, warn_of_half_a_login
+from greenhouse.providers.protocol.plugin import Plugin
 from greenhouse.providers.protocol.program import NoProgram
 from greenhouse.providers.protocol.resource import Refused
-from greenhouse.providers.protocol.session import Call, Session, Sessions
+from greenhouse.providers.protocol.session import Call, Session
 from greenhouse.providers.protocol.wire import (
     Properties,
     Secret,
@@ -54,26 +55,15 @@ _NOT_ACTED_ON = frozenset(
 )
 
 
-class DockerServicer(provider_pb2_grpc.ResourceProviderServicer):
+class DockerServicer(Plugin):
     """The package on one port, for every connection that the engine opens."""
 
     def __init__(self, clients: AwsClients, port: int) -> None:
+        super().__init__(metadata.version("pulumi-docker"), port)
         self._aws_clients = clients
-        self._sessions = Sessions(port)
         self._clients: dict[Session, Client] = {}
 
     # -- the plugin itself ------------------------------------------------------------------------
-
-    def Attach(
-        self, request: plugin_pb2.PluginAttach, context: grpc.ServicerContext
-    ) -> empty_pb2.Empty:
-        self._sessions.of(context.peer()).attach(request.address)
-        return empty_pb2.Empty()
-
-    def GetPluginInfo(
-        self, request: empty_pb2.Empty, context: grpc.ServicerContext
-    ) -> plugin_pb2.PluginInfo:
-        return plugin_pb2.PluginInfo(version=metadata.version("pulumi-docker"))
 
     def CheckConfig(
         self, request: provider_pb2.CheckRequest, context: grpc.ServicerContext

@@ -16,8 +16,9 @@ import grpc
 from botocore import exceptions as boto
 from google.protobuf import any_pb2, empty_pb2  # type: ignore[import-untyped]
 from google.rpc import status_pb2  # type: ignore[import-untyped]
-from pulumi.runtime.proto import plugin_pb2, provider_pb2, provider_pb2_grpc
+from pulumi.runtime.proto import provider_pb2
 
+from greenhouse.providers.protocol.plugin import Plugin
 from greenhouse.providers.protocol.program import NoProgram
 from greenhouse.providers.protocol.resource import (
     Diff,
@@ -27,7 +28,7 @@ from greenhouse.providers.protocol.resource import (
     Refused,
     Resource,
 )
-from greenhouse.providers.protocol.session import Call, Session, Sessions
+from greenhouse.providers.protocol.session import Call, Session
 from greenhouse.providers.protocol.wire import (
     Properties,
     decode,
@@ -62,12 +63,12 @@ class Package:
     config: frozenset[str] = frozenset()
 
 
-class Servicer(provider_pb2_grpc.ResourceProviderServicer):
+class Servicer(Plugin):
     """One package on one port, for every connection that the engine opens."""
 
     def __init__(self, package: Package, port: int) -> None:
+        super().__init__(package.version, port)
         self._package = package
-        self._sessions = Sessions(port)
 
     # -- the plugin itself ------------------------------------------------------------------------
 
@@ -78,19 +79,6 @@ class Servicer(provider_pb2_grpc.ResourceProviderServicer):
         return provider_pb2.ProviderHandshakeResponse(
             accept_secrets=True, supports_autonaming_configuration=True
         )
-
-    def Attach(
-        self, request: plugin_pb2.PluginAttach, context: grpc.ServicerContext
-    ) -> empty_pb2.Empty:
-        self._sessions.of(context.peer()).attach(request.address)
-        return empty_pb2.Empty()
-
-    def GetPluginInfo(
-        self,
-        request: empty_pb2.Empty,
-        context: grpc.ServicerContext,
-    ) -> plugin_pb2.PluginInfo:
-        return plugin_pb2.PluginInfo(version=self._package.version)
 
     def CheckConfig(
         self,

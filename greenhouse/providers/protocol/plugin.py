@@ -1,0 +1,30 @@
+"""What the server of every package does alike: it is attached to, and says its version."""
+
+# ruff: noqa: N802, ARG002  # names and signatures are the protocol's
+
+from __future__ import annotations
+
+import grpc
+from google.protobuf import empty_pb2  # type: ignore[import-untyped]
+from pulumi.runtime.proto import plugin_pb2, provider_pb2_grpc
+
+from greenhouse.providers.protocol.session import Sessions
+
+
+class Plugin(provider_pb2_grpc.ResourceProviderServicer):
+    """One package on one port, for every connection that the engine opens."""
+
+    def __init__(self, version: str, port: int) -> None:
+        self._version = version
+        self._sessions = Sessions(port)
+
+    def Attach(
+        self, request: plugin_pb2.PluginAttach, context: grpc.ServicerContext
+    ) -> empty_pb2.Empty:
+        self._sessions.of(context.peer()).attach(request.address)
+        return empty_pb2.Empty()
+
+    def GetPluginInfo(
+        self, request: empty_pb2.Empty, context: grpc.ServicerContext
+    ) -> plugin_pb2.PluginInfo:
+        return plugin_pb2.PluginInfo(version=self._version)
