@@ -23,6 +23,6 @@ def test_the_document_counts_what_is_replayed_and_what_is_refused(package: str, 
     alike = len(made) - len(listed) - deadly
     line = (
         f"* {package}: {len(made)} calls, {alike} answered alike, {len(listed)} refused, {deadly}"
-        " that the plugin dies of."
+        " ended the plugin."
     )
     assert line in (PROJECT_DIR / "docs/what-greenhouse-models.md").read_text()
