@@ -1,11 +1,11 @@
 #!/bin/sh
-# Leave of the Python base around this file what the container needs: no documentation, no module
-# that a service without network and terminal imports, no library that only those modules link to.
-# What stays of the standard library is compiled, unchecked against its sources: Debian ships no
-# compiled modules, a read-only container can't keep any, and a process that imports the IPC client
-# peaks at 21 MB in place of 35 (2026-11-23).
-# Who passes an image on passes its licences on, so those of what stays are kept. A package of which
-# nothing stays loses its entry, too: scanners, and the list of what ships, go by the entries.
+# Removes from the Python base around this file what the container doesn't need: documentation,
+# modules that a service without network and terminal never imports, and libraries of only those.
+# The rest of the standard library is compiled, without checks against its sources. Debian ships no
+# compiled modules, and a read-only container can't store any. A process that imports the IPC client
+# then peaks at 21 MB instead of 35 (2026-11-23).
+# A redistributed image needs its packages' licences, so they are kept. A package without remaining
+# files loses its entry, because scanners and the bill of materials read the entries.
 set -eu
 cd "$(dirname "$0")"
 rm slim.sh
@@ -45,7 +45,7 @@ docs=usr/share/doc
 for entry in var/lib/dpkg/status.d/*.md5sums; do
   [ -f "$entry" ] || continue
   package=$(basename "$entry" .md5sums)
-  # a link in the documentation leads to the package that has the licence of several
+  # a link in the documentation leads to a package with a licence that several share
   stays=$(find $docs -lname "$package")
   for path in $(cut -c 35- "$entry" | grep -v "^$docs/"); do
     [ -z "$stays" ] || break

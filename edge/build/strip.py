@@ -1,8 +1,9 @@
-"""Cut a shared library's debug information off: 11.6 MB of awscrt become 6.4.
+"""Removes a shared library's debug information: 11.6 MB of awscrt become 6.4.
 
-The loader needs what the program headers name. In this library all else (debug sections, symbol
-table, section headers) lies behind it, so stripping is cutting, for any architecture, on any. Zig's
-objcopy can't yet (0.17: "unimplemented"), and a build base need not have binutils.
+The loader only needs the segments in the program headers. In this library everything else (debug
+sections, symbol table, section headers) comes after them, so the file is cut there. That works for
+any architecture on any machine. Zig's objcopy can't do it (0.17: "unimplemented"), and a build base
+need not have binutils.
 """
 
 import struct
@@ -14,7 +15,7 @@ PHOFF, SHOFF, PHENTSIZE, SHNUM = 32, 40, 54, 60
 
 
 def stripped(library: bytes) -> bytes:
-    """The library up to the end of its last segment, without a table of sections."""
+    """The library up to the end of its last segment, without a section table."""
     if not library.startswith(ELF_64_LITTLE):
         raise ValueError("not a 64-bit little-endian ELF file")
     (first,) = struct.unpack_from("<Q", library, PHOFF)
@@ -25,7 +26,7 @@ def stripped(library: bytes) -> bytes:
         ends.append(offset + length)
     kept = bytearray(library[: max(ends)])
     struct.pack_into("<Q", kept, SHOFF, 0)
-    struct.pack_into("<HH", kept, SHNUM, 0, 0)  # how many, and which one holds the names
+    struct.pack_into("<HH", kept, SHNUM, 0, 0)  # the sections' count, and the index of their names
     return bytes(kept)
 
 

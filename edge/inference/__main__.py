@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 
-gc.disable()  # until the service is ready: what a start makes stays, looking for garbage is in vain
+gc.disable()  # until the service is ready, because objects of the start stay
 
 import sys
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from .settings import Exit, Serve, parse
 
 
 def main(arguments: Sequence[str]) -> Exit:
-    """Run what was asked for, and import no more than that."""
+    """Run the given command. Imports only what it needs."""
     options = parse(arguments)
     if isinstance(options, Serve):
         from .serve import serve

@@ -1,8 +1,8 @@
-"""Whether the release on this device answers as XGBoost did when it was published, bit for bit.
+"""Checks that the release on this device gives XGBoost's golden answers, bit for bit.
 
-Greengrass calls a deployment a success only after this succeeded.
-Until the release's own model answers, the check waits: there may be no service, the old release's,
-or a busy one. A different number from the right model fails the check at once.
+Greengrass calls a deployment successful only after the check succeeded. The check waits until the
+release's own model answers. Until then there may be no service, the old release's service, or a
+busy one. A different number from the right model fails the check at once.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from .model import Answers, Prediction
 from .protocol import Record
 from .settings import Check, Exit, Nucleus
 
-# An answer takes milliseconds, and the question may have met nobody: ask again soon. A service may
-# be slow, too, and what comes too late counts for nothing: give it more time with each question.
+# An answer takes milliseconds, and a request may be lost: ask again soon. A service may also be
+# slow, and a late answer doesn't count: wait longer with each request.
 ANSWER_SECONDS, MORE = 0.5, 1.5
 PAUSE_SECONDS = 0.25
 
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """`message` says it all; `model` is who answered; the rest is the first differing row's."""
+    """The result. `model` is the answering model; the last four are of the first differing row."""
 
     passed: bool
     message: str
@@ -35,11 +35,11 @@ class Verdict:
     row: int | None = None
     expected: Prediction | None = None
     got: Prediction | None = None
-    difference: float | None = None  # the largest one, of several outputs
+    difference: float | None = None  # the largest of several outputs
 
 
 def compare(golden: Golden, predictions: Answers) -> Verdict:
-    """Bit for bit: -0.0 is not 0.0."""
+    """Compare bit for bit: -0.0 differs from 0.0."""
     if len(predictions) != len(golden.predictions):
         return Verdict(
             passed=False,
@@ -88,7 +88,7 @@ def _numbers(prediction: Prediction) -> list[float]:
 async def judge(
     client: Client, samples: Sequence[Sequence[Record]], golden: Golden, *, seconds: float
 ) -> Verdict:
-    """Ask until the golden answers' model has answered every batch, or time is up."""
+    """Ask until the golden answers' model has answered every batch, or the time is over."""
     seen, model = "nobody was reached", None
     patience = ANSWER_SECONDS
     try:
@@ -117,7 +117,7 @@ async def judge(
 
 
 def check(options: Check, nucleus: Nucleus) -> Exit:
-    """The program: its exit code is the verdict, its last line says why."""
+    """Run the check. The exit code is the result, and the last log line gives the reason."""
     samples, golden = read_samples(options.samples), read_golden(options.golden)
     verdict: Verdict = asyncio.run(
         asking(

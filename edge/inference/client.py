@@ -1,7 +1,6 @@
-"""The asking side: questions with an id of their own, and the answers that carry it back.
+"""A client: sends requests with ids, and matches answers by id.
 
-A subscriber to the answers' topic hears the answers to all clients; only those with an id of ours
-count.
+A subscriber to the answers' topic hears the answers to all clients. Only those with our ids count.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ Send = Callable[[bytes], Awaitable[None]]  # raises ConnectionError
 
 
 class Refused(Exception):
-    """The service's answer is that it won't, and why."""
+    """The service refused the request; the refusal says why."""
 
     def __init__(self, refusal: Refusal) -> None:
         super().__init__(f"{refusal.code}: {refusal.message}")
@@ -41,17 +40,17 @@ class Refused(Exception):
 
 
 class Client:
-    """Asks over `send`; listens to whatever comes back."""
+    """Sends requests with `send`, and takes every message from the answers' topic."""
 
     def __init__(self, *, name: str, send: Send) -> None:
         self._loop = asyncio.get_running_loop()
-        # a restarted client must not take the answer to its predecessor's question
+        # a restarted client must not take an answer to its predecessor
         self._ids = (f"{name[:64]}-{secrets.token_hex(4)}-{number}" for number in count())
         self._send = send
         self._asked: dict[str, asyncio.Future[Answer | Refusal]] = {}
 
     async def ask(self, records: Sequence[Record], *, seconds: float) -> Answer:
-        """A question, or several where the answer to one would be too long for a message.
+        """The answer to one request, or to several if one answer is too long for a message.
 
         Raises Refused, TimeoutError or ConnectionError.
         """
@@ -76,17 +75,17 @@ class Client:
         return replace(rest, predictions=[*first.predictions, *rest.predictions])
 
     def received(self, payload: bytes) -> None:
-        """Take a message from the answers' topic; on any thread."""
+        """Take a message from the answers' topic, on any thread."""
         reply = decode_reply(payload)
         if reply is not None and reply.id in self._asked:
-            with suppress(RuntimeError):  # the loop has ended, and with it whoever asked
+            with suppress(RuntimeError):  # the loop and the waiting caller have ended
                 self._loop.call_soon_threadsafe(self._answered, reply)
 
     def too_long(self, _size: int) -> None:
-        """No answer to anybody: the service sends none of that length."""
+        """Ignore it: the service sends no message of that length."""
 
     def unreadable(self, _bad: BadRequest) -> None:
-        """No answer to anybody: the service's are binary messages."""
+        """Ignore it: the service sends binary messages."""
 
     def _answered(self, reply: Answer | Refusal) -> None:
         if (asked := self._asked.get(reply.id)) and not asked.done():
@@ -100,9 +99,9 @@ async def asking(
     works: Callable[[Client, Line], Sequence[Coroutine[Any, Any, Any]]],
     **opened: Any,
 ) -> Any:
-    """The outcome of the work that ends first, beside a line to the service.
+    """Connect, run `works`, and return the result of the first that ends.
 
-    `opened` is what the log says of it once there is a connection. Raises Unreachable.
+    The log has `opened` when there is a connection. Raises Unreachable.
     """
 
     line = Line(nucleus, topic=channel.answers)
@@ -126,8 +125,8 @@ async def asking(
 
 
 async def confirmed(start: Callable[[Sent], None]) -> None:
-    """Start something, and wait until the nucleus has confirmed it; raises ConnectionError."""
+    """Start something, and wait until the nucleus confirms it. Raises ConnectionError."""
     outcome: Future[None] = Future()
-    outcome.set_running_or_notify_cancel()  # whoever waits may leave, the message won't
+    outcome.set_running_or_notify_cancel()  # the caller may leave, but the message is sent
     start(partial(settle, outcome))
     await asyncio.wrap_future(outcome)

@@ -1,4 +1,4 @@
-"""The files a component is given: read whole, checked, and refused by name (exit 65)."""
+"""Reads and checks a component's files. A bad file is refused by its name (exit 65)."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from typing import Any
 from .model import Answers, is_prediction
 from .protocol import Record, batches
 
-MAX_FILE = 256 * 2**20  # bytes; reading it takes a multiple of them
+MAX_FILE = 256 * 2**20  # bytes; reading takes a multiple of this
 
 
 class UnusableFile(Exception):
-    """A model, samples or golden answers that can't be used, and why."""
+    """A model, samples or golden file can't be used; the message says why."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Golden:
-    """What XGBoost itself answers to the samples, and the model that it asked."""
+    """XGBoost's answers to the samples, and the model's id."""
 
     model: str
     predictions: Answers
 
 
 def read_samples(path: Path) -> list[list[Record]]:
-    """The sample records in runs that a request carries."""
+    """The sample records in batches that fit into a request."""
     records = _parsed(path)
     if (
         not isinstance(records, list)
@@ -60,7 +60,7 @@ def _parsed(path: Path) -> Any:
 
 
 def content(path: Path) -> bytes:
-    """The file's bytes; raises UnusableFile, also for more than MAX_FILE, without reading them."""
+    """The file's bytes. Raises UnusableFile, also for more than MAX_FILE, without reading them."""
     try:
         size = path.stat().st_size
         if size > MAX_FILE:

@@ -1,17 +1,17 @@
-"""Greengrass IPC by AWS's libraries, and the only place that knows them.
+"""Greengrass IPC with AWS's libraries. No other module uses them.
 
-Nucleus Lite closes the socket instead of answering a message that is too large, and a nucleus that
-restarts closes it as well; the subscription goes with it. So a line connects and subscribes again,
-a bounded number of times in a row: after a restart of the nucleus a container may hold a socket
-that nobody will ever listen on, and only leaving (exit 69) lets the nucleus start it anew.
+Nucleus Lite closes the socket when a message is too large, and so does a nucleus that restarts. The
+subscription then ends. So a line connects and subscribes again, a bounded number of times in a row.
+After a restart of the nucleus, a container may have a socket without a listener. Then only its exit
+(69) lets the nucleus start it again.
 
-Connecting is awsiotsdk's, streams are awscrt's: the SDK's classes for operations and shapes are a
-quarter of what the service costs under load, and 2.5 MB of it (docs/decisions/0015).
+awsiotsdk connects, but the streams are awscrt's. The SDK's classes for operations and shapes would
+take a quarter of the service's time under load, and 2.5 MB (decision 15, docs/decisions/).
 
 The library calls back on one thread of its own. Messages are handled on that thread, because a hop
-to another one and back costs a third of a round trip (0.83 ms instead of the echo's 0.62,
+to another thread and back costs a third of a round trip (0.83 ms instead of the echo's 0.62,
 2026-11-23). While the thread is busy nothing is read, so long work goes to another thread. There is
-no asyncio here, because importing it is a sixth of the service's start.
+no asyncio here, because importing it takes a sixth of the service's start.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from functools import cache, partial
 from queue import Empty, SimpleQueue
 from typing import Any, Protocol
 
-# the package's own __init__ imports MQTT, which nobody here speaks: a tenth of the start
+# the package's __init__ imports MQTT, which is unused here and takes a tenth of the start
 if "awsiot" not in sys.modules and (_spec := importlib.util.find_spec("awsiot")):
     sys.modules["awsiot"] = importlib.util.module_from_spec(_spec)
 
@@ -51,31 +51,31 @@ from .protocol import MAX_REQUEST, BadRequest, not_json, parsed
 from .settings import Nucleus, Unreachable
 
 CONNECT_SECONDS = 10.0
-REPLY_SECONDS = 10.0  # Lite holds a publisher up for 3 s when a subscriber doesn't read
+REPLY_SECONDS = 10.0  # Lite blocks a publisher for 3 s when a subscriber doesn't read
 PAUSES = (0.1, 0.2, 0.4, 0.8, 1.6, 3.2)  # s between attempts in a row; then the line is lost
-STEADY_SECONDS = 10.0  # a connection that held that long, or was of use, earns all attempts again
+STEADY_SECONDS = 10.0  # after this time, or a confirmed message, all attempts are allowed again
 CLOSE_SECONDS = 0.4
-MAX_EVENT = 2 * MAX_REQUEST  # a request in base64, and room for what is around it
-MAX_JSON_EVENT = MAX_REQUEST + 1024  # one that stands in the event as it is
+MAX_EVENT = 2 * MAX_REQUEST  # a request in base64, with room for the rest
+MAX_JSON_EVENT = MAX_REQUEST + 1024  # a request that is not in base64
 
 _SERVICE_MODEL = "aws.greengrass#"
 _MODEL_HEADER = "service-model-type"
-# whatever the libraries raise for a call that went wrong; their own errors are RuntimeErrors
+# all errors of failed calls; the libraries' own errors are RuntimeErrors
 _SDK_ERRORS = (RuntimeError, AwsCrtError, OSError, TimeoutError)
 
 Received = Callable[[bytes], None]
-Sent = Callable[[ConnectionError | None], None]  # what became of a message
+Sent = Callable[[ConnectionError | None], None]  # reports a message's outcome
 
 
 class Listener(Protocol):
-    """Who hears what is said on a line's topic, on the SDK's thread."""
+    """Takes messages from a line's topic, on the SDK's thread."""
 
     def received(self, payload: bytes, /) -> None: ...
     def too_long(self, size: int, /) -> None:
-        """A message has about so many bytes, and nobody has read it."""
+        """A message has about so many bytes, and isn't read."""
 
     def unreadable(self, bad: BadRequest, /) -> None:
-        """An event came that no message could be got out of."""
+        """An event has no readable message."""
 
 
 class _Stopped(Exception):
@@ -83,14 +83,14 @@ class _Stopped(Exception):
 
 
 class _Patience:
-    """Waits that news cut short and `stop` ends for good, also from a signal handler."""
+    """Waits for conditions. `stop` ends all waits, also from a signal handler."""
 
     def __init__(self) -> None:
         self._stopping = False
-        self._news: SimpleQueue[None] = SimpleQueue()  # unlike an Event, a handler may enter it
+        self._news: SimpleQueue[None] = SimpleQueue()  # unlike an Event, safe in a signal handler
 
     def tell(self) -> None:
-        """Something that somebody may wait for has happened."""
+        """A condition may have changed."""
         self._news.put(None)
 
     def stop(self) -> None:
@@ -98,7 +98,7 @@ class _Patience:
         self.tell()
 
     def wait(self, seconds: float, until: Callable[[], bool]) -> bool:
-        """Whether it has become true in time; raises _Stopped."""
+        """Whether it becomes true in time. Raises _Stopped."""
         deadline = time.monotonic() + seconds
         while not self._stopping and not until():
             try:
@@ -111,20 +111,20 @@ class _Patience:
 
 
 class Line:
-    """One subscription that outlives connections, and publishing beside it."""
+    """A subscription that is renewed on each new connection, and publishing."""
 
     def __init__(self, nucleus: Nucleus, *, topic: str) -> None:
         self._nucleus = nucleus
         self._topic = topic
         self._patience = _Patience()
-        self._lock = threading.RLock()  # of what follows; a post that fails may lead to the next
+        self._lock = threading.RLock()  # for the fields below; a failed post may make another
         self._connection: _Connection | None = None
         self._held: deque[tuple[str, bytes, Sent]] = deque()
         group = EventLoopGroup(num_threads=1)
         self._bootstrap = ClientBootstrap(group, DefaultHostResolver(group))
 
     def run(self, listener: Listener, opened: Callable[[], None]) -> None:
-        """Listen until `stop`, and leave the line open then; raises Unreachable when it is lost.
+        """Listen until `stop`, and leave the line open. Raises Unreachable if it is lost.
 
         `opened` is called after each subscription.
         """
@@ -155,29 +155,29 @@ class Line:
                 failures += 1
 
     def stop(self) -> None:
-        """Have `run` return; may be called by a signal handler."""
+        """Make `run` return. A signal handler may call it."""
         self._patience.stop()
 
     def unsubscribe(self, seconds: float) -> None:
-        """After `stop`: hear nothing any more; posting goes on. Raises TimeoutError."""
-        connection = self._connection  # which `run` may take away at any moment
+        """After `stop`, end the subscription only; posting goes on. Raises TimeoutError."""
+        connection = self._connection  # `run` may remove it at any moment
         if connection:
             connection.unsubscribe(seconds)
 
     def post(self, topic: str, payload: bytes, sent: Sent) -> None:
-        """Hand a message to the nucleus, or keep it until there is a connection; on any thread.
+        """Send a message to the nucleus, or keep it until there is a connection. On any thread.
 
-        `sent` learns that the nucleus has it, or that it went down with the connection. What is
-        posted in order is written in order. The caller bounds how much it posts at once.
+        `sent` is called when the nucleus has confirmed it, or when it was lost with the connection.
+        The order of posts is kept. The caller limits how much it posts at once.
         """
         with self._lock:
             if self._connection and self._connection.post(topic, payload, sent):
                 return
-            self._connection = None  # `over` will tell
+            self._connection = None  # `over` will report it
             self._held.append((topic, payload, sent))
 
     def close(self) -> None:
-        """After `stop`: what has been posted and not confirmed is lost, as `sent` learns."""
+        """After `stop`: unconfirmed posts are lost, and `sent` is called for each."""
         connection = self._connection
         if connection:
             connection.close()
@@ -187,7 +187,7 @@ class Line:
             sent(ConnectionError("the line was closed before there was a connection"))
 
     def update_state(self, state: str, sent: Sent) -> None:
-        """Tell the nucleus how this component is: RUNNING or ERRORED. Not kept for later."""
+        """Report this component's state to the nucleus: RUNNING or ERRORED. Not kept for later."""
         connection = self._connection
         if connection is None or not connection.update_state(state, sent):
             sent(ConnectionError("there is no connection to the nucleus"))
@@ -196,7 +196,7 @@ class Line:
         with self._lock:
             self._connection = connection
             held, self._held = self._held, deque()
-            for message in held:  # in order, before whatever is posted now
+            for message in held:  # in order, before new posts
                 self.post(*message)
 
 
@@ -204,14 +204,14 @@ class _Connection:
     """One connection with its subscription."""
 
     def __init__(self, nucleus: Nucleus, bootstrap: ClientBootstrap, patience: _Patience) -> None:
-        self.was_of_use = False  # the nucleus has confirmed something that was told
+        self.was_of_use = False  # the nucleus has confirmed something
         self._patience = patience
-        self._reason: str | None = None  # why it is over
+        self._reason: str | None = None  # why it ended
         options = SocketOptions()
         options.domain = SocketDomain.Local
         self._connection = eventstreamrpc.Connection(
             host_name=nucleus.socket,
-            port=0,  # of no meaning to a local socket
+            port=0,  # unused by a local socket
             bootstrap=bootstrap,
             socket_options=options,
             connect_message_amender=eventstreamrpc.MessageAmendment.create_static_authtoken_amender(
@@ -219,10 +219,10 @@ class _Connection:
             ),
         )
         self._subscription: _Stream | None = None
-        self._owed: dict[_Stream, float] = {}  # what waits for its reply, and since when
+        self._owed: dict[_Stream, float] = {}  # streams that wait for a reply, and since when
 
     def open(self, topic: str, heard: Received) -> None:
-        """Connect and subscribe; raises ConnectionError."""
+        """Connect and subscribe. Raises ConnectionError."""
         self._done(
             "connecting", lambda: self._connection.connect(_Lifecycle(self)), CONNECT_SECONDS
         )
@@ -240,7 +240,7 @@ class _Connection:
         self._done(what, subscribe, REPLY_SECONDS)
 
     def over(self) -> str:
-        """Wait for the end, and say what it was; a nucleus that owes a reply for long is one."""
+        """Wait for the end and return its reason. A reply that is long overdue is also an end."""
         while not self._patience.wait(REPLY_SECONDS / 2, lambda: self._reason is not None):
             long_ago = time.monotonic() - REPLY_SECONDS
             if any(since < long_ago for since in list(self._owed.values())):
@@ -248,13 +248,13 @@ class _Connection:
         return self._reason or ""
 
     def post(self, topic: str, payload: bytes, sent: Sent) -> bool:
-        """Write a message; False when nothing was written, as the connection is over."""
+        """Write a message. False if the connection has ended and nothing was written."""
         message = {"binaryMessage": {"message": base64.b64encode(payload).decode()}}
         request = {"topic": topic, "publishMessage": message}
         return self._tell(f"publishing on {topic!r}", "PublishToTopic", request, sent)
 
     def update_state(self, state: str, sent: Sent) -> bool:
-        """Write the component's state; False when nothing was written."""
+        """Write the component's state. False if nothing was written."""
         return self._tell(f"the state {state}", "UpdateState", {"state": state}, sent)
 
     def unsubscribe(self, seconds: float) -> None:
@@ -263,20 +263,20 @@ class _Connection:
             closed.result(seconds)
 
     def close(self) -> None:
-        with suppress(*_SDK_ERRORS):  # why it ended has been told by `over`, or by what failed
+        with suppress(*_SDK_ERRORS):  # `over` or the failed call has reported the reason
             self._connection.close().result(CLOSE_SECONDS)
 
     def ended(self, reason: str) -> None:
-        """The nucleus ended the connection, or the subscription that it is there for."""
+        """The nucleus ended the connection or its subscription."""
         self._reason = self._reason or reason
         self._patience.tell()
 
     def _subscription_ended(self, reason: str) -> None:
-        if self._subscription is not None:  # else we did it
+        if self._subscription is not None:  # otherwise we ended it
             self.ended(reason)
 
     def _tell(self, what: str, operation: str, request: dict[str, Any], sent: Sent) -> bool:
-        """Whether it was written; `sent` learns of the nucleus' reply."""
+        """Whether it was written. `sent` is called with the nucleus' reply."""
 
         def replied(error: ConnectionError | None) -> None:
             self._owed.pop(stream, None)
@@ -308,7 +308,7 @@ class _Connection:
 
 
 class _Stream(ClientContinuationHandler):  # type: ignore[misc]  # the libraries are untyped
-    """One operation: its request, its reply, and of a subscription what comes after that."""
+    """One operation: its request, its reply, and a subscription's later messages."""
 
     def __init__(
         self,
@@ -327,8 +327,8 @@ class _Stream(ClientContinuationHandler):  # type: ignore[misc]  # the libraries
     def start(
         self, connection: eventstreamrpc.Connection, operation: str, request: dict[str, Any]
     ) -> None:
-        """Write the request; raises one of _SDK_ERRORS."""
-        # what the SDK's own operations call; the version is pinned
+        """Write the request. Raises one of _SDK_ERRORS."""
+        # the SDK's own operations call this; the version is pinned
         self._continuation = connection._new_stream(self)
         self._continuation.activate(
             operation=_SERVICE_MODEL + operation,
@@ -338,12 +338,12 @@ class _Stream(ClientContinuationHandler):  # type: ignore[misc]  # the libraries
         )
 
     def close(self) -> Future[None] | None:
-        """End the stream: done once it has ended, None where it has ended already."""
+        """End the stream. Returns a future of its end; None if it has already ended."""
         continuation = self._continuation
         if continuation is None:
             return None
         closed: Future[None] = continuation.closed_future
-        with suppress(*_SDK_ERRORS):  # it ends at this moment
+        with suppress(*_SDK_ERRORS):  # it is just ending
             continuation.send_message(
                 message_type=MessageType.APPLICATION_MESSAGE, flags=MessageFlag.TERMINATE_STREAM
             )
@@ -361,7 +361,7 @@ class _Stream(ClientContinuationHandler):  # type: ignore[misc]  # the libraries
         replied, self._replied = self._replied, None
         if replied:
             replied(None if fine else self._failed(_error(headers, payload)))
-            # Java ends the stream with its answer, Lite leaves it open for us
+            # Java ends the stream with its reply, but Lite leaves it open
             if self._heard is None and not flags & MessageFlag.TERMINATE_STREAM:
                 self.close()
         elif self._heard and fine:
@@ -370,7 +370,7 @@ class _Stream(ClientContinuationHandler):  # type: ignore[misc]  # the libraries
             self._ended(f"the subscription failed: {_error(headers, payload)}")
 
     def on_continuation_closed(self, **_: Any) -> None:
-        self._continuation = None  # which would keep us, and we it
+        self._continuation = None  # else both would keep each other alive
         replied, self._replied = self._replied, None
         if replied:
             replied(self._failed("the stream was closed"))
@@ -392,13 +392,13 @@ def _headers(operation: str) -> list[Header]:
 def _heard(listener: Listener, event: bytes) -> None:
     size = len(event)
     if size > MAX_EVENT:
-        listener.too_long(size * 3 // 4)  # nearly all of it is base64
+        listener.too_long(size * 3 // 4)  # it is nearly all base64
     elif size > MAX_JSON_EVENT and b'"jsonMessage"' in event:  # base64 has no quotes
         listener.too_long(size)
     else:
         try:
             message = _message(parsed(event, "the message"))
-        except BadRequest as bad:  # too deep, an integer of thousands of digits, and the like
+        except BadRequest as bad:  # such as too deep, or an integer of thousands of digits
             listener.unreadable(bad)
         except (ValueError, LookupError, TypeError, AttributeError) as exc:
             # no base64, or no event of the service model
@@ -408,9 +408,9 @@ def _heard(listener: Listener, event: bytes) -> None:
 
 
 def _message(event: Any) -> bytes:
-    """What was published, as the bytes it was; who published JSON is understood, too.
+    """The published bytes. A JSON message is accepted as well.
 
-    JSON is made no longer than it was: what fits into MAX_REQUEST goes on fitting.
+    JSON isn't made longer, so a message that fits into MAX_REQUEST still does.
     """
     if "binaryMessage" in event:
         return base64.b64decode(event["binaryMessage"].get("message", ""))
@@ -419,7 +419,7 @@ def _message(event: Any) -> bytes:
 
 
 def _error(headers: Sequence[Header], payload: bytes) -> str:
-    """The nucleus' words: a name of the service model with a message, or plain text."""
+    """The nucleus' error: a name of the service model with a message, or plain text."""
     names = [header.value for header in headers if header.name == _MODEL_HEADER]
     text = payload.decode(errors="replace")
     with suppress(ValueError, LookupError, TypeError):
@@ -428,7 +428,7 @@ def _error(headers: Sequence[Header], payload: bytes) -> str:
 
 
 def settle(outcome: Future[None], error: ConnectionError | None) -> None:
-    """Make a future of what became of a message."""
+    """Set a future to a message's outcome."""
     if error:
         outcome.set_exception(error)
     else:
@@ -436,7 +436,7 @@ def settle(outcome: Future[None], error: ConnectionError | None) -> None:
 
 
 def _failed(what: str, error: BaseException) -> ConnectionError:
-    # some come without a message, hence the type's name
+    # some errors have no message, hence the type's name
     return ConnectionError(f"{what}: {type(error).__name__} {error}".rstrip())
 
 

@@ -1,8 +1,8 @@
-"""What the service's container needs at most: a sum of what can be in memory at the same time.
+"""The most memory that the service's container needs: the sum of what can be there at once.
 
-The kernel ends a container that goes beyond its limit. So each part has a bound of its own, and a
-request that would go beyond it is refused as too large or busy, which is its answer. Figures of
-2026-11-30, CPython 3.11, awscrt 0.36: tests/edge/runtime/test_memory.py holds them.
+The kernel kills a container above its limit. So each part has a bound, and a request above it is
+refused as too large or busy. The figures are of 2026-11-30, CPython 3.11, awscrt 0.36.
+tests/edge/runtime/test_memory.py checks them.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ from .service import BACKLOG_BYTES, REFUSAL_BYTES, WINDOW
 
 MIB = 2**20
 
-# Python, the libraries and the shipped model, without what is mapped from files: the kernel takes
-# that back. A larger model comes on top, see `check_memory` in infra/model/golden.py.
+# Python, the libraries and the shipped model, without mapped files, which the kernel can drop. A
+# larger model adds to it, see `check_memory` in infra/model/golden.py.
 AT_REST = 14 * MIB
-# AWS_EVENT_STREAM_MAX_MESSAGE_SIZE: awscrt keeps a buffer for its longest event, and hands on a
-# copy, which is dropped unread.
+# AWS_EVENT_STREAM_MAX_MESSAGE_SIZE: awscrt keeps a buffer for its longest event. It passes on a
+# copy, which is dropped without being read.
 EVENTS = 2 * 24 * MIB
 WAITING = BACKLOG_BYTES + REFUSAL_BYTES
-# How many times its length a request takes while it is parsed: short texts of other scripts are
-# the worst. One thread brings requests, and makes bytes of JSON messages; another one answers.
+# Parsing a request takes this many times its length; short texts of other scripts are the worst.
+# One thread receives requests and makes bytes of JSON messages. Another thread answers.
 TAKING_FACTOR, ANSWERING_FACTOR = 36, 20
 READING = (TAKING_FACTOR + ANSWERING_FACTOR) * MAX_REQUEST
-# An answer, its base64, the request around that, the frame, and the socket's part of it.
+# An answer, its base64, the IPC request, the frame, and the socket's copy.
 SENDING = 5 * WINDOW * MAX_MESSAGE
 
 LEAST = AT_REST + EVENTS + WAITING + READING + SENDING  # bytes
@@ -34,10 +34,10 @@ _M_MMAP_THRESHOLD, _M_ARENA_MAX = -3, -8  # malloc.h
 
 
 def return_freed() -> None:
-    """Have freed buffers leave the process at once.
+    """Make glibc return freed buffers to the kernel at once.
 
-    Unasked, glibc keeps what it frees of a kind: after one event of 24 MiB, buffers of up to that
-    size come from its heap, which shrinks at its end alone. That was 7 MiB of the peak.
+    By default, glibc keeps freed memory: after one event of 24 MiB, buffers up to that size come
+    from its heap, which shrinks only at its end. That was 7 MiB of the peak.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # glibc's, and the image has glibc
     if mallopt is not None:

@@ -1,4 +1,4 @@
-"""What the users of a model have to know of it, whatever evaluates it, and how it is refused."""
+"""The facts of a model that all evaluators share, and the errors of refused models."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ Answers = Sequence[Prediction]
 
 @dataclass(frozen=True, kw_only=True)
 class Model:
-    """The facts that a request is read by, and an answer is written by."""
+    """What is needed to read a request and write an answer."""
 
     id: str  # the first 12 hex digits of the sha256 of the device's file, unpacked
     feature_names: tuple[str, ...]
     feature_types: tuple[str, ...]  # XGBoost's: float, int, i (true or false), c (category), q
     missing_allowed: bool
-    outputs: int  # numbers in the answer to a row
+    outputs: int  # numbers per row
     trees: int
     objective: str = ""
 
 
 class ModelRefused(ValueError):
-    """A file that can't be served exactly; the message says why, and what to do instead."""
+    """A file can't be served exactly. The message says why, and what to do instead."""
 
 
 class Unsupported(ModelRefused):
-    """A sound file, for an evaluator that does more than ours: XGBoost itself."""
+    """A valid file that only XGBoost itself can evaluate."""
 
     def __init__(self, reason: str) -> None:
         self.reason = reason
@@ -42,7 +42,7 @@ class Unsupported(ModelRefused):
 
 
 def is_prediction(value: object) -> bool:
-    """Whether a parsed JSON value is the answer to a row."""
+    """Whether a parsed JSON value is an answer to a row."""
     if isinstance(value, list):
         return bool(value) and all(isinstance(each, float) for each in value)
     return isinstance(value, float)
@@ -53,10 +53,10 @@ def model_id(data: bytes) -> str:
 
 
 def missing_allowed(attributes: Mapping[str, str]) -> bool:
-    """Whether a missing value means something to this model, as its author says in the file.
+    """Whether the model allows missing values, by the author's attribute in the file.
 
-    Every tree sends missing values somewhere, also where training never saw one, so the trees can't
-    tell: unless the attribute says so, a request that lacks a feature is refused.
+    The trees can't tell, because every tree sends missing values somewhere, even if training never
+    saw one. Without the attribute, a request that lacks a feature is refused.
     """
     said = attributes.get(MISSING_ATTRIBUTE, "refused")
     if said not in ("allowed", "refused"):

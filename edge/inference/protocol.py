@@ -1,6 +1,6 @@
-"""The wire contract: bytes in, requests and replies out. No socket, no clock, no model here.
+"""The wire protocol: converts bytes to requests and replies, and back. It does no I/O.
 
-    request   {"body": "<JSON text of records>", "isBase64Encoded": false, "id": "<optional>"}
+request   {"body": "<JSON text of records>", "isBase64Encoded": false, "id": "<optional>"}
     answer    [6.57, 4.86]      or, with an id,  {"id", "predictions": [6.57, 4.86], "model"}
     refusal   {"error": {…}}    or               {"id", "error": {…}}
     error     {"code", "message", "row", "field"}
@@ -9,9 +9,9 @@
     request   {"describe": true, "first": 0, "id": "<optional>"}     what the service can be asked
     answer    {"description": {…}}  or, with an id,  {"id", "description": {…}}
 
-A record has the model's features by name. A model of several outputs answers a row with a list.
-Rows count from 0; `row` and `field` are null where a refusal isn't about one. A number is printed
-as the float64 of the float32 that the forest summed up, in the shortest text that reads back to it.
+A record has the model's features by name. A model with several outputs answers a row with a list.
+Rows count from 0. `row` and `field` are null if a refusal isn't about a row or field. A number is
+the float64 of the forest's float32, in the shortest text that parses to it.
 """
 
 from __future__ import annotations
@@ -30,20 +30,20 @@ from .model import FLOAT32_MAX, Answers, Model, Prediction, is_prediction
 REQUEST_TOPIC = "local/inference"
 ANSWER_TOPIC = "local/result"
 
-# Nucleus Lite's packets end at 10,000 bytes, base64 and JSON around it included: 7,000 bytes of
-# binary passed, 7,300 didn't, and it closes the connection on them (2.6.0, 2026-11-23). Kept on
-# every runtime, so that what works on one device works on the next.
+# Nucleus Lite's packets have at most 10,000 bytes, with base64 and JSON. 7,000 bytes of binary
+# passed; with 7,300 it closed the connection (2.6.0, 2026-11-23). The limit holds on every runtime,
+# so that a client works on every device.
 MAX_MESSAGE = 7_000
-MAX_ROWS = MAX_MESSAGE // len("0.5, ")  # more can't be answered, however short the numbers
-# The Java nucleus carries 24 MiB. Whoever takes requests refuses longer ones unread.
+MAX_ROWS = MAX_MESSAGE // len("0.5, ")  # whose answers can fit, even with short numbers
+# The Java nucleus carries 24 MiB. The service refuses longer requests without reading them.
 MAX_REQUEST = 256 * 1024
-# A list or an object in another takes up to 52 times its text once it is parsed. Records have none
-# inside; what is left is for brackets in the features' names. memory.py has the sum of all bounds.
+# A parsed list or object in another takes up to 52 times its text. Records have none inside; the
+# rest is for brackets in the features' names. memory.py has the sum of all bounds.
 MAX_OPENINGS = 4_096
 MAX_ID = 128
-MAX_NAMES = 200  # characters of feature names in a refusal, which has to fit into a message, too
+MAX_NAMES = 200  # characters of feature names in a refusal, which must fit into a message
 
-_FINITE = json.JSONEncoder(allow_nan=False)  # json.dumps would make one for each answer
+_FINITE = json.JSONEncoder(allow_nan=False)  # json.dumps would make an encoder for each answer
 
 Record = dict[str, Any]
 
@@ -67,7 +67,7 @@ class Code(StrEnum):
 
 
 class BadRequest(Exception):
-    """The peer's fault, told to the peer."""
+    """The peer's error, reported to the peer."""
 
     def __init__(
         self, code: Code, message: str, *, row: int | None = None, field: str | None = None
@@ -80,7 +80,7 @@ class BadRequest(Exception):
 
 
 class Wanted(Enum):
-    """What a request asks for."""
+    """The kinds of requests."""
 
     PREDICTIONS = auto()
     STATS = auto()
@@ -89,7 +89,7 @@ class Wanted(Enum):
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """A request whose rows nobody has looked at; `id` is where its answer goes."""
+    """A request whose rows aren't parsed. Its answer carries `id`."""
 
     id: str | None
     wanted: Wanted
@@ -98,7 +98,7 @@ class Request:
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """What a client gets for a request with an id."""
+    """The answer to a request with an id."""
 
     id: str
     predictions: Answers
@@ -107,7 +107,7 @@ class Answer:
 
 @dataclass(frozen=True, kw_only=True)
 class Refusal:
-    """What a client gets instead of an answer."""
+    """The refusal of a request with an id."""
 
     id: str
     code: str
@@ -117,7 +117,7 @@ class Refusal:
 
 
 def decode(payload: bytes) -> Request:
-    """A request of at most MAX_REQUEST bytes; raises BadRequest, which then has no id to go to."""
+    """A request of at most MAX_REQUEST bytes. Raises BadRequest, for which no id is known."""
     envelope = _envelope(payload)
     wanted = Wanted.PREDICTIONS
     if "body" not in envelope and envelope.get("stats") is True:
@@ -128,14 +128,14 @@ def decode(payload: bytes) -> Request:
 
 
 def records(request: Request) -> str:
-    """The JSON text of its records, which nobody has looked at; raises BadRequest."""
+    """The unparsed JSON text of its records. Raises BadRequest."""
     text = _body(request.envelope)
     _bound(text, "body")
     return text
 
 
 def identity(payload: bytes) -> str | None:
-    """The id of a request that nobody will look at any closer."""
+    """The id of a request that won't be parsed further."""
     try:
         return _identity(_envelope(payload))
     except BadRequest:
@@ -143,25 +143,25 @@ def identity(payload: bytes) -> str | None:
 
 
 def too_large(size: int) -> BadRequest:
-    """The refusal of a request of so many bytes; without its id, as nobody reads that far."""
+    """The refusal of a request of so many bytes, without its id, because it isn't parsed."""
     return BadRequest(
         Code.TOO_LARGE, f"the request has {size} bytes, more than {MAX_REQUEST}: send fewer rows"
     )
 
 
 def parsed(text: str | bytes, what: str) -> Any:
-    """The JSON of a peer, in a bounded part of memory; raises BadRequest."""
+    """A peer's JSON, parsed in bounded memory. Raises BadRequest."""
     _bound(text, what)
     return read_json(text, what)
 
 
 def not_json(what: str, exc: Exception) -> BadRequest:
-    """The refusal of what nobody could read."""
+    """The refusal of an unreadable request."""
     return BadRequest(Code.NOT_JSON, f"{what} is not JSON: {cut(str(exc), MAX_NAMES)}")
 
 
 def encode_answer(request_id: str | None, predictions: Answers, model: str) -> bytes:
-    """The answer's bytes; raises BadRequest for one that JSON or a message can't carry."""
+    """The answer's bytes. Raises BadRequest for an answer that JSON or a message can't carry."""
     answer: Any = predictions
     if request_id is not None:
         answer = {"id": request_id, "predictions": predictions, "model": model}
@@ -198,15 +198,15 @@ def encode_stats(request_id: str | None, stats: Mapping[str, Any]) -> bytes:
     return json.dumps({**addressed, "stats": stats}).encode()
 
 
-# What a column holds, by XGBoost's word for it. Each is sent as a number: true as 1, a category as
-# its code.
+# A column's type, by XGBoost's name. Each value is sent as a number: true as 1, a category as its
+# code.
 _TYPES = {"int": "integer", "i": "boolean", "c": "category"}
 
 
 def encode_description(request: Request, model: Model) -> bytes:
-    """The model and its features, from the one that `first` counts, as many as a message carries.
+    """The model and its features from index `first` on, as many as a message carries.
 
-    Raises BadRequest for a `first` that there is no feature for.
+    Raises BadRequest if there is no feature `first`.
     """
     features = [
         {"name": name, "type": _TYPES.get(kind, "number")}
@@ -224,7 +224,7 @@ def encode_description(request: Request, model: Model) -> bytes:
         "model": model.id,
         "features": shown,
         "first": first,
-        "next": None,  # the `first` to go on with
+        "next": None,  # the next `first`
         "missing_allowed": model.missing_allowed,
         "outputs": model.outputs,  # numbers in the answer to a row
         "limits": {"request_bytes": MAX_REQUEST, "rows": MAX_ROWS, "answer_bytes": MAX_MESSAGE},
@@ -250,7 +250,7 @@ def encode_request(request_id: str, records: Sequence[Record]) -> bytes:
 
 
 def decode_reply(payload: bytes) -> Answer | Refusal | None:
-    """A reply to a request with an id; None for whatever else is said on the topic."""
+    """A reply to a request with an id; None for every other message on the topic."""
     try:
         reply = json.loads(payload)
     except (ValueError, RecursionError):
@@ -274,7 +274,7 @@ def decode_reply(payload: bytes) -> Answer | Refusal | None:
 
 
 def batches(records: Sequence[Record]) -> Iterator[list[Record]]:
-    """The records in runs that a message carries; raises ValueError where one alone is too long."""
+    """The records in batches that fit into a message. Raises ValueError if a record doesn't."""
     longest_id = "x" * MAX_ID
     batch: list[Record] = []
     for row, record in enumerate(records):
@@ -320,11 +320,11 @@ def _bound(text: str | bytes, what: str) -> None:
 
 
 def read_json(text: str | bytes, what: str) -> Any:
-    """The JSON of a text that has been found short enough; raises BadRequest."""
+    """The JSON of a text whose length was checked. Raises BadRequest."""
     try:
-        return json.loads(text)  # NaN and Infinity pass here: the row's check names where
+        return json.loads(text)  # NaN and Infinity pass here; the row's check names the place
     except (ValueError, RecursionError) as exc:
-        # ValueError: also what isn't UTF-8, and integers of thousands of digits
+        # ValueError: also for invalid UTF-8, and for integers of thousands of digits
         raise not_json(what, exc) from exc
 
 
@@ -350,7 +350,7 @@ def _body(envelope: Mapping[str, Any]) -> str:
             Code.NOT_BASE64, f"body is not base64, as isBase64Encoded says: {exc}", field="body"
         ) from exc
     try:
-        return data.decode(json.detect_encoding(data), "surrogatepass")  # as json.loads does it
+        return data.decode(json.detect_encoding(data), "surrogatepass")  # as in json.loads
     except ValueError as exc:
         raise not_json("body", exc) from exc
 
@@ -361,7 +361,7 @@ def _is_finite(prediction: Prediction) -> bool:
 
 
 def _fitting(predictions: Answers, room: int) -> int:
-    """How many predictions, from the first, print into so many bytes."""
+    """How many predictions from the first on fit into so many bytes."""
     used = len("[]")
     for count, prediction in enumerate(predictions):
         used += len(json.dumps(prediction)) + (len(", ") if count else 0)
@@ -371,11 +371,11 @@ def _fitting(predictions: Answers, room: int) -> int:
 
 
 def display(value: Any) -> str:
-    """A value as the peer would recognise it, cut short."""
+    """A value for an error message, cut short."""
     if isinstance(value, dict | list):
         return f"{'an object' if isinstance(value, dict) else 'a list'} of {len(value)}"
     if type(value) is int and abs(value) > FLOAT32_MAX:
-        return "an integer of many digits"  # which Python may refuse to print
+        return "an integer of many digits"  # Python may refuse to print it
     return cut(json.dumps(value), 80)
 
 

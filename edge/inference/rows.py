@@ -1,7 +1,7 @@
-"""The records of a request as rows of floats, or the words for what is wrong with them.
+"""Turns a request's records into rows of floats, or raises an error that says what is wrong.
 
-The forest reads plain records from their text by itself (records.c). These are for every other
-evaluator, and for every text that isn't plain.
+The forest reads plain records from their text itself (records.c). This module is for other
+evaluators, and for every other text.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from .protocol import MAX_NAMES, MAX_ROWS, BadRequest, Code, Record, cut, displa
 
 
 def most_rows(outputs: int) -> int:
-    """More can't be answered in a message, however short the numbers."""
+    """The most rows whose answers can fit into a message, even with short numbers."""
     return MAX_ROWS // outputs
 
 
 def rows(
     text: str, features: Sequence[str], *, missing_allowed: bool, most: int
 ) -> Iterator[list[float]]:
-    """Values in the features' order, NaN where one is missing and may be; raises BadRequest."""
+    """Values in the features' order, NaN for an allowed missing value. Raises BadRequest."""
     found = read_json(text, "body")
     if not isinstance(found, list):
         raise BadRequest(
@@ -53,9 +53,9 @@ def _rows(
             if value is None and missing_allowed:
                 absent += name not in record
                 value = math.nan
-            elif type(value) is not float and type(value) is not int:  # a bool is an int, too
+            elif type(value) is not float and type(value) is not int:  # a bool is also an int
                 raise _not_a_number(number, name, record)
-            elif not -FLOAT32_MAX <= value <= FLOAT32_MAX:  # nor is NaN
+            elif not -FLOAT32_MAX <= value <= FLOAT32_MAX:  # also false for NaN
                 raise _out_of_range(number, name, value, missing_allowed)
             row.append(value)
         if len(record) > len(features) - absent:

@@ -1,4 +1,4 @@
-"""The service as the nucleus runs it: from the model's file to the last answer after SIGTERM."""
+"""Runs the service, from loading the model to the last answer after SIGTERM."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from .memory import return_freed
 from .service import Service
 from .settings import Exit, Nucleus, Serve
 
-LAST_ANSWERS_SECONDS = 1.5  # with the line's end below 2; Java leaves 5 s until SIGKILL
-SUMMARY_SECONDS = 60.0  # between two lines with the stats; none where nobody asked meanwhile
+LAST_ANSWERS_SECONDS = 1.5  # below 2 s with the line's end; Java waits 5 s until SIGKILL
+SUMMARY_SECONDS = 60.0  # between two lines with stats; none without requests
 
 
 def serve(options: Serve, nucleus: Nucleus) -> Exit:
-    """Until SIGTERM; raises UnusableFile and Unreachable."""
+    """Serve until SIGTERM. Raises UnusableFile and Unreachable."""
     return_freed()
     with ThreadPoolExecutor(1) as beside:
         loading = beside.submit(load, options.model, options.engine)
-        from .ipc import Line  # the longest of the imports: the model is unpacked meanwhile
+        from .ipc import Line  # the slowest import; the model is unpacked at the same time
     evaluator = loading.result()
     model = evaluator.model
 
@@ -42,7 +42,7 @@ def serve(options: Serve, nucleus: Nucleus) -> Exit:
     signal.signal(signal.SIGTERM, lambda *_: line.stop())
     service = Service(evaluator, partial(line.post, options.channel.answers))
     threading.Thread(target=_summaries, args=(service,), daemon=True).start()
-    gc.freeze()  # all of this stays
+    gc.freeze()  # all objects so far stay
     gc.enable()
     line.run(service, ready)
     deadline = time.monotonic() + LAST_ANSWERS_SECONDS
@@ -52,7 +52,7 @@ def serve(options: Serve, nucleus: Nucleus) -> Exit:
     except TimeoutError:
         service.leave()
         log.event("answers-left-behind")
-    line.close()  # what it still owed is lost now, and has been counted
+    line.close()  # open answers are lost now, and counted
     log.event("stopped", **service.summary())
     return Exit.DONE
 

@@ -1,18 +1,18 @@
-"""Every request gets exactly one answer, in the requests' order; the transport is somebody else's.
+"""Answers every request exactly once, in order. The transport is in another module.
 
-A prediction takes microseconds and a change of threads a hundred of them, so a request is answered
-on the SDK's thread, which brings it. At most WINDOW answers are being sent at a time. Further
+A prediction takes microseconds, and a change of threads takes a hundred. So the SDK's thread, which
+receives a request, also answers it. At most WINDOW answers are being sent at a time. Further
 requests wait in a bounded queue. When the queue is full, a request is refused as `busy`, and only
-its refusal waits. Refusals are bounded as well: when 10,000 of them can't leave, requests are
+its refusal waits. Refusals are bounded as well. When 10,000 of them can't be sent, requests are
 dropped and counted, because a blocked nucleus would hurt every other component.
 
-No request gets two answers. Answers that the nucleus hasn't confirmed when the connection breaks
-are lost and counted. Sending them again could answer twice: the nucleus may have passed them on,
-and a client that asks without an id knows answers by their order.
+No request gets two answers. If the connection breaks, answers that the nucleus hasn't confirmed are
+lost and counted. Sending them again could answer twice, because the nucleus may have passed them
+on. A client without ids matches answers by their order.
 
-The SDK reads nothing while its thread is busy. So a request that will take longer than
-HOLD_SECONDS is answered on a thread of its own. That is judged by its size and by how long others
-took lately. Everything behind it waits in the queue, where it is counted, bounded and refused.
+The SDK reads nothing while its thread is busy. So a request that will take longer than HOLD_SECONDS
+is answered on another thread. Its size and the times of recent requests decide. Later requests wait
+in the queue, where they are counted, bounded and refused.
 """
 
 from __future__ import annotations
@@ -46,19 +46,19 @@ from .protocol import (
 from .stats import Stats
 
 Sent = Callable[[ConnectionError | None], None]
-Send = Callable[[bytes, Sent], None]  # tells later what became of the answer
+Send = Callable[[bytes, Sent], None]  # reports the answer's outcome later
 
 WINDOW = 64
-BACKLOG = 1024  # requests; at 2,000 a second the last one waits half a second
+BACKLOG = 1024  # requests; at 2,000 a second the last waits half a second
 BACKLOG_BYTES = 4 * 2**20  # of requests; memory.py has the sum of all bounds
 REFUSAL_BYTES = 4 * 2**20  # of waiting refusals, some 400 bytes each
-WAITING_BYTES = 200  # of objects around what waits: tuple, bytes, float and queue's place
-HOLD_SECONDS = 0.005  # of the SDK's thread: ten requests arrive meanwhile, and fit into its socket
-OVERHEAD_BYTES = 500  # what a request costs beside its length, in bytes of a longer one
+WAITING_BYTES = 200  # of objects per entry: tuple, bytes, float, place in the queue
+HOLD_SECONDS = 0.005  # of the SDK's thread: ten requests of that time fit into its socket
+OVERHEAD_BYTES = 500  # fixed cost of a request, as bytes of length
 
 
 class _Waiting(NamedTuple):
-    """A request, or the refusal that has taken its place."""
+    """A waiting request, or its refusal."""
 
     payload: bytes
     refused: bool
@@ -70,16 +70,16 @@ class _Waiting(NamedTuple):
 
 
 class Service:
-    """Requests in by `received`, answers out by `send`, both on whatever thread."""
+    """Takes requests by `received` and sends answers by `send`, on any thread."""
 
     def __init__(self, evaluator: Evaluator, send: Send) -> None:
         self.stats = Stats()
         self._evaluator = evaluator
         self._model = evaluator.model
         self._send = send
-        self._pace = 0.0  # seconds a byte, lately
+        self._pace = 0.0  # seconds per byte, recently
         self._finished: Future[None] = Future()
-        self._lock = threading.Lock()  # of what follows
+        self._lock = threading.Lock()  # for the fields below
         self._waiting: deque[_Waiting] = deque()
         self._requests = 0
         self._request_bytes = 0
@@ -91,7 +91,7 @@ class Service:
         self._dropping = False  # since the queue was empty
 
     def received(self, payload: bytes) -> None:
-        """Take a request; never waits, never raises."""
+        """Take a request. Never waits and never raises."""
         size = len(payload)
         if size > MAX_REQUEST:
             self.too_long(size)
@@ -110,11 +110,11 @@ class Service:
         self._work()
 
     def too_long(self, size: int) -> None:
-        """Take a request that has so many bytes that nobody has read it; as `received`."""
+        """Take a request that is too long to be read, as `received` does."""
         self._refuse_unread(too_large(size))
 
     def unreadable(self, bad: BadRequest) -> None:
-        """Take a request that could not be got out of its event; as `received`."""
+        """Take a request whose event was unreadable, as `received` does."""
         self._refuse_unread(bad)
 
     def _refuse_unread(self, bad: BadRequest) -> None:
@@ -123,19 +123,19 @@ class Service:
         self._work()
 
     def finish(self) -> Future[None]:
-        """Done once all that has been taken is answered; nothing may be received any more."""
+        """A future that is done when all taken requests are answered. Receive nothing after it."""
         with self._lock:
             self._stopping = True
         self._work()
         return self._finished
 
     def leave(self) -> None:
-        """Answer nothing more: what waits stays waiting, and is counted as that."""
+        """Answer nothing more. Waiting requests are counted as waiting."""
         with self._lock:
             self._left = True
 
     def _work(self) -> None:
-        """Answer what waits, as far as the window reaches, unless another thread is at it."""
+        """Answer waiting requests up to the window, unless another thread is doing so."""
         with self._lock:
             if self._working:
                 return
@@ -143,7 +143,7 @@ class Service:
         self._go_on()
 
     def _go_on(self) -> None:
-        """Work, on the one thread that may."""
+        """Answer, on the one thread that works now."""
         while (waiting := self._next()) is not None:
             if self._pace * (OVERHEAD_BYTES + len(waiting.payload)) > HOLD_SECONDS:
                 threading.Thread(target=self._long, args=(waiting,), daemon=True).start()
@@ -151,7 +151,7 @@ class Service:
             self._answer_one(waiting)
 
     def _long(self, waiting: _Waiting) -> None:
-        """Go on where another thread left this."""
+        """Continue a long request's work on another thread."""
         self._answer_one(waiting)
         self._go_on()
 
@@ -207,7 +207,7 @@ class Service:
             answer = encode_answer(asker, found, model.id)
         except BadRequest as bad:
             return self._refuse(asker, bad)
-        except Exception:  # ours, not the peer's: it gets its one answer all the same
+        except Exception:  # our error, not the peer's, which still gets its one answer
             log.event("internal-error", traceback=traceback.format_exc())
             ours = BadRequest(Code.INTERNAL, "the service failed on this request; see its log")
             return self._refuse(asker, ours)
@@ -215,7 +215,7 @@ class Service:
         return answer
 
     def summary(self) -> dict[str, Any]:
-        """The stats, of which model, and how many requests wait at this moment."""
+        """The stats, the model, and the number of waiting requests."""
         with self._lock:
             waiting = self._requests
         return {"model": self._model.id, **self.stats.summary(), "waiting": waiting}

@@ -1,7 +1,7 @@
-"""The one reader of arguments and environment, and what an exit code means to the nucleus.
+"""Reads arguments and environment, and defines the exit codes.
 
-A component that leaves with anything but 0 is ERRORED and started again; after three times in an
-hour it is BROKEN and a rollout of it fails. So a container never tries for ever.
+A component that exits with another code than 0 is ERRORED and restarted. After three times in an
+hour it is BROKEN, and its rollout fails. So a container must not retry for ever.
 """
 
 from __future__ import annotations
@@ -18,30 +18,30 @@ from .protocol import ANSWER_TOPIC, REQUEST_TOPIC
 
 
 class Exit(IntEnum):
-    """The codes of serve, check and consumer; 64 and up as in BSD's sysexits.h."""
+    """The exit codes of serve, check and consumer; from 64 on as in BSD's sysexits.h."""
 
     DONE = 0  # ended by SIGTERM, or the check passed
     FAILED = 1  # the check didn't pass
     USAGE = 64
     UNUSABLE_FILE = 65  # model, samples or golden answers
-    UNREACHABLE = 69  # no IPC: never reached, or lost for good
-    INTERNAL = 70  # a fault of ours, with a traceback in the log
+    UNREACHABLE = 69  # Greengrass IPC was never reached, or lost for good
+    INTERNAL = 70  # a bug, with a traceback in the log
 
 
 class Engine(StrEnum):
-    """Who evaluates: infra's config key `engine` has the same words."""
+    """The evaluator. The config key `engine` has the same values."""
 
-    EVALUATOR = "evaluator"  # our own, for the models that it can answer bit for bit
-    XGBOOST = "xgboost"  # XGBoost itself, in a larger image, for all others
+    EVALUATOR = "evaluator"  # ours, for models that it can answer bit for bit
+    XGBOOST = "xgboost"  # XGBoost itself, in a larger image, for other models
 
 
 class Unreachable(Exception):
-    """There is no way, or no way left, to the nucleus."""
+    """The nucleus can't be reached, or no longer."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Nucleus:
-    """Where Greengrass listens, and what proves that we are its component."""
+    """Greengrass's socket, and the token of this component."""
 
     socket: str
     token: str
@@ -65,14 +65,14 @@ class Nucleus:
 
 @dataclass(frozen=True, kw_only=True)
 class Channel:
-    """The topics of a service: two on a device have two of each."""
+    """The topics of a service. Each service on a device has its own."""
 
     requests: str
     answers: str
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse, leaving with our code: its own 2 says nothing to a reader of the nucleus' log."""
+    """argparse with our exit code, because its own 2 doesn't explain itself in the nucleus' log."""
 
     def error(self, message: str) -> NoReturn:
         self.print_usage(sys.stderr)
@@ -90,7 +90,7 @@ class Serve:
 
 @dataclass(frozen=True, kw_only=True)
 class Check:
-    """Ask for the samples until the golden answers come, or time is up."""
+    """Send the samples until the golden answers come, or the time is over."""
 
     samples: Path
     golden: Path
@@ -99,7 +99,7 @@ class Check:
 
 
 def parse(arguments: Sequence[str]) -> Serve | Check:
-    """The command that was asked for; leaves with Exit.USAGE for any other."""
+    """The given command. Exits with Exit.USAGE for wrong usage."""
     parser = Parser(prog="inference", description="XGBoost on a Greengrass core device")
     commands = parser.add_subparsers(dest="command", required=True)
     serve = commands.add_parser("serve", help="answer requests until SIGTERM")
@@ -128,7 +128,7 @@ def channel(options: argparse.Namespace) -> Channel:
 
 
 def seconds(text: str) -> float:
-    """A positive, finite number of seconds; argparse turns the ValueError into its usage error."""
+    """A positive, finite number of seconds. argparse makes the ValueError a usage error."""
     value = float(text)
     if not 0 < value < float("inf"):
         raise ValueError(text)

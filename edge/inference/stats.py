@@ -1,7 +1,7 @@
-"""Counts and latencies of the requests since the start, for the log and for `stats` requests.
+"""Counts requests and their latencies since the start, for the log and for `stats` requests.
 
-Counting costs half a microsecond a request: latencies are kept as a histogram whose buckets grow
-by a twelfth, so that a quantile is right to 5 %, for as long as the service runs.
+Counting takes half a microsecond per request. Latencies are kept as a histogram whose buckets grow
+by a twelfth. So a quantile is right to 5 %, however long the service runs.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from math import log2
 from typing import Any
 
 _BUCKETS_PER_DOUBLING = 8
-_DOUBLINGS = 26  # from 1 µs to 67 s; what lies beyond counts for the ends
+_DOUBLINGS = 26  # from 1 µs to 67 s; other values count for the ends
 
 
 class Latencies:
@@ -29,7 +29,7 @@ class Latencies:
         self.count += 1
 
     def quantile_ms(self, quantile: float) -> float | None:
-        """The middle of the bucket that holds it; None before the first duration."""
+        """The quantile in ms, the middle of its bucket; None before the first duration."""
         left = quantile * self.count
         for place, count in enumerate(self._buckets):
             left -= count
@@ -40,13 +40,13 @@ class Latencies:
 
 @dataclass(kw_only=True)
 class Stats:
-    """Each request ends as one of these: answered, refused, dropped or lost."""
+    """Each request is answered, refused, dropped or lost."""
 
     answered: int = 0
     refused: Counter[str] = field(default_factory=Counter)  # by code
-    dropped: int = 0  # no answer: the refusals couldn't leave either
-    lost: int = 0  # no answer: the connection went down under it
-    latencies: Latencies = field(default_factory=Latencies)  # arrival to the nucleus' confirmation
+    dropped: int = 0  # no answer: the refusals couldn't be sent
+    lost: int = 0  # no answer: the connection broke
+    latencies: Latencies = field(default_factory=Latencies)  # from arrival to confirmation
     started: float = field(default_factory=time.monotonic)
     _lately: Latencies = field(default_factory=Latencies)  # of the period
     _period_began: float = field(default_factory=time.monotonic)
@@ -56,12 +56,12 @@ class Stats:
         return self.answered + self.refused.total() + self.dropped
 
     def confirmed(self, seconds: float) -> None:
-        """A reply has arrived, so long after its request."""
+        """Count an answer that the nucleus confirmed, with the seconds since its request."""
         self.latencies.add(seconds)
         self._lately.add(seconds)
 
     def period(self) -> dict[str, Any]:
-        """How quick replies were since this was asked for the last time."""
+        """The latencies since the last call."""
         now, lately = time.monotonic(), self._lately
         seconds, self._period_began = now - self._period_began, now
         self._lately = Latencies()
@@ -73,7 +73,7 @@ class Stats:
         }
 
     def summary(self) -> dict[str, Any]:
-        """In JSON's terms; `lost` are among those that had been answered or refused."""
+        """The stats as JSON values. `lost` ones were also counted as answered or refused."""
         return {
             "seconds": round(time.monotonic() - self.started),
             "requests": self.requests,

@@ -1,1 +1,1 @@
-"""From the wine tables to the model that ships: pandas and XGBoost, byte for byte reproducible."""
+"""Trains the shipped model from the wine tables, byte for byte reproducible."""

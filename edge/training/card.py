@@ -1,4 +1,4 @@
-"""The model card: what the file is, and every number in it measured by the run that wrote it."""
+"""Writes the model card. The same run measures every number in it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .model import FOLDS, PARAMETERS, TREES, Score, feature_names
 
 
 def write(table: pd.DataFrame, model: bytes, ours: Score, same: Score) -> str:
-    """The card of `model`; `same` is the score of always predicting the mean."""
+    """The card of `model`. `same` is the score of always predicting the mean."""
     quality, features = table[TARGET], feature_names(table)
     distinct = len(table.drop_duplicates(features))
     return (
@@ -22,7 +22,7 @@ def write(table: pd.DataFrame, model: bytes, ours: Score, same: Score) -> str:
         .read_text(encoding="utf-8")
         .format(
             bytes=len(model),
-            id=hashlib.sha256(model).hexdigest()[:12],  # as the device's answers name it
+            id=hashlib.sha256(model).hexdigest()[:12],  # as in the device's answers
             citation=CITATION,
             hashes="\n".join(
                 f"* winequality-{color}.csv, sha256 `{sha256}`" for color, sha256 in SHA256.items()

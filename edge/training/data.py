@@ -1,7 +1,7 @@
-"""The Wine Quality tables, as published or not at all.
+"""Reads the Wine Quality tables, and accepts only the published files.
 
-Several public copies are synthetic or altered, so a table counts only by its hash. The tables stay
-out of this repository; the message that misses one says where they are.
+Several public copies are synthetic or altered, so a table's hash is checked. The tables aren't in
+this repository. The error of a missing table says where they are.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ TARGET = "quality"
 
 
 class TableRefused(Exception):
-    """A table that isn't there, or isn't the published one."""
+    """A table is missing, or isn't the published file."""
 
 
 def table_path(folder: Path, color: str) -> Path:
@@ -32,7 +32,7 @@ def table_path(folder: Path, color: str) -> Path:
 
 
 def load(folder: Path) -> pd.DataFrame:
-    """Red rows, then white ones: eleven measurements, quality, color_red and color_white."""
+    """Red wines, then white: eleven measurements, quality, color_red and color_white."""
     table = pd.concat(
         [_table(folder, color).assign(color=color) for color in SHA256], ignore_index=True
     )

@@ -1,7 +1,7 @@
-"""The card's picture: where the model errs, and what it looks at.
+"""Draws the card's picture: the model's errors, and the importance of features.
 
-Errors are those on rows that training hadn't seen. The same bytes on every run: letters are drawn
-as paths, ids are salted, and the file carries no date.
+The errors are on rows that training hasn't seen. The file has the same bytes on every run: letters
+are paths, ids are salted, and there is no date.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from matplotlib.figure import Figure
 
 from .data import TARGET
 
-_BLUE, _GREY = "#2f6690", "#8a8f98"  # told apart by those who see no colors, too
+_BLUE, _GREY = "#2f6690", "#8a8f98"  # distinct also for colour-blind readers
 _REPRODUCIBLE = {"svg.hashsalt": "wine-quality", "svg.fonttype": "path", "font.size": 9}
 
 
 def draw(table: pd.DataFrame, booster: xgboost.Booster, predicted: np.ndarray) -> bytes:
-    """An SVG of three panels; `predicted` has a held-out answer for each row of `table`."""
+    """An SVG of three panels. `predicted` has a held-out prediction for each row of `table`."""
     quality = table[TARGET].to_numpy()
     with matplotlib.rc_context(_REPRODUCIBLE):
         figure = Figure(figsize=(11, 3.6), layout="constrained")

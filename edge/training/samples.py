@@ -1,4 +1,4 @@
-"""A few real rows to ask the device for: of each color a bad, a middling and a good wine."""
+"""Picks a few real rows as samples: a bad, a middling and a good wine of each colour."""
 
 from __future__ import annotations
 

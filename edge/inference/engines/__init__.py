@@ -1,1 +1,1 @@
-"""What answers: a compiled forest, or XGBoost itself."""
+"""The evaluators: a compiled forest, or XGBoost itself."""

@@ -1,9 +1,9 @@
-/* Between Python's objects and the forest: rows from lists, or from the text of a request, and answers as lists.
+/* Converts Python's objects for the forest: rows from lists or from the text of a request, and answers to lists.
  *
- * Only functions of Python's stable ABI are called, and they are declared here: so one library serves every Python 3
- * from 3.10 on, and is compiled for a device without that device's headers
- * (https://docs.python.org/3/c-api/stable.html). forest.py calls by ctypes.PyDLL, which holds the GIL and raises what
- * was set.
+ * It calls only functions of Python's stable ABI, and declares them here. So one library works with every Python from
+ * 3.10 on, and is compiled for a device without that device's headers
+ * (https://docs.python.org/3/c-api/stable.html). forest.py calls it by ctypes.PyDLL, which holds the GIL and raises
+ * the exception that was set.
  */
 #include "forest.h"
 #include "records.h"
@@ -27,10 +27,10 @@ void Py_DecRef(PyObject *);
 void *PyEval_SaveThread(void);
 void PyEval_RestoreThread(void *);
 
-enum { BRIEF_STEPS = 100000 }; /* of walks, node to node: 0.2 ms (2026-11-23) */
+enum { BRIEF_STEPS = 100000 }; /* from node to node: 0.2 ms (2026-11-23) */
 
-/* Giving the GIL away costs more than a brief walk, keeping it in a long one holds up the threads beside it.
- * `held` has the steps since it was given away. */
+/* Releasing the GIL costs more than a brief evaluation, but keeping it in a long one blocks the other threads.
+ * `held` has the steps since its last release. */
 static void walk(const Forest *forest, int64_t count, int64_t *held) {
     *held += count * forest->steps;
     if (*held <= BRIEF_STEPS) {
@@ -43,7 +43,7 @@ static void walk(const Forest *forest, int64_t count, int64_t *held) {
     *held = 0;
 }
 
-/* A number, or a list of them; NULL where Python has no memory. */
+/* A number, or a list of numbers; NULL if Python has no memory. */
 static PyObject *answer(const Forest *forest, int64_t row) {
     const uint32_t outputs = forest->header->transform == SOFTMAX ? 1 : forest->header->outputs;
     const float *sums = forest->sums + row * outputs;
@@ -59,7 +59,7 @@ static PyObject *answer(const Forest *forest, int64_t row) {
     return list;
 }
 
-/* Whether a list is a row now; an exception is set where not. */
+/* Copy a list into a row. If it fails, an exception is set. */
 static int taken(const Forest *forest, PyObject *list, Py_ssize_t number, float *row) {
     const Py_ssize_t features = forest->header->features;
     const Py_ssize_t length = list ? PyList_Size(list) : -1;
@@ -75,7 +75,7 @@ static int taken(const Forest *forest, PyObject *list, Py_ssize_t number, float 
     return 1;
 }
 
-/* A list of the answers to a list of lists. */
+/* The list of answers to a list of lists. */
 PyObject *answers_to_lists(const Forest *forest, PyObject *lists) {
     const Py_ssize_t count = PyList_Size(lists);
     PyObject *answers = count < 0 ? NULL : PyList_New(count);
@@ -109,11 +109,11 @@ static int append(const Forest *forest, PyObject *answers, int64_t count, int64_
     return 1;
 }
 
-/* A list of the answers to a text of plain records, `most` at most; None for anything else. */
+/* The list of answers to a text of at most `most` plain records; None for any other text. */
 PyObject *answers_to_text(const Forest *forest, Names *names, PyObject *text, int64_t most) {
     Py_ssize_t size;
     const char *at = PyUnicode_AsUTF8AndSize(text, &size);
-    if (!at) { /* half of a surrogate pair */
+    if (!at) { /* one half of a surrogate pair */
         PyErr_Clear();
         return Py_BuildValue("");
     }

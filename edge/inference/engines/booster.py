@@ -1,8 +1,8 @@
-"""XGBoost itself, by its C library alone, for every model that the evaluator refuses.
+"""Calls XGBoost's C library, for models that the forest evaluator can't use.
 
-XGBoost's Python package would bring numpy and scipy: 180 MB and two seconds until the first answer,
-to hand a few floats over. The C functions that it calls are documented and stable
-(https://xgboost.readthedocs.io/en/stable/c.html); a prediction by them is `Booster.predict`'s.
+XGBoost's Python package would need numpy and scipy: 180 MB, and two seconds until the first answer.
+The C functions that it calls are documented and stable
+(https://xgboost.readthedocs.io/en/stable/c.html). They give `Booster.predict`'s predictions.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ from edge.inference.model import (
     model_id,
 )
 
-LIBRARY = Path("xgboost/lib/libxgboost.so")  # below a folder of sys.path, as its wheel has it
-_SHORTEST = 2  # bytes: of less, XGBoost 3.2 ends the process
+LIBRARY = Path("xgboost/lib/libxgboost.so")  # its wheel's path, below a folder of sys.path
+_SHORTEST = 2  # bytes: a shorter file makes XGBoost 3.2 end the process
 _DENSE = b'{"missing": NaN, "nthread": 1}'
-BEST_ATTRIBUTE = "best_iteration"  # of early stopping
+BEST_ATTRIBUTE = "best_iteration"  # set by early stopping
 _ATTRIBUTES = (MISSING_ATTRIBUTE, BEST_ATTRIBUTE)
 
 
 class Booster:
-    """Rows in, one or more numbers for each out, as XGBoost's float32. One call at a time."""
+    """Maps rows to one or more numbers each, XGBoost's float32. One call at a time."""
 
     def __init__(self, data: bytes) -> None:
-        """Load what any `Booster.save_model` wrote; raises ModelRefused."""
+        """Load a file of any version's `Booster.save_model`. Raises ModelRefused."""
         if len(data) < _SHORTEST:
             raise ModelRefused(f"the model has {len(data)} bytes: cut off. Copy it again")
         self._lib = ctypes.CDLL(str(_installed()))
@@ -61,15 +61,15 @@ class Booster:
         )
 
     def answered(self, _records: str, _most: int) -> None:
-        """XGBoost reads no records."""
+        """None: XGBoost doesn't read records."""
 
     def predict(self, rows: list[list[float]]) -> Answers:
-        """The answers to rows of values in the features' order, each as float64 of a float32."""
+        """The answers to rows of values in the features' order, each the float64 of a float32."""
         for number, row in enumerate(rows):
             if len(row) != self._width:
                 raise ValueError(f"row {number} has {len(row)} values instead of {self._width}")
         if not rows:
-            return []  # of which XGBoost would warn, in a line that isn't JSON
+            return []  # XGBoost would print a warning, which isn't JSON
         found = self.predicted(array("f", chain.from_iterable(rows)), len(rows))
         outputs = self.model.outputs
         if outputs == 1:
@@ -77,7 +77,7 @@ class Booster:
         return [found[at : at + outputs] for at in range(0, len(found), outputs)]
 
     def predicted(self, values: array[float], rows: int, *, margins: bool = False) -> list[float]:
-        """The answers to rows one after the other, or what they are before the transform."""
+        """The answers to rows in one sequence, or their margins before the transform."""
         address, _ = values.buffer_info()
         dense = {
             "data": [address, True],
@@ -110,13 +110,13 @@ class Booster:
             self._call("XGDMatrixFree", matrix)
 
     def rounds(self) -> int:
-        """Of boosting: each has a tree for each output, or several; none in a linear model."""
+        """The rounds of boosting, with one or more trees per output; 0 for a linear model."""
         count = ctypes.c_int()
         self._call("XGBoosterBoostedRounds", self._handle, ctypes.byref(count))
         return count.value
 
     def saved(self) -> bytes:
-        """The model as this XGBoost writes it now, in UBJSON."""
+        """The model in this XGBoost's own UBJSON."""
         length, data = ctypes.c_uint64(), ctypes.POINTER(ctypes.c_char)()
         self._call(
             "XGBoosterSaveModelToBuffer",
@@ -128,7 +128,7 @@ class Booster:
         return ctypes.string_at(data, length.value)
 
     def cut(self, rounds: int) -> bytes:
-        """The model of its first rounds alone, in UBJSON."""
+        """The model's first rounds only, in UBJSON."""
         whole, self._handle = self._handle, ctypes.c_void_p()
         end, step = ctypes.c_int(rounds), ctypes.c_int(1)
         try:
@@ -147,7 +147,7 @@ class Booster:
         return count.value
 
     def _numbered(self) -> tuple[str, ...]:
-        """XGBoost's own names for the columns of a plain array."""
+        """XGBoost's default names for the columns of an array."""
         return tuple(f"f{number}" for number in range(self._width))
 
     def _texts(self, field: str) -> tuple[str, ...]:
@@ -196,7 +196,7 @@ class Booster:
     def _call(self, function: str, *arguments: Any) -> None:
         if getattr(self._lib, function)(*arguments) != 0:
             said = self._lib.XGBGetLastError().decode(errors="replace")
-            # its first line is a time, a place and the reason, the others are a stack of its own
+            # its first line has time, place and reason; the others are a stack trace
             reason = re.sub(r"^\[[\d:]+\] \S+:\d+: ", "", said.strip().splitlines()[0])
             raise ModelRefused(f"XGBoost refuses the model: {reason}")
 
@@ -208,7 +208,7 @@ def _named(key: str, config: Any) -> Iterator[str]:
 
 
 def _installed() -> Path:
-    """The library of the wheel; raises ModelRefused where the image has none."""
+    """The wheel's library. Raises ModelRefused if the image has none."""
     for folder in sys.path:
         if (path := Path(folder) / LIBRARY).is_file():
             return path

@@ -1,21 +1,20 @@
-/* A compiled forest (docs/model-format.md): checked once, then walked. For each row and each output the base
- * score first, then each tree's leaf in order, in float32; then the objective's transform.
+/* Checks a compiled forest (docs/model-format.md) once, and evaluates it. For each row and output it adds the base
+ * score and each tree's leaf in order, in float32. Then it applies the objective's transform.
  *
- * Near nodes have 8 bytes, and a step over them is branch-free, or mispredicted branches would cost more than
+ * Near nodes have 8 bytes. A step over them is branch-free, because mispredicted branches would cost more than
  * everything else. So:
  *
- *   Missing values cost nothing. A row is spread into slots: one copy of the features with +inf for NaN, one
- *   with -inf. A node whose missing values go right reads the first copy (inf < threshold is never true), one
- *   whose missing values go left reads the second (always true: thresholds are finite).
+ *   Missing values cost nothing. A row is copied into slots twice: once with +inf for NaN, once with -inf. If a
+ *   node's missing values go right, it reads the first copy (inf < threshold is never true). Otherwise it reads
+ *   the second copy (always true, because thresholds are finite).
  *
- *   Leaves are nodes. A leaf reads the last slot, which holds NaN; no comparison with NaN is true, so it
- *   always steps "right", and its left child is the node before it: it stays where it is, with the leaf's
- *   weight where other nodes have their threshold. So every lane of a tree takes the same number of steps.
+ *   Leaves are nodes. A leaf reads the last slot, which has NaN. No comparison with NaN is true, so the leaf
+ *   always steps right. Its left child is the node before it, so a right step stays at the leaf. The leaf's weight
+ *   is in the place of the threshold. So every lane of a tree takes the same number of steps.
  *
- *   Siblings are neighbours, and a node holds how far its left child is: 8 bytes a node, relocatable.
+ *   Siblings are neighbours, and a node has the distance to its left child: 8 bytes per node, relocatable.
  *
- * Far nodes have 12 bytes, for trees that are too large for that, and for splits by category. They are walked
- * one by one.
+ * Far nodes have 12 bytes, for larger trees and for splits by category. Each row takes its own way through them.
  */
 #include "forest.h"
 
@@ -27,12 +26,12 @@ _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the file's numbers ar
 enum { FAR = 1, MISSING_ALLOWED = 2 }; /* flags */
 enum {
     FORMAT = 1,
-    MAX_NEAR_FEATURES = 4096, /* of more, the slots of a block would take more room than they save time */
-    LANES = 8,                /* walks in flight, each waiting for its own node to arrive: measured 4, 8, 16 */
+    MAX_NEAR_FEATURES = 4096, /* with more, the slots of a block cost more memory than they save time */
+    LANES = 8,                /* rows evaluated at the same time, to hide memory latency: 4, 8 and 16 were measured */
 };
 static const uint32_t MISSING_LEFT = 1u << 31, BY_CATEGORY = 1u << 30, FEATURE = (1u << 30) - 1;
 
-/* What can be wrong; forest.py has a sentence for each. */
+/* Errors of a file; forest.py has a message for each. */
 enum {
     SOUND,
     NOT_A_FOREST,
@@ -51,8 +50,8 @@ int64_t forest_slots(const Forest *forest) {
     return forest->header->flags & FAR ? 1 : forest->at_once * (int64_t)width(forest->header->features);
 }
 
-/* Breadth first, each pair of siblings where the order has it: any other offset is refused, so nothing can point
- * out of its tree or back. Depth is counted in levels, as the walk takes so many steps. */
+/* Check that nodes are breadth first, with each pair of siblings at its place. Other offsets are refused, so no node
+ * can point outside its tree or back. Depth is counted in levels, the steps of an evaluation. */
 static int check_near(const Near *nodes, uint64_t count, uint32_t features, uint32_t depth) {
     uint64_t next = 1, level_ends = 1;
     uint32_t level = 0;
@@ -96,7 +95,7 @@ static int check_far(const Forest *forest, const Far *nodes, uint64_t count, uin
     return next == count && level == depth ? SOUND : BAD_TREE;
 }
 
-/* Everything that the walk relies on; `data` is aligned to 8 bytes and stays while the forest is used. */
+/* Check all that the evaluation relies on. `data` is aligned to 8 bytes and must stay while the forest is used. */
 int forest_open(Forest *forest, const void *data, int64_t size) {
     const Header *header = data;
     if (size < (int64_t)sizeof *header || memcmp(header->magic, "\x93" "FOREST\n", 8)) return NOT_A_FOREST;
@@ -106,7 +105,7 @@ int forest_open(Forest *forest, const void *data, int64_t size) {
     if (header->flags & ~(uint32_t)(FAR | MISSING_ALLOWED) || header->reserved) return BAD_HEADER;
     if (!header->features || header->features > (far ? FEATURE : MAX_NEAR_FEATURES)) return BAD_HEADER;
     if (!header->outputs || header->transform >= TRANSFORMS) return BAD_HEADER;
-    /* each count is below 2^32 and each thing has at most 12 bytes: no sum overflows */
+    /* each count is below 2^32 and each item has at most 12 bytes, so no sum overflows */
     uint64_t at = sizeof *header;
     forest->header = header;
     forest->at_once = BLOCK_VALUES / header->features;
@@ -154,7 +153,7 @@ static void spread(const float *row, uint32_t features, float *slots) {
     slots[2 * features] = __builtin_nanf("");
 }
 
-/* One row: LANES trees in flight. `outputs` is known where it is 1, and the sum stays in a register. */
+/* One row: LANES trees at the same time. With a constant 1 for `outputs`, the sum stays in a register. */
 static inline void one(const Forest *forest, const float *slots, float *sums, uint32_t outputs) {
     const Near *nodes = forest->nodes;
     const Tree *tree = forest->trees, *end = tree + forest->header->trees;
@@ -183,7 +182,7 @@ static inline void one(const Forest *forest, const float *slots, float *sums, ui
     if (outputs == 1) sums[0] = sum;
 }
 
-/* A block of rows: LANES rows in flight through one tree after the other. */
+/* A block of rows: LANES rows at the same time, through one tree after the other. */
 static inline void block(const Forest *forest, float *sums, int64_t rows, uint32_t outputs) {
     const size_t stride = width(forest->header->features);
     for (int64_t row = 0; row < rows; row++)
@@ -225,7 +224,7 @@ static void near(const Forest *forest, int64_t count) {
     else block(forest, forest->sums, count, outputs);
 }
 
-/* Categories that were chosen go right; what is no category of this split goes left, as XGBoost has it. */
+/* Chosen categories go right. Values outside this split's categories go left, as in XGBoost. */
 static inline int chosen(const uint32_t *categories, float x) {
     const uint32_t words = categories[0];
     if (!(x >= 0 && x < 32.0f * (float)words)) return 0;
@@ -272,10 +271,10 @@ static inline uint64_t bits_of(double number) {
     return bits;
 }
 
-/* e^x as glibc's expf gives it where the processor multiplies and adds in one step, which is where XGBoost runs:
- * compared for all 2^32 inputs (tests/bench/evaluating/exponentials.c). Without such a step glibc rounds a few inputs otherwise; fma()
- * is exact on every machine, so amd64 and arm64 agree. x = (32 k + i + r) ln 2 / 32, and a cubic for 2^(r/32), whose
- * coefficients are those of S. Nagy's expf. */
+/* e^x as glibc's expf gives it on processors with fused multiply-add, where XGBoost runs. All 2^32 inputs were
+ * compared (tests/bench/evaluating/exponentials.c). Without it, glibc rounds a few inputs differently. fma() is exact
+ * on every machine, so amd64 and arm64 agree. x = (32 k + i + r) ln 2 / 32, and a cubic for 2^(r/32), with the
+ * coefficients of S. Nagy's expf. */
 static float exponential(float x) {
     if (x != x) return x;
     if (x > 0x1.62e42ep6f) return __builtin_inff();
@@ -291,7 +290,7 @@ static float exponential(float x) {
     return (float)(fma(upper, r * r, fma(0x1.62e42ff0c52d6p-6, r, 1.0)) * scale);
 }
 
-/* What is left of 2^(i/32) after rounding, in parts of it. */
+/* The rounding error of 2^(i/32), relative to it. */
 static const double REST[32] = {
     0x0.0p+0, 0x1.cd2523567f613p-55, 0x1.79aa65d837b6dp-54, -0x1.556522a2fbd0ep-54,
     -0x1.01b15eaa59348p-55, 0x1.aecf73e3a2f60p-54, 0x1.68efde3a8a894p-54, 0x1.2f7e16d09ab31p-55,
@@ -303,8 +302,8 @@ static const double REST[32] = {
     0x1.4a385a63d07a8p-56, -0x1.2d52107b43e20p-55, -0x1.ff7128fd391f0p-55, 0x1.a64a931d185eep-55,
 };
 
-/* e^x in float64, rounded once to float32: what XGBoost does for survival:aft. Also compared for all inputs with
- * glibc's exp. x = (32 k + i) ln 2 / 32 + r, and Taylor's polynomial for e^r. */
+/* e^x in float64, rounded once to float32, as XGBoost does for survival:aft. All inputs were compared with glibc's
+ * exp. x = (32 k + i) ln 2 / 32 + r, and Taylor's polynomial for e^r. */
 static float exponential_of_double(float x) {
     if (x != x) return x;
     if (x > 0x1.62e42ep6f) return __builtin_inff();
@@ -326,11 +325,11 @@ static float exponential_of_double(float x) {
 }
 
 static float sigmoid(float x) {
-    const float negative = -x < 88.7f ? -x : 88.7f; /* XGBoost's bound: above it, expf is infinite */
+    const float negative = -x < 88.7f ? -x : 88.7f; /* XGBoost's bound; above it, expf is infinite */
     return 1.0f / (exponential(negative) + 1.0f + 1e-16f);
 }
 
-/* As XGBoost does it: exponentials of float32, their sum in float64, divided in float32. */
+/* As in XGBoost: exponentials in float32, their sum in float64, the division in float32. */
 static void softprob(float *margins, uint32_t outputs) {
     float largest = margins[0];
     for (uint32_t output = 1; output < outputs; output++)
@@ -343,7 +342,7 @@ static void softprob(float *margins, uint32_t outputs) {
     for (uint32_t output = 0; output < outputs; output++) margins[output] /= (float)sum;
 }
 
-/* In place; the class of SOFTMAX is a single number, so the rows move together. */
+/* In place. SOFTMAX's class is a single number, so the rows are moved together. */
 static void transform(const Header *header, float *sums, int64_t rows) {
     const uint32_t outputs = header->outputs;
     const int64_t count = rows * outputs;
@@ -374,7 +373,7 @@ static void transform(const Header *header, float *sums, int64_t rows) {
     }
 }
 
-/* From the forest's rows, NaN where missing, to its sums: a number for each output, of SOFTMAX one a row. */
+/* Evaluate rows, NaN for missing values, into sums: one number per output; for SOFTMAX one per row. */
 void forest_predict(const Forest *forest, int64_t count) {
     if (forest->header->flags & FAR) far(forest, count);
     else near(forest, count);

@@ -1,4 +1,4 @@
-/* A compiled forest in memory: shared by what walks it (forest.c) and what brings rows to it (answers.c). */
+/* A compiled forest in memory. forest.c evaluates it, and answers.c converts rows and answers. */
 #ifndef FOREST_H
 #define FOREST_H
 
@@ -22,21 +22,21 @@ typedef struct {
 } Header;
 
 typedef struct {
-    uint32_t root; /* the place of its first node */
+    uint32_t root; /* the index of its first node */
     uint32_t depth;
     uint32_t output;
 } Tree;
 
 typedef struct {
     float value;   /* threshold, or a leaf's weight */
-    int16_t left;  /* from this node to its left child; the right one follows that */
-    uint16_t slot; /* what is compared: x < value goes left */
+    int16_t left;  /* from this node to its left child; the right child follows it */
+    uint16_t slot; /* the slot that is compared: x < value goes left */
 } Near;
 
 typedef struct {
     union {
         float value;
-        uint32_t category; /* the place of how many words there are; they follow */
+        uint32_t category; /* the index of the count of words; the words follow */
     } is;
     int32_t left;     /* as above; -1 in a leaf */
     uint32_t feature; /* and two bits */
@@ -50,7 +50,7 @@ typedef struct {
     const uint32_t *categories;
     const char *text;
     int64_t steps;   /* of all trees for one row */
-    int64_t at_once; /* rows: at most BLOCK, fewer where they are wide */
+    int64_t at_once; /* rows: at most BLOCK, fewer if they are wide */
     float *slots;    /* room for forest_slots() */
     float *rows;     /* at_once x features */
     float *sums;     /* at_once x outputs */
@@ -58,8 +58,8 @@ typedef struct {
 
 enum { SUM, SIGMOID, EXPONENTIAL, HINGE, SOFTMAX, SOFTPROB, EXPONENTIAL_OF_DOUBLE, TRANSFORMS };
 enum {
-    BLOCK = 64,          /* rows that meet a tree while it is in the nearest cache */
-    BLOCK_VALUES = 65536 /* of all its rows: wider rows come in smaller blocks, so that memory is bounded */
+    BLOCK = 64,          /* rows per tree, while the tree is in the nearest cache */
+    BLOCK_VALUES = 65536 /* of all its rows; wide rows have smaller blocks, so that memory is bounded */
 };
 
 int forest_open(Forest *forest, const void *data, int64_t size);

@@ -1,8 +1,8 @@
-"""A compiled forest, mapped and walked by a small C library, equal to XGBoost bit for bit.
+"""Evaluates a compiled forest with a small C library, equal to XGBoost bit for bit.
 
-The file is what a preview made of an XGBoost model (docs/model-format.md). C checks every bound of
-it once, before the first walk, since the walk checks none. Nothing of it is copied: the nodes are
-read where the file was mapped.
+The preview made the file from an XGBoost model (docs/model-format.md). C checks every bound of it
+once, because the evaluation checks none. The file isn't copied: the nodes are read from the mapped
+file.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ LIBRARY = Path(__file__).with_name("libforest.so")
 
 MAGIC, FORMAT = b"\x93FOREST\n", 1
 HEADER = struct.Struct("<8sIIQ16s8I")  # forest.h's Header
-LENGTH = struct.Struct("<I")  # before each text
+LENGTH = struct.Struct("<I")  # precedes each text
 MAX_NEAR_FEATURES, MAX_NEAR_OFFSET = 4096, 2**15 - 1
-MISSING_LEFT, BY_CATEGORY = 1 << 31, 1 << 30  # beside a far node's feature
+MISSING_LEFT, BY_CATEGORY = 1 << 31, 1 << 30  # bits of a far node's feature
 
-_WRONG = {  # by what forest_open returns
+_WRONG = {  # by forest_open's result
     1: "it is no compiled forest",
     2: "it is of another format than this image's",
     3: "it is cut off, or longer than it says",
@@ -48,7 +48,7 @@ class Flag(IntFlag):
 
 
 class Transform(IntEnum):
-    """What becomes of the sums: forest.h has the same numbers."""
+    """The transform of the sums, with forest.h's numbers."""
 
     SUM = 0
     SIGMOID = 1
@@ -78,11 +78,11 @@ class _Forest(ctypes.Structure):
 
 
 class Evaluator:
-    """Rows in, float32 answers out. One call at a time: they share the room for rows and sums."""
+    """Maps rows to float32 answers. One call at a time, because calls share memory."""
 
     def __init__(self, data: mmap | bytearray, library: Path = LIBRARY) -> None:
-        """Check a file that stays as it is; raises ModelRefused, and OSError for the library."""
-        functions = ctypes.PyDLL(str(library))  # holds the GIL; C gives it away for long walks
+        """Check a file that must not change. Raises ModelRefused, and OSError for the library."""
+        functions = ctypes.PyDLL(str(library))  # holds the GIL; C releases it for long walks
         self._file = (ctypes.c_char * len(data)).from_buffer(data) if len(data) else None
         self._forest = _Forest()
         forest = ctypes.c_void_p(ctypes.addressof(self._forest))
@@ -104,7 +104,7 @@ class Evaluator:
         names = ctypes.c_void_p(ctypes.addressof(self._names.table))
         functions.answers_to_lists.restype = functions.answers_to_text.restype = ctypes.py_object
         functions.answers_to_lists.argtypes = [ctypes.c_void_p, ctypes.py_object]
-        # made once: to convert arguments anew is a tenth of a call
+        # made once, because converting arguments takes a tenth of a call
         self._to_lists = partial(functions.answers_to_lists, forest)
         self._to_text = partial(functions.answers_to_text, forest, names)
 
@@ -120,7 +120,7 @@ class Evaluator:
 
 
 def _facts(data: mmap | bytearray) -> tuple[Model, int]:
-    """What a file says of itself, whose sizes C has checked, and how many sums it has for a row."""
+    """The facts in a file that C has checked, and the number of sums per row."""
     _, _, flags, size, _, *counts = HEADER.unpack_from(data)
     features, sums, trees, _, _, transform, text, _ = counts
     found = list(_texts(bytes(data[size - text : size])))
@@ -139,7 +139,7 @@ def _facts(data: mmap | bytearray) -> tuple[Model, int]:
 
 
 def _texts(packed: bytes) -> Iterator[str]:
-    """Each with its length before it."""
+    """The texts, each after its length."""
     at = 0
     while at < len(packed):
         try:

@@ -1,4 +1,4 @@
-"""The one place where a model file becomes something that answers."""
+"""Loads a model file into an evaluator."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from edge.inference.model import Answers, Model, ModelRefused
 from edge.inference.rows import most_rows, rows
 from edge.inference.settings import Engine
 
-MAX_MODEL = MAX_FILE  # unpacked, too: a hostile file of 1 kB unpacks to gigabytes
+MAX_MODEL = MAX_FILE  # also unpacked: a hostile file of 1 kB unpacks to gigabytes
 _PACKED = b"BZh"
 _CHUNK = 2**16  # bytes
-_VALUES = 2**16  # of rows in lists at a time: wide ones would take more memory than there is
+_VALUES = 2**16  # values of rows in lists at a time; more would need too much memory
 
 
 class Evaluator(Protocol):
-    """Rows of values in the features' order in, the float64 of each answer's float32 out.
+    """Maps rows of values in the features' order to answers, the float64 of a float32.
 
-    `answered` goes there from the JSON text of at most so many records, or returns None where it
-    doesn't read such a text. One thread at a time calls it, not always the same one.
+    `answered` takes the JSON text of at most `most` records, and returns None for a text that it
+    doesn't read. One thread at a time calls it, but not always the same thread.
     """
 
     @property
@@ -36,7 +36,7 @@ class Evaluator(Protocol):
 
 
 def answers(evaluator: Evaluator, records: str) -> Answers:
-    """To the JSON text of a request's records; raises BadRequest."""
+    """The answers to the JSON text of a request's records. Raises BadRequest."""
     model = evaluator.model
     most = most_rows(model.outputs)
     found = evaluator.answered(records, most)
@@ -51,7 +51,7 @@ def answers(evaluator: Evaluator, records: str) -> Answers:
 
 
 def load(path: Path, engine: Engine) -> Evaluator:
-    """What answers for the model in a file, packed or not; raises UnusableFile."""
+    """An evaluator for the model in a file, packed or not. Raises UnusableFile."""
     try:
         file = path.open("rb")
     except OSError as exc:
@@ -63,7 +63,7 @@ def load(path: Path, engine: Engine) -> Evaluator:
             return forest.Evaluator(mapped(file))
         except ModelRefused as exc:
             raise UnusableFile(f"{path}: {exc}") from exc
-        except OSError as exc:  # of loading the library: what is wrong with a file is refused above
+        except OSError as exc:  # from loading the library; a bad file is refused above
             raise UnusableFile(
                 f"engine {engine} can't be loaded: {exc}. The image is incomplete, or built for"
                 " another architecture than this device's: see `architectures`, and publish it"
@@ -72,7 +72,7 @@ def load(path: Path, engine: Engine) -> Evaluator:
 
 
 def unpacked(file: BinaryIO) -> bytes:
-    """What a release carries in bzip2, or the file as it is; raises ModelRefused."""
+    """The content of a file, unpacked if it is bzip2. Raises ModelRefused."""
     if not _is_packed(file):
         _check_size(file.seek(0, 2), "has")
         file.seek(0)
@@ -81,7 +81,7 @@ def unpacked(file: BinaryIO) -> bytes:
 
 
 def mapped(file: BinaryIO) -> mmap:
-    """The file where it lies, or unpacked into memory of just its size; raises ModelRefused."""
+    """The mapped file, or a bzip2 file unpacked into memory of its size. Raises ModelRefused."""
     if not _is_packed(file):
         size = file.seek(0, 2)
         _check_size(size, "has")
@@ -119,7 +119,7 @@ def _check_size(size: int, verb: str) -> None:
 
 
 def _pieces(file: BinaryIO) -> Iterator[bytes]:
-    """The file unpacked, a bounded piece at a time; raises ModelRefused."""
+    """The unpacked file in bounded pieces. Raises ModelRefused."""
     unpacking, size = bz2.BZ2Decompressor(), 0
     while not unpacking.eof:
         more = file.read(_CHUNK) if unpacking.needs_input else b""

@@ -1,9 +1,9 @@
-/* Reads plain records, which is what nearly everybody sends: an object of the model's features with numbers, or null
- * where the model allows missing values. A record of any other shape is not read at all: then protocol.py looks at
- * it, and knows the words for what is wrong. So whatever is read here has to become the floats that Python makes of
- * it: the nearest double, and of that the nearest float. tests/edge/test_records.py compares them.
+/* Reads plain records, which nearly all clients send. A plain record is an object of the model's features with
+ * numbers, or null where the model allows missing values. Any other record is not read here: rows.py reads it and
+ * has the error messages. So the floats must be those that Python makes: the nearest double, and then the nearest
+ * float. tests/edge/test_records.py compares them.
  *
- * The text ends in a 0, as Python's do, and no JSON has one: nothing but memcmp needs to know where the text ends.
+ * The text ends with a 0, as Python's texts do, and no JSON has a 0. So only memcmp needs the end of the text.
  */
 #include "records.h"
 
@@ -11,7 +11,7 @@
 #include <math.h>
 #include <string.h>
 
-enum { FIRST_POWER = -65, LAST_POWER = 38, MAX_DIGITS = 19 /* that fit into 64 bits */ };
+enum { FIRST_POWER = -65, LAST_POWER = 38, MAX_DIGITS = 19 /* fit into 64 bits */ };
 
 static inline uint32_t hashed(uint32_t hash, char letter) { return (hash ^ (unsigned char)letter) * 16777619u; }
 
@@ -36,8 +36,8 @@ static inline int is_here(const Names *names, uint32_t text, const char *at, con
     return (size_t)(end - at) > length && at[length] == '"' && !memcmp(at, start, length);
 }
 
-/* The text that a name is, its closing quote included; -1 for a stranger. Records have them in the model's order
- * mostly, so `guess` is right. */
+/* The index of the text that stands here, closing quote included; -1 for an unknown name. Records mostly have the
+ * model's order, so `guess` is usually right. */
 static int64_t known(const Names *names, const char *at, const char *end, uint32_t guess) {
     if (guess < names->count && is_here(names, guess, at, end)) return guess;
     uint32_t hash = 2166136261u;
@@ -63,7 +63,7 @@ static double nearest(const uint64_t *powers, uint64_t digits, int power) {
     digits <<= zeros;
     unsigned __int128 product = (unsigned __int128)digits * ten[0];
     uint64_t high = (uint64_t)(product >> 64), low = (uint64_t)product;
-    if ((high & 0x1FF) == 0x1FF) { /* the bits that rounding looks at may still change */
+    if ((high & 0x1FF) == 0x1FF) { /* the bits that decide the rounding may still change */
         const uint64_t more = (uint64_t)((unsigned __int128)digits * ten[1] >> 64);
         low += more;
         if (more > low) high++;
@@ -72,7 +72,7 @@ static double nearest(const uint64_t *powers, uint64_t digits, int power) {
     uint64_t mantissa = high >> shift;
     int exponent = ((152170 + 65536) * power >> 16) + 63 + top - zeros + 1023;
     if (low <= 1 && power >= -4 && power <= 23 && (mantissa & 3) == 1 && mantissa << shift == high)
-        mantissa &= ~(uint64_t)1; /* just between two doubles: the even one */
+        mantissa &= ~(uint64_t)1; /* exactly between two doubles: take the even one */
     mantissa += mantissa & 1;
     mantissa >>= 1;
     if (mantissa >= (uint64_t)2 << 52) {
@@ -87,7 +87,7 @@ static double nearest(const uint64_t *powers, uint64_t digits, int power) {
 
 static inline int is_digit(char letter) { return letter >= '0' && letter <= '9'; }
 
-/* A number of JSON; NULL for what is none, or has too many digits to be read here. */
+/* A number of JSON; NULL for anything else, or for too many digits. */
 static const char *number(const uint64_t *powers, const char *at, double *found) {
     const int negative = *at == '-';
     at += negative;
@@ -123,11 +123,11 @@ static const char *number(const uint64_t *powers, const char *at, double *found)
     if (!digits) *found = 0;
     else if (power < FIRST_POWER || power > LAST_POWER) return NULL;
     else *found = nearest(powers, digits, (int)power);
-    if (negative && !(whole && !digits)) *found = -*found; /* -0 is an integer, and they have one zero */
+    if (negative && !(whole && !digits)) *found = -*found; /* -0 is an integer, and integers have one zero */
     return at;
 }
 
-/* What follows a record, whose values are in the row now; NULL for one that isn't plain. */
+/* Read a record's values into the row, and return the text after it; NULL for a record that isn't plain. */
 const char *records_row(Names *names, const char *at, const char *end, float *row) {
     if (*at++ != '{') return NULL;
     const uint32_t record = ++names->record;
@@ -141,7 +141,7 @@ const char *records_row(Names *names, const char *at, const char *end, float *ro
             if (text < 0) return NULL;
             guess = (uint32_t)text + 1;
             const uint32_t feature = names->feature[text];
-            if (names->met[feature] == record) return NULL; /* of two, the last one counts */
+            if (names->met[feature] == record) return NULL; /* of two equal names, the last counts */
             names->met[feature] = record;
             found++;
             at = records_skip(names->texts + names->ends[text] - start_of(names, (uint32_t)text) + at + 1);

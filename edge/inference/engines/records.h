@@ -1,4 +1,4 @@
-/* The records of a request, from their JSON text into rows of float32 (records.c). */
+/* Reads a request's records from JSON into rows of float32 (records.c). */
 #ifndef RECORDS_H
 #define RECORDS_H
 
@@ -7,11 +7,11 @@
 
 typedef struct {
     const char *texts;       /* the features' names as JSON may have them, one after the other */
-    const uint32_t *ends;    /* where each of them ends */
-    const uint32_t *feature; /* whose name each of them is */
+    const uint32_t *ends;    /* the end of each text */
+    const uint32_t *feature; /* the feature of each text */
     const uint64_t *powers;  /* of ten, from 10^FIRST_POWER on: two words each, see records.py */
-    uint32_t *table;         /* of a power of 2 of places, at least twice the texts: 1 + a text, by its hash */
-    uint32_t *met;           /* a feature's last record, by its number */
+    uint32_t *table;         /* a hash table of 1 + text; its size is a power of 2, at least twice the texts */
+    uint32_t *met;           /* the number of each feature's last record */
     uint32_t count;          /* of the texts */
     uint32_t places;         /* of the table */
     uint32_t width;          /* features */

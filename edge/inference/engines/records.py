@@ -1,4 +1,4 @@
-"""What records.c needs to read a model's records from JSON: the names as they may stand there."""
+"""Prepares what records.c needs to read a model's records: names in JSON, and powers of ten."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from array import array
 
 from edge.inference.model import Model
 
-_FIRST_POWER, _LAST_POWER = -65, 38  # of ten, as records.c has them: of float32, with 19 digits
+_FIRST_POWER, _LAST_POWER = -65, 38  # of ten, as in records.c: for float32 with 19 digits
 
 
 class _Names(ctypes.Structure):
@@ -30,7 +30,7 @@ class _Names(ctypes.Structure):
 
 
 class Names:
-    """records.h's Names of a model, and the memory that it points into."""
+    """A model's Names of records.h, and the memory that they point to."""
 
     def __init__(self, model: Model, functions: ctypes.PyDLL) -> None:
         texts, ends, feature, size = list[bytes](), array("I"), array("I"), 0
@@ -57,7 +57,7 @@ class Names:
 
 
 def written(name: str) -> list[bytes]:
-    """How JSON has a name: as Python writes it, and as it is where it needs no escape."""
+    """A name's JSON texts: as Python writes it, and unchanged if it needs no escape."""
     escaped = json.dumps(name)[1:-1].encode()
     plain = name.encode()
     if plain == escaped or json.dumps(name, ensure_ascii=False)[1:-1] != name:
@@ -66,9 +66,9 @@ def written(name: str) -> list[bytes]:
 
 
 def powers() -> list[int]:
-    """The leading 128 bits of each power of ten, that is of five, in two words.
+    """The leading 128 bits of each power of ten (so of five), in two words.
 
-    A negative one is rounded up where 5^-power fits into 64 bits, as the algorithm's proof has it.
+    A negative power is rounded up if 5^-power fits into 64 bits, as in the algorithm's proof.
     """
     words = []
     for power in range(_FIRST_POWER, _LAST_POWER + 1):
