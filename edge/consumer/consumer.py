@@ -12,6 +12,11 @@ in an hour leaves it BROKEN until the next deployment.
 
 from __future__ import annotations
 
+from edge.inference import end_at_sigterm
+
+if __name__ == "__main__":  # before the longer imports
+    end_at_sigterm()
+
 import asyncio
 import itertools
 import signal

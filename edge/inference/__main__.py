@@ -6,6 +6,10 @@ import gc
 
 gc.disable()  # until the service is ready, because objects of the start stay
 
+from . import end_at_sigterm
+
+end_at_sigterm()
+
 import sys
 from collections.abc import Sequence
 from functools import partial

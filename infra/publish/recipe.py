@@ -233,11 +233,12 @@ def _docker_run(
     """No network, no rights, no writable file; `-e NAME` keeps the token out of argv.
 
     The nucleus keeps what the container says, and rotates it; docker's own log would know no bound.
+    No `--init`: each program handles SIGTERM from its first moment on, and has no children.
     """
     socket = "$AWS_GG_NUCLEUS_DOMAIN_SOCKET_FILEPATH_FOR_COMPONENT"
     mounts = [f'-v "{{artifacts:path}}/{file}:/artifacts/{file}:ro"' for file in FILES[role(name)]]
     options = [
-        "--rm --init --log-driver none",
+        "--rm --log-driver none",
         '--name "$c"',
         "--network none --read-only --cap-drop ALL --security-opt no-new-privileges",
         "--user 65532:65532",

@@ -111,7 +111,7 @@ def _docker_init(recipe: Recipe) -> Found:
     """process 1 ignores SIGTERM unless its program handles it."""
     for step, run in _containers(recipe):
         if not run.has("--init"):
-            yield step.where, "add --init before the image"
+            yield step.where, "add --init before the image, unless its program handles SIGTERM"
 
 
 @rule("socket-path", ERROR, LITE, f"{TRIED} (lite-ipc-socket, java-ipc-socket)")

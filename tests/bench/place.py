@@ -84,9 +84,8 @@ class Container:
         )
 
     def process(self) -> int:
-        """The pid of Python itself, below the container's init."""
-        init = images.docker("inspect", "--format", "{{.State.Pid}}", self.name).decode().strip()
-        return int(Path(f"/proc/{init}/task/{init}/children").read_text().split()[0])
+        """The pid of Python, which is the container's process 1."""
+        return int(images.docker("inspect", "--format", "{{.State.Pid}}", self.name))
 
     def memory(self, what: str) -> int:
         """A line of /proc/…/status in bytes. VmHWM is the peak, VmRSS is the present value."""

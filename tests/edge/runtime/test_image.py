@@ -103,7 +103,7 @@ class Containers:
         mounts += [f"--volume={file}:/artifacts/{file.name}:ro" for file in files]
         passed = [f"--env={variable}" for variable in IPC]
         docker(
-            *("run", "--detach", "--init", "--name", name, *RESTRICTIONS, *mounts, *passed),
+            *("run", "--detach", "--name", name, *RESTRICTIONS, *mounts, *passed),
             *(*options, self._image, *command),
             **self._nucleus.environment(component),
         )
@@ -146,9 +146,9 @@ def test_service_check_and_consumer_meet_in_containers_of_one_image(
     service = containers.run("com.ml.xgboost", serve, [shipped(engine)])
     assert containers.until(service, "ready")["model"] == wanted["model"]
 
-    command = ["check", "--samples", "/artifacts/samples.json"]
-    command += ["--golden", "/artifacts/golden.json", "--timeout", "20"]
-    check = containers.run("com.ml.check", command, [SAMPLES, golden])
+    command_of_check = ["check", "--samples", "/artifacts/samples.json"]
+    command_of_check += ["--golden", "/artifacts/golden.json", "--timeout", "20"]
+    check = containers.run("com.ml.check", command_of_check, [SAMPLES, golden])
     assert containers.exit_code(check) == 0, containers.events(check)
 
     command = ["/artifacts/consumer.py", "--samples", "/artifacts/samples.json"]
@@ -164,6 +164,32 @@ def test_service_check_and_consumer_meet_in_containers_of_one_image(
     for name in (service, consumer):
         docker("stop", "--time", 10, name)
         assert containers.exit_code(name) == 0, "137 would be SIGKILL: SIGTERM was not heard"
+    check = containers.run("com.ml.check", command_of_check, [SAMPLES, golden])
+    containers.until(check, "asking")
+    docker("stop", "--time", 10, check)
+    assert containers.exit_code(check) == 143, "0 would be a check that has passed"
+
+
+def test_process_1_hears_sigterm_while_it_starts(containers: Containers, tmp_path: Path) -> None:
+    """The kernel drops it otherwise, and Greengrass would wait for SIGKILL."""
+    slow = tmp_path / "traceback.py"  # the first of the longer imports
+    slow.write_text(
+        """import signal\nprint('{"event": "importing"}', flush=True)\nsignal.pause()"""
+    )
+    service = containers.run(
+        "com.ml.xgboost", ["serve"], [slow], "--env=PYTHONPATH=/artifacts:/app"
+    )
+    containers.until(service, "importing")
+    docker("stop", "--time", 10, service)
+    assert containers.exit_code(service) == 143
+
+
+@pytest.mark.parametrize("end", ["ctypes.string_at(0)", "os.abort()"])
+def test_a_crash_of_process_1_is_an_error_of_its_own(image: str, end: str) -> None:
+    """Whose code isn't among those of an end from outside, which scripts.py knows."""
+    python = ("--entrypoint=/usr/bin/python3", image, "-c", f"import ctypes, os; {end}")
+    done = subprocess.run(["docker", "run", "--rm", *python], capture_output=True, check=False)
+    assert done.returncode == 139
 
 
 def test_no_message_that_a_nucleus_carries_ends_the_service(

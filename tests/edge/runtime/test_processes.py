@@ -25,6 +25,7 @@ from tests.bench.client import Client
 from tests.edge.compiling import answers_of, shipped
 from tests.edge.runtime.messages import LARGEST, ask_all, worst
 from tests.edge.runtime.programs import (
+    CONSUMER,
     EDGE,
     MODEL,
     SAMPLES,
@@ -288,6 +289,29 @@ def test_sigterm_ends_the_service_without_a_nucleus_too(
         nucleus.stop()
     service.until("disconnected")
     assert service.terminate() == 0
+
+
+@pytest.mark.parametrize(
+    ("program", "first_import"),
+    [(("-m", "edge.inference"), "traceback"), ((CONSUMER,), "asyncio")],
+    ids=["serve and check", "consumer"],
+)
+def test_sigterm_is_handled_before_the_longer_imports(
+    start: Start, runtime: Path, tmp_path: Path, program: tuple[object, ...], first_import: str
+) -> None:
+    slow = tmp_path / f"{first_import}.py"
+    slow.write_text(
+        """import signal\nprint('{"event": "importing"}', flush=True)\nsignal.pause()"""
+    )
+    started = start("com.ml.xgboost", *program, PYTHONPATH=f"{tmp_path}:{runtime}")
+    started.until("importing")
+    assert started.terminate() == 143, "-15 is the default, which process 1 of a container hasn't"
+
+
+def test_a_check_that_is_stopped_has_not_passed(start: Start, golden: Path) -> None:
+    check = checking(start, golden)
+    check.until("asking")
+    assert check.terminate() == 143, "-15 is the default, which process 1 of a container hasn't"
 
 
 def test_a_model_is_served_packed_as_a_release_stores_it(

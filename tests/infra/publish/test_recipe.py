@@ -201,7 +201,6 @@ def test_what_the_container_is_given_stands_before_the_image(shell: Shell, name:
     text = f" {' '.join(options)} "
     for option in (
         "--rm",
-        "--init",
         "--network none",
         "--read-only",
         "--cap-drop ALL",
