@@ -24,7 +24,7 @@ from infra.account.greengrass import (
 )
 from infra.account.target import things_of
 from infra.deployment_names import stack_of
-from infra.names import DEFAULT_NAMES, Names
+from infra.names import DEFAULT_NAMES, Names, is_check
 from infra.publish import versions
 
 if TYPE_CHECKING:
@@ -54,6 +54,11 @@ class Component:
     @property
     def differs(self) -> bool:
         return bool(self.wanted) and self.version != self.wanted
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether one of a stack's components is down that has to stay: FINISHED is no error."""
+        return bool(self.model) and self.state == "FINISHED" and not is_check(self.name)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -387,6 +392,11 @@ def _device_drift(
             f"{one.name} runs in {one.version}, not {one.wanted}"
             for one in components
             if one.differs and one.source != LOCAL
+        ),
+        *(
+            f"{one.name} has ended, and has to run: pulumi up deploys it again"
+            for one in components
+            if one.has_ended and not one.differs
         ),
         *(f"{name} is missing" for name in sorted(set(latest.components) - there)),
     )

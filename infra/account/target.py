@@ -31,7 +31,7 @@ from infra.account.greengrass import (
 )
 from infra.deployment_names import DeploymentName, stack_of
 from infra.name_patterns import target_trouble
-from infra.names import STACK_TAG, Names
+from infra.names import STACK_TAG, Names, is_check
 from infra.settings import Misconfigured, Settings
 
 if TYPE_CHECKING:
@@ -347,8 +347,8 @@ def _failures(
 ) -> Iterator[str]:
     """Failures that a new deployment may repair.
 
-    SUCCEEDED is a device's status when it was done. A component may have broken later, or the
-    device may be a new machine under the old name. ERRORED isn't counted: the Java nucleus reports
+    SUCCEEDED is a device's status when it was done. A component may have broken or ended later,
+    or the device may be a new machine under the old name. ERRORED isn't counted: the Java nucleus reports
     a recovery in its daily report only, so it may be shown for a day after it is over.
     """
     if deployment["deploymentStatus"] in FAILED:
@@ -372,8 +372,8 @@ def _failures_on(
         has, state = there.get(name, ("", ""))
         if has != version:
             found.append(f"{device} has {has or 'none'} of {name}, not {version}")
-        elif state == "BROKEN":
-            found.append(f"{device} has {name} BROKEN")
+        elif state == "BROKEN" or (state == "FINISHED" and not is_check(name)):
+            found.append(f"{device} has {name} {state}")
     return found
 
 

@@ -35,7 +35,9 @@ _STEADY_SECONDS = 5.0  # by then, three crashes a second after the start make BR
 
 _ANSWERED_BEFORE = (
     "this release has answered here before, so nothing is put in its place. Mend the device, then"
-    " pulumi up again, which deploys it anew: either runtime then starts what is BROKEN"
+    " pulumi up again, which deploys it anew: either runtime then starts what is BROKEN. What is"
+    " FINISHED a Java nucleus starts only when Greengrass starts:\n"
+    "    sudo systemctl restart greengrass"
 )
 
 _NO_WAY = (RolloutFailed, BotoCoreError, ClientError)

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
+import psutil
 import yaml
 
 from greenhouse import account, docker_engine, report, toolchain
@@ -128,15 +129,26 @@ class Place:
     def tenant_process(self) -> int:
         """The process of the component of others, as soon as it runs."""
         self.await_tenant()
+        return self._shell("do date").pid
+
+    def _shell(self, words: str) -> psutil.Process:
+        """The one shell of the device whose script has these words."""
         device = self._processes.find(f"device-{self.thing}")
         assert device
         shells = [
-            child
-            for child in device.children(recursive=True)
-            if "do date" in " ".join(child.cmdline())
+            child for child in device.children(recursive=True) if words in " ".join(child.cmdline())
         ]
         assert len(shells) == 1, shells
-        return shells[0].pid
+        return shells[0]
+
+    def stop_component(self, component: str) -> None:
+        """As somebody on the device does: its script ends with 0, which is FINISHED to AWS."""
+        self._shell(f'c="{component}.').terminate()
+        wait_until(
+            lambda: self.states()[component][1] == "FINISHED",
+            seconds=60,
+            why=f"AWS doesn't hear that {component} has ended",
+        )
 
     def stop_device(self) -> None:
         """Stop the device in order, as if somebody had switched it off."""

@@ -30,6 +30,7 @@ from tests.whole.sabotage import (
 pytestmark = pytest.mark.whole
 
 CONSUMER = "com.ml.consumer"
+SERVICE = "com.ml.xgboost"
 DEPLOY = "CreateResource Deployment"  # By the program's resource.
 DEPLOY_BACK = "POST /greengrass/v2/deployments"  # By the wait for its answers.
 
@@ -124,6 +125,15 @@ def killed_on_the_way_back(place: Place, calls: Calls, *, at: str) -> None:
         return change == at and DEPLOY in changes[:-1]
 
     assert killed_once(place, calls, *UP, kill=kill_group, counts=counts) == [at]
+
+
+def test_an_up_without_changes_starts_a_service_that_has_ended(lite: Lite) -> None:
+    """It would succeed with nothing running."""
+    lite.place.stop_component(SERVICE)
+    said = lite.place.up()
+    assert f"deploys, as {lite.place.thing} has {SERVICE} FINISHED" in said, said
+    lite.assert_as_before()
+    assert lite.place.states()[SERVICE][1] == "RUNNING"
 
 
 ON_LITE = {

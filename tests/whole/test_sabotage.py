@@ -269,6 +269,22 @@ def test_red_with_its_reason_answers_as_before_and_green_after_the_repair(
     assert place.await_answers(good.model) == good.predictions
 
 
+@pytest.mark.matrix
+def test_an_up_without_changes_is_red_while_a_service_has_ended(place: Place, good: Good) -> None:
+    """A Java nucleus starts it with no deployment: the last lines say what does."""
+    place.up()
+    place.stop_component("com.ml.xgboost")
+    said = place.up(ok=False)
+    assert f"deploys, as {place.thing} has com.ml.xgboost FINISHED" in said, said
+    assert "com.ml.xgboost is FINISHED" in last_lines(said), said
+    assert "sudo systemctl restart greengrass" in last_lines(said), said
+    place.stop_device()
+    place.revive()
+    place.up()
+    assert place.await_answers(good.model) == good.predictions
+    place.pulumi("preview", "--stack", "local", "--expect-no-changes")
+
+
 # -- how things are broken ------------------------------------------------------------------------
 
 

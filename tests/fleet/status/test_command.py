@@ -95,6 +95,12 @@ def cancels_a_group_s(account: Fleet) -> None:
             ),
             id="broken",
         ),
+        pytest.param(
+            lambda there: there.devices["press-1"].installed.update(
+                {SERVICE: (WANTED[SERVICE], "FINISHED")}
+            ),
+            id="ended",
+        ),
         pytest.param(lambda there: there.devices["press-1"].installed.pop(CHECK), id="drift"),
         pytest.param(lambda there: there.sends("by hand", OURS, "COMPLETED"), id="replaced"),
         pytest.param(fails, id="failed"),

@@ -10,7 +10,7 @@ import pytest
 from infra.account.clients import Clients
 from infra.account.greengrass import FAILED
 from infra.account.target import Target
-from infra.names import CHECK, COMPONENTS
+from infra.names import CHECK, COMPONENTS, CONSUMER, SERVICE
 from infra.resources.rollout import check_unchanged
 from infra.rollout.clock import RolloutFailed
 from infra.settings import Misconfigured
@@ -226,37 +226,37 @@ def test_names_do_not_grow_with_every_red_one(account: Account) -> None:
 
 
 @pytest.mark.parametrize(
-    ("now", "why"),
+    ("name", "now", "why"),
     [
-        (("1.2.3", "BROKEN"), f"press-1 has {CHECK} BROKEN"),
-        (("1.1.1", "RUNNING"), f"press-1 has 1.1.1 of {CHECK}, not 1.2.3"),
-        (None, f"press-1 has none of {CHECK}, not 1.2.3"),
+        (CHECK, ("1.2.3", "BROKEN"), f"press-1 has {CHECK} BROKEN"),
+        (CONSUMER, ("1.2.3", "FINISHED"), f"press-1 has {CONSUMER} FINISHED"),
+        (SERVICE, ("1.2.3", "FINISHED"), f"press-1 has {SERVICE} FINISHED"),
+        (CHECK, ("1.1.1", "RUNNING"), f"press-1 has 1.1.1 of {CHECK}, not 1.2.3"),
+        (CHECK, None, f"press-1 has none of {CHECK}, not 1.2.3"),
     ],
-    ids=["broken since", "replaced by hand", "another device under the old name"],
+    ids=["broken since", "ended", "ended too", "replaced by hand", "another device of that name"],
 )
 def test_a_device_that_has_lost_its_release_gets_it_again(
-    account: Account, now: tuple[str, str] | None, why: str
+    account: Account, name: str, now: tuple[str, str] | None, why: str
 ) -> None:
     lost = deployed(account, WANTED)
-    del account.devices["press-1"].installed[CHECK]
+    del account.devices["press-1"].installed[name]
     if now:
-        account.devices["press-1"].installed[CHECK] = now
+        account.devices["press-1"].installed[name] = now
+    assert name_of() == f"{WANTED} (after {lost[:8]})"
     target = found(thing="press-1")
-    assert (
-        target.deployment_name(CONTEXT.deployment_name, PLANNED) == f"{WANTED} (after {lost[:8]})"
-    )
-    assert target.latest
-    assert target.latest.failures == (why,)
+    assert target.reasons_to_deploy(CONTEXT.deployment_name, PLANNED) == (why,)
 
 
+@pytest.mark.parametrize("name", [CHECK, CONSUMER, SERVICE])
 @pytest.mark.parametrize("state", ["FINISHED", "ERRORED", "STARTING", "STOPPING", ""])
 def test_a_state_that_may_be_over_is_no_reason_to_deploy_again(
-    account: Account, state: str
+    account: Account, name: str, state: str
 ) -> None:
     """The Java nucleus tells AWS of a recovery only in its daily report."""
     deployed(account, WANTED)
-    account.devices["press-1"].installed[CHECK] = ("1.2.3", state)
-    assert name_of() == WANTED
+    account.devices["press-1"].installed[name] = ("1.2.3", state)
+    assert (name_of() == WANTED) is (state != "FINISHED" or name == CHECK), "a check may end"
 
 
 @pytest.mark.parametrize("status", sorted(FAILED))

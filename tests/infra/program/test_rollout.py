@@ -163,8 +163,9 @@ def test_a_device_is_never_without_a_deployment(deployed: Engine) -> None:
     assert not deployed.one("greengrassv2:Deployment").deletes_first
 
 
-def test_an_unchanged_tree_is_deployed_again_to_a_device_that_broke_since(
-    account: Account, program: Program, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("down", "state"), [(CHECK, "BROKEN"), (SERVICE, "FINISHED")])
+def test_an_unchanged_tree_is_deployed_again_to_a_device_that_is_down_since(
+    account: Account, program: Program, monkeypatch: pytest.MonkeyPatch, down: str, state: str
 ) -> None:
     said: list[str] = []
     monkeypatch.setattr("pulumi.log.info", said.append)
@@ -173,16 +174,16 @@ def test_an_unchanged_tree_is_deployed_again_to_a_device_that_broke_since(
     wanted = {name: spec(version) for name, version in planned.items()}
     good = account.deploy(THING_ARN, "edge-inference/dev", wanted)
     account.devices["press-1"].deploys(good, "COMPLETED")
-    for state, name in (
+    for now, name in (
         ("RUNNING", "edge-inference/dev"),
-        ("BROKEN", f"edge-inference/dev (after {good[:8]})"),
+        (state, f"edge-inference/dev (after {good[:8]})"),
     ):
         account.devices["press-1"].installed = {
-            one: (version, state if one == CHECK else "RUNNING") for one, version in planned.items()
+            one: (version, now if one == down else "RUNNING") for one, version in planned.items()
         }
         engine = program.run(thing="press-1")
         assert engine.one("greengrassv2:Deployment").inputs["deploymentName"] == name
-    assert said == [f"deploys, as press-1 has {CHECK} BROKEN"]
+    assert said == [f"deploys, as press-1 has {down} {state}"]
 
 
 def test_a_device_more_is_no_resource_more_and_few_calls(

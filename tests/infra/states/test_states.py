@@ -23,6 +23,7 @@ import pytest
 import xgboost
 
 import infra.dynamic
+from infra.names import SERVICE
 from infra.resources.artifacts import Handover
 from infra.rollout.clock import Clock, RolloutFailed
 from infra.settings import Settings
@@ -39,6 +40,7 @@ COLUMNS = ("state", "world", "preview", "up", "destroy")
 WORLDS = (
     "nothing",
     "our plan",
+    "our plan, down",
     "our older release",
     "ours by another backend",
     "somebody else's",
@@ -170,6 +172,7 @@ def pasts(scene: Scene) -> dict[tuple[str, str], Past]:
     since: dict[str, Callable[[], object]] = {
         "nothing": lambda: world.restore(bare),
         "our plan": lambda: None,
+        "our plan, down": lambda: end(world, SERVICE),
         "our older release": lambda: scene.up(first.copy(), "older"),
         "ours by another backend": lambda: scene.up(older.copy(), "another"),
         "somebody else's": lambda: world.deploy(
@@ -188,6 +191,12 @@ def pasts(scene: Scene) -> dict[tuple[str, str], Past]:
             snapshot = killed_at_first if first_killed else after
             found[known, name] = Past(snapshot=snapshot, state=state)
     return found
+
+
+def end(world: World, component: str) -> None:
+    """Somebody stops it on the device, and AWS hears of it."""
+    installed = world.devices["press-1"].installed
+    installed[component] = (installed[component][0], "FINISHED")
 
 
 def follow(world: World, older: State) -> None:
@@ -301,6 +310,8 @@ def test_an_up_ends_with_the_planned_model_on_the_device_or_is_refused_and_loses
         assert world.ours_on("press-1") == answering.inputs["components"], (
             "successful, while the device answers with another model"
         )
+        states = [state for _, state in world.devices["press-1"].installed.values()]
+        assert {*states} == {"RUNNING"}, "successful, with nothing running"
         if state == "renamed":  # The releases of the older name go with its bucket.
             before |= {"releases": needed(world, before["releases"])}
     assert_nothing_is_lost(world, before)
