@@ -347,9 +347,9 @@ def _failures(
 ) -> Iterator[str]:
     """Failures that a new deployment may repair.
 
-    SUCCEEDED is a device's status when it was done. A component may have broken or ended later,
-    or the device may be a new machine under the old name. ERRORED isn't counted: the Java nucleus reports
-    a recovery in its daily report only, so it may be shown for a day after it is over.
+    SUCCEEDED is a device's status when it was done. A component may have broken or ended later, or
+    the device may be a new machine under the old name. ERRORED isn't counted: the Java nucleus
+    reports a recovery in its daily report only, so it may be shown for a day after it is over.
     """
     if deployment["deploymentStatus"] in FAILED:
         yield f"the deployment is {deployment['deploymentStatus']}"

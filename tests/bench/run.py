@@ -60,6 +60,7 @@ def run(names: Sequence[str]) -> int:
             if name in names:
                 with progress.step(name):
                     rows += measure()
+        model.model()  # for the facts below, while there is a folder to compile it in
     finally:
         shutil.rmtree(model.scratch())
         images.remove()
