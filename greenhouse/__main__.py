@@ -217,8 +217,12 @@ def down() -> None:
     steps.show()
     if not as_before:
         console.print(
-            f"not as it was before us, see above; {home.root} is kept for a look (make start), and"
-            " make clean throws it away",
+            told(
+                "the machine is not as it was before us: see above.",
+                f"{home.root} is kept, so that you can start it and look, or remove it:",
+                "make start",
+                "make clean",
+            ),
             soft_wrap=True,
         )
         raise typer.Exit(1)
@@ -290,7 +294,7 @@ def main() -> int:
     except subprocess.CalledProcessError as error:
         said = f"{shlex.join(error.cmd)} ended with {error.returncode}: {error.stderr}".rstrip()
     except psutil.AccessDenied as error:
-        said = f"another user's process is in the way: {error}"
+        said = f"another user's process can't be read or stopped: {error}"
     except (OSError, ValueError, yaml.YAMLError) as error:
         said = str(error)
     sys.stderr.write(f"{said}\n")

@@ -73,30 +73,35 @@ class Fault:
 
 DEVICE = {
     "disk-full": Fault("no byte is left for an artifact that has to be downloaded"),
-    "pull-fails": Fault("every docker pull fails, also of what is there", "denied|timeout"),
+    "pull-fails": Fault("every docker pull fails, even of a present image", "denied|timeout"),
     "digest-mismatch": Fault("a byte is added to every S3 artifact on its way"),
     "ipc-denied": Fault("no component has its accessControl: it may not publish or subscribe"),
-    "slow": Fault("every download is held up, until the fault is cleared at most", "SECONDS"),
+    "slow": Fault("every download waits, at most until the fault is cleared", "SECONDS"),
     "clock": Fault("the clock is before the certificates' time: every connection is refused"),
     "crashes": Fault(
-        "a component's process is killed, once for each; of Lite's own there is"
-        " aws.greengrass.TokenExchangeService, for tesd dies",
+        "each component's process is killed once. On Lite aws.greengrass.TokenExchangeService"
+        " kills tesd",
         "COMPONENT,…",
     ),
     "engine": Fault(
         "the device's Docker engine and its containers have ended, until the fault is cleared",
         "stopped|killed",
     ),
-    "crash-at": Fault("the device kills itself, once at each", f"{'|'.join(Step)},…"),
+    "crash-at": Fault("the device kills itself, once at each step", f"{'|'.join(Step)},…"),
 }
 CLOUD = {
-    "expired-credentials": Fault("greengrassv2 answers ExpiredTokenException to people"),
+    "expired-credentials": Fault("greengrassv2 answers ExpiredTokenException, except to devices"),
     "component-fails": Fault("every component version is FAILED instead of DEPLOYABLE"),
     "error": Fault(
-        "greengrassv2 or Cloud Control answers it once, for each", "OPERATION=EXCEPTION,…"
+        "greengrassv2 or Cloud Control answers each of these exceptions once",
+        "OPERATION=EXCEPTION,…",
     ),
-    "crash-before": Fault("the cloud kills itself when it is asked, once for each", "OPERATION,…"),
-    "crash-after": Fault("the cloud kills itself before it answers, once for each", "OPERATION,…"),
+    "crash-before": Fault(
+        "the cloud kills itself when it gets the call, once for each operation", "OPERATION,…"
+    ),
+    "crash-after": Fault(
+        "the cloud kills itself before it answers, once for each operation", "OPERATION,…"
+    ),
 }
 
 

@@ -121,9 +121,15 @@ class Processes:
                 continue
             if child:
                 self.stop(name)
-            else:  # We may not end it.
-                what += ", though it ran before; python -m greenhouse stop, then try again"
-            raise ProcessFailed(f"{name} {what}:\n{self._tail(name)}")
+                raise ProcessFailed(f"{name} {what}:\n{self._tail(name)}")
+            # We may not end it.
+            raise ProcessFailed(
+                told(
+                    f"{name} {what}, although it ran before:\n{self._tail(name)}",
+                    "Stop it, and try again:",
+                    "python -m greenhouse stop",
+                )
+            )
 
     def _spawn(
         self,

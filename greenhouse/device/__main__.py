@@ -26,6 +26,7 @@ from greenhouse.faults import Faults
 from greenhouse.files import write_whole
 from greenhouse.home import DEVICE_ROLE, REGION
 from greenhouse.signatures import NoKey, own_key
+from infra.errors import told
 
 FLAVOURS: dict[str, Callable[[], Flavour]] = {
     "java": Java,
@@ -45,7 +46,7 @@ def main(
     ] = DEVICE_ROLE,
     flavour: Annotated[
         Literal["java", "lite", "lite-252"] | None,
-        typer.Option(help="Which of the two runtimes it is like; as before, else java."),
+        typer.Option(help="The runtime that it imitates; by default the one before, or java."),
     ] = None,
 ) -> None:
     """Run one core device. The variables AWS_* name its account."""
@@ -53,8 +54,11 @@ def main(
         endpoint = os.environ["AWS_ENDPOINT_URL_GREENGRASSV2"]
     except KeyError as missing:
         print(
-            f"{missing.args[0]} is not set: the device doesn't know its cloud."
-            ' Type `eval "$(make -s env)"` first.',
+            told(
+                f"{missing.args[0]} is not set, so the device doesn't know its cloud.",
+                "Give this shell greenhouse's environment:",
+                'eval "$(make -s env)"',
+            ),
             file=sys.stderr,
         )
         raise typer.Exit(EX_CONFIG) from missing

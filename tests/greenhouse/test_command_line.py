@@ -36,7 +36,7 @@ STATUS = ".\nSee which of its processes run:\n    python -m greenhouse status"
         (subprocess.CalledProcessError(1, ["docker", "ps"], stderr="gone\n"), "docker ps ended wi"),
         (OSError(28, "No space left on device", "settings.json"), "No space left on device"),
         (ValueError("Expecting value: line 1"), "Expecting value"),
-        (psutil.AccessDenied(12, "python3"), "another user's process is in the way"),
+        (psutil.AccessDenied(12, "python3"), "another user's process can't be"),
         (yaml.YAMLError("Pulumi.local.yaml: a tab"), "a tab"),
     ],
 )

@@ -95,7 +95,7 @@ def test_what_was_found_running_is_waited_for_like_what_was_started(
     asked = iter([False, True])
     processes.start("waiter", WAITS, env={}, cwd=tmp_path, ready=lambda: next(asked))
     assert next(asked, "all asked") == "all asked", "an interrupted start left it half-way"
-    with pytest.raises(ProcessFailed, match=r"not ready after 0 s.*greenhouse stop"):
+    with pytest.raises(ProcessFailed, match=r"(?s)not ready after 0 s.*greenhouse stop"):
         processes.start("waiter", WAITS, env={}, cwd=tmp_path, ready=lambda: False, timeout=0)
     assert processes.find("waiter"), "it may be somebody else's just now"
     processes.stop("waiter")

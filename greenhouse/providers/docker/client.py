@@ -57,9 +57,12 @@ class Client:
             client = cls(host=one, environment=environment)
             if problem := client.unreachable():
                 session.warn(
-                    f"error connecting to docker daemon at {one}: {problem}. Start the engine"
-                    " (`make up` does), set DOCKER_HOST, or join the group docker, and start"
-                    " greenhouse anew: python -m greenhouse stop, then make start"
+                    told(
+                        f"error connecting to docker daemon at {one}: {problem}.",
+                        "Start the engine (make up does), set DOCKER_HOST, or join the group"
+                        " docker. Then start greenhouse again:",
+                        "python -m greenhouse stop && make start",
+                    )
                 )
             else:
                 return client

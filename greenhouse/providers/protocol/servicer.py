@@ -37,18 +37,31 @@ from greenhouse.providers.protocol.wire import (
     keep_secret,
     plain,
 )
+from infra.errors import told
 
 _OF_EVERY_PROVIDER = frozenset({"version", "pluginDownloadURL", "pluginChecksums"})
-_ADVICE = {
-    "BucketAlreadyOwnedByYou": "It was made outside of this stack: delete it, or take it over with"
-    " `pulumi import aws:s3/bucket:Bucket NAME BUCKET`",
-    "BucketNotEmpty": "Set force_destroy=True, run `pulumi up`, then destroy",
-    "NoSuchBucket": "Was it deleted by hand? `pulumi refresh` finds out",
-    "RepositoryAlreadyExistsException": "It was made outside of this stack: delete it, or take it"
-    " over with `pulumi import aws:ecr/repository:Repository NAME REPOSITORY`",
-    "RepositoryNotEmptyException": "Set force_delete=True, run `pulumi up`, then destroy",
-    "RepositoryNotFoundException": "Was it deleted by hand? `pulumi refresh` finds out",
-    "NoSuchEntity": "Make it first, or give the name of one that exists: `aws iam list-roles`",
+_OUTSIDE = "It was made outside of this stack. Delete it, or import it:"
+_BY_HAND = "Somebody may have deleted it by hand. See what is left:"
+_ADVICE = {  # Why it happens, and the command to type.
+    "BucketAlreadyOwnedByYou": (
+        _OUTSIDE,
+        "pulumi import aws:s3/bucket:Bucket NAME BUCKET",
+    ),
+    "BucketNotEmpty": (
+        "Set force_destroy=True on it, and update before you destroy:",
+        "pulumi up && pulumi destroy",
+    ),
+    "NoSuchBucket": (_BY_HAND, "pulumi refresh"),
+    "RepositoryAlreadyExistsException": (
+        _OUTSIDE,
+        "pulumi import aws:ecr/repository:Repository NAME REPOSITORY",
+    ),
+    "RepositoryNotEmptyException": (
+        "Set force_delete=True on it, and update before you destroy:",
+        "pulumi up && pulumi destroy",
+    ),
+    "RepositoryNotFoundException": (_BY_HAND, "pulumi refresh"),
+    "NoSuchEntity": ("Make it first, or name an existing role:", "aws iam list-roles"),
 }
 
 
@@ -88,9 +101,12 @@ class Servicer(Plugin):
         understood = self._package.config | _OF_EVERY_PROVIDER
         failures = [
             provider_pb2.CheckFailure(
-                reason=f"{self._package.name}:{name} is not acted on by greenhouse, which knows"
-                f" {', '.join(sorted(self._package.config)) or 'no setting'}. Take it out of this"
-                f" stack: pulumi config rm {self._package.name}:{name}",
+                reason=told(
+                    f"{self._package.name}:{name} has no effect on greenhouse, which knows"
+                    f" {', '.join(sorted(self._package.config)) or 'no setting'}.",
+                    "Remove it from this stack:",
+                    f"pulumi config rm {self._package.name}:{name}",
+                ),
             )
             for name in sorted(decode(request.news).keys() - understood)
         ]
@@ -307,13 +323,17 @@ def _answering(context: grpc.ServicerContext, doing: str) -> Iterator[None]:
     except boto.ClientError as error:
         answer = error.response["Error"]
         text = f"{doing}: {answer['Code']}: {answer.get('Message', '')}".rstrip(" .")
-        advice = _ADVICE.get(answer["Code"], "")
-        context.abort(grpc.StatusCode.UNKNOWN, f"{text}. {advice}".rstrip())
+        advice = _ADVICE.get(answer["Code"], ())
+        context.abort(grpc.StatusCode.UNKNOWN, told(f"{text}.", *advice))
     except (boto.ConnectionError, boto.HTTPClientError) as error:
         context.abort(
             grpc.StatusCode.UNAVAILABLE,
-            f"{doing}: {error}. Does greenhouse run? python -m greenhouse status; make start"
-            " starts what doesn't",
+            told(
+                f"{doing}: {error}.",
+                "A process of greenhouse may have ended. See which run, and start the others:",
+                "python -m greenhouse status",
+                "make start",
+            ),
         )
     except (boto.BotoCoreError, OSError) as error:
         context.abort(grpc.StatusCode.FAILED_PRECONDITION, f"{doing}: {error}")

@@ -90,7 +90,7 @@ class TestWithoutAnEngine:
         monkeypatch.setenv("PATH", str(client.parent), prepend=":")
         with pytest.raises(Rejected, match="failed to connect to any docker daemon"):
             engine.configure("docker")
-        assert any("`make up` does" in line for line in engine.heard), "it says what to do"
+        assert any("(make up does)" in line for line in engine.heard), "it says what to do"
 
 
 def docker(*arguments: str) -> str:

@@ -85,7 +85,7 @@ def test_a_repository_lives_and_dies(engine: Engine, name: str, aws: dict[str, s
 
 def test_a_repository_that_somebody_made_is_not_taken_over(engine: Engine, name: str) -> None:
     engine.create(REPOSITORY, name=name)
-    with pytest.raises(Rejected, match=r"RepositoryAlreadyExistsException.*pulumi import"):
+    with pytest.raises(Rejected, match=r"(?s)RepositoryAlreadyExistsException.*pulumi import"):
         engine.create(REPOSITORY, name=name)
 
 
@@ -94,7 +94,7 @@ def test_images_hold_a_repository_unless_force_delete_says_otherwise(
 ) -> None:
     made = engine.create(REPOSITORY, name=name)
     put_image(name, "one")
-    with pytest.raises(Rejected, match=r"RepositoryNotEmptyException.*force_delete"):
+    with pytest.raises(Rejected, match=r"(?s)RepositoryNotEmptyException.*force_delete"):
         engine.delete(made)
     engine.up(made, name=name, forceDelete=True)
     engine.delete(made)

@@ -65,7 +65,7 @@ def test_a_policy_in_a_role_lives_and_dies(engine: Engine, role: str) -> None:
 
 
 def test_the_role_must_be_there(engine: Engine) -> None:
-    with pytest.raises(Rejected, match=r"NoSuchEntity.*give the name of one that exists"):
+    with pytest.raises(Rejected, match=r"(?s)NoSuchEntity.*name an existing role"):
         engine.create(ROLE_POLICY, role="nobody", name="read", policy=json.dumps(DOCUMENT))
 
 

@@ -73,7 +73,7 @@ def test_a_refresh_without_drift_is_no_change(engine: Engine, name: str) -> None
 
 
 def test_a_bucket_that_somebody_made_is_not_taken_over(engine: Engine, bucket: State) -> None:
-    with pytest.raises(Rejected, match=r"BucketAlreadyOwnedByYou.*pulumi import"):
+    with pytest.raises(Rejected, match=r"(?s)BucketAlreadyOwnedByYou.*pulumi import"):
         engine.create(BUCKET, bucket=bucket.id)
 
 
@@ -88,7 +88,7 @@ def test_a_bucket_with_objects_is_kept_unless_force_destroy_says_so(
     s3.delete_object(Bucket=name, Key="model.json")
     s3.put_object(Bucket=name, Key="samples.json", Body=b"[]")
 
-    with pytest.raises(Rejected, match=r"BucketNotEmpty.*force_destroy"):
+    with pytest.raises(Rejected, match=r"(?s)BucketNotEmpty.*force_destroy"):
         engine.delete(bucket)
     engine.up(bucket, bucket=name, forceDestroy=True)
     engine.delete(bucket)
@@ -275,7 +275,7 @@ def test_a_policy_that_aws_would_refuse_is_refused(
 
 
 def test_nothing_can_be_set_on_a_bucket_that_is_not_there(engine: Engine) -> None:
-    with pytest.raises(Rejected, match=r"NoSuchBucket.*pulumi refresh"):
+    with pytest.raises(Rejected, match=r"(?s)NoSuchBucket.*pulumi refresh"):
         engine.create(ACCESS, bucket="not-there-at-all")
 
 
