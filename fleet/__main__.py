@@ -64,7 +64,7 @@ def plan(
             "--preview",
             exists=True,
             dir_okay=False,
-            help="A saved `pulumi preview --json --show-sames`, in place of a new one.",
+            help="A saved `pulumi preview --json --show-sames`, instead of a new one.",
         ),
     ] = None,
     fail_on: Annotated[
@@ -99,7 +99,7 @@ def _previewed(stack: str, *, destroy: bool) -> str:
 def status(
     stack: Annotated[str | None, typer.Option(help="Only this stack.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
-    watch: Annotated[bool, typer.Option(help="Look again and again; Ctrl-C ends it.")] = False,
+    watch: Annotated[bool, typer.Option(help="Refresh until Ctrl-C.")] = False,
     fail: Annotated[
         bool, typer.Option("--fail", help=f"Exit {NEEDS_A_LOOK} where anything needs a look.")
     ] = False,
@@ -157,10 +157,10 @@ def _plain(answer: Answer | str) -> dict[str, Any]:
 @app.command()
 def logs(
     device: Annotated[
-        str | None, typer.Argument(help="The core device's thing name; needless for the only one.")
+        str | None, typer.Argument(help="The core device's thing name; optional for the only one.")
     ] = None,
     component: Annotated[
-        str, typer.Option(help="Whose log; the stack's service, where none is named.")
+        str, typer.Option(help="The component; without it, the stack's service.")
     ] = "",
     stack: Annotated[str | None, typer.Option(help="Only this stack's devices.")] = None,
 ) -> None:
@@ -206,11 +206,9 @@ def new_device(
     from_: Annotated[
         str, typer.Option("--from", help="Follow this stack: deploy its release, build nothing.")
     ] = "",
-    group: Annotated[
-        str, typer.Option(help="Deploy to this thing group in place of a thing.")
-    ] = "",
-    arch: Annotated[str, typer.Option(help="amd64 or aarch64, where it publishes.")] = "",
-    region: Annotated[str, typer.Option(help="The AWS region; else that of --from.")] = "",
+    group: Annotated[str, typer.Option(help="Deploy to this thing group instead of a thing.")] = "",
+    arch: Annotated[str, typer.Option(help="amd64 or aarch64, if it publishes.")] = "",
+    region: Annotated[str, typer.Option(help="The AWS region; without it, --from's.")] = "",
 ) -> None:
     """Write the stack file of one more device, and print the next commands."""
     path = stackfile.write(name, group=group, follows=from_, architecture=arch, region=region)
@@ -226,7 +224,7 @@ def new_device(
 
 @app.command()
 def model(
-    file: Annotated[Path, typer.Argument(help="What XGBoost's save_model wrote.")],
+    file: Annotated[Path, typer.Argument(help="A file of XGBoost's save_model.")],
     data: Annotated[
         Path | None, typer.Option(help="Some rows for it, as JSON, CSV or Parquet.")
     ] = None,
@@ -266,7 +264,7 @@ def rollback(
 @app.command("prune")
 def prune_releases(
     stack: StackName,
-    yes: Annotated[bool, typer.Option("--yes", help="Remove it; without, it is listed.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Remove them; without it, list them.")] = False,
 ) -> None:
     """List or remove old releases that no device needs, and leftovers of interrupted updates."""
     prune(Stack.read(stack), console, sure=yes)
@@ -275,7 +273,7 @@ def prune_releases(
 @app.command()
 def sbom(
     stack: StackName,
-    release: Annotated[str, typer.Option(help="A kept release; without, the newest.")] = "",
+    release: Annotated[str, typer.Option(help="A kept release; without it, the newest.")] = "",
     as_json: Annotated[
         bool, typer.Option("--json", help="The CycloneDX documents, by architecture.")
     ] = False,

@@ -38,7 +38,7 @@ def lint(
         typer.Argument(help="Recipe files (JSON or YAML), or folders to look for them in."),
     ] = None,
     rules: Annotated[
-        bool, typer.Option("--rules", help="Say what is checked, and why, in place of checking.")
+        bool, typer.Option("--rules", help="List the rules and their reasons.")
     ] = False,
 ) -> None:
     """Check recipes against what the Java nucleus and Nucleus Lite really do.

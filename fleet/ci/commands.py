@@ -20,7 +20,7 @@ commands = typer.Typer(no_args_is_help=True, help=__doc__)
 @commands.command("stacks")
 def list_stacks(
     since: Annotated[
-        str, typer.Option(help="A commit: changed is what differs from it. Else all are.")
+        str, typer.Option(help="Compare with this commit; without it, all changed.")
     ] = "",
 ) -> None:
     """Print the stacks as lines of a step's output: changed, publishers, followers.
@@ -44,9 +44,7 @@ def list_stacks(
 def roles(
     repository: Annotated[str, typer.Option(help="owner/name on GitHub.")] = "",
     account: Annotated[str, typer.Option(help="The AWS account's twelve digits.")] = "",
-    state_bucket: Annotated[
-        str, typer.Option(help="Where PULUMI_BACKEND_URL keeps the state.")
-    ] = "",
+    state_bucket: Annotated[str, typer.Option(help="The bucket of PULUMI_BACKEND_URL.")] = "",
     state_key: Annotated[str, typer.Option(help="ARN of the KMS key of the stacks' secrets.")] = "",
 ) -> None:
     """Print a CloudFormation template with the two roles of the workflows."""

@@ -215,7 +215,7 @@ def application(seen: Callable[[], FleetStatus], *, every: float) -> Starlette:
 
 def console(
     stack: Annotated[str | None, typer.Option(help="Only this stack.")] = None,
-    port: Annotated[int, typer.Option(help="Of 127.0.0.1.")] = 8321,
+    port: Annotated[int, typer.Option(help="The port on 127.0.0.1.")] = 8321,
 ) -> None:
     """Show the fleet live on a read-only page in a browser."""
     there = places(stack)

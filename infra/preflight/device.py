@@ -33,15 +33,16 @@ LITE_SYSTEMD = Rule(
     name="lite-systemd",
     severity=Severity.INFO,
     bites=Bites.LITE,
-    reason="Lite ends each startup script by systemd-notify --stopping, which systemd older than"
-    " 253 (Debian 12 has 252) hasn't got: the check fails there, and no request says which it is",
+    reason="Lite ends each startup script with systemd-notify --stopping, which needs systemd"
+    " 253. On an older one (Debian 12 has 252) the check fails. No API call tells the version",
     source="seen on Nucleus Lite 2.6.0, record lite-startup-systemd-252",
 )
 NUCLEUS_VERSION = Rule(
     name="nucleus-version",
     severity=Severity.ERROR,
     bites=Bites.BOTH,
-    reason="images as artifacts need the Java nucleus 2.1, and `runtime` in a manifest Lite 2.3",
+    reason="images as artifacts need the Java nucleus 2.1, and `runtime` in a manifest needs"
+    " Lite 2.3",
     source="release notes of the Docker application manager and of Nucleus Lite",
 )
 RULES = (DEVICE_ARCHITECTURE, LITE_THING, LITE_SYSTEMD, NUCLEUS_VERSION)

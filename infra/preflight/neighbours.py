@@ -31,31 +31,31 @@ SAME_NAMES = Rule(
     name="same-names",
     severity=Severity.ERROR,
     bites=Bites.BOTH,
-    reason="another stack deploys components of these names to the same device, which runs one"
-    " version of a component",
+    reason="another stack deploys components with these names to the same device, and a device"
+    " runs one version of a component",
     source="Greengrass developer guide, deployments to several targets",
 )
 SAME_TOPIC = Rule(
     name="same-topic",
     severity=Severity.ERROR,
     bites=Bites.BOTH,
-    reason="another model on the device uses the topic, so a request would get two answers, or an"
-    " answer would be taken for a request",
+    reason="another model on the device uses the topic, so a request would get two answers, or"
+    " an answer would be read as a request",
     source="Greengrass developer guide, publish/subscribe local messages",
 )
 SHARED = Rule(
     name="shared-device",
     severity=Severity.WARNING,
     bites=Bites.BOTH,
-    reason="a device does all its targets' deployments at once: it fails where they name two"
-    " versions of a component, and keeps what any of them still names",
+    reason="a device applies the deployments of all its targets. It fails if they list two"
+    " versions of a component, and keeps what any of them lists",
     source="Greengrass developer guide, deployments to several targets",
 )
 MEMORY = Rule(
     name="models-memory",
     severity=Severity.INFO,
     bites=Bites.BOTH,
-    reason="several models share the device's memory, of which AWS doesn't tell how much there is",
+    reason="several models share the device's memory, and AWS doesn't say how much it has",
     source="docker run --memory in the recipes",
 )
 RULES = (SAME_NAMES, SAME_TOPIC, SHARED, MEMORY)

@@ -30,14 +30,15 @@ ROLE_MISSING = Rule(
     name="role-missing",
     severity=Severity.ERROR,
     bites=Bites.BOTH,
-    reason="the rights to read the release are given to a role that isn't there",
+    reason="the rights to read the release would go to a role that doesn't exist",
     source="IAM GetRole",
 )
 ROLE_TRUST = Rule(
     name="role-trust",
     severity=Severity.ERROR,
     bites=Bites.BOTH,
-    reason="no device gets credentials of a role that doesn't trust AWS IoT's credentials provider",
+    reason="a device gets no credentials from a role that doesn't trust AWS IoT's credentials"
+    " provider",
     source="Greengrass developer guide, token exchange role",
 )
 ROLE_RIGHTS = Rule(
@@ -51,7 +52,7 @@ ROLE_FULL = Rule(
     name="role-full",
     severity=Severity.ERROR,
     bites=Bites.BOTH,
-    reason="all inline policies of a role have 10,240 characters together, and IAM would refuse"
+    reason="a role's inline policies may have 10,240 characters together, and IAM would refuse"
     " ours in the middle of the update",
     source="IAM quotas, PutRolePolicy",
 )

@@ -21,28 +21,29 @@ TAKEN_OVER = Rule(
     name="taken-over",
     severity=Severity.ERROR,
     bites=Bites.BOTH,
-    reason="somebody else has deployed here since this stack did, and an up would undo that",
+    reason="someone else deployed here after this stack, and an up would undo it",
     source="Greengrass developer guide, manage deployments",
 )
 KEPT_GONE = Rule(
     name="kept-gone",
     severity=Severity.ERROR,
     bites=Bites.BOTH,
-    reason="it runs there and isn't ours, but no deployment can name it any more and so keep it",
+    reason="it belongs to others and runs there, but no deployment can list it any more, so it"
+    " would be removed",
     source="greengrassv2 DeleteComponent, CloudComponentState",
 )
 TOO_SLOW = Rule(
     name="too-slow",
     severity=Severity.ERROR,
     bites=Bites.BOTH,
-    reason="the update would be red before AWS has told enough devices of the release",
+    reason="the update would fail before AWS has notified enough devices",
     source="AWS IoT Jobs, maximumPerMinute",
 )
 CHECK_TOO_LATE = Rule(
     name="check-too-late",
     severity=Severity.WARNING,
     bites=Bites.BOTH,
-    reason="where answers are wrong, the update is red before the check on the device says so",
+    reason="with wrong answers, the update fails before the check on the device reports them",
     source="Pulumi.yaml, check-timeout and rollout-timeout",
 )
 RULES = (TAKEN_OVER, KEPT_GONE, TOO_SLOW, CHECK_TOO_LATE)

@@ -11,7 +11,7 @@ NOT_READABLE = Rule(
     name="not-readable",
     severity=Severity.WARNING,
     bites=Bites.BOTH,
-    reason="what can't be read isn't checked, and shows only when the device tries",
+    reason="what AWS refuses to show isn't checked, so an error shows only on the device",
     source="IAM, Greengrass",
 )
 
