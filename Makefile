@@ -20,7 +20,9 @@ $(foreach name,$(GIVEN),$(if $(filter-out undefined,$(origin $(name))),\
   $(eval override $(name) := $$(value $(name)))$(eval export $(name))))
 
 # Stack local is greenhouse's. Any other stack is in the account of the shell's credentials.
-THERE = case "$${STACK:-local}" in local) there="$$($(BIN)/python -m greenhouse env)" && eval "$$there";; esac &&
+WITH = case "$${STACK:-local}" in local) there="$$($(BIN)/python -m greenhouse env $(1))" && eval "$$there";; esac &&
+THERE = $(call WITH,)
+ASKS_AWS = $(call WITH,--no-tools)
 
 .PHONY: help setup up down start plan status console logs rollback prune sbom new-device abandon-device lint model ask env preview deploy drift images pin lock ci-roles ci-stacks ci-comment check test test-quick test-matrices bench pictures train clean
 
@@ -42,13 +44,13 @@ plan: $(STAMP)  ## show what an update does to each device: make plan [STACK=dev
 	@$(THERE) $(BIN)/python -m fleet plan --stack="$${STACK:-local}" $${DESTROY:+--destroy} $${PREVIEW:+--preview="$$PREVIEW"} $${FAIL_ON:+--fail-on="$$FAIL_ON"}
 
 status: $(STAMP)  ## show devices, health, releases, last answers, drift: make status [STACK=dev] [WATCH=1] [JSON=1] [FAIL=1]
-	@$(THERE) $(BIN)/python -m fleet status $${STACK:+--stack="$$STACK"} $${WATCH:+--watch} $${JSON:+--json} $${FAIL:+--fail}
+	@$(ASKS_AWS) $(BIN)/python -m fleet status $${STACK:+--stack="$$STACK"} $${WATCH:+--watch} $${JSON:+--json} $${FAIL:+--fail}
 
 console: $(STAMP)  ## show the same live in a browser: make console [STACK=dev] [PORT=8321]
-	@$(THERE) $(BIN)/python -m fleet console $${STACK:+--stack="$$STACK"} $${PORT:+--port="$$PORT"}
+	@$(ASKS_AWS) $(BIN)/python -m fleet console $${STACK:+--stack="$$STACK"} $${PORT:+--port="$$PORT"}
 
 logs: $(STAMP)  ## show a component's log on a device: make logs [STACK=dev] [DEVICE=press-1] [COMPONENT=com.ml.consumer]
-	@$(THERE) $(BIN)/python -m fleet logs $${STACK:+--stack="$$STACK"} $${COMPONENT:+--component="$$COMPONENT"} -- $${DEVICE:+"$$DEVICE"}
+	@$(ASKS_AWS) $(BIN)/python -m fleet logs $${STACK:+--stack="$$STACK"} $${COMPONENT:+--component="$$COMPONENT"} -- $${DEVICE:+"$$DEVICE"}
 
 rollback: $(STAMP)  ## list the kept releases, or deploy one: make rollback [STACK=dev] [RELEASE=r1234abcd|previous|newest]
 	@$(THERE) $(BIN)/python -m fleet rollback --stack="$${STACK:-local}" $${RELEASE:+--release="$$RELEASE"}
@@ -57,13 +59,13 @@ prune: $(STAMP)  ## list old releases that no device needs, or remove them: make
 	@$(THERE) $(BIN)/python -m fleet prune --stack="$${STACK:-local}" $${YES:+--yes}
 
 sbom: $(STAMP)  ## show packages, licences and files of a release's images: make sbom [STACK=dev] [RELEASE=r1234abcd] [JSON=1]
-	@$(THERE) $(BIN)/python -m fleet sbom --stack="$${STACK:-local}" $${RELEASE:+--release="$$RELEASE"} $${JSON:+--json}
+	@$(ASKS_AWS) $(BIN)/python -m fleet sbom --stack="$${STACK:-local}" $${RELEASE:+--release="$$RELEASE"} $${JSON:+--json}
 
 new-device: $(STAMP)  ## write a stack file for another device: make new-device NAME=press-3 [FROM=dev] [GROUP=] [ARCH=] [REGION=]
 	@$(BIN)/python -m fleet new-device $${FROM:+--from="$$FROM"} $${GROUP:+--group="$$GROUP"} $${ARCH:+--arch="$$ARCH"} $${REGION:+--region="$$REGION"} -- $${NAME:+"$$NAME"}
 
 abandon-device: $(STAMP)  ## stop waiting for a device that is gone for good: make abandon-device DEVICE=press-1 [STACK=dev] [YES=1]
-	@$(THERE) $(BIN)/python -m fleet abandon-device --stack="$${STACK:-local}" $${YES:+--yes} -- $${DEVICE:+"$$DEVICE"}
+	@$(ASKS_AWS) $(BIN)/python -m fleet abandon-device --stack="$${STACK:-local}" $${YES:+--yes} -- $${DEVICE:+"$$DEVICE"}
 
 lint: $(STAMP)  ## check recipes for both runtimes, or list the rules: make lint [RECIPE="recipe.yaml components/"]
 	@$(BIN)/python -m fleet lint $${RECIPE:---rules}
@@ -114,7 +116,7 @@ check: $(STAMP)  ## run ruff, mypy --strict, actionlint, zizmor, and compare the
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy .
 	@$(BIN)/python -m greenhouse.toolchain.actionlint && $(BIN)/zizmor --offline --quiet --persona pedantic .github/workflows
 	@$(MAKE) --silent lock && git diff --exit-code --stat -- requirements.txt requirements-dev.txt requirements-bench.txt \
-	  || { echo "The locks differ from pyproject.toml: commit what make lock has written." >&2; exit 1; }
+	  || { printf '%s\n' "The locks differ from pyproject.toml." "make lock has just written them anew. Commit them:" "    git add requirements.txt requirements-dev.txt requirements-bench.txt" >&2; exit 1; }
 
 TESTS = $(BIN)/python -m greenhouse.toolchain && $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
@@ -141,7 +143,7 @@ clean:  ## remove what a broken greenhouse left here (make down is the clean way
 	@rm -rf .greenhouse
 
 $(STAMP): requirements-dev.txt
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "This needs Python 3.11 or newer, and $(PYTHON) is older: make setup PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { printf '%s\n' "$(PYTHON) is too old." "This needs Python 3.11 or newer. Name one:" "    make setup PYTHON=python3.12" >&2; exit 1; }
 	@echo "Python packages into .venv (two minutes the first time: pulumi-aws alone is 270 MB) …" >&2
 	@$(PYTHON) -m venv .venv
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --only-binary :all: --require-hashes -r requirements-dev.txt

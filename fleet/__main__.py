@@ -82,7 +82,9 @@ def plan(
         stack_change = StackChange.of(preview.read(text))
     except preview.Refused as error:
         sys.stdout.write(page.refusal(stack, str(error)))
-        raise
+        if not sys.stdout.isatty():  # the page is elsewhere
+            _say([f"there is no plan: the preview of stack {stack} is refused, the page says why"])
+        raise typer.Exit(1) from None
     targets, held = holdings.look(clients, stack_change, ROOT)
     made = plan_of(stack_change, targets, held)
     sys.stdout.write(page.render(made, reasons))
@@ -115,8 +117,8 @@ def status(
                     _watch(there, partial(live.update, refresh=True))
             _watch(there, console.print)
         return
-    stacks = [name for names in there.clients.values() for name in names]
-    seen = look(there, {name: pulumi_cli.released(name) for name in stacks} if fail else None)
+    known = {name for names in there.clients.values() for name in names}
+    seen = look(there, lambda name: pulumi_cli.released(name) if fail and name in known else "")
     if as_json:
         shown = [
             {
@@ -185,17 +187,19 @@ def _find_device(
     if name is None and len(there) == 1:
         name = next(iter(there))
     if name not in there:
-        names = ", ".join(sorted(there)) or "none"
         raise NoStack(
-            f"{name or 'which one'}? This project's stacks deploy to: {names}."
-            " make logs DEVICE=NAME"
+            f"no stack of this project deploys to {name}." if name else "which device?",
+            f"The devices here: {', '.join(sorted(there)) or 'none'}. Name one:",
+            "make logs DEVICE=NAME",
         )
     models = there[name]
     if len(models) > 1 and not component:
         services = ", ".join(sorted(names.service for names in models))
         raise NoStack(
-            f"{name} has several models, whose services are {services}: make logs DEVICE={name}"
-            " COMPONENT=NAME, or STACK=NAME"
+            f"{name} has several models.",
+            f"Their services are {services}. Name the component, or the stack:",
+            f"make logs DEVICE={name} COMPONENT=NAME",
+            f"make logs DEVICE={name} STACK=NAME",
         )
     return next(iter(models.values()))
 

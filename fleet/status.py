@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -66,22 +66,22 @@ class FleetStatus:
         return replace(self, fleets=ordered)
 
 
-def look(there: Places, states: Mapping[str, str] | None = None) -> FleetStatus:
+def look(there: Places, released: Callable[[str], str] = lambda _: "") -> FleetStatus:
     """Read AWS, and the last answers from devices' logs. Raises NoStack if nothing can be read.
 
-    `states` has the deployed release of Pulumi's state by stack, if it is known.
+    `released` says which release a stack has by Pulumi's state, "" if it is unknown.
     """
-    fleets, skipped = there.ask(lambda clients: _look(clients, there, states or {}))
+    fleets, skipped = there.ask(lambda clients: _look(clients, there, released))
     return FleetStatus(fleets=fleets, skipped=skipped)
 
 
-def _look(clients: Clients, there: Places, states: Mapping[str, str]) -> tuple[Fleet, Answers]:
+def _look(clients: Clients, there: Places, released: Callable[[str], str]) -> tuple[Fleet, Answers]:
     fleet = observe(clients, project(), there.stack)
     targets = [
         replace(
             one,
             newer=_newer(clients, one, there.follows.get(one.stack, "")),
-            drift=(*one.drift, *_otherwise_in_state(one, states.get(one.stack, ""))),
+            drift=(*one.drift, *_otherwise_in_state(one, released(one.stack))),
         )
         for one in fleet.targets
     ]

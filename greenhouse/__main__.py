@@ -5,7 +5,6 @@ python -m greenhouse --help
 
 from __future__ import annotations
 
-import json
 import os
 import shlex
 import shutil
@@ -16,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import psutil
 import typer
@@ -29,9 +28,10 @@ from fleet.stacks import NoStack, Stack
 from greenhouse import account, asking, docker_engine, faults, report, toolchain
 from greenhouse.home import PROJECT_DIR, Home, HomeBroken, shell_environment
 from greenhouse.machine import bring_up, stop_greenhouse
-from greenhouse.orphans import end_orphans, unlock
 from greenhouse.plugins import Plugins, PluginsRefused, choose
 from greenhouse.processes import Processes, ProcessFailed
+from greenhouse.toolchain import cache
+from greenhouse.updates.run import change, pulumi, pulumi_json, settle_killed
 from infra.errors import told
 
 STACK = "local"
@@ -100,30 +100,6 @@ def enter(home: Home, shown: Console) -> tuple[toolchain.Toolchain, dict[str, st
     return tools, env
 
 
-def pulumi(*arguments: str, read: bool = False) -> str:
-    """Run the real CLI in the project. Output that the caller doesn't read goes to the terminal."""
-    done = subprocess.run(
-        ["pulumi", *arguments],
-        cwd=PROJECT_DIR,
-        stdout=subprocess.PIPE if read else None,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        raise typer.Exit(done.returncode)
-    return done.stdout or ""
-
-
-def settle_killed(home: Home) -> None:
-    """End what a killed `pulumi` left behind: its child processes and its lock on the state."""
-    end_orphans(home.pulumi)
-    unlock(home.stacks)
-
-
-def pulumi_json(*arguments: str) -> Any:
-    return json.loads(pulumi(*arguments, "--json", read=True))
-
-
 Things = Annotated[
     list[str] | None, typer.Option("--thing", help="A core device; may be repeated.")
 ]
@@ -174,11 +150,12 @@ def up(plugins: Asked = None) -> None:
     with steps.step(f"pulumi up --stack {STACK}"):
         settle_killed(home)
         pulumi("stack", "select", STACK, "--create", "--non-interactive")
-        pulumi("up", "--stack", STACK, "--yes", "--non-interactive", "--suppress-outputs")
+        change(console, "up", STACK)
     outputs = pulumi_json("stack", "output", "--stack", STACK)
     agreed = report.show_release(console, home, outputs=outputs, since=began)
     steps.show()
-    console.print('next: eval "$(make -s env)" and pulumi preview|up|destroy; make down undoes it')
+    console.print("next, to type pulumi in this shell, or to undo all of it:")
+    console.print('    eval "$(make -s env)"\n    make down')
     if not agreed:
         raise typer.Exit(1)
 
@@ -198,7 +175,7 @@ def down() -> None:
     settle_killed(home)
     if STACK in {stack["name"] for stack in pulumi_json("stack", "ls")}:
         with steps.step(f"pulumi destroy --stack {STACK}"):
-            pulumi("destroy", "--stack", STACK, "--yes", "--non-interactive", "--suppress-outputs")
+            change(console, "destroy", STACK)
     with steps.step("Inventory"):
         states = {thing: report.tenant_state(home.ports(), thing) for thing in things}
         for thing, state in states.items():
@@ -242,13 +219,22 @@ def ask(
 
 
 @app.command()
-def env() -> None:
+def env(
+    tools: Annotated[
+        bool, typer.Option(help="Have Pulumi and Docker ready; needless for who only asks AWS.")
+    ] = True,
+) -> None:
     """Print the exports that point a shell at greenhouse: eval "$(make -s env)"."""
     home = Home.find()
     if not home.exists():
-        sys.stderr.write("there is no greenhouse here yet: make up\n")
+        sys.stderr.write("there is no greenhouse here yet.\n    make up\n")
         raise typer.Exit(1)
-    for name, value in enter(home, Console(stderr=True, markup=False))[1].items():
+    if tools:
+        _, exports = enter(home, Console(stderr=True, markup=False))
+    else:
+        path = [Path(sys.executable).parent, cache.bin_folder()]
+        exports = shell_environment(home, path=path, docker_host=None, base=os.environ)
+    for name, value in exports.items():
         sys.stdout.write(f"export {name}={shlex.quote(value)}\n")
 
 

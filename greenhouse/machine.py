@@ -15,8 +15,8 @@ from greenhouse.device.docker_socket import socket_of
 from greenhouse.device.ipc.broker import ShortFolder
 from greenhouse.faults import Faults
 from greenhouse.home import ACCOUNT, PROJECT_DIR, REGION, Home, aws_environment
-from greenhouse.orphans import end_orphans
 from greenhouse.processes import Processes, ProcessFailed
+from greenhouse.updates.orphans import end_orphans
 from infra.errors import told
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
+from rich.text import Text
 
 STILL_SECONDS = 30.0  # A CI log that is silent for longer looks like a hang.
+SPINNER_SECONDS = 0.2
 
 
 class Progress:
@@ -26,18 +28,27 @@ class Progress:
     def step(self, what: str) -> Iterator[None]:
         """Announce a slow step, show that it goes on, and print the seconds it took."""
         self.note(f"{what} …")
-        began, over = time.monotonic(), threading.Event()
-
-        def still() -> None:
-            while not over.wait(STILL_SECONDS):
-                self.note(f"… {time.monotonic() - began:.0f} s")
-
-        ticker = threading.Thread(target=still, daemon=True)
-        if not self._console.is_terminal:
-            ticker.start()
-        try:
-            with self._console.status(""):
-                yield
-        finally:
-            over.set()
+        began = time.monotonic()
+        with self.going_on():
+            yield
         self.note(f"… took {time.monotonic() - began:.1f} s")
+
+    @contextmanager
+    def going_on(self, doing: Callable[[], str] = str) -> Iterator[None]:
+        """Show that something goes on, and what it is doing: a spinner, or a line now and then."""
+        began, over = time.monotonic(), threading.Event()
+        seconds = SPINNER_SECONDS if self._console.is_terminal else STILL_SECONDS
+        with self._console.status("") as spinner:
+
+            def still() -> None:
+                while not over.wait(seconds):
+                    if self._console.is_terminal:
+                        spinner.update(Text(doing(), no_wrap=True, overflow="ellipsis"))
+                    else:
+                        self.note(f"… {time.monotonic() - began:.0f} s {doing()}".rstrip())
+
+            threading.Thread(target=still, daemon=True).start()
+            try:
+                yield
+            finally:
+                over.set()

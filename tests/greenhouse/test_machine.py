@@ -19,8 +19,8 @@ from greenhouse import machine
 from greenhouse.device.ipc.broker import ShortFolder
 from greenhouse.home import Home
 from greenhouse.machine import bring_up, refuse_what_forgot, stop_greenhouse
-from greenhouse.orphans import orphans, unlock
 from greenhouse.processes import Processes, ProcessFailed
+from greenhouse.updates.orphans import orphans, unlock
 
 
 @pytest.mark.parametrize(("kept", "refused"), [(None, True), (-1, True), (1, False)])

@@ -21,7 +21,7 @@ import pytest
 from greenhouse import toolchain
 from greenhouse.home import Home
 from greenhouse.machine import stop_greenhouse
-from greenhouse.orphans import orphans
+from greenhouse.updates.orphans import orphans
 from tests.whole.place import STACK, copy_tree, wait_until
 from tests.whole.test_readme import ENGINE
 

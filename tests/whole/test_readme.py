@@ -127,6 +127,18 @@ def test_a_newcomer_reaches_the_answers_changes_the_model_and_comes_back(read: R
     assert all(version in now for version in versions(first)), "the first release runs again"
 
 
+def test_make_up_shows_the_resources_and_no_line_of_their_tools(read: Read) -> None:
+    for shown in read.printed("make up"):
+        update = shown[: shown.index(f"device {read.thing}")]
+        assert not re.search(r"sha256:|^.*#\d+ |: Push|WARNING", update), update
+        assert len(re.findall(f"^  {read.thing}: COMPLETED", update, re.M)) == 1, update
+        assert re.search(r"^  resources: ", update, re.M), update
+    first, second = read.printed("make up")
+    assert first.count(" created") > second.count(" replaced") > 0
+    assert "docker:index:Image" in first, "the image itself is shown"
+    assert "docker:index:Image" not in second, "and only where it changes"
+
+
 def test_the_plan_says_what_the_new_model_changes(read: Read) -> None:
     [plan] = read.printed("make plan")
     first, second = map(model, read.printed("make up"))

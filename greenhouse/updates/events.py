@@ -1,0 +1,130 @@
+"""What a person sees of an update: each resource when it is done, and what the program says.
+
+Pulumi's own display shows every line of the image's builder, and no option of its CLI leaves these
+passing lines out (pkg/backend/display/jsonmessage.go, 3.276). So its engine events are shown here:
+sdk/go/common/apitype/events.go says what is in them. The passing lines of a resource that fails are
+shown with its error, as they are all that tells why a build failed.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict, deque
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+from infra.printable import printable, printable_lines
+
+_TAIL = 30  # passing lines that are shown of a resource that fails
+_SLOW_SECONDS = 1.0  # what took less is shown without its time
+_DONE = {  # an operation's mark and word; others change nothing that a person would look for
+    "create": ("+", "created"),
+    "update": ("~", "updated"),
+    "delete": ("-", "deleted"),
+    "create-replacement": ("+-", "replaced"),
+}
+_COUNTED = {**_DONE, "replace": ("+-", "replaced"), "same": (" ", "unchanged")}
+_STYLES = {"error": "red", "warning": "yellow"}
+
+
+class Display:
+    """Takes the events of a preview and its update in their order, and prints what counts."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._began: dict[str, float] = {}
+        self._passing: dict[str, deque[str]] = defaultdict(lambda: deque(maxlen=_TAIL))
+        self._told: dict[str, list[str]] = defaultdict(list)
+        self._previewing, self._over = True, False
+        self._previewed: set[tuple[str, str]] = set()  # resource and message
+        self._last = ""
+
+    def doing(self) -> str:
+        """What goes on now: the last passing line, else the resources that aren't done."""
+        return self._last or ", ".join(map(_name, self._began))
+
+    def take(self, event: Mapping[str, Any]) -> None:
+        """Show one event, where a person needs it."""
+        match event:
+            case {"diagnosticEvent": {"severity": severity} as told} if severity != "debug":
+                self._hear(told)
+            case {"resourcePreEvent": {"metadata": step, **more}} if not more.get("planning"):
+                self._began[step["urn"]] = time.monotonic()
+                self._last = ""
+            case {"resOutputsEvent": {"metadata": step, **more}} if not more.get("planning"):
+                self._end(step)
+            case {"resOpFailedEvent": {"metadata": step}}:
+                self._tell_passing(step["urn"])
+                self._began.pop(step["urn"], None)
+            case {"progressEvent": {"message": message}}:
+                self._last = printable(message)
+            case {"summaryEvent": {"isPreview": True}}:
+                self._previewing = False
+            case {"summaryEvent": summary}:
+                self._count(summary)
+
+    def _hear(self, told: Mapping[str, Any]) -> None:
+        urn, message = told.get("urn", ""), told["message"].rstrip()
+        if told.get("ephemeral"):
+            self._passing[urn].append(message)
+            self._last = f"{_name(urn)}: {printable(message)}"
+            return
+        if not message or self._over or self._repeats(urn, message):
+            return
+        if told["severity"] == "error":
+            self._tell_passing(urn)
+        self._told[urn] += message.splitlines()
+        of = "" if not urn or _type(urn) == "pulumi:pulumi:Stack" else f"{_name(urn)}: "
+        kind = "" if told["severity"].startswith("info") else f"{told['severity']}: "
+        self._print(f"{kind}{of}{message}", _STYLES.get(told["severity"], ""))
+
+    def _repeats(self, urn: str, message: str) -> bool:
+        """Whether the update says what its preview has said."""
+        if self._previewing:
+            self._previewed.add((urn, message))
+            return False
+        return (urn, message) in self._previewed
+
+    def _tell_passing(self, urn: str) -> None:
+        """What a resource said before it failed, unless its error or a warning has it."""
+        lines = self._passing.pop(urn, ())
+        if lines and lines[-1] not in self._told[urn]:
+            self._print("\n".join(lines))
+
+    def _end(self, step: Mapping[str, Any]) -> None:
+        urn = step["urn"]
+        took = time.monotonic() - self._began.pop(urn, time.monotonic())
+        self._passing.pop(urn, None)
+        self._last = ""
+        if done := _DONE.get(step["op"]):
+            mark, word = done
+            if step["op"] == "delete" and (step.get("old") or {}).get("retainOnDelete"):
+                word = "dropped from the state"  # it stays in the account
+            time_ = f" ({took:.1f} s)" if took >= _SLOW_SECONDS else ""
+            self._print(f"{mark} {_type(urn)} {_name(urn)} {word}{time_}")
+
+    def _count(self, summary: Mapping[str, Any]) -> None:
+        self._over = True  # what comes now is how the parts of a failed update end
+        changes = summary["resourceChanges"]
+        counts = [f"{changes[op]} {word}" for op, (_, word) in _COUNTED.items() if changes.get(op)]
+        self._print(f"resources: {', '.join(counts) or 'none'}")
+
+    def _print(self, text: str, style: str = "") -> None:
+        for line in printable_lines(text).split("\n"):
+            self._console.print(Text(f"  {line}", style), soft_wrap=True)
+
+
+def _name(urn: str) -> str:
+    """What the program calls the resource of urn:pulumi:STACK::PROJECT::PARENT$TYPE::NAME."""
+    return printable(urn.rpartition("::")[2])
+
+
+def _type(urn: str) -> str:
+    """Its type as Pulumi shows it: aws:s3:Bucket for aws:s3/bucket:Bucket."""
+    token = urn.split("::")[2].rpartition("$")[2]
+    package, module, kind = token.split(":", 2)
+    first, _, second = module.partition("/")
+    return f"{package}:{first if second.lower() == kind.lower() else module}:{kind}"

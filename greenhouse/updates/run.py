@@ -1,0 +1,78 @@
+"""The real Pulumi CLI, as `make up` and `make down` run it in the project."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Iterable
+from typing import Any
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from greenhouse.home import PROJECT_DIR, Home
+from greenhouse.toolchain.progress import Progress
+from greenhouse.updates.events import Display
+from greenhouse.updates.orphans import end_orphans, unlock
+from infra.printable import printable
+
+
+def pulumi(*arguments: str) -> str:
+    """What the CLI prints; where it fails, its own words are on the terminal, and we end."""
+    done = subprocess.run(
+        ["pulumi", *arguments], cwd=PROJECT_DIR, stdout=subprocess.PIPE, text=True, check=False
+    )
+    if done.returncode:
+        raise typer.Exit(done.returncode)
+    return done.stdout
+
+
+def pulumi_json(*arguments: str) -> Any:
+    """What the CLI prints for programs."""
+    return json.loads(pulumi(*arguments, "--json"))
+
+
+def change(console: Console, command: str, stack: str) -> None:
+    """Run `pulumi up` or `destroy` without questions, and show what it does; ends where it fails.
+
+    A Ctrl-C reaches the CLI, too. It finishes what it has begun, which is shown like the rest.
+    """
+    display = Display(console)
+    words = ["pulumi", command, "--stack", stack, "--yes", "--non-interactive", "--json"]
+    with (
+        subprocess.Popen(
+            [*words, "--color", "never"],
+            cwd=PROJECT_DIR,
+            env={**os.environ, "PULUMI_ENABLE_STREAMING_JSON_PREVIEW": "true"},
+            stdout=subprocess.PIPE,
+            text=True,
+        ) as process,
+        Progress(console).going_on(display.doing),
+    ):
+        lines = process.stdout or ()
+        try:
+            show(lines, display, console)
+        except KeyboardInterrupt:
+            console.print("  Pulumi finishes what it has begun; Ctrl-C again ends it at once")
+            show(lines, display, console)
+    if process.returncode:
+        raise typer.Exit(process.returncode)
+
+
+def show(lines: Iterable[str], display: Display, console: Console) -> None:
+    """What the CLI prints, one event a line; what it says beside its events is shown as it is."""
+    for line in lines:
+        try:
+            event = json.loads(line)
+        except ValueError:
+            console.print(Text(f"  {printable(line.rstrip())}"), soft_wrap=True)
+        else:
+            display.take(event)
+
+
+def settle_killed(home: Home) -> None:
+    """End what a killed `pulumi` left behind: its child processes and its lock on the state."""
+    end_orphans(home.pulumi)
+    unlock(home.stacks)

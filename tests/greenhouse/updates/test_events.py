@@ -1,0 +1,102 @@
+"""What a person sees of an update, of the events that real ones had (Pulumi 3.276, 2026-11-30).
+
+They were recorded on greenhouse by `pulumi up --json` and `pulumi destroy --json`. Debug messages,
+unchanged resources and the resources' contents are left out.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from greenhouse.updates.events import Display
+from greenhouse.updates.run import show
+
+RECORDED = Path(__file__).with_name("recorded")
+
+
+def shown(events: list[str]) -> str:
+    """What is printed where no terminal is."""
+    printed = io.StringIO()
+    console = Console(file=printed, width=160, markup=False)
+    show(events, Display(console), console)
+    return printed.getvalue()
+
+
+def recorded(name: str) -> list[str]:
+    return (RECORDED / f"{name}.jsonl").read_text().splitlines(keepends=True)
+
+
+def test_a_resource_is_shown_once_when_it_is_done() -> None:
+    said = shown(recorded("changed-model"))
+    assert re.findall(r"^  (\S+) aws-native:greengrassv2:Deployment \S+ (\w+)", said, re.M) == [
+        ("+-", "replaced")
+    ]
+    assert "resources: 3 updated, 6 replaced, 22 unchanged" in said
+
+
+def test_what_the_program_says_is_shown_once_and_what_changes_each_time() -> None:
+    said = shown(recorded("changed-model"))
+    assert said.count("keeps com.example.heartbeat 1.0.0") == 1, "its preview said so, too"
+    again = [line for line in recorded("changed-model") if "quiet-1: IN_PROGRESS" in line]
+    assert shown([*recorded("changed-model"), *again]).count("quiet-1: IN_PROGRESS") == 1
+    under_way = recorded("changed-model")
+    at = under_way.index(again[0])
+    assert shown([*under_way[:at], *again, *under_way[at:]]).count("quiet-1: IN_PROGRESS") == 2
+
+
+def test_a_failed_build_shows_the_builders_words() -> None:
+    said = shown(recorded("failed-build"))
+    assert said.count("#10 0.255 no-such-thing-here") == 1
+    assert "error: registry-image-amd64: error reading build output" in said
+    assert "Resource monitor has terminated" not in said
+
+
+def test_a_plugin_that_says_no_more_than_an_error_has_the_builders_words_as_well() -> None:
+    """As the real one: it passes the builder's lines on, and repeats none of them."""
+    events = [line for line in recorded("failed-build") if '"severity": "warning"' not in line]
+    assert len(events) == len(recorded("failed-build")) - 1
+    said = shown(events)
+    assert said.count("#10 0.255 no-such-thing-here") == 1
+    assert said.index("no-such-thing-here") < said.index("error: registry-image-amd64")
+
+
+def test_a_build_that_succeeds_shows_none_of_them() -> None:
+    urn = "urn:pulumi:local::edge-inference::docker:index/image:Image::image"
+    step = {"metadata": {"op": "create", "urn": urn}}
+    lines = ["#20 sha256:0123 done", "1da5d5aef4d9: Pushed"]
+    events: list[dict[str, Any]] = [
+        {"resourcePreEvent": step},
+        *(
+            {"diagnosticEvent": {"urn": urn, "severity": "info", "ephemeral": True, "message": one}}
+            for one in lines
+        ),
+        {"resOutputsEvent": step},
+    ]
+    display = Display(Console(file=io.StringIO()))
+    for event in events[:-1]:
+        display.take(event)
+    assert display.doing() == "image: 1da5d5aef4d9: Pushed", "a spinner shows the last one"
+    assert shown([json.dumps(one) for one in events]) == "  + docker:index:Image image created\n"
+
+
+def test_what_stays_in_the_account_is_not_called_deleted() -> None:
+    said = shown(recorded("destroy"))
+    assert "ComponentVersion com.ml.check dropped from the state" in said
+    assert "- aws:s3:Bucket artifacts-bucket deleted" in said
+    assert "resources: 31 deleted" in said
+
+
+def test_what_pulumi_says_beside_its_events_is_shown() -> None:
+    assert shown(["warning: a new version\x1b[0m\n"]) == "  warning: a new version\\x1b[0m\n"
+
+
+@pytest.mark.parametrize("event", [{"cancelEvent": {}}, {"preludeEvent": {"config": {}}}, {}])
+def test_what_tells_a_person_nothing_is_not_shown(event: dict[str, Any]) -> None:
+    assert shown([json.dumps(event)]) == ""
