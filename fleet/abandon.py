@@ -35,15 +35,17 @@ def abandon(stack: Stack, device: str, console: Console, *, sure: bool) -> None:
         core = greengrass.get_core_device(coreDeviceThingName=device)
     except greengrass.exceptions.ResourceNotFoundException as error:
         raise NoStack(
-            f"AWS knows no core device {device} in {clients.region}, so nothing waits for it:"
-            " pulumi destroy (make status lists the devices there are)"
+            f"AWS knows no core device {device} in {clients.region}.",
+            "So nothing waits for it. List the devices there are:",
+            f"make status STACK={stack.name}",
         ) from error
     if not _concerns(clients, DeploymentName(project=project(), stack=stack.name), device):
         raise NoStack(
-            f"{device} is no device of stack {stack.name}: no deployment of it went there or will,"
-            " so neither its up nor its destroy waits for it (make status lists whose it is). To"
-            " delete its record all the same: aws greengrassv2 delete-core-device"
-            f" --core-device-thing-name {device} --region {clients.region}"
+            f"{device} is no device of stack {stack.name}.",
+            "No deployment of it went there or will, so neither its up nor its destroy waits for"
+            " it. Delete the device's record all the same:",
+            "aws greengrassv2 delete-core-device"
+            f" --core-device-thing-name {device} --region {clients.region}",
         )
     runs = ", ".join(
         f"{name} {version}" for name, (version, _) in sorted(installed(greengrass, device).items())

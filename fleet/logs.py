@@ -23,6 +23,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from fleet.observe import Device
 from infra.account.clients import Clients
 from infra.account.logs import DAYS, log_group, on_the_device, uploaded
+from infra.errors import Told
 
 COMMAND = "FLEET_LOGS"
 EXAMPLE = "ssh {device} sudo tail -n {lines} /greengrass/v2/logs/{component}.log"
@@ -35,7 +36,7 @@ WAITING = "no answer: its script waits for docker (make logs DEVICE=… says sin
 _WAITS = "waiting for docker"  # the message of infra/publish/scripts.py begins so
 
 
-class NoLog(Exception):
+class NoLog(Told):
     """The log can't be read from here. The message says where it is and how to get it."""
 
 
@@ -56,9 +57,11 @@ def tail(clients: Clients, device: Device, component: str) -> list[str]:
     if any(one.name == LOG_MANAGER for one in device.components):
         return _uploaded(clients, device.name, component)
     raise NoLog(
-        f"{device.name} doesn't upload its logs: {LOG_MANAGER} isn't among its components."
-        f" On the device: {on_the_device(device.runtime, component)}. To have it here: add"
-        f" {LOG_MANAGER} to the device, or say how to reach it: export {COMMAND}='{EXAMPLE}'"
+        f"{device.name} doesn't upload its logs.",
+        f"{LOG_MANAGER} isn't among its components. Read the log on the device, or say how to reach"
+        " it from here:",
+        on_the_device(device.runtime, component),
+        f"export {COMMAND}='{EXAMPLE}'",
     )
 
 
@@ -124,8 +127,9 @@ def _run(command: str, device: str, component: str) -> list[str]:
         ]
     except (LookupError, ValueError, AttributeError) as error:
         raise NoLog(
-            f"{COMMAND} is {command!r}, which is no command with {{device}}, {{component}} and"
-            f" {{lines}} in it ({error!r}). For example: export {COMMAND}='{EXAMPLE}'"
+            f"{COMMAND} is {command!r}, no command with {{device}}, {{component}} and {{lines}}.",
+            f"{error!r}. For example:",
+            f"export {COMMAND}='{EXAMPLE}'",
         ) from error
     try:
         done = subprocess.run(
@@ -137,9 +141,9 @@ def _run(command: str, device: str, component: str) -> list[str]:
             timeout=_PATIENCE_SECONDS,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise NoLog(f"{shlex.join(words)}: {error} (from {COMMAND})") from error
+        raise NoLog(f"{COMMAND} fails: {error}", "It runs:", shlex.join(words)) from error
     if done.returncode:
-        raise NoLog(f"{shlex.join(words)}: {done.stderr.strip()} (from {COMMAND})")
+        raise NoLog(f"{COMMAND} fails: {done.stderr.strip()}", "It runs:", shlex.join(words))
     return done.stdout.splitlines()
 
 
@@ -147,7 +151,8 @@ def _uploaded(clients: Clients, thing: str, component: str) -> list[str]:
     if found := uploaded(clients, thing, component, most=LINES):
         return found
     raise NoLog(
-        f"{LOG_MANAGER} runs on {thing}, but has uploaded nothing of {component} in the last"
-        f" {DAYS} days (log group {log_group(clients.region, component)}): is the component in its"
-        " componentLogsConfigurationMap, and may the device's role write logs?"
+        f"{LOG_MANAGER} on {thing} has uploaded nothing of {component} in the last {DAYS} days"
+        f" (log group {log_group(clients.region, component)}).",
+        "Is the component in its componentLogsConfigurationMap, and may the device's role write"
+        " logs?",
     )

@@ -42,8 +42,9 @@ def prune(stack: Stack, console: Console, *, sure: bool) -> None:
     settings = stackfile.check(stack.name, stack.config)
     if settings.release_from:
         raise NoStack(
-            f"stack {stack.name} publishes nothing, it follows {settings.release_from}:"
-            f" make prune STACK={settings.release_from}"
+            f"stack {stack.name} publishes nothing.",
+            f"It follows {settings.release_from}. Prune there:",
+            f"make prune STACK={settings.release_from}",
         )
     held, context = _held(stack), stack.context()
     back = last_good(stack, stored_releases(context.clients, context.bucket))
@@ -56,7 +57,7 @@ def prune(stack: Stack, console: Console, *, sure: bool) -> None:
         remove(context, found)
         console.print("all of it was removed")
     else:
-        console.print(f"nothing was removed. To remove it: make prune STACK={stack.name} YES=1")
+        console.print(f"Nothing was removed. Remove it:\n    make prune STACK={stack.name} YES=1")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,16 +183,17 @@ def _held(stack: Stack) -> Held:
     resources = state.get("resources") or ()
     if _unfinished(state.get("pending_operations") or (), resources):
         raise NoStack(
-            f"an update of stack {stack.name} is under way, or was interrupted: what it has made"
-            " can't be told from what is left over. Wait for it, or finish it:"
-            f" pulumi up --stack {stack.name}; pulumi refresh --stack {stack.name}"
-            " --clear-pending-creates"
+            f"an update of stack {stack.name} is under way, or was interrupted.",
+            "What it has made can't be told from what is left over. Wait for it, or finish it:",
+            f"pulumi up --stack {stack.name}",
+            f"pulumi refresh --stack {stack.name} --clear-pending-creates",
         )
     found = held_by(resources)
     if not found.record:
         raise NoStack(
-            f"Pulumi's state of stack {stack.name} has no release, so nothing can be told from"
-            f" what is left over: pulumi up --stack {stack.name}"
+            f"Pulumi's state of stack {stack.name} has no release.",
+            "Without it, nothing can be told from what is left over.",
+            f"pulumi up --stack {stack.name}",
         )
     return found
 

@@ -8,9 +8,10 @@ import subprocess
 from typing import Any
 
 from fleet.stacks import ROOT
+from infra.errors import Told
 
 
-class NoPulumi(Exception):
+class NoPulumi(Told):
     """The CLI is missing or failed. The message says what to type."""
 
 
@@ -26,8 +27,10 @@ def pulumi(stack: str, *command: str, capture: bool = False) -> subprocess.Compl
         )
     except FileNotFoundError as error:
         raise NoPulumi(
-            "there is no pulumi on PATH: https://www.pulumi.com/docs/iac/download-install/, or for"
-            ' stack local: eval "$(make -s env)"'
+            "there is no pulumi on PATH.",
+            "Install it (https://www.pulumi.com/docs/iac/download-install/), or, for stack local,"
+            " take greenhouse's:",
+            'eval "$(make -s env)"',
         ) from error
 
 
@@ -50,6 +53,7 @@ def change(stack: str, *command: str) -> None:
     """Run a command that must succeed. Raises NoPulumi if it fails."""
     if code := pulumi(stack, *command).returncode:
         raise NoPulumi(
-            f"pulumi {shlex.join(command)} --stack {stack} ended with {code}; nothing was deployed."
-            " Its own words are above"
+            f"nothing was deployed: pulumi {shlex.join(command)} --stack {stack} ended with"
+            f" {code}.",
+            "Its own words are above.",
         )

@@ -18,6 +18,8 @@ from fleet import pulumi_cli
 from fleet.observe import observe
 from fleet.stacks import NoStack, Stack, project
 from fleet.terminal import words
+from infra.errors import told
+from infra.printable import printable_lines
 from infra.publish.records import Record, stored_releases
 
 NEWEST, PREVIOUS = "newest", "previous"
@@ -63,7 +65,8 @@ def roll_back(stack: Stack, release: str, console: Console) -> int:
     else:
         kept_ones = _kept(stack, outputs)
         if release == PREVIOUS:
-            release = _before(outputs["release"], kept_ones, _failed(stack, kept_ones))
+            failed = _failed(stack, kept_ones)
+            release = _before(outputs["release"], kept_ones, failed, stack.name)
         record = kept_release(release, kept_ones, stack)
         change = ["config", "set", _KEY, release]
         console.print(
@@ -80,14 +83,17 @@ def roll_back(stack: Stack, release: str, console: Console) -> int:
     says = (
         f"{file} names no release any more: commit it, and the stack deploys what the tree holds."
         if release == NEWEST
-        else f"{file} names release {release} from now on: commit it. Forward again:"
-        f" make rollback STACK={stack.name} RELEASE={NEWEST}"
+        else told(
+            f"{file} names release {release} from now on: commit it.",
+            "Go forward again:",
+            f"make rollback STACK={stack.name} RELEASE={NEWEST}",
+        )
     )
-    console.print(words(says), soft_wrap=True)
+    console.print(printable_lines(says), soft_wrap=True)
     return done
 
 
-def _before(release: str, records: Sequence[Record], failed: AbstractSet[str]) -> str:
+def _before(release: str, records: Sequence[Record], failed: AbstractSet[str], stack: str) -> str:
     names = [record.release for record in records]
     older = names[names.index(release) + 1 :] if release in names else []
     for one in older:
@@ -95,10 +101,11 @@ def _before(release: str, records: Sequence[Record], failed: AbstractSet[str]) -
             return one
     if older:
         raise NoStack(
-            f"of each release that is kept before {release} the update failed: {', '.join(older)}."
-            " To deploy one all the same, name it: RELEASE=ID"
+            f"the update of each kept release before {release} failed: {', '.join(older)}.",
+            "Name the one to deploy all the same:",
+            f"make rollback STACK={stack} RELEASE=ID",
         )
-    raise NoStack(f"no release before {release} is kept; there are: {', '.join(names)}")
+    raise NoStack(f"no release before {release} is kept.", f"There are: {', '.join(names)}.")
 
 
 def _failed(stack: Stack, records: Iterable[Record]) -> frozenset[str]:
@@ -147,8 +154,9 @@ def kept_release(release: str, records: Iterable[Record], stack: Stack) -> Recor
     there = {record.release: record for record in records}
     if release not in there:
         raise NoStack(
-            f"stack {stack.name} has no kept release {release}; there are, the newest first:"
-            f" {', '.join(there) or 'none'}. make rollback STACK={stack.name} lists them"
+            f"stack {stack.name} has no kept release {release}.",
+            f"There are, the newest first: {', '.join(there) or 'none'}. List them:",
+            f"make rollback STACK={stack.name}",
         )
     return there[release]
 
@@ -161,6 +169,8 @@ def _outputs(stack: Stack) -> dict[str, Any]:
     outputs = pulumi_cli.outputs(stack.name)
     if "bucket" not in outputs:
         raise NoStack(
-            f"stack {stack.name} has no release to come from: pulumi up --stack {stack.name}"
+            f"stack {stack.name} has no release to come from.",
+            "",
+            f"pulumi up --stack {stack.name}",
         )
     return outputs

@@ -24,12 +24,13 @@ def documents(stack: Stack, release: str) -> dict[str, dict[str, Any]]:
     bucket = context.bucket_of(stack.publisher() or stack.name)
     records = stored_releases(context.clients, bucket)
     if not records:
-        raise NoStack(f"stack {stack.name} has no release: pulumi up --stack {stack.name}")
+        raise NoStack(f"stack {stack.name} has no release.", "", f"pulumi up --stack {stack.name}")
     record = kept_release(release, records, stack) if release else records[0]
     if not record.sboms:
         raise NoStack(
-            f"release {record.release} was published by an older version of this program, which"
-            f" stored no bill of materials: pulumi up --stack {stack.name}"
+            f"release {record.release} has no bill of materials.",
+            "An older version of this program published it. Publish a new one:",
+            f"pulumi up --stack {stack.name}",
         )
     s3 = context.clients.s3
     return {

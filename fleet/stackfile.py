@@ -45,19 +45,26 @@ def write(
 ) -> Path:
     """Write `Pulumi.<name>.yaml`. Writes nothing if it raises NoStack or infra's Misconfigured."""
     if trouble := stack_trouble(name):
-        raise NoStack(f"{trouble}: make new-device NAME=press-3")
+        raise NoStack(trouble, "", "make new-device NAME=press-3")
     path, this = root / f"Pulumi.{name}.yaml", project(root)
     if path.exists():
-        raise NoStack(f"{path.name} is there already; edit it, or remove it first: rm {path.name}")
+        raise NoStack(
+            f"{path.name} is there already.", "Edit it, or remove it first:", f"rm {path.name}"
+        )
     if follows and architecture:
         raise NoStack(
-            f"{name} follows {follows}, whose images it takes: set architectures there"
-            f" (pulumi config set --stack {follows} --path 'architectures[1]' {architecture})"
+            f"{name} can't have an architecture of its own.",
+            f"It follows {follows}, and takes its images. Add the architecture there:",
+            f"pulumi config set --stack {follows} --path 'architectures[1]' {architecture}",
         )
     above = Stack.read(follows, root).config if follows else {}
     config: dict[str, Any] = {"aws:region": region or above.get("aws:region", "")}
     if not config["aws:region"]:
-        raise NoStack(f"which region is {name} in? Say so: REGION=eu-west-1")
+        raise NoStack(
+            f"{name} has no region.",
+            "Say where it is:",
+            f"make new-device NAME={name} REGION=eu-west-1",
+        )
     config |= {key: above[key] for key in ("aws:profile", "aws:assumeRoles") if key in above}
     config[f"{this}:thing-group" if group else f"{this}:thing"] = group or name
     if follows:
@@ -103,7 +110,7 @@ def read_back(text: str) -> dict[str, Any]:
         if one.style not in ("'", '"')
     ]
     if bare:
-        raise NoStack(f"not quoted, Pulumi may read these as numbers: {', '.join(bare)}")
+        raise NoStack(f"not quoted, Pulumi may read these as numbers: {', '.join(bare)}.")
     config: dict[str, Any] = yaml.safe_load(text)["config"]
     return config
 

@@ -15,6 +15,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from infra.account.clients import Clients
 from infra.account.context import Context
 from infra.account.login import Login
+from infra.errors import Told
 from infra.name_patterns import stack_trouble
 from infra.names import DEFAULT_NAMES, Names
 from infra.printable import printable
@@ -24,7 +25,7 @@ ROOT = Path(__file__).resolve().parent.parent
 _T = TypeVar("_T")
 
 
-class NoStack(Exception):
+class NoStack(Told):
     """A stack or a region is missing or can't be read. The message says what to do."""
 
 
@@ -42,8 +43,9 @@ class Stack:
         path = root / f"Pulumi.{name}.yaml"
         if not path.is_file():
             raise NoStack(
-                f"there is no stack file {path.name}; stacks here: {', '.join(names(root))}."
-                f" A new one: make new-device NAME={name}"
+                f"there is no stack file {path.name}.",
+                f"Stacks here: {', '.join(names(root)) or 'none'}. Write a new one:",
+                f"make new-device NAME={name}",
             )
         return cls(name=name, config=_config(path))
 
@@ -69,8 +71,9 @@ class Stack:
         login = self.login
         if login.profile and login.profile not in boto3.Session().available_profiles:
             raise NoStack(
-                f"stack {self.name} uses the AWS profile {login.profile}, which is unknown here:"
-                f" aws configure --profile {login.profile}"
+                f"stack {self.name} uses the AWS profile {login.profile}, which is unknown here.",
+                "",
+                f"aws configure --profile {login.profile}",
             )
         return Clients(region=login.region, profile=login.profile, role=login.role)
 
@@ -103,7 +106,7 @@ class Places:
                 answers.append(question(clients))
             except (ClientError, BotoCoreError) as error:
                 of = f"stack{'s' if len(names) > 1 else ''} {', '.join(names)}"
-                skipped.append(f"{of} can't be asked in {clients.region}: {error}")
+                skipped.append(printable(f"{of} can't be asked in {clients.region}: {error}"))
         if not answers:
             raise NoStack("\n".join(skipped))
         return answers, tuple(skipped)
@@ -112,7 +115,7 @@ class Places:
 def refuse_strange_name(name: str) -> None:
     """Raises NoStack for a stack file whose name no stack can have."""
     if trouble := stack_trouble(name):
-        raise NoStack(f"{trouble}: rename Pulumi.{printable(name)}.yaml, or remove it")
+        raise NoStack(f"{trouble}\nRename Pulumi.{printable(name)}.yaml, or remove it.")
 
 
 def names(root: Path = ROOT) -> tuple[str, ...]:
@@ -126,10 +129,12 @@ def _config(path: Path) -> Mapping[str, Any]:
         document = yaml.safe_load(path.read_text())
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         why = printable(" ".join(str(error).split()))
-        raise NoStack(f"{path.name} can't be read: {why}") from error
+        raise NoStack(f"{path.name} can't be read.", why) from error
     config = document.get("config") if isinstance(document, dict) else document
     if not isinstance(config or {}, dict):
-        raise NoStack(f"{path.name} holds no `config:` with keys and values: see Pulumi.dev.yaml")
+        raise NoStack(
+            f"{path.name} holds no `config:` with keys and values.", "See Pulumi.dev.yaml."
+        )
     return config or {}
 
 
@@ -142,13 +147,15 @@ def places(stack: str | None = None, root: Path = ROOT) -> Places:
             one = Stack.read(name, root)
             clients = one.clients()
         except NoStack as error:
-            skipped.append(str(error))
+            skipped += str(error).splitlines()
         else:
             found[clients] = (*found.get(clients, ()), name)
             if publisher := one.publisher(root):
                 follows[name] = publisher
     if not found:
-        raise NoStack("\n".join(skipped) or "no stack here: make new-device NAME=press-1")
+        if skipped:
+            raise NoStack("\n".join(skipped))
+        raise NoStack("there is no stack here.", "", "make new-device NAME=press-1")
     by_place = {clients: found[clients] for clients in sorted(found, key=str)}
     return Places(stack=stack, clients=by_place, follows=follows, skipped=tuple(skipped))
 

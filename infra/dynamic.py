@@ -59,9 +59,11 @@ class ResidueProvider(Remembered):
             was, is_ = before.component_prefix, after.component_prefix
             if was != is_:
                 raise RolloutFailed(
-                    f"nothing was changed: this stack's components are called {was}.*, and"
-                    f" component-prefix says {is_}. pulumi config set component-prefix {was}."
-                    " For other names: pulumi destroy first, or a new stack"
+                    f"nothing was changed: component-prefix is {is_}, and this stack's components"
+                    f" are called {was}.*.",
+                    "A stack keeps its names. Go back to them, or destroy it first:",
+                    f"pulumi config set component-prefix {was}",
+                    "pulumi destroy",
                 )
         return super().diff(id_, olds, news)
 
@@ -70,7 +72,7 @@ class ResidueProvider(Remembered):
         stack = residue.Stack(context=context, target=props["target"], role=props["role"])
         left = residue.residue(stack)
         print(f"left of stack {context.deployment_name}:{'' if left else ' nothing'}")
-        for line in left:
+        for line in "\n".join(left).splitlines():
             print(f"  {line}")
 
 
@@ -101,8 +103,10 @@ def _check_not_moved(before: Context, now: Context) -> None:
         if was != is_:
             raise RolloutFailed(
                 f"nothing was changed: stack {before.deployment_name} was made in {what} {was}, and"
-                f" its config and credentials say {is_}. A stack stays where it is. Go back to"
-                f" {was}, or destroy it there first, or make another one: pulumi stack init NAME"
+                f" its config and credentials say {is_}.",
+                f"A stack stays where it is. Go back to {was}, or destroy it there first, or make"
+                " another stack:",
+                "pulumi stack init NAME",
             )
 
 
@@ -125,8 +129,8 @@ class NobodyFollowsProvider(Remembered):
 def _check_nobody_follows(props: Mapping[str, Any], what: str) -> None:
     with plain_failure():
         found = followers.followers(Context.remembered(props), props["target"])
-        if lines := [one.line for one in found]:
-            said = [f"{what}: others deploy what this stack published:", *lines]
+        if texts := [one.text for one in found]:
+            said = [f"{what}: others deploy what this stack published.", *texts]
             raise RolloutFailed("\n".join(said))
 
 
@@ -243,9 +247,9 @@ class AnsweringProvider(Remembered):
             if news["deployment"] == olds.get("deployment") and not news["latest"]:
                 raise RolloutFailed(
                     f"deployment {olds['deployment']} of {news['target']} is gone, though Pulumi's"
-                    " state has it: somebody has deleted it, and its target has no other. Nothing"
-                    " would bring this release to the devices. To deploy it again: pulumi up"
-                    " --refresh"
+                    " state has it.",
+                    "Somebody has deleted it, and its target has no other. Deploy it again:",
+                    "pulumi up --refresh",
                 )
         return super().diff(id_, olds, news)
 

@@ -20,12 +20,12 @@ _ROLE = re.compile(r"[A-Za-z0-9_+=,.@-]{1,64}")  # IAM's pattern for RoleName
 
 
 def stack_trouble(name: str) -> str:
-    """Why no stack can have this name, without a full stop; empty if the name is valid."""
+    """That no stack can have this name, and why on a second line; empty if the name is valid."""
     if _STACK.fullmatch(name):
         return ""
     return (
-        f"{name!r} can't name a stack, whose bucket and repository take at most 20 lower-case"
-        " letters, digits and hyphens between them"
+        f"{name!r} can't name a stack.\nIts bucket and repository take at most 20 lower-case"
+        " letters, digits and hyphens between them."
     )
 
 
@@ -34,8 +34,8 @@ def target_trouble(name: str) -> str:
     if _TARGET.fullmatch(name):
         return ""
     return (
-        f"{name!r} is no name that Greengrass and Docker take: letters, digits, _ and -, at most"
-        " 128 (IoT alone takes a colon, too)"
+        f"{name!r} is no name for a device here.\nGreengrass and Docker take letters, digits, _"
+        " and -, at most 128; IoT alone also takes a colon."
     )
 
 
@@ -43,7 +43,10 @@ def role_trouble(name: str) -> str:
     """The same for an IAM role's name, without ARN and path."""
     if _ROLE.fullmatch(name):
         return ""
-    return f"{name!r} is no name of an IAM role: letters, digits and any of _+=,.@-, at most 64"
+    return (
+        f"{name!r} is no name of an IAM role.\nIAM takes letters, digits and any of _+=,.@-, at"
+        " most 64."
+    )
 
 
 def prefix_trouble(prefix: str) -> str:
@@ -51,8 +54,8 @@ def prefix_trouble(prefix: str) -> str:
     if _PREFIX.fullmatch(prefix):
         return ""
     return (
-        f"{prefix!r} can't begin a component's name: at most 64 lower-case letters and digits, with"
-        " dots and hyphens between them, and not aws, which is Amazon's"
+        f"{prefix!r} can't begin a component's name.\nIt takes at most 64 lower-case letters and"
+        " digits, with dots and hyphens between them. The prefix aws is Amazon's."
     )
 
 
@@ -61,6 +64,6 @@ def topic_trouble(topic: str) -> str:
     if _TOPIC.fullmatch(topic):
         return ""
     return (
-        f"{topic!r} is no topic here: letters, digits, _, . and -, with single slashes between"
-        " them, at most 128"
+        f"{topic!r} is no topic here.\nA topic has letters, digits, _, . and -, with single slashes"
+        " between them, at most 128."
     )

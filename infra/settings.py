@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pulumi
 
+from infra.errors import Told
 from infra.name_patterns import (
     prefix_trouble,
     role_trouble,
@@ -42,7 +43,7 @@ OF_A_RELEASE: Mapping[str, object] = {
 }
 
 
-class Misconfigured(pulumi.RunError):
+class Misconfigured(Told, pulumi.RunError):
     """A config value that can't be used; the message says what was found and what to type."""
 
 
@@ -86,10 +87,14 @@ class Settings:
         _refuse_unknown_keys(config.name)
         stack = pulumi.get_stack()
         if trouble := stack_trouble(stack):
-            raise Misconfigured(f"{trouble}: pulumi stack init NAME")
+            raise Misconfigured(trouble, "", "pulumi stack init NAME")
         read = _Reader(config)
         if read.text("release-from") == stack:
-            raise Misconfigured("release-from names this very stack: pulumi config rm release-from")
+            raise Misconfigured(
+                "release-from names this very stack.",
+                "A stack deploys its own release, or that of another stack.",
+                "pulumi config rm release-from",
+            )
         return cls(
             thing=read.text("thing"),
             thing_group=read.text("thing-group"),
@@ -125,26 +130,32 @@ class Settings:
     def __post_init__(self) -> None:
         if self.thing and self.thing_group:
             raise Misconfigured(
-                f"both thing ('{self.thing}') and thing-group ('{self.thing_group}') are set, but a"
-                " stack has one target: pulumi config rm thing, or pulumi config rm thing-group"
+                f"both thing ('{self.thing}') and thing-group ('{self.thing_group}') are set.",
+                "A stack has one target. Remove the other key:",
+                "pulumi config rm thing",
+                "pulumi config rm thing-group",
             )
         for key, name in (("thing", self.thing), ("thing-group", self.thing_group)):
             if name and (trouble := target_trouble(name)):
-                raise Misconfigured(f"{key} {trouble}: pulumi config set {key} NAME")
+                raise Misconfigured(f"{key}: {trouble}", "", f"pulumi config set {key} NAME")
         if self.release_from and (trouble := stack_trouble(self.release_from)):
-            raise Misconfigured(f"release-from {trouble}: pulumi config set release-from STACK")
+            raise Misconfigured(
+                f"release-from: {trouble}", "", "pulumi config set release-from STACK"
+            )
         if trouble := role_trouble(self.device_role):
-            raise Misconfigured(f"device-role {trouble}: pulumi config set device-role NAME")
+            raise Misconfigured(f"device-role: {trouble}", "", "pulumi config set device-role NAME")
         self._check_names_on_the_device()
         if self.engine not in ENGINES:
             raise Misconfigured(
-                f"engine is '{self.engine}', neither {' nor '.join(ENGINES)}:"
-                f" pulumi config set engine {ENGINES[0]}"
+                f"engine is '{self.engine}', neither {' nor '.join(ENGINES)}.",
+                "",
+                f"pulumi config set engine {ENGINES[0]}",
             )
         if self.scan_severity not in SEVERITIES:
             raise Misconfigured(
-                f"scan-severity is '{self.scan_severity}', not one of {', '.join(SEVERITIES)}:"
-                " pulumi config set scan-severity high"
+                f"scan-severity is '{self.scan_severity}', not one of {', '.join(SEVERITIES)}.",
+                "",
+                "pulumi config set scan-severity high",
             )
         self._check_what_the_author_says()
         self._check_architectures()
@@ -167,30 +178,35 @@ class Settings:
             self._refuse_for_a_follower()
         else:
             for key, path in (("model", self.model), ("samples", self.samples)):
-                _require_file(key, path, or_else=" for the shipped one")
+                _require_file(key, path)
 
     def _check_names_on_the_device(self) -> None:
         if trouble := prefix_trouble(self.component_prefix):
             raise Misconfigured(
-                f"component-prefix {trouble}: pulumi config set component-prefix com.example"
+                f"component-prefix: {trouble}",
+                "",
+                "pulumi config set component-prefix com.example",
             )
         for key, topic in (
             ("request-topic", self.request_topic),
             ("answer-topic", self.answer_topic),
         ):
             if trouble := topic_trouble(topic):
-                raise Misconfigured(f"{key} {trouble}: pulumi config set {key} TOPIC")
+                raise Misconfigured(f"{key}: {trouble}", "", f"pulumi config set {key} TOPIC")
         if self.request_topic == self.answer_topic:
             raise Misconfigured(
-                f"request-topic and answer-topic are both {self.request_topic}: the service would"
-                " hear its own answers: pulumi config set answer-topic TOPIC"
+                f"request-topic and answer-topic are both {self.request_topic}.",
+                "The service would hear its own answers.",
+                "pulumi config set answer-topic TOPIC",
             )
 
     def _check_what_the_author_says(self) -> None:
         if self.trees not in ("", *TREES):
             raise Misconfigured(
-                f"trees is '{self.trees}', neither {' nor '.join(TREES)}: pulumi config set trees"
-                " best, or pulumi config rm trees for a model that wasn't stopped early"
+                f"trees is '{self.trees}', neither {' nor '.join(TREES)}.",
+                "It is for a model that was stopped early. Set it, or remove it for other models:",
+                "pulumi config set trees best",
+                "pulumi config rm trees",
             )
         if self.predictions and not self.release_from:
             _require_file("predictions", self.predictions)
@@ -198,25 +214,29 @@ class Settings:
     def _check_architectures(self) -> None:
         if strange := sorted(set(self.architectures) - set(ARCHITECTURES)):
             raise Misconfigured(
-                f"architectures names {', '.join(strange)}; Greengrass knows amd64 and aarch64 (not"
-                " x86_64 or arm64): pulumi config set --path 'architectures[0]' aarch64"
+                f"architectures names {', '.join(strange)}.",
+                "Greengrass knows amd64 and aarch64, and neither x86_64 nor arm64.",
+                "pulumi config set --path 'architectures[0]' aarch64",
             )
         for at, name in enumerate(self.architectures):
             if name in self.architectures[:at]:
                 raise Misconfigured(
-                    f"architectures names {name} twice, and each has one image:"
-                    f" pulumi config rm --path 'architectures[{at}]'"
+                    f"architectures names {name} twice.",
+                    "Each architecture has one image.",
+                    f"pulumi config rm --path 'architectures[{at}]'",
                 )
         if not self.architectures:
             raise Misconfigured(
-                "architectures is empty: pulumi config set --path 'architectures[0]' amd64"
+                "architectures is empty.", "", "pulumi config set --path 'architectures[0]' amd64"
             )
 
     @staticmethod
     def _check_range(key: str, value: int, least: int, most: int) -> None:
         if not least <= value <= most:
             raise Misconfigured(
-                f"{key} is {value}, not between {least} and {most}: pulumi config set {key} NUMBER"
+                f"{key} is {value}, not between {least} and {most}.",
+                "",
+                f"pulumi config set {key} NUMBER",
             )
 
     def _refuse_for_a_follower(self) -> None:
@@ -224,9 +244,11 @@ class Settings:
             value = getattr(self, key.replace("-", "_"))
             if value != default:
                 raise Misconfigured(
-                    f"{key} is set, but this stack follows {self.release_from} and deploys what"
-                    f" that publishes, where {key} has no effect: pulumi config rm {key}. To change"
-                    f" the release: pulumi config set --stack {self.release_from} {key} VALUE"
+                    f"{key} is set, but has no effect here.",
+                    f"This stack deploys what stack {self.release_from} publishes. Remove the key"
+                    " here, and set it there to change the release:",
+                    f"pulumi config rm {key}",
+                    f"pulumi config set --stack {self.release_from} {key} VALUE",
                 )
 
     @staticmethod
@@ -234,8 +256,9 @@ class Settings:
         """A thing's deployment goes through its shadow: there is no job to limit, and no quorum."""
         if value != default:
             raise Misconfigured(
-                f"{key} is {value}, but this stack deploys to a single thing, where it has no"
-                f" effect: pulumi config rm {key}, or deploy to a thing-group"
+                f"{key} is {value}, but has no effect here.",
+                "This stack deploys to a single thing; the key is for a thing-group.",
+                f"pulumi config rm {key}",
             )
 
 
@@ -257,14 +280,14 @@ class _Reader:
             return int(value)
         except ValueError as error:
             raise Misconfigured(
-                f"{key} is '{value}', not a whole number: pulumi config set {key} NUMBER"
+                f"{key} is '{value}', not a whole number.", "", f"pulumi config set {key} NUMBER"
             ) from error
 
     def truth(self, key: str) -> bool:
         value = self.text(key)
         if value not in ("true", "false"):
             raise Misconfigured(
-                f"{key} is '{value}', not true or false: pulumi config set {key} true"
+                f"{key} is '{value}', neither true nor false.", "", f"pulumi config set {key} true"
             )
         return value == "true"
 
@@ -276,21 +299,24 @@ class _Reader:
             words = None
         if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
             raise Misconfigured(
-                f"{key} is '{value}', not a list: pulumi config set --path '{key}[0]' VALUE"
+                f"{key} is '{value}', not a list.", "", f"pulumi config set --path '{key}[0]' VALUE"
             )
         return tuple(words)
 
 
-def _require_file(key: str, path: Path, *, or_else: str = "") -> None:
+def _require_file(key: str, path: Path) -> None:
     """Raise Misconfigured for a path that is no file, is too long, or lies in a closed folder."""
     try:
         why = "" if path.is_file() else f"is not a file (looked in {Path.cwd()})"
     except OSError as error:
         why = f"can't be read: {error.strerror}"
     if why:
+        default = OF_A_RELEASE[key]
         raise Misconfigured(
-            f"{key} '{printable(str(path))}' {why}: pulumi config set {key} PATH, or pulumi config"
-            f" rm {key}{or_else}"
+            f"{key} '{printable(str(path))}' {why}.",
+            f"Name another file, or remove the key{f' for {default}' if default else ''}:",
+            f"pulumi config set {key} PATH",
+            f"pulumi config rm {key}",
         )
 
 
@@ -304,6 +330,7 @@ def _refuse_unknown_keys(namespace: str) -> None:
     for key in sorted(given - KEYS):
         near = difflib.get_close_matches(key, KEYS, n=1, cutoff=0.0)[0]
         raise Misconfigured(
-            f"config key '{key}' is unknown; the nearest is '{near}':"
-            f" pulumi config rm {key} && pulumi config set {near} VALUE"
+            f"config key '{key}' is unknown.",
+            f"The nearest is '{near}':",
+            f"pulumi config rm {key} && pulumi config set {near} VALUE",
         )

@@ -42,10 +42,17 @@ class Finding:
 
     rule: Rule
     where: str  # A path in the recipe, or a device, or a role.
-    fix: str
+    fix: str = ""
+    commands: tuple[str, ...] = ()  # The commands of the fix, where there are any.
 
     @property
     def line(self) -> str:
         """The finding in one line, the place first."""
-        rule = self.rule
-        return f"{self.where}: {rule.severity} {rule.name}: {rule.reason} → {self.fix}"
+        rule, fix = self.rule, "; ".join(filter(None, [self.fix, *self.commands]))
+        return f"{self.where}: {rule.severity} {rule.name}: {rule.reason} → {fix}"
+
+    @property
+    def text(self) -> str:
+        """The place, the reason and the fix, with each command on a line of its own."""
+        lines = [f"{self.where} ({self.rule.name})", self.rule.reason, self.fix]
+        return "\n".join([*filter(None, lines), *(f"    {one}" for one in self.commands)])

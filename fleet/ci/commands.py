@@ -81,7 +81,7 @@ def roles(
         ),
         "",
     ):
-        raise NoStack(f"{trouble}: correct the stack file that names it")
+        raise NoStack(f"{trouble}\nCorrect the stack file that names it.")
     scope = documents.Scope(
         project=project(),
         partition=state_key.split(":")[1],

@@ -57,9 +57,9 @@ def in_turn(there: Sequence[Stack]) -> tuple[list[str], list[str]]:
     for name, followed in above.items():
         if first := above.get(followed):
             raise NoStack(
-                f"stack {name} follows {followed}, which follows {first}: workflows deploy in two"
-                " turns, publishers and then their followers, and this one's would be a third."
-                f" pulumi config set --stack {name} release-from {first}"
+                f"stack {name} follows {followed}, which follows {first}.",
+                "Workflows deploy in two turns: publishers, then their followers.",
+                f"pulumi config set --stack {name} release-from {first}",
             )
     return [one.name for one in there if one.name not in above], list(above)
 
@@ -87,5 +87,5 @@ def differing(since: str) -> list[str]:
         check=False,
     )
     if done.returncode:
-        raise NoStack(f"what changed since {since}? git says: {done.stderr.strip()}")
+        raise NoStack(f"git can't tell what changed since {since}.", done.stderr.strip())
     return done.stdout.splitlines()

@@ -50,7 +50,9 @@ class Context:
             caller = clients.sts.get_caller_identity()
         except (BotoCoreError, ClientError) as error:
             raise Misconfigured(
-                f"AWS doesn't tell who asks it in {login.region}: {error}"
+                f"AWS doesn't tell who asks it in {login.region}.",
+                f"{error}",
+                "aws sts get-caller-identity",
             ) from error
         found = cls.of(
             login,
@@ -147,9 +149,9 @@ class Context:
         name = f"{self.project}-{stack}-{self.account}-{self.region}"
         if (more := len(name) - _LONGEST_BUCKET) > 0:
             raise Misconfigured(
-                f"the bucket of stack '{stack}' would be {name}, with {len(name)} characters;"
-                f" S3 takes {_LONGEST_BUCKET}, and a name that is cut could be another stack's."
-                f" Take one that is {more} shorter, for the stack (pulumi stack init NAME) or for"
-                " the project (name in Pulumi.yaml)"
+                f"the bucket of stack '{stack}' would be {name}, with {len(name)} characters.",
+                f"S3 takes {_LONGEST_BUCKET}, and a name that is cut could be another stack's."
+                f" Shorten the stack's name, or the project's in Pulumi.yaml, by {more}:",
+                "pulumi stack init NAME",
             )
         return name

@@ -24,6 +24,7 @@ from infra.account.greengrass import (
     versions_of,
 )
 from infra.account.target import latest_deployment
+from infra.errors import told
 from infra.names import Names
 
 if TYPE_CHECKING:
@@ -43,19 +44,24 @@ class Follower:
     stack: str  # of the same project; empty if no stack made it
 
     @property
-    def line(self) -> str:
-        """Who follows, and the command that ends it."""
-        end = (
-            f"pulumi destroy --stack {self.stack}, or let it follow another:"
-            f" pulumi config set --stack {self.stack} release-from STACK; pulumi up --stack"
-            f" {self.stack}"
-            if self.stack
-            else "deploy something else there, or: aws greengrassv2 cancel-deployment"
-            f" --deployment-id {self.deployment}"
+    def text(self) -> str:
+        """Who follows, and the commands that end it."""
+        who = (
+            f"{self.target} has {', '.join(self.components)} by deployment '{self.name}'"
+            f" ({self.deployment})."
         )
-        return (
-            f"{self.target}, deployment '{self.name}' ({self.deployment}):"
-            f" {', '.join(self.components)} → {end}"
+        if not self.stack:
+            return told(
+                who,
+                "Deploy something else there, or cancel it:",
+                f"aws greengrassv2 cancel-deployment --deployment-id {self.deployment}",
+            )
+        return told(
+            who,
+            "Destroy that stack, or let it follow another:",
+            f"pulumi destroy --stack {self.stack}",
+            f"pulumi config set --stack {self.stack} release-from STACK && pulumi up --stack"
+            f" {self.stack}",
         )
 
 

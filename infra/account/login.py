@@ -42,17 +42,20 @@ class Login:
             space, _, name = key.partition(":")
             if space == "aws-native":
                 raise Misconfigured(
-                    f"{key} isn't read: the aws-native provider is given what aws: keys say."
-                    f" Take it out: {rm} {key}"
+                    f"{key} isn't read.",
+                    "The aws-native provider is given what the aws: keys say.",
+                    f"{rm} {key}",
                 )
             if space == "aws" and name not in _READ:
                 raise Misconfigured(
-                    f"{key} isn't read, as not all that works in the account can be given it. Put"
-                    f" it into an AWS profile or the environment, and take it out: {rm} {key}"
+                    f"{key} isn't read.",
+                    "Only one of the two AWS providers and boto3 would know it. Put it into an AWS"
+                    " profile or the environment, and remove the key:",
+                    f"{rm} {key}",
                 )
         region = config.get("aws:region") or next(filter(None, map(environment.get, _REGIONS)), "")
         if not region:
-            raise Misconfigured(f"stack {stack} names no region: {set_} aws:region REGION")
+            raise Misconfigured(f"stack {stack} names no region.", "", f"{set_} aws:region REGION")
         return cls(
             region=str(region),
             profile=config.get("aws:profile") or None,
@@ -67,10 +70,10 @@ def _structured(config: Mapping[str, Any], key: str, kind: type) -> Any:
         try:
             value = json.loads(value)
         except ValueError as error:
-            raise Misconfigured(f"{key} is neither YAML's nor JSON's: {error}") from error
+            raise Misconfigured(f"{key} is neither YAML nor JSON.", f"{error}") from error
     if value is not None and not isinstance(value, kind):
         named = "a list" if kind is list else "an object"
-        raise Misconfigured(f"{key} is {json.dumps(value)}, not {named}")
+        raise Misconfigured(f"{key} is {json.dumps(value)}, not {named}.")
     return value or kind()
 
 
@@ -80,16 +83,19 @@ def _role(roles: list[Any], stack: str) -> Role | None:
     set_ = f"pulumi config set --stack {stack} --path 'aws:assumeRoles[0].roleArn' ARN"
     if len(roles) > 1:
         raise Misconfigured(
-            f"aws:assumeRoles names {len(roles)} roles, and the aws-native provider can assume"
-            " one. Put the chain into an AWS profile (role_arn, source_profile)"
+            f"aws:assumeRoles names {len(roles)} roles.",
+            "The aws-native provider can assume a single role. Put the chain into an AWS profile"
+            " (role_arn, source_profile), and name it:",
+            f"pulumi config set --stack {stack} aws:profile NAME",
         )
     [role] = roles
     if not isinstance(role, dict) or not _ROLE_ARN.fullmatch(str(role.get("roleArn"))):
-        raise Misconfigured(f"aws:assumeRoles[0].roleArn is no ARN of an IAM role: {set_}")
+        raise Misconfigured("aws:assumeRoles[0].roleArn is no ARN of an IAM role.", "", set_)
     if more := sorted(role.keys() - {*_OF_A_ROLE}):
         raise Misconfigured(
-            f"aws:assumeRoles[0].{more[0]} isn't read; there are: {', '.join(_OF_A_ROLE)}. Put the"
-            " rest into an AWS profile"
+            f"aws:assumeRoles[0].{more[0]} isn't read.",
+            f"It takes {', '.join(_OF_A_ROLE)}. Put the rest into an AWS profile, and name it:",
+            f"pulumi config set --stack {stack} aws:profile NAME",
         )
     return Role(
         arn=role["roleArn"], external_id=role.get("externalId"), session=role.get("sessionName")
@@ -100,7 +106,8 @@ def _tags(given: dict[str, Any], stack: str) -> dict[str, str] | None:
     tags = given.get("tags", {})
     if given.keys() - {"tags"} or not isinstance(tags, dict):
         raise Misconfigured(
-            "aws:defaultTags holds `tags`, an object of names and values, and nothing else:"
-            f" pulumi config set --stack {stack} --path 'aws:defaultTags.tags.NAME' VALUE"
+            "aws:defaultTags isn't laid out as it should be.",
+            "It holds `tags`, an object of names and values, and nothing else:",
+            f"pulumi config set --stack {stack} --path 'aws:defaultTags.tags.NAME' VALUE",
         )
     return {str(name): str(value) for name, value in tags.items()} or None

@@ -147,16 +147,16 @@ class Target:
                 orphans = orphans_on(clients.greengrass, arn, devices, context.names.components)
         except ClientError as error:
             raise Misconfigured(
-                f"AWS doesn't say what runs on {settings.thing or settings.thing_group}: {error}."
-                " Without that answer this update could remove what others deployed"
+                f"AWS doesn't say what runs on {settings.thing or settings.thing_group}: {error}",
+                "Without that answer this update could remove what others deployed.",
             ) from error
         except BotoCoreError as error:
             raise Misconfigured(f"AWS can't be reached in {clients.region}: {error}") from error
         if not cores:
             raise Misconfigured(
-                f"{arn} has no Greengrass core device (things: {', '.join(things) or 'none'})."
-                " Install Greengrass on it and start it once, or set another: pulumi config set"
-                f" {'thing' if settings.thing else 'thing-group'} NAME"
+                f"{arn} has no Greengrass core device (things: {', '.join(things) or 'none'}).",
+                "Install Greengrass on it and start it once, or set another:",
+                f"pulumi config set {'thing' if settings.thing else 'thing-group'} NAME",
             )
         return cls(
             arn=arn,
@@ -237,8 +237,9 @@ def _check_names(devices: Sequence[str]) -> None:
     """Raise Misconfigured for a device name that Docker refuses in a container's name."""
     if strange := [trouble for one in devices if (trouble := target_trouble(one))]:
         raise Misconfigured(
-            f"a core device of the target can't run this: {'; '.join(strange)}. Take it out of the"
-            " group (aws iot remove-thing-from-thing-group), or give the device another thing"
+            "\n".join(["a core device of the target can't run this:", *strange]),
+            "Give the device another thing, or take it out of the group:",
+            "aws iot remove-thing-from-thing-group --thing-name NAME --thing-group-name GROUP",
         )
 
 
@@ -247,8 +248,10 @@ def _thing(clients: Clients, name: str) -> tuple[str, list[str]]:
         return clients.iot.describe_thing(thingName=name)["thingArn"], [name]
     except clients.iot.exceptions.ResourceNotFoundException as error:
         raise Misconfigured(
-            f"thing '{name}' does not exist in {clients.region} of this account:"
-            " pulumi config set thing NAME (aws greengrassv2 list-core-devices lists the devices)"
+            f"thing '{name}' does not exist in {clients.region} of this account.",
+            "List the core devices, and set one:",
+            "aws greengrassv2 list-core-devices",
+            "pulumi config set thing NAME",
         ) from error
 
 
@@ -257,8 +260,10 @@ def _group(clients: Clients, name: str) -> tuple[str, list[str]]:
         arn = clients.iot.describe_thing_group(thingGroupName=name)["thingGroupArn"]
     except clients.iot.exceptions.ResourceNotFoundException as error:
         raise Misconfigured(
-            f"thing group '{name}' does not exist in {clients.region} of this account:"
-            " pulumi config set thing-group NAME (aws iot list-thing-groups lists them)"
+            f"thing group '{name}' does not exist in {clients.region} of this account.",
+            "List the groups, and set one:",
+            "aws iot list-thing-groups",
+            "pulumi config set thing-group NAME",
         ) from error
     return arn, things_of(clients, arn)
 
@@ -315,10 +320,11 @@ def orphans_on(
         for name, version in orphans:
             if found.setdefault(name, version) != version:
                 raise Misconfigured(
-                    f"{target} has no deployment any more, and its devices have {name} in"
-                    f" {found[name]} and {version} by one that was deleted. Deploy the version that"
-                    f" is to stay: aws greengrassv2 create-deployment --target-arn {target}"
-                    f' --components \'{{"{name}": {{"componentVersion": "{version}"}}}}\''
+                    f"the devices of {target} have {name} in {found[name]} and {version}.",
+                    "The deployment that brought it was deleted, so nothing says which is to stay."
+                    " Deploy that version:",
+                    f"aws greengrassv2 create-deployment --target-arn {target}"
+                    f' --components \'{{"{name}": {{"componentVersion": "{version}"}}}}\'',
                 )
     return {name: {"componentVersion": version} for name, version in found.items()}
 

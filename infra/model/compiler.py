@@ -80,15 +80,15 @@ def compiled(document: Any, model: Model, base_scores: Sequence[float], source: 
     ):
         # XGBoost itself would answer with the trees in between, without an error
         raise ModelRefused(
-            "the rounds of boosting don't go from the first tree to the last. Save the model again"
-            " with Booster.save_model('model.ubj')"
+            "the rounds of boosting don't go from the first tree to the last. Save the model again:"
+            "\n    Booster.save_model('model.ubj')"
         )
     weights = np.asarray(gbtree.get("weight_drop", []), "f4")
     outputs, columns = np.asarray(forest["tree_info"], int), len(model.feature_names)
     if ((outputs < 0) | (outputs >= len(base_scores))).any():
         raise ModelRefused(
-            "a tree is for an output that the model doesn't have. Save the model again with"
-            " Booster.save_model('model.ubj')"
+            "a tree is for an output that the model doesn't have. Save the model again:"
+            "\n    Booster.save_model('model.ubj')"
         )
     trees = [
         _Tree(number, tree, columns, weights[number] if booster == "dart" else None)
@@ -231,8 +231,8 @@ class _Tree:
 
     def _broken(self, what: str) -> ModelRefused:
         return ModelRefused(
-            f"tree {self._number} is broken: {what}. Save the model again with"
-            " Booster.save_model('model.ubj')"
+            f"tree {self._number} is broken: {what}. Save the model again:"
+            "\n    Booster.save_model('model.ubj')"
         )
 
 

@@ -56,9 +56,10 @@ def check_memory(
     needed = needed_memory(size, engine_name, features=features)
     if memory < needed:
         raise Misconfigured(
-            f"model '{model}' takes {needed} MiB to load, and a container has {memory}: the kernel"
-            f" would kill it, without a word in its log. `pulumi config set memory {needed}`,"
-            " or train fewer or smaller trees"
+            f"model '{model}' takes {needed} MiB to load, and a container has {memory}.",
+            "The kernel would kill it, without a word in its log. Train fewer or smaller trees, or"
+            " give it more memory:",
+            f"pulumi config set memory {needed}",
         )
 
 
@@ -74,8 +75,11 @@ def golden(
     if found.best is not None and not trees:
         raise Misconfigured(
             f"model '{model}' was stopped early: the best of its {found.rounds} rounds is number"
-            f" {found.best}. XGBRegressor and XGBClassifier answer with the first {found.best},"
-            f" Booster.predict with all. Say which: pulumi config set trees best (or all)"
+            f" {found.best}.",
+            f"XGBRegressor and XGBClassifier answer with the first {found.best}, Booster.predict"
+            " with all. Say which:",
+            "pulumi config set trees best",
+            "pulumi config set trees all",
         )
     records = samples.read(questions, found.model)
     asked = read(model, engine_name=engine_name, trees=trees, rows=samples.packed(records))
@@ -84,8 +88,9 @@ def golden(
         for number in answer if isinstance(answer, list) else [answer]:
             if not math.isfinite(number):
                 raise Misconfigured(
-                    f"samples '{questions}', row {row}: XGBoost answers {number}, for which JSON"
-                    " has no number. Take a row nearer to those that the model was trained with"
+                    f"samples '{questions}', row {row}: XGBoost answers {number}.",
+                    "JSON has no such number. Take a row nearer to those that the model was trained"
+                    " with.",
                 )
     if predictions:
         compare(predictions, answers, asked)
@@ -98,14 +103,16 @@ def compare(path: Path, answers: Answers, reading: Reading) -> None:
         theirs = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError) as error:
         raise Misconfigured(
-            f"predictions '{path}' can't be read as JSON: {error}. Write"
-            " json.dump(model.predict(X).tolist(), file), or predict_proba(X) for probabilities"
+            f"predictions '{path}' can't be read as JSON: {error}",
+            "Write them in Python, with predict_proba for probabilities:",
+            "json.dump(model.predict(X).tolist(), file)",
         ) from error
     if not isinstance(theirs, list) or len(theirs) != len(answers):
         count = f"a list of {len(theirs)}" if isinstance(theirs, list) else "no list"
         raise Misconfigured(
-            f"predictions '{path}' is {count}, and the samples have {len(answers)} rows: write"
-            " json.dump(model.predict(X).tolist(), file) for these very rows"
+            f"predictions '{path}' is {count}, and the samples have {len(answers)} rows.",
+            "Write the predictions for these very rows:",
+            "json.dump(model.predict(X).tolist(), file)",
         )
     differing = [
         row
@@ -116,8 +123,11 @@ def compare(path: Path, answers: Answers, reading: Reading) -> None:
         row = differing[0]
         raise Misconfigured(
             f"predictions '{path}', row {row}: the author's model says {theirs[row]!r}, XGBoost"
-            f" {answers[row]!r} here; {len(differing)} of {len(answers)} rows differ. Likely:"
-            f" {'; or '.join(_causes(theirs, reading))}"
+            f" says {answers[row]!r} here. {len(differing)} of {len(answers)} rows differ.",
+            "\n".join(
+                ["Likely causes, the likeliest first:"]
+                + [f"  * {cause}" for cause in _causes(theirs, reading)]
+            ),
         )
 
 
@@ -149,11 +159,12 @@ def _causes(theirs: Sequence[Any], reading: Reading) -> list[str]:
     objective, causes = reading.model.objective, []
     whole = all(isinstance(said, int | float) and float(said).is_integer() for said in theirs)
     if whole and objective in PROBABILITIES:
-        causes.append("those are the classes of predict(): hand over predict_proba()")
+        causes.append("those are the classes of predict(): hand over predict_proba(X)")
     if reading.best is not None:
         causes.append(
-            f"early stopping: they come from the other trees of the best {reading.best} and all"
-            f" {reading.rounds}: pulumi config set trees all (or best)"
+            f"early stopping: they come from the best {reading.best} rounds in place of all"
+            f" {reading.rounds}, or the other way round:\n    pulumi config set trees all\n"
+            "    pulumi config set trees best"
         )
     if reading.booster == "dart":
         causes.append(

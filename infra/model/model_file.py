@@ -23,6 +23,7 @@ _ROOT = Path(__file__).resolve().parents[2]
 # 26 MiB of JSON took 4 s, and 0.5 GiB of address space more than XGBoost itself (2026-11-30)
 _SECONDS, _SECONDS_EACH_MIB = 60, 4
 _MIB, _MIB_EACH_MIB = 2048, 40
+_SAVE = "Booster.save_model('model.ubj')"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,8 +53,8 @@ def read(path: Path, *, engine_name: str, trees: str = "", rows: bytes = b"") ->
         raise Misconfigured(f"model '{path}' can't be read: {error.strerror}") from error
     if len(data) > loader.MAX_MODEL:
         raise Misconfigured(
-            f"model '{path}' has {len(data)} bytes, at most {loader.MAX_MODEL} are taken: train"
-            " fewer or smaller trees"
+            f"model '{path}' has {len(data)} bytes; a release takes {loader.MAX_MODEL}.",
+            "Train fewer or smaller trees.",
         )
     mebibytes = len(data) >> 20
     seconds = _SECONDS + _SECONDS_EACH_MIB * mebibytes
@@ -70,13 +71,13 @@ def read(path: Path, *, engine_name: str, trees: str = "", rows: bytes = b"") ->
             timeout=2 * seconds,  # of clock time; the process also limits its own processor time
         )
     except subprocess.TimeoutExpired as error:
-        raise Misconfigured(_endless(path, seconds)) from error
+        raise _endless(path, seconds) from error
     if done.returncode:
-        raise Misconfigured(_ended(path, done, seconds, memory))
+        raise _ended(path, done, seconds, memory)
     line, _, file = done.stdout.partition(b"\n")
     found = json.loads(line)
     if "refused" in found:
-        raise Misconfigured(f"model '{path}' can't be released: {found['refused']}")
+        raise Misconfigured(f"model '{path}' can't be released.", found["refused"])
     return _reading(found, file)
 
 
@@ -88,31 +89,36 @@ def _reading(found: dict[str, Any], file: bytes) -> Reading:
     return Reading(model=Model(**model), file=file, **found)
 
 
-def _ended(path: Path, done: subprocess.CompletedProcess[bytes], seconds: int, memory: int) -> str:
-    """Why there is no answer, in one line."""
+def _ended(
+    path: Path, done: subprocess.CompletedProcess[bytes], seconds: int, memory: int
+) -> Misconfigured:
+    """Why there is no answer."""
     if done.returncode in (-signal.SIGXCPU, -signal.SIGKILL):
         return _endless(path, seconds)
     said = done.stderr.decode(errors="replace").strip().splitlines() or [""]
     if "MemoryError" in said[-1] or "bad_alloc" in said[-1]:
-        return (
-            f"model '{path}' takes more than {memory} MiB to read, which a sound file of its size"
-            " doesn't: save it again with Booster.save_model('model.ubj')"
+        return Misconfigured(
+            f"model '{path}' takes more than {memory} MiB to read.",
+            "A sound file of its size doesn't. Save it again:",
+            _SAVE,
         )
     if done.returncode < 0:
-        return (
-            f"model '{path}' makes XGBoost crash ({signal.Signals(-done.returncode).name}). Either"
-            " it is damaged: save it again with Booster.save_model('model.ubj'). Or an older"
-            " XGBoost trained it with multi_strategy='multi_output_tree': train it again with"
-            " 'one_output_per_tree'"
+        return Misconfigured(
+            f"model '{path}' makes XGBoost crash ({signal.Signals(-done.returncode).name}).",
+            "It is damaged, or an older XGBoost trained it with multi_output_tree. Save it again,"
+            " or train it again with multi_strategy='one_output_per_tree':",
+            _SAVE,
         )
-    return (
-        f"model '{path}' is not laid out as XGBoost does it ({said[-1]}): save it again with"
-        " Booster.save_model('model.ubj')"
+    return Misconfigured(
+        f"model '{path}' is not laid out as XGBoost lays it out ({said[-1]}).",
+        "Save it again:",
+        _SAVE,
     )
 
 
-def _endless(path: Path, seconds: int) -> str:
-    return (
-        f"model '{path}' keeps XGBoost busy for more than {seconds} s, which a sound file of its"
-        " size doesn't: save it again with Booster.save_model('model.ubj')"
+def _endless(path: Path, seconds: int) -> Misconfigured:
+    return Misconfigured(
+        f"model '{path}' keeps XGBoost busy for more than {seconds} s.",
+        "A sound file of its size doesn't. Save it again:",
+        _SAVE,
     )

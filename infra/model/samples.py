@@ -30,8 +30,9 @@ def read(path: Path, model: Model, what: str = "samples") -> list[Record]:
         list(batches(records))
     except ValueError as error:
         raise Misconfigured(
-            f"{said}: {error}, and a device is asked in messages. Shorten the features' names, or"
-            " leave out those that no tree asks for"
+            f"{said}: {error}.",
+            "A device is asked in messages. Shorten the features' names, or leave out those that no"
+            " tree asks for.",
         ) from error
     return records
 
@@ -52,19 +53,21 @@ def _value(said: str, name: str, kind: str, row: Mapping[str, Any], model: Model
     if value is None:
         if not model.missing_allowed:
             raise Misconfigured(
-                f"{said}: {name} is null, and the model isn't marked for missing values. If it was"
-                f" trained with some: booster.set_attr({MISSING_ATTRIBUTE}='allowed'), and save it"
+                f"{said}: {name} is null.",
+                "The model isn't marked for missing values. If it was trained with some, mark it"
+                " and save it:",
+                f"booster.set_attr({MISSING_ATTRIBUTE}='allowed')",
             )
         return None
     if isinstance(value, bool):
         if kind != _BOOLEAN:
             raise Misconfigured(
-                f"{said}: {name} is {str(value).lower()}, and its column is no boolean one: write"
-                " 1 or 0"
+                f"{said}: {name} is {str(value).lower()}, and its column holds numbers: write 1 or"
+                " 0."
             )
         return int(value)
     if isinstance(value, float) and math.isnan(value):
-        raise Misconfigured(f"{said}: {name} is NaN, which JSON doesn't have: write null")
+        raise Misconfigured(f"{said}: {name} is NaN, which JSON doesn't have: write null.")
     if not isinstance(value, int | float) or not abs(value) <= FLOAT32_MAX:
-        raise Misconfigured(f"{said}: {name} is {value!r}, not a number that a float32 can hold")
+        raise Misconfigured(f"{said}: {name} is {value!r}, not a number that a float32 can hold.")
     return value

@@ -31,8 +31,9 @@ def read(path: Path, said: str, names: Sequence[str]) -> list[dict[str, Any]]:
     rows = _rows(path, said)
     if not isinstance(rows, list) or not rows:
         raise Misconfigured(
-            f"{said} is not a list of at least one record:"
-            " df.to_json(PATH, orient='records', double_precision=15) writes one"
+            f"{said} is not a list of at least one record.",
+            "pandas writes it:",
+            "df.to_json(PATH, orient='records', double_precision=15)",
         )
     return [_named(f"{said}, row {number}", row, names, path) for number, row in enumerate(rows)]
 
@@ -41,7 +42,7 @@ def _rows(path: Path, said: str) -> Any:
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise Misconfigured(f"{said} can't be read: {error.strerror}") from error
+        raise Misconfigured(f"{said} can't be read: {error.strerror}.") from error
     if data.startswith(b"PAR1"):
         return _parquet(data, said)
     try:
@@ -54,7 +55,7 @@ def _rows(path: Path, said: str) -> Any:
             if path.suffix.lower() == ".csv"
             else ("JSON", "json.dump(X.tolist(), file)")
         )
-        raise Misconfigured(f"{said} is not {kind}: {error}. {write} writes it") from error
+        raise Misconfigured(f"{said} is not {kind}: {error}", "Python writes it:", write) from error
 
 
 def _parquet(data: bytes, said: str) -> list[dict[str, Any]]:
@@ -62,9 +63,11 @@ def _parquet(data: bytes, said: str) -> list[dict[str, Any]]:
         arrow, parquet = import_module("pyarrow"), import_module("pyarrow.parquet")
     except ImportError as error:
         raise Misconfigured(
-            f"{said} is in Parquet, for which .venv lacks pyarrow: .venv/bin/pip install pyarrow."
-            " Or write it as JSON: pandas.read_parquet(…).head(100)"
-            ".to_json('samples.json', orient='records', double_precision=15)"
+            f"{said} is in Parquet, for which .venv lacks pyarrow.",
+            "Install it, or write the rows as JSON in Python:",
+            ".venv/bin/pip install pyarrow",
+            "pandas.read_parquet(PATH).head(100)"
+            ".to_json('samples.json', orient='records', double_precision=15)",
         ) from error
     try:
         table = parquet.read_table(arrow.BufferReader(data))
@@ -72,7 +75,7 @@ def _parquet(data: bytes, said: str) -> list[dict[str, Any]]:
         rows: list[dict[str, Any]] = table.select(names).to_pylist()
     except (arrow.ArrowException, OSError) as error:  # also for two columns with one name
         why = str(error).partition("\n")[0]
-        raise Misconfigured(f"{said} is not Parquet that pyarrow reads: {why}") from error
+        raise Misconfigured(f"{said} is not Parquet that pyarrow reads.", why) from error
     return rows
 
 
@@ -107,10 +110,10 @@ def _cell(text: str) -> Any:
 def _named(said: str, row: Any, names: Sequence[str], path: Path) -> dict[str, Any]:
     if isinstance(row, list):
         if len(row) != len(names):
-            raise Misconfigured(f"{said}: {len(row)} values for the model's {len(names)} features")
+            raise Misconfigured(f"{said}: {len(row)} values for the model's {len(names)} features.")
         return dict(zip(names, row, strict=True))
     if not isinstance(row, dict):
-        raise Misconfigured(f"{said}: not a record but {row!r}")
+        raise Misconfigured(f"{said}: not a record but {row!r}.")
     if row.keys() == set(names):
         return row
     if _nameless(names) and row.keys() == {str(place) for place in range(len(names))}:
@@ -119,8 +122,8 @@ def _named(said: str, row: Any, names: Sequence[str], path: Path) -> dict[str, A
     strange = sorted(row.keys() - set(names))
     raise Misconfigured(
         f"{said}: not the model's features"
-        f" (missing: {missing or 'none'}; not in the model: {strange or 'none'})"
-        f"{_remedy(row, names, path)}"
+        f" (missing: {missing or 'none'}; not in the model: {strange or 'none'}).",
+        *_remedy(row, names, path),
     )
 
 
@@ -129,17 +132,20 @@ def _nameless(names: Sequence[str]) -> bool:
     return all(name == f"f{place}" for place, name in enumerate(names))
 
 
-def _remedy(columns: Collection[str], names: Sequence[str], path: Path) -> str:
+def _remedy(columns: Collection[str], names: Sequence[str], path: Path) -> tuple[str, ...]:
+    """Why the columns may be others, and what to type."""
     if path == OF_A_RELEASE["samples"]:
-        return ". They are the shipped model's. Name your own: pulumi config set samples PATH"
+        return "They are the shipped model's. Name your own:", "pulumi config set samples PATH"
     if columns and all(isinstance(_cell(column), float) for column in columns):
         return (
-            ". Are those numbers of a row? The first line of a CSV names the columns:"
-            " pandas.DataFrame(X).to_csv(PATH) writes it"
+            "Are those numbers of a row? The first line of a CSV names the columns. pandas writes"
+            " it:",
+            "pandas.DataFrame(X).to_csv(PATH)",
         )
     if _nameless(names):
         return (
-            ". The model was trained on an array, so its columns have no names: write the rows in"
-            " the array's order, by json.dump(X.to_numpy().tolist(), file)"
+            "The model was trained on an array, so its columns have no names. Write the rows in"
+            " the array's order:",
+            "json.dump(X.to_numpy().tolist(), file)",
         )
-    return ""
+    return ()

@@ -61,8 +61,8 @@ def answer(data: bytes, asked: dict[str, Any], rows: bytes) -> tuple[dict[str, A
             raise ModelRefused(f"the file {what}")
     if not data.startswith(b"{"):
         raise ModelRefused(
-            "the file is neither JSON nor UBJSON, or is cut off. Save the model with"
-            " Booster.save_model('model.ubj')"
+            "the file is neither JSON nor UBJSON, or is cut off. Save the model:"
+            "\n    Booster.save_model('model.ubj')"
         )
     booster = Booster(data)
     rounds, best = booster.rounds(), booster.attributes.get(BEST_ATTRIBUTE, "")

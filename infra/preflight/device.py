@@ -53,26 +53,34 @@ def findings(settings: Settings, target: Target, wanted: Wanted) -> Iterator[Fin
         yield Finding(
             rule=LITE_SYSTEMD,
             where=", ".join(lite),
-            fix="systemctl --version on the device; 253 or newer",
+            fix="compare with the device's, which should be 253 or newer:",
+            commands=("systemctl --version",),
         )
     for device in target.cores:
         architecture = _SYNONYMS.get(device.architecture, device.architecture)
         if not architecture:
-            fix = f"compare uname -m there with the release's {_words(wanted)}"
-            yield Finding(rule=NOT_READABLE, where=f"{device.thing}'s architecture", fix=fix)
+            yield Finding(
+                rule=NOT_READABLE,
+                where=f"{device.thing}'s architecture",
+                fix=f"compare the device's with the release's, {_words(wanted)}:",
+                commands=("uname -m",),
+            )
         elif architecture not in wanted.architectures:
             yield Finding(
                 rule=DEVICE_ARCHITECTURE,
                 where=f"{device.thing} ({architecture}; the release: {_words(wanted)})",
-                fix=_another_architecture(settings, architecture),
+                commands=_another_architecture(settings, architecture),
             )
         if device.runtime == LITE and settings.thing:
             yield Finding(
                 rule=LITE_THING,
                 where=device.thing,
-                fix=f"aws iot add-thing-to-thing-group --thing-name {device.thing}"
-                " --thing-group-name GROUP; pulumi config rm thing;"
-                " pulumi config set thing-group GROUP",
+                commands=(
+                    f"aws iot add-thing-to-thing-group --thing-name {device.thing}"
+                    " --thing-group-name GROUP",
+                    "pulumi config rm thing",
+                    "pulumi config set thing-group GROUP",
+                ),
             )
         least = _OLDEST_GOOD.get(device.runtime or "aws_nucleus_classic", (0, 0))
         version = re.match(r"(\d+)\.(\d+)", device.version)
@@ -88,8 +96,8 @@ def _words(wanted: Wanted) -> str:
     return ", ".join(wanted.architectures)
 
 
-def _another_architecture(settings: Settings, architecture: str) -> str:
+def _another_architecture(settings: Settings, architecture: str) -> tuple[str, ...]:
     at = len(settings.architectures)
     stack = f" --stack {settings.release_from}" if settings.release_from else ""
-    then = f"; pulumi up{stack}" if stack else ""
-    return f"pulumi config set{stack} --path 'architectures[{at}]' {architecture}{then}"
+    set_ = f"pulumi config set{stack} --path 'architectures[{at}]' {architecture}"
+    return (set_, f"pulumi up{stack}") if stack else (set_,)

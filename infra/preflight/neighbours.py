@@ -60,8 +60,8 @@ MEMORY = Rule(
 )
 RULES = (SAME_NAMES, SAME_TOPIC, SHARED, MEMORY)
 
-_OWN_TOPICS = "pulumi config set request-topic TOPIC; pulumi config set answer-topic TOPIC"
-OWN_NAMES = f"pulumi config set component-prefix PREFIX; {_OWN_TOPICS}"
+_OWN_TOPICS = ("pulumi config set request-topic TOPIC", "pulumi config set answer-topic TOPIC")
+OWN_NAMES = ("pulumi config set component-prefix PREFIX", *_OWN_TOPICS)
 _MEMORY = re.compile(r"docker run .*--memory (\d+)m")
 
 
@@ -113,7 +113,8 @@ def findings(
         yield Finding(
             rule=MEMORY,
             where=f"up to {sum(listed.values())} MiB in containers ({words})",
-            fix="compare with free -m on the device; a container's is the key memory",
+            fix="the key memory is a container's limit; compare with what the device has:",
+            commands=("free -m",),
         )
 
 
@@ -163,9 +164,10 @@ def _names(context: Context, one: Neighbour) -> Iterator[Finding]:
         yield Finding(
             rule=SAME_NAMES if one.stack else SHARED,
             where=f"{', '.join(one.devices)}: {one.words} has {versions}",
-            fix=f"{OWN_NAMES}; or one target for a device"
+            fix="deploy to a device by one target, or set other names:"
             if one.stack
-            else "one target for a device: take it out of the group, or deploy only there",
+            else "deploy to a device by one target: take it out of the group, or deploy only there",
+            commands=OWN_NAMES if one.stack else (),
         )
 
 
@@ -190,7 +192,7 @@ def _topics(ours: Model, one: Neighbour, theirs: Model) -> Iterator[Finding]:
             rule=SAME_TOPIC,
             where=f"{', '.join(one.devices)}: {topic}, of {theirs.prefix}.xgboost by stack"
             f" {theirs.stack}, in deployment {one.deployed.id} to {one.where}",
-            fix=_OWN_TOPICS,
+            commands=_OWN_TOPICS,
         )
 
 

@@ -7,6 +7,8 @@ person who may deploy need not have the right to read everything.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pulumi
 
 from infra.account.context import Context
@@ -32,10 +34,10 @@ def check(
     found = findings(settings, context, target, pinned)
     for one in found:
         if one.rule.severity is Severity.WARNING:
-            pulumi.log.warn(one.line)
+            pulumi.log.warn(one.text)
         if one.rule.severity is Severity.INFO and one.rule in RULES:  # make lint shows the recipes'
-            pulumi.log.info(one.line)
-    if errors := [one.line for one in found if one.rule.severity is Severity.ERROR]:
+            pulumi.log.info(one.text)
+    if errors := [one.text for one in found if one.rule.severity is Severity.ERROR]:
         raise Misconfigured("\n".join(["nothing was changed:", *errors]))
 
 
@@ -48,7 +50,7 @@ def findings(
     """All findings that a preview can know. It only reads."""
     wanted = Wanted.of(settings, context, pinned)
     found = [
-        Finding(rule=one.rule, where=f"{given['ComponentName']}: {one.where}", fix=one.fix)
+        replace(one, where=f"{given['ComponentName']}: {one.where}")
         for given in wanted.recipes
         for one in rules.findings(given)
     ]

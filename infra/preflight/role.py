@@ -24,7 +24,10 @@ if TYPE_CHECKING:
 
 _CREDENTIALS_SERVICE = "credentials.iot.amazonaws.com"
 _MOST_INLINE = 10_240  # characters: "IAM and STS quotas"; AWS doesn't raise this limit
-_ALIAS = "the device's config.yaml names its iotRoleAlias; aws iot describe-role-alias its role"
+_ANOTHER_ROLE = (  # the device's config.yaml names its iotRoleAlias
+    "aws iot describe-role-alias --role-alias ALIAS",
+    "pulumi config set device-role ROLE",
+)
 
 ROLE_MISSING = Rule(
     name="role-missing",
@@ -66,7 +69,10 @@ def findings(settings: Settings, context: Context, wanted: Wanted) -> Iterator[F
         role = client.get_role(RoleName=name)["Role"]
     except client.exceptions.NoSuchEntityException:
         yield Finding(
-            rule=ROLE_MISSING, where=name, fix=f"pulumi config set device-role ROLE ({_ALIAS})"
+            rule=ROLE_MISSING,
+            where=name,
+            fix="set the role of the iotRoleAlias in the device's config.yaml:",
+            commands=_ANOTHER_ROLE,
         )
         return
     except ClientError as error:
@@ -76,8 +82,9 @@ def findings(settings: Settings, context: Context, wanted: Wanted) -> Iterator[F
         yield Finding(
             rule=ROLE_TRUST,
             where=name,
-            fix=f"let {_CREDENTIALS_SERVICE} do sts:AssumeRole in its trust policy, or pulumi"
-            f" config set device-role ROLE ({_ALIAS})",
+            fix=f"let {_CREDENTIALS_SERVICE} do sts:AssumeRole in its trust policy, or set the"
+            " role of the iotRoleAlias in the device's config.yaml:",
+            commands=_ANOTHER_ROLE,
         )
     try:
         yield from _rights(name, role["Arn"], client, ours)
@@ -149,7 +156,8 @@ def _room(name: str, client: IAMClient, policy: str, ours: Mapping[str, Any]) ->
             rule=ROLE_FULL,
             where=f"{name} ({total:,} with ours: {listed})",
             fix="destroy a stack that isn't needed any more, or give these devices a role of their"
-            f" own: pulumi config set device-role ROLE ({_ALIAS})",
+            " own:",
+            commands=("pulumi config set device-role ROLE",),
         )
 
 

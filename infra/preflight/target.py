@@ -62,13 +62,17 @@ def findings(
 def _taken_over(settings: Settings, context: Context, target: Target) -> Iterator[Finding]:
     if target.takeover and target.takeover.deployment.id != settings.override:
         other = target.takeover.deployment.tags.get(STACK_TAG, context.stack) != context.stack
-        apart = f"for two models on a device: {OWN_NAMES}; " if other else ""
         yield Finding(
             rule=TAKEN_OVER,
             where=f"{target.arn.rpartition(':')[2]}, {target.takeover.summary}",
-            fix=f"{apart}to undo it: pulumi up --config override={target.takeover.deployment.id};"
-            " who made it: aws cloudtrail lookup-events --lookup-attributes"
-            " AttributeKey=EventName,AttributeValue=CreateDeployment",
+            fix="find out who made it, and undo it if they agree"
+            f"{'; for two models on a device, set other names' if other else ''}:",
+            commands=(
+                "aws cloudtrail lookup-events --lookup-attributes"
+                " AttributeKey=EventName,AttributeValue=CreateDeployment",
+                f"pulumi up --config override={target.takeover.deployment.id}",
+                *(OWN_NAMES if other else ()),
+            ),
         )
 
 
@@ -85,9 +89,13 @@ def _carried_on(settings: Settings, context: Context, target: Target) -> Iterato
             yield Finding(
                 rule=KEPT_GONE,
                 where=f"{name} {version} on {target.arn.rpartition(':')[2]}: {why}",
-                fix="publish it again, or deploy what is to stay without it: aws greengrassv2"
-                f" create-deployment --target-arn {target.arn} --components …; or take all"
-                " components of others off: pulumi config set keep-components false",
+                fix="publish it again, or deploy what is to stay without it, or remove all"
+                " components of others:",
+                commands=(
+                    f"aws greengrassv2 create-deployment --target-arn {target.arn}"
+                    " --components COMPONENTS",
+                    "pulumi config set keep-components false",
+                ),
             )
 
 
@@ -116,8 +124,9 @@ def _pace(settings: Settings, target: Target) -> Iterator[Finding]:
         yield Finding(
             rule=TOO_SLOW,
             where=f"{needed} devices at {rate} a minute",
-            fix=f"the last hears of it after {last} s: pulumi config set rollout-timeout"
-            f" {last + 900}, or a higher devices-per-minute",
+            fix=f"the last hears of it after {last} s; set a longer time, or a higher"
+            " devices-per-minute:",
+            commands=(f"pulumi config set rollout-timeout {last + 900}",),
         )
 
 
@@ -128,6 +137,6 @@ def _patience(settings: Settings, wanted: Wanted) -> Iterator[Finding]:
             rule=CHECK_TOO_LATE,
             where=f"check-timeout {settings.check_timeout}, rollout-timeout"
             f" {settings.rollout_timeout}",
-            fix=f"pulumi config set rollout-timeout {settings.check_timeout + 900}, or a lower"
-            " check-timeout",
+            fix="set a longer time, or a lower check-timeout:",
+            commands=(f"pulumi config set rollout-timeout {settings.check_timeout + 900}",),
         )

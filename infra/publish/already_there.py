@@ -22,6 +22,7 @@ from infra.account.clients import Clients, error_code, unless_gone
 from infra.account.context import Context
 from infra.account.greengrass import component_versions, has_tags
 from infra.account.images import MEDIA_TYPES
+from infra.errors import Told
 from infra.publish.bucket import objects, recorded
 
 _NOT_OURS = ("404", "403")  # 403: another account's; the provider will refuse it
@@ -29,7 +30,7 @@ _NAMED = 5  # releases, in a message
 WAS = "was-"  # prefix of the tag of an image whose old tag was freed
 
 
-class StackExists(Exception):
+class StackExists(Told):
     """The account has this stack, but Pulumi's state doesn't. The message says how to go on."""
 
 
@@ -80,11 +81,12 @@ def check_unknown_stack(context: Context) -> None:
     if names := [name for name, _ in recorded(client, context.bucket)]:
         named = ", ".join(sorted(names)[:_NAMED]) + (" …" if len(names) > _NAMED else "")
         raise StackExists(
-            f"stack {context.deployment_name} exists in this account: bucket {context.bucket} holds"
-            f" {len(names)} of its releases ({named}). This Pulumi state doesn't know them, and an"
-            " update would remove them. Nothing was changed. Go on with the state that made them"
-            " (pulumi login, pulumi stack select), or with a backup of it:"
-            " pulumi stack import --file BACKUP"
+            f"nothing was changed: stack {context.deployment_name} exists in this account. Bucket"
+            f" {context.bucket} holds {len(names)} of its releases ({named}).",
+            "This Pulumi state doesn't know them, and an update would remove them. Log in to the"
+            " backend that made them, or import a backup of its state:",
+            "pulumi login URL",
+            "pulumi stack import --file BACKUP",
         )
 
 

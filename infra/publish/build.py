@@ -29,7 +29,8 @@ def made_once(name: str, make: Callable[[Path], object]) -> Path:
     except OSError as error:
         if not target.exists():  # otherwise another stack's update was faster
             raise Misconfigured(
-                f"{BUILD.absolute()} can't keep what an update makes: {error.strerror}."
-                f" Look at it and at the room on its disk: ls -ld {BUILD}; df {Path.cwd()}"
+                f"{BUILD.absolute()} can't keep what an update makes: {error.strerror}.",
+                "Look at the folder and at the room on its disk:",
+                f"ls -ld {BUILD}; df {Path.cwd()}",
             ) from error
     return target

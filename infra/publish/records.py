@@ -79,8 +79,9 @@ def pinned(settings: Settings, context: Context) -> Record | None:
         found = stored_releases(context.clients, bucket)
     except ClientError as error:
         raise Misconfigured(
-            f"release is '{settings.release}', but AWS doesn't say which ones are kept in bucket"
-            f" {bucket}: {error}"
+            f"release is '{settings.release}', but AWS doesn't say which releases are kept in"
+            f" bucket {bucket}.",
+            f"{error}",
         ) from error
     for record in found:
         if record.release == settings.release:
@@ -88,9 +89,11 @@ def pinned(settings: Settings, context: Context) -> Record | None:
     names = [record.release for record in found]
     more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
     raise Misconfigured(
-        f"release '{settings.release}' is not kept in bucket {bucket}. Kept, the newest first:"
-        f" {', '.join(names[:_NAMED]) or 'none'}{more}. pulumi config set release ID, or for the"
-        " newest: pulumi config rm release"
+        f"release '{settings.release}' is not kept in bucket {bucket}.",
+        f"Kept, the newest first: {', '.join(names[:_NAMED]) or 'none'}{more}. Name one of these,"
+        " or remove the key for the newest:",
+        "pulumi config set release ID",
+        "pulumi config rm release",
     )
 
 

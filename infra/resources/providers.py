@@ -90,6 +90,7 @@ class Providers:
             if (account, region) != (context.account, context.region):
                 raise Misconfigured(
                     f"the {name} provider works in account {account}, {region}, but boto3, which"
-                    f" asks the devices, in account {context.account}, {context.region}. They found"
-                    " different logins. Name one: pulumi config set aws:profile NAME"
+                    f" asks the devices, in account {context.account}, {context.region}.",
+                    "They found different logins. Name the profile for both:",
+                    "pulumi config set aws:profile NAME",
                 )

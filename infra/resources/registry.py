@@ -19,6 +19,7 @@ import pulumi_docker as docker
 
 from infra import policies
 from infra.account.context import Context
+from infra.errors import told
 from infra.names import ENGINES
 from infra.publish import already_there, versions
 from infra.publish.build import made_once
@@ -114,8 +115,11 @@ def _warn_of_tags(given: Mapping[str, str]) -> None:
         image for argument, image in named.items() if argument not in given and "@" not in image
     ]:
         pulumi.log.warn(
-            f"edge/Dockerfile names {' and '.join(tags)} by tag, so what is built depends on the"
-            " day. Name what the registries have today by digest: make pin"
+            told(
+                f"edge/Dockerfile names {' and '.join(tags)} by tag.",
+                "What is built depends on the day. Name today's images by digest:",
+                "make pin",
+            )
         )
 
 

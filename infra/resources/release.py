@@ -135,14 +135,18 @@ def upstream(settings: Settings, context: Context) -> Mapping[str, Any]:
     theirs = Names.of(outputs["components"])
     if theirs != context.names:
         raise Misconfigured(
-            f"stack '{settings.release_from}' calls its components {theirs.prefix}.*, and this one"
-            f" says {context.component_prefix}: pulumi config set component-prefix {theirs.prefix}"
+            f"component-prefix is {context.component_prefix}, and stack '{settings.release_from}'"
+            f" calls its components {theirs.prefix}.*.",
+            "A follower uses its publisher's names.",
+            f"pulumi config set component-prefix {theirs.prefix}",
         )
     return outputs
 
 
 def _unpublished(stack: str, why: str) -> Misconfigured:
     return Misconfigured(
-        f"stack '{stack}' has published no release to follow ({why}):"
-        f" pulumi up --stack {stack}, or pulumi config set release-from STACK"
+        f"stack '{stack}' has published no release to follow ({why}).",
+        "Publish there first, or follow another stack:",
+        f"pulumi up --stack {stack}",
+        "pulumi config set release-from STACK",
     )

@@ -152,9 +152,10 @@ def check_unchanged(target: Target, context: Context) -> None:
     known = target.latest.id if target.latest else ""
     if now and now.id != known and not now.by_stack(context):
         raise RolloutFailed(
-            f"nothing was deployed: since this update looked, {target.arn} has deployment"
-            f" {now.maker}, which it would overwrite unseen. pulumi up again: it carries on"
-            " what others have there, or says what they changed of ours"
+            f"nothing was deployed: {target.arn} has got deployment {now.maker} since this update"
+            " looked.",
+            "It would have been overwritten. The next update looks again:",
+            "pulumi up",
         )
 
 
@@ -186,9 +187,10 @@ def check_there(context: Context, components: Mapping[str, Any]) -> None:
             continue
     if missing:
         raise RolloutFailed(
-            f"nothing was deployed: this account has no {', '.join(missing)}, though Pulumi's state"
-            " or a release's record says so. Somebody has deleted what the release is made of. To"
-            " make it again, where the release is made: pulumi up --refresh"
+            f"nothing was deployed: this account has no {', '.join(missing)}.",
+            "Pulumi's state or a release's record has it, so somebody has deleted it. Make it"
+            " again, in the stack that publishes the release:",
+            "pulumi up --refresh",
         )
 
 

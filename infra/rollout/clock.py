@@ -7,11 +7,13 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from infra.errors import Told
+
 _LEAST_PAUSE, _LONGEST_PAUSE = 1.0, 15.0  # seconds
 _SHARE = 0.1  # of the time waited so far: a long wait polls less often
 
 
-class RolloutFailed(Exception):
+class RolloutFailed(Told):
     """The devices don't run the release. The message says which devices, why, and what to do."""
 
 

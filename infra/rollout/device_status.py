@@ -112,17 +112,19 @@ class DeviceStatus:
                 f"  runs now: {', '.join(runs) or 'nothing'};"
                 f" {core.get('status', 'of unknown health')}, last heard of"
                 f" {core.get('lastStatusUpdateTimestamp')}",
-                f"  its own words: {self._log(core.get('runtime', ''), stack)}",
+                *self._log(core.get("runtime", ""), stack),
             ]
         )
 
-    def _log(self, runtime: str, stack: str) -> str:
-        """Where the log of the failed component is, or the nucleus' own log."""
-        there = f"{on_the_device(runtime, self._culprit)} on the device"
-        if not self._culprit:
-            return there
-        here = f"make logs STACK={stack} DEVICE={self.device} COMPONENT={self._culprit}"
-        return f"{there}, or {here}"
+    def _log(self, runtime: str, stack: str) -> list[str]:
+        """Commands that show the log of the failed component, or the nucleus' own log."""
+        named = self._culprit
+        here = f"make logs STACK={stack} DEVICE={self.device} COMPONENT={named}"
+        return [
+            f"  its own words, on the device{', or from here' if named else ''}:",
+            f"    {on_the_device(runtime, named)}",
+            *([f"    {here}"] if named else []),
+        ]
 
 
 def _is_up(component: str, state: str) -> bool:
@@ -162,10 +164,11 @@ def _recorded(client: GreengrassV2Client, device: str) -> Iterator[None]:
         yield
     except client.exceptions.ResourceNotFoundException:
         raise RolloutFailed(
-            f"{device} is no core device any more: its record was deleted while we waited. If it is"
-            " gone for good, pulumi up again goes on without it (a thing of its own: pulumi config"
-            " set thing NAME first). If it isn't: restart Greengrass on it, so that it reports"
-            " itself again, then pulumi up again"
+            f"{device} is no core device any more: its record was deleted while we waited.",
+            "If it isn't gone for good, restart Greengrass on it, so that it reports itself again."
+            " If it is, set another thing (a group goes on without it). Then deploy again:",
+            "pulumi config set thing NAME",
+            "pulumi up",
         ) from None
 
 

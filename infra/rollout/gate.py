@@ -22,6 +22,7 @@ from infra.account.context import Context
 from infra.account.devices import each_device
 from infra.account.greengrass import FAILED, deployments, versions_of
 from infra.account.logs import last_words
+from infra.errors import told
 from infra.rollout.clock import Clock, RolloutFailed
 from infra.rollout.device_status import DeviceStatus, Words, look, reasons
 from infra.rollout.restore import restore_previous
@@ -33,11 +34,12 @@ if TYPE_CHECKING:
 _STEADY_SECONDS = 5.0  # by then, three crashes a second after the start make BROKEN
 
 
-_ANSWERED_BEFORE = (
-    "this release has answered here before, so nothing is put in its place. Mend the device, then"
-    " pulumi up again, which deploys it anew: either runtime then starts what is BROKEN. What is"
-    " FINISHED a Java nucleus starts only when Greengrass starts:\n"
-    "    sudo systemctl restart greengrass"
+_ANSWERED_BEFORE = told(
+    "this release has answered here before, so nothing is put in its place.",
+    "Mend the device, then deploy again, which starts what is BROKEN. A Java nucleus starts what is"
+    " FINISHED only when Greengrass starts, on the device:",
+    "sudo systemctl restart greengrass",
+    "pulumi up",
 )
 
 _NO_WAY = (RolloutFailed, BotoCoreError, ClientError)
@@ -105,11 +107,11 @@ def await_release(
             ) from None
         listed = ", ".join(f"{component} {version}" for component, version in versions.items())
         raise RolloutFailed(
-            f"{red}\nthe last good release was put back and answers again: {listed}. Mend the"
-            " new one, then pulumi up again"
+            f"{red}\nthe last good release was put back and answers again: {listed}."
             if versions
-            else f"{red}\nno release of before is there to put back, so this one was taken off"
-            " again, for the next update to start anew. Mend it, then pulumi up again"
+            else f"{red}\nthis release was taken off again: there is no earlier one to put back.",
+            "Mend the new one, then deploy it:",
+            "pulumi up",
         ) from None
 
 
@@ -151,8 +153,8 @@ def await_devices(
         if any(one.broken or one.ended for one in failed):
             raise StaysBroken(reasons(client, failed, stack, words))
         if failed:
-            told = reasons(client, failed, stack, words)
-            raise RolloutFailed(f"{told}\nmend it, then pulumi up again, which deploys it anew")
+            why = reasons(client, failed, stack, words)
+            raise RolloutFailed(why, "Mend it, then deploy it again:", "pulumi up")
         if watch.silent and clock.tick():
             continue
         if overtime or not watch.once:
@@ -162,11 +164,13 @@ def await_devices(
     late = [watch.seen[device] for device in watch.waiting]
     enough = len(devices) - len(late) >= math.ceil(len(devices) * quorum / 100)
     if not enough or any(one.status in FAILED for one in late):
-        told = reasons(client, late, stack, words)
+        why = reasons(client, late, stack, words)
         raise RolloutFailed(
-            f"{told}\nnot within {clock.seconds:.0f} s. The deployment goes on waiting for a"
-            " device that is off: start it, then pulumi up again; for more patience: pulumi config"
-            " set rollout-timeout SECONDS"
+            f"{why}\nnot within {clock.seconds:.0f} s.",
+            "The deployment waits on for a device that is off. Start it, or set a longer time, then"
+            " deploy again:",
+            "pulumi config set rollout-timeout SECONDS",
+            "pulumi up",
         )
     if late:
         say(_short_of(late, devices, quorum, stack))
@@ -244,8 +248,9 @@ def _in_force(
         found = client.get_deployment(deploymentId=deployment)
     except client.exceptions.ResourceNotFoundException:
         raise RolloutFailed(
-            f"deployment {deployment} was deleted while we waited: a device that has it already"
-            " goes on, the others won't get it. To deploy again: pulumi up --refresh"
+            f"deployment {deployment} was deleted while we waited.",
+            "A device that has it goes on; the others won't get it. Deploy again:",
+            "pulumi up --refresh",
         ) from None
     if not found["isLatestForTarget"]:
         newest = deployments(client, found["targetArn"])[0]
@@ -253,10 +258,12 @@ def _in_force(
         if versions_of(carrying.get("components", {}), components) == dict(components):
             return carrying
         raise RolloutFailed(
-            f"deployment {deployment} was replaced by another one on the same target while we"
-            f" waited: '{newest.get('deploymentName', '')}' ({newest['deploymentId']},"
-            f" {newest['creationTimestamp']}). Settle it with whoever made it, then pulumi up again"
-            " (see also: aws greengrassv2 list-deployments)"
+            f"another deployment has replaced {deployment} while we waited:"
+            f" '{newest.get('deploymentName', '')}' ({newest['deploymentId']},"
+            f" {newest['creationTimestamp']}).",
+            "Settle it with whoever made it, then deploy again:",
+            "aws greengrassv2 list-deployments",
+            "pulumi up",
         )
     return found
 
@@ -268,16 +275,19 @@ def _not_cancelled(
     found = _in_force(client, deployment, components)
     if found["deploymentStatus"] == "CANCELED":
         raise RolloutFailed(
-            f"deployment {deployment} was cancelled while we waited, by hand or by AWS IoT Jobs"
-            " (abort-percent): devices that haven't begun won't. pulumi up again deploys it anew"
+            f"deployment {deployment} was cancelled while we waited.",
+            "That was done by hand, or by AWS IoT Jobs (abort-percent). Devices that haven't begun"
+            " won't begin. Deploy it again:",
+            "pulumi up",
         )
     return found["deploymentId"]
 
 
 def _short_of(late: Sequence[DeviceStatus], devices: Sequence[str], quorum: int, stack: str) -> str:
     listed = ", ".join(f"{one.device} ({one.summary})" for one in late)
-    return (
+    return told(
         f"warning: {len(devices) - len(late)} of {len(devices)} devices answer, which is the quorum"
-        f" of {quorum} %. Not yet: {listed}. They get this release when they are back; nothing"
-        f" waits for that: make status STACK={stack}"
+        f" of {quorum} %. Not yet: {listed}.",
+        "These get this release when they are back. Nothing waits for that; see how it goes:",
+        f"make status STACK={stack}",
     )

@@ -48,6 +48,8 @@ def plain_failure() -> Iterator[None]:
     except (BotoCoreError, ClientError) as error:
         print(error)
         raise RolloutFailed(
-            f"AWS can't be asked any more how it goes: {error}. The devices go on by themselves;"
-            " pulumi up again (or destroy) waits for them"
+            f"AWS can't be asked any more how it goes: {error}",
+            "The devices go on by themselves. Type the same again to wait for them:",
+            "pulumi up",
+            "pulumi destroy",
         ) from None

@@ -20,7 +20,12 @@ from infra.rollout.clock import RolloutFailed
 
 
 def check_dependents(
-    context: Context, *, devices: Sequence[str], others: Mapping[str, Any], ours: AbstractSet[str]
+    context: Context,
+    target: str,
+    *,
+    devices: Sequence[str],
+    others: Mapping[str, Any],
+    ours: AbstractSet[str],
 ) -> None:
     """Raise RolloutFailed if a component of others depends on ours. It names both.
 
@@ -37,15 +42,11 @@ def check_dependents(
     ]
     if needing:
         raise RolloutFailed(
-            "\n".join(
-                [
-                    "nothing was uninstalled: components of others depend on ours, and would keep"
-                    " them running on the devices:",
-                    *(f"  {line}" for line in needing),
-                    "Deploy to the target without them (aws greengrassv2 create-deployment), then"
-                    " pulumi destroy again",
-                ]
-            )
+            "\n".join(["nothing was uninstalled: components of others depend on ours.", *needing]),
+            "They would keep ours running on the devices. Deploy to the target without them, then"
+            " destroy again:",
+            f"aws greengrassv2 create-deployment --target-arn {target} --components COMPONENTS",
+            "pulumi destroy",
         )
 
 

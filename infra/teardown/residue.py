@@ -26,6 +26,7 @@ from infra.account.greengrass import (
     versions_of,
 )
 from infra.account.target import things_of
+from infra.errors import told
 
 # S3 and IAM may show a thing shortly after its deletion:
 # https://docs.aws.amazon.com/AmazonS3/latest/userguide/Welcome.html#ConsistencyModel
@@ -46,7 +47,7 @@ _Look = Callable[[Stack], Iterable[str]]
 
 
 def residue(stack: Stack, pause: Callable[[float], None] = time.sleep) -> list[str]:
-    """A line for each thing that is left, with the reason or the command; empty if none is."""
+    """A text for each thing that is left, with the reason or the command; empty if none is."""
     gone: dict[str, _Look] = {
         "component versions": _versions,
         "the bucket": _bucket,
@@ -74,23 +75,24 @@ def _versions(stack: Stack) -> Iterator[str]:
     for component in context.names.components:
         for arn in component_versions(client, context.component_arn(component)):
             if has_tags(client, arn, context.tags):
-                yield f"{arn} → aws greengrassv2 delete-component --arn {arn}"
+                yield told(arn, "", f"aws greengrassv2 delete-component --arn {arn}")
 
 
 def _bucket(stack: Stack) -> Iterator[str]:
     context, bucket = stack.context, stack.context.bucket
     with unless_gone():
         context.clients.s3.head_bucket(Bucket=bucket, ExpectedBucketOwner=context.account)
-        yield f"bucket {bucket} with its objects → aws s3 rb --force s3://{bucket}"
+        yield told(f"bucket {bucket} with its objects", "", f"aws s3 rb --force s3://{bucket}")
 
 
 def _repository(stack: Stack) -> Iterator[str]:
     repository = stack.context.repository
     with unless_gone():
         stack.context.clients.ecr.describe_repositories(repositoryNames=[repository])
-        yield (
-            f"repository {repository} with its images → aws ecr delete-repository --force"
-            f" --repository-name {repository}"
+        yield told(
+            f"repository {repository} with its images",
+            "",
+            f"aws ecr delete-repository --force --repository-name {repository}",
         )
 
 
@@ -100,9 +102,10 @@ def _policy(stack: Stack) -> Iterator[str]:
         client.get_role_policy(RoleName=stack.role, PolicyName=policy)
     except client.exceptions.NoSuchEntityException:
         return
-    yield (
-        f"policy {policy} of role {stack.role} → aws iam delete-role-policy"
-        f" --role-name {stack.role} --policy-name {policy}"
+    yield told(
+        f"policy {policy} of role {stack.role}",
+        "",
+        f"aws iam delete-role-policy --role-name {stack.role} --policy-name {policy}",
     )
 
 
@@ -115,12 +118,16 @@ def _deployments(stack: Stack) -> Iterator[str]:
             continue
         components = client.get_deployment(deploymentId=found).get("components", {})
         others = sorted(components.keys() - versions_of(components, ours).keys())
-        yield f"deployment '{called}' ({found}): " + (
-            f"it keeps {', '.join(others)} on the target, until another replaces it"
-            if others
-            else f"aws greengrassv2 cancel-deployment --deployment-id {found}, then"
-            f" delete-deployment --deployment-id {found}"
-        )
+        deployment = f"deployment '{called}' ({found})"
+        if others:
+            yield f"{deployment} keeps {', '.join(others)} on the target, until another replaces it"
+        else:
+            yield told(
+                deployment,
+                "",
+                f"aws greengrassv2 cancel-deployment --deployment-id {found}",
+                f"aws greengrassv2 delete-deployment --deployment-id {found}",
+            )
 
 
 def _on_devices(stack: Stack) -> Iterator[str]:
@@ -146,14 +153,13 @@ def _on_device(stack: Stack, other: str, device: str) -> list[str]:
         return [gone] if ":thing/" in stack.target else []
     ours = {component: one for component, one in there.items() if component in names}
     elsewhere = also_deployed(client, device, stack.target) if ours else {}
-    return [
-        f"{component} {version} on {device} ({state}): "
-        + (
-            f"it is stack {other}'s by now"
-            if other
-            else f"{elsewhere[component]} deploys it too"
-            if component in elsewhere
-            else "pulumi up, then pulumi destroy"
-        )
-        for component, (version, state) in ours.items()
-    ]
+    found = []
+    for component, (version, state) in ours.items():
+        what = f"{component} {version} on {device} ({state})"
+        if other:
+            found.append(f"{what}: it is stack {other}'s by now")
+        elif component in elsewhere:
+            found.append(f"{what}: {elsewhere[component]} deploys it too")
+        else:
+            found.append(told(what, "", "pulumi up", "pulumi destroy"))
+    return found

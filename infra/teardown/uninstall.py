@@ -25,6 +25,7 @@ from infra.account.greengrass import (
 )
 from infra.account.logs import last_words
 from infra.account.target import Deployed, latest_deployment, orphans_on, things_of
+from infra.errors import told
 from infra.rollout.clock import Clock, RolloutFailed
 from infra.rollout.device_status import DeviceStatus, look, reasons
 from infra.teardown.dependents import check_dependents
@@ -107,7 +108,9 @@ class _Removal:
     def deploy_without_ours(self) -> None:
         """Deploy without our components, if they are deployed or installed and nobody needs any."""
         latest, others = self.latest, self.others
-        check_dependents(self.context, devices=self.devices, others=others, ours=self.ours)
+        check_dependents(
+            self.context, self.target, devices=self.devices, others=others, ours=self.ours
+        )
         deployed = latest is not None and len(others) < len(latest.components)
         if self.reachable and (deployed or self._are_installed()):
             self.leaving = self.context.clients.greengrass.create_deployment(
@@ -124,14 +127,14 @@ class _Removal:
 
     def await_clean_devices(self, clock: Clock, say: Callable[[str], None]) -> None:
         """Wait until all are clean. Raises RolloutFailed if some can't be, or the time is over."""
-        told: dict[str, str] = {}
+        said: dict[str, str] = {}
         waiting = self.devices
         while waiting:
             left, hope = [], False
             for device, status in zip(waiting, each_device(waiting, self._status), strict=True):
                 failed = status.failed
-                if told.get(device) != status.words:
-                    told[device] = status.words
+                if said.get(device) != status.words:
+                    said[device] = status.words
                     say(f"{device} {status.words}")
                     failed = False  # the component list may arrive after the deployment's status
                 if not status.clean:
@@ -232,24 +235,22 @@ def _stuck(
     lines = []
     if failed:
         words = partial(last_words, context.clients)
-        told = reasons(context.clients.greengrass, failed, context.stack, words)
+        why = reasons(context.clients.greengrass, failed, context.stack, words)
         lines.append(
-            f"the deployment to {where} that takes ours off has failed:\n{told}\nMend what it"
-            " names, then pulumi destroy again, which deploys it anew."
+            f"the deployment to {where} that takes ours off has failed:\n{why}\nMend what it names."
         )
     if off:
         lines.append(
-            f"{', '.join(off)} did not uninstall within {seconds:.0f} s. Start the device, then"
-            " pulumi destroy again."
+            f"{', '.join(off)} did not uninstall within {seconds:.0f} s.\nStart the device."
         )
     if lost:
         lines.append(
             f"no deployment to {where} reaches {', '.join(lost)}: it was deleted, or they left it."
-            " Let it reach them once more (aws iot create-thing, create-thing-group,"
-            " add-thing-to-thing-group), then pulumi destroy again."
+            "\nMake the thing or its group again, and put the thing into it."
         )
-    lines.append(
-        "If a device is gone for good: make abandon-device DEVICE=NAME"
-        f" STACK={context.stack}, then pulumi destroy again"
+    return told(
+        "\n".join(lines),
+        "Then destroy again. If a device is gone for good, type first:",
+        f"make abandon-device DEVICE=NAME STACK={context.stack}",
+        "pulumi destroy",
     )
-    return "\n".join(lines)

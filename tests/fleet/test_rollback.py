@@ -160,7 +160,7 @@ def test_a_release_whose_update_failed_is_listed_as_such_and_is_no_previous_one(
         assert f"config set release {taken} --stack dev" in asked.read_text()
     else:
         assert isinstance(done.exception, NoStack)
-        assert f"the update failed: {RUNS}. To deploy one all the same" in str(done.exception)
+        assert f" failed: {RUNS}.\nName the one to deploy all the same:" in str(done.exception)
         assert rollback("--release", RUNS).exit_code == 0, "who names it means it"
 
 

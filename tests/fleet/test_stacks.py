@@ -32,9 +32,9 @@ def test_a_broken_file_is_named_and_the_other_stacks_are_shown(root: Path, text:
     (root / "Pulumi.broken.yaml").write_bytes(text.encode(errors="surrogateescape"))
     there = places(root=root)
     assert [*there.clients.values()] == [("dev",)]
-    [line] = there.skipped
+    line, _ = there.skipped
     assert line.startswith("Pulumi.broken.yaml ")
-    assert "\n" not in line
+    assert not any("\n" in one for one in there.skipped)
 
 
 @every_break
@@ -51,8 +51,8 @@ def test_a_file_whose_name_is_no_stack_s_gets_into_no_workflow(root: Path, name:
     with pytest.raises(NoStack, match="can't name a stack") as refused:
         committed(root)
     assert not SPEAKS_TO_A_TERMINAL & set(str(refused.value))
-    assert "\n" not in str(refused.value)
-    [line] = places(root=root).skipped
+    assert str(refused.value).count("\n") == 2, "what, why and what to do"
+    line, *_ = places(root=root).skipped
     assert "can't name a stack" in line
 
 

@@ -71,11 +71,11 @@ def test_a_program_gets_the_documents_themselves() -> None:
 @pytest.mark.parametrize(
     ("release", "says"),
     [
-        ("r1", "release r1 was published by an older version"),
-        ("r9", "stack dev has no kept release r9; there are, the newest first: r2, r1"),
+        ("r1", "release r1 has no bill of materials.\nAn older version"),
+        ("r9", "stack dev has no kept release r9.\nThere are, the newest first: r2, r1."),
     ],
 )
-def test_a_release_without_one_is_one_sentence(release: str, says: str) -> None:
+def test_a_release_without_one_is_told_with_those_there_are(release: str, says: str) -> None:
     result = sbom("--release", release)
     assert isinstance(result.exception, NoStack)
     assert says in str(result.exception)

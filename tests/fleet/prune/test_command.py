@@ -74,7 +74,7 @@ def test_a_dry_run_removes_nothing_and_says_how_to_remove_it(
 ) -> None:
     done = run()
     assert f"release {MIDDLE.outputs['release']} of {NOON:%Y-%m-%d}" in done.output
-    assert "nothing was removed. To remove it: make prune STACK=dev YES=1" in done.output
+    assert "Nothing was removed. Remove it:\n    make prune STACK=dev YES=1" in done.output
     assert account.changes == []
     assert "all of it was removed" in run("--yes").output
     assert published.kept == [record(NEW).key]

@@ -228,7 +228,7 @@ def test_a_preview_that_the_program_refuses_is_a_page_that_says_why(
         "## Device plan: stack `local`\n\n**No plan: the preview is refused.**\n\n"
         "    nothing was changed:\n    - set `thing`: pulumi config set thing <NAME>\n"
     ), "in a comment, the program's words are text, never markup"
-    assert words in said
+    assert said == "there is no plan: the preview of stack local is refused, the page says why\n"
 
 
 def test_a_preview_that_isn_t_there_is_a_wrong_usage(main: Main, tmp_path: Path) -> None:

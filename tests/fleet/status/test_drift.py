@@ -91,9 +91,10 @@ def test_a_stack_that_can_t_be_asked_is_told_and_hides_no_other(
     assert [one.region for one, _ in seen.fleets] == [REGION]
     assert fleet.devices.keys() == {device for _, answers in seen.fleets for _, device in answers}
     assert seen.skipped == (
-        "stack nowhere names no region: pulumi config set --stack nowhere aws:region REGION",
-        "stack theirs uses the AWS profile theirs, which is unknown here:"
-        " aws configure --profile theirs",
+        "stack nowhere names no region.",
+        "    pulumi config set --stack nowhere aws:region REGION",
+        "stack theirs uses the AWS profile theirs, which is unknown here.",
+        "    aws configure --profile theirs",
     )
     page = io.StringIO()
     Console(file=page, width=200).print(show(seen))

@@ -35,7 +35,9 @@ def test_a_bucket_s_name_is_never_cut() -> None:
     longest = replace(CONTEXT, stack="s" * 20, region="ap-southeast-2")
     assert len(longest.bucket) == 63
     longer = replace(longest, project=f"{longest.project}-eu")
-    with pytest.raises(Misconfigured, match=r"66 characters.* 3 shorter.*pulumi stack init NAME"):
+    with pytest.raises(
+        Misconfigured, match=r"66 characters\.\n.* by 3:\n    pulumi stack init NAME"
+    ):
         _ = longer.bucket
     with pytest.raises(Misconfigured, match="stack 'other-stack-of-twenty'"):
         longest.bucket_of("other-stack-of-twenty")

@@ -53,10 +53,10 @@ def test_a_stack_that_follows_is_named_with_its_target_and_the_way_out(
     [follower] = found()
     assert follower.stack == "press-2"
     assert follower.target == target.rpartition(":")[2]
-    assert deployment in follower.line
-    assert "com.ml.xgboost 1.2.3" in follower.line
-    assert "pulumi destroy --stack press-2" in follower.line
-    assert "release-from" in follower.line
+    assert deployment in follower.text
+    assert "com.ml.xgboost 1.2.3" in follower.text
+    assert "pulumi destroy --stack press-2" in follower.text
+    assert "release-from" in follower.text
 
 
 def test_a_deployment_by_hand_follows_as_well(account: Account) -> None:
@@ -64,7 +64,7 @@ def test_a_deployment_by_hand_follows_as_well(account: Account) -> None:
     [follower] = found()
     assert follower.stack == ""
     assert follower.components == ("com.ml.xgboost 1.2.3",)
-    assert f"cancel-deployment --deployment-id {deployment}" in follower.line
+    assert f"cancel-deployment --deployment-id {deployment}" in follower.text
 
 
 def test_a_stack_that_took_the_publisher_s_own_target_over_follows(account: Account) -> None:

@@ -92,7 +92,7 @@ def test_a_file_that_gives_nothing_is_refused_in_one_line_that_names_it(key: str
     }
     with pytest.raises(Misconfigured, match=f"{key} '/proc/self/mem' can't be read") as refused:
         golden(files["model"], files["samples"], predictions=files["predictions"])
-    assert "\n" not in str(refused.value)
+    assert str(refused.value).count("\n") < 4, "three parts, where Pulumi shows it"
 
 
 GOOD = {"width": 1, "age": 2, "mass": 3.5}
@@ -109,7 +109,10 @@ GOOD = {"width": 1, "age": 2, "mass": 3.5}
         ([GOOD, GOOD, {"width": 1, "age": 2}], r"row 2: .*missing: \['mass'\]; .*: none"),
         ([GOOD | {"colour": 1}], r"row 0: .*missing: none; not in the model: \['colour'\]"),
         ([GOOD, GOOD | {"age": "old"}], "row 1: age is 'old', not a number"),
-        ([GOOD, GOOD | {"age": None}], r"row 1: age is null, .*set_attr\(missing_values='allowed'"),
+        (
+            [GOOD, GOOD | {"age": None}],
+            r"row 1: age is null\.\n.*\n.*set_attr\(missing_values='allowed'",
+        ),
         ([GOOD | {"mass": True}], "row 0: mass is true, .*write 1 or 0"),
         ([GOOD | {"mass": float("nan")}], "row 0: mass is NaN, .*write null"),
         ([[1, 2, 3.5], [1, 2]], "row 1: 2 values for the model's 3 features"),
@@ -183,7 +186,7 @@ def test_a_model_larger_than_the_device_takes_is_refused_when_it_is_published(
     monkeypatch.setattr(loader, "MAX_MODEL", size)
     assert golden(trained, samples).predictions
     monkeypatch.setattr(loader, "MAX_MODEL", size - 1)
-    with pytest.raises(Misconfigured, match=f"{size} bytes, at most {size - 1} are taken"):
+    with pytest.raises(Misconfigured, match=f"{size} bytes; a release takes {size - 1}"):
         golden(trained, samples)
 
 
@@ -195,7 +198,7 @@ def test_a_model_that_the_container_cannot_load_is_refused_with_the_memory_that_
     engine_name: str, mebibytes: int, features: int, needed: int
 ) -> None:
     said = (Path("model.json"), mebibytes << 20)
-    with pytest.raises(Misconfigured, match=f"the kernel would kill it.*set memory {needed}"):
+    with pytest.raises(Misconfigured, match=f"The kernel would kill it.*\n.*set memory {needed}"):
         check_memory(*said, needed - 1, engine_name, features=features)
     check_memory(*said, needed, engine_name, features=features)
 

@@ -60,7 +60,7 @@ def refused(path: Path, model: Model = ARRAY) -> str:
     with pytest.raises(Misconfigured) as caught:
         samples.read(path, model)
     said = str(caught.value)
-    assert "\n" not in said, "one line, where Pulumi shows it"
+    assert said.count("\n") < 4, "three parts, where Pulumi shows it"
     return said
 
 
@@ -79,7 +79,7 @@ def test_names_that_the_model_never_saw_are_refused_with_how_to_leave_them_out(
 ) -> None:
     path = tmp_path / "rows.csv"
     pd.DataFrame(X, columns=["sepal", "petal", "width"]).to_csv(path)
-    assert refused(path).endswith("by json.dump(X.to_numpy().tolist(), file)")
+    assert refused(path).endswith("\n    json.dump(X.to_numpy().tolist(), file)")
 
 
 def test_the_shipped_rows_are_refused_for_another_model_with_what_to_set() -> None:
@@ -130,7 +130,7 @@ def test_parquet_without_pyarrow_is_refused_with_what_to_type(
     path.write_bytes(b"PAR1\x15\x00")
     said = refused(path)
     assert ".venv/bin/pip install pyarrow" in said
-    assert "pandas.read_parquet(…).head(100).to_json('samples.json', orient='records'" in said
+    assert "pandas.read_parquet(PATH).head(100).to_json('samples.json', orient='records'" in said
 
 
 def test_parquet_is_read_as_pandas_writes_it(tmp_path: Path) -> None:

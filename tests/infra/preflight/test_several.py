@@ -120,7 +120,7 @@ def test_a_topic_of_another_model_on_the_device_is_refused_by_its_name(
         f"press-1: {topic}, of com.noise.xgboost by stack noise, in deployment {deployment} to"
         f" {target.rpartition(':')[2]}"
     )
-    assert "pulumi config set request-topic TOPIC" in found.fix
+    assert "pulumi config set request-topic TOPIC" in found.text
 
 
 def test_a_follower_s_topics_are_those_that_its_publisher_s_recipe_has(account: Account) -> None:
@@ -144,7 +144,7 @@ def test_another_stack_s_components_of_the_same_names_are_refused_by_name(
     account.deploy(GROUP_ARN, "edge-inference/theirs", components, tags)
     [found] = [one for one in findings(WINE) if one.rule is SAME_NAMES]
     assert re.search(r"press-1: stack theirs \(deployment .* to thinggroup/presses\)", found.where)
-    assert "pulumi config set component-prefix PREFIX" in found.fix
+    assert "pulumi config set component-prefix PREFIX" in found.text
 
 
 def test_a_group_without_a_device_of_the_target_is_no_neighbour(account: Account) -> None:
@@ -165,7 +165,9 @@ def test_the_names_of_a_stack_that_exists_can_t_be_changed(
     known = {key: value for key, value in WINE.props.items() if key != "component_prefix"}
     now = {**WINE.props, "target": "", "role": ""}
     assert provider.diff("kept", {**known, "target": "", "role": ""}, now).changes, "one key more"
-    with pytest.raises(RolloutFailed, match=r"called com\.ml\.\*, and .* says com\.x"):
+    with pytest.raises(
+        RolloutFailed, match=r"component-prefix is com\.x, and .* called com\.ml\.\*"
+    ):
         provider.diff("kept", known, {**now, "component_prefix": "com.x"})
     assert "pulumi config set component-prefix com.ml" in capsys.readouterr().out
 
@@ -340,7 +342,7 @@ def test_a_release_is_waited_for_by_the_deployment_that_carries_it_on(account: A
 
     wait("1.0.0")
     account.devices["press-1"].executions.clear()
-    with pytest.raises(RolloutFailed, match="was replaced by another one on the same target"):
+    with pytest.raises(RolloutFailed, match="another deployment has replaced"):
         wait("2.0.0")
 
 

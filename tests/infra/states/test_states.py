@@ -108,7 +108,7 @@ def once(read: Callable[[Settings], Handover]) -> Callable[[Settings], Handover]
 
 # The words that tell a refusal from the others, as on the page
 REFUSALS = {
-    "error taken-over": "refused: taken over",
+    "(taken-over)": "refused: taken over",
     "exists in this account": "refused: exists",
     "NoSuchBucket": "refused by AWS: no bucket",
     "this account has no com.ml.": "refused: versions deleted",

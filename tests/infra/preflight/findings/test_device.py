@@ -31,7 +31,7 @@ def test_a_device_of_another_architecture_is_named_with_the_command_that_adds_it
     found = the_one(findings())
     assert found.rule is DEVICE_ARCHITECTURE
     assert found.where == "press-1 (aarch64; the release: amd64)"
-    assert found.fix == "pulumi config set --path 'architectures[1]' aarch64"
+    assert found.commands == ("pulumi config set --path 'architectures[1]' aarch64",)
 
 
 @pytest.mark.parametrize(("said", "meant"), [("arm64", "aarch64"), ("x86_64", "amd64")])
@@ -44,15 +44,15 @@ def test_a_device_that_does_not_say_its_architecture_is_a_warning(account: Accou
     account.devices["press-1"].architecture = ""
     found = the_one(findings())
     assert found.rule is NOT_READABLE
-    assert "uname -m" in found.fix
+    assert "uname -m" in found.text
 
 
 def test_lite_is_reached_by_a_group_and_never_by_its_thing(account: Account) -> None:
     account.devices["press-1"] = Device(runtime=LITE, version="2.6.0")
     found = the_one(findings())
     assert found.rule is LITE_THING
-    assert "aws iot add-thing-to-thing-group --thing-name press-1" in found.fix
-    assert "pulumi config set thing-group" in found.fix
+    assert "aws iot add-thing-to-thing-group --thing-name press-1" in found.text
+    assert "pulumi config set thing-group" in found.text
     group = of_a_group(account, Device(runtime=LITE, version="2.6.0"))
     assert findings(**group) == []
 
@@ -83,7 +83,7 @@ def test_a_nucleus_that_is_too_old_is_named_with_the_version_it_needs(
     found = the_one(findings(**group))
     assert found.rule is NUCLEUS_VERSION
     assert found.where == f"press-2 ({version})"
-    assert f"{least} or newer" in found.fix
+    assert f"{least} or newer" in found.text
 
 
 @pytest.mark.parametrize(

@@ -26,8 +26,8 @@ pytestmark = pytest.mark.usefixtures("account")
 def test_a_role_that_is_not_there_is_named_with_the_way_to_find_the_right_one() -> None:
     found = the_one(findings(device_role="Nobody"))
     assert (found.rule, found.where) == (ROLE_MISSING, "Nobody")
-    assert "pulumi config set device-role" in found.fix
-    assert "aws iot describe-role-alias" in found.fix
+    assert "pulumi config set device-role" in found.text
+    assert "aws iot describe-role-alias" in found.text
 
 
 @pytest.mark.parametrize(
@@ -107,8 +107,8 @@ def test_what_would_still_stand_in_the_way_is_named_with_its_kind(
     found = the_one(findings())
     assert found.rule is ROLE_RIGHTS
     assert "ecr:BatchGetImage" in found.where
-    assert fix in found.fix
-    assert "repository/edge-inference/dev" in found.fix
+    assert fix in found.text
+    assert "repository/edge-inference/dev" in found.text
 
 
 def test_a_denial_that_hangs_on_a_condition_is_no_refusal(account: Account) -> None:
@@ -120,7 +120,7 @@ def test_a_denial_that_hangs_on_a_condition_is_no_refusal(account: Account) -> N
     }
     found = the_one(findings())
     assert found.rule is NOT_READABLE, "IAM's simulator doesn't know the request to come"
-    assert "aws:RequestedRegion" in found.fix
+    assert "aws:RequestedRegion" in found.text
 
 
 def test_every_right_that_a_device_needs_is_asked_for(account: Account) -> None:
@@ -147,7 +147,7 @@ def test_a_role_without_room_for_one_more_stack_is_said_before_iam_refuses_it(
     found = the_one(findings(stack="line-10"))
     assert found.rule is ROLE_FULL
     assert found.where.startswith(f"{DEVICE_ROLE} ({each * 11:,} with ours: edge-inference-line-00")
-    assert "pulumi config set device-role" in found.fix
+    assert "pulumi config set device-role" in found.text
     assert findings(stack="line-09") == [], "its own policy is replaced"
 
 
@@ -167,7 +167,7 @@ def test_what_may_not_be_read_is_a_warning_and_no_refusal(account: Account, oper
     account.denied = {operation}
     found = the_one(findings())
     assert (found.rule, found.rule.severity) == (NOT_READABLE, Severity.WARNING)
-    assert operation in found.fix
+    assert operation in found.text
 
 
 def test_devices_whose_listing_is_withheld_are_asked_one_by_one(account: Account) -> None:

@@ -45,7 +45,7 @@ def test_a_takeover_is_refused_but_for_the_very_deployment_that_may_be_overwritt
     found = the_one(findings())
     assert found.rule is TAKEN_OVER
     assert f"thing/press-1, deployment 'by hand' ({theirs}" in found.where
-    assert f"pulumi up --config override={theirs}" in found.fix
+    assert f"pulumi up --config override={theirs}" in found.text
     assert findings(override=theirs) == []
     account.deploy(THING_ARN, "by hand, later", {CHECK: spec("9.9.10")})
     assert the_one(findings(override=theirs)).rule is TAKEN_OVER, (
@@ -82,7 +82,7 @@ def test_a_component_of_others_that_no_deployment_can_name_is_refused_before_it_
     found = the_one(findings())
     assert found.rule is KEPT_GONE
     assert found.where == f"com.other 1.0.0 on thing/press-1: {said}"
-    assert "pulumi config set keep-components false" in found.fix
+    assert "pulumi config set keep-components false" in found.text
     assert findings(keep_components=False) == [], "then it goes, and nobody asks for it"
 
 
@@ -91,7 +91,7 @@ def test_a_component_of_others_that_may_not_be_read_is_a_warning(account: Accoun
     account.denied.add("DescribeComponent")
     found = the_one(findings())
     assert (found.rule, found.where) == (NOT_READABLE, "com.other 1.0.0")
-    assert "allow DescribeComponent" in found.fix
+    assert "allow DescribeComponent" in found.text
 
 
 GROUP_ARN = f"arn:aws:iot:{REGION}:{ACCOUNT}:thinggroup/presses"
@@ -146,8 +146,8 @@ def test_a_rate_at_which_the_update_ends_before_the_last_device_begins_is_refuse
         assert found == []
     else:
         assert the_one(found).rule is TOO_SLOW
-        assert f"after {seconds} s" in the_one(found).fix
-        assert f"rollout-timeout {seconds + 900}" in the_one(found).fix
+        assert f"after {seconds} s" in the_one(found).text
+        assert f"rollout-timeout {seconds + 900}" in the_one(found).text
 
 
 def test_a_check_that_may_outlast_the_update_is_a_warning() -> None:
@@ -156,7 +156,7 @@ def test_a_check_that_may_outlast_the_update_is_a_warning() -> None:
         CHECK_TOO_LATE,
         "check-timeout 120, rollout-timeout 120",
     )
-    assert "pulumi config set rollout-timeout 1020" in found.fix
+    assert "pulumi config set rollout-timeout 1020" in found.text
     assert findings(check_timeout=119, rollout_timeout=120) == []
 
 

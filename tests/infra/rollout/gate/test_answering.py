@@ -148,7 +148,7 @@ def test_a_device_that_failed_is_red_at_once_with_its_own_reason(
         "a device that rolled back serves the old release: the operator has to know"
     )
     assert "UNHEALTHY, last heard of 2026-11-23 07:00" in said
-    assert "mend it, then pulumi up again" in said
+    assert "Mend it, then deploy it again:\n    pulumi up" in said
     assert f"/{CHECK}.log" in said, "the log of the component that the reason names"
 
 

@@ -1,0 +1,172 @@
+"""What an error tells a person to type is there, and stands on a line of its own."""
+
+from __future__ import annotations
+
+import ast
+import re
+import shlex
+from collections.abc import Iterator
+from functools import cache
+from typing import TypeGuard
+
+import botocore.session
+import pytest
+import typer
+from botocore import xform_name
+
+from fleet.__main__ import app as fleet
+from infra.errors import told
+from infra.settings import KEYS
+from tests.test_imports import ROOT, modules
+
+TOLD = {"told", "Misconfigured", "RolloutFailed", "StaysBroken", "StackExists"}  # of infra
+TOLD |= {"NoStack", "NoLog", "NoPulumi"}  # of fleet
+TYPED = re.compile(r"(pulumi|make|aws|fleet) [a-z]")  # how a command begins
+INSIDE = re.compile(  # a command in the middle of a sentence
+    r"\b(pulumi (up|destroy|refresh|config|stack)|make [a-z-]+ [A-Z]+=|aws [a-z0-9]+ [a-z]+-)"
+)
+PLACEHOLDER = "…"  # of what is only known at run time
+PULUMI = {
+    "up",
+    "destroy",
+    "refresh",
+    "preview",
+    "login",
+    "stack",
+    "config",
+    "plugin",
+    "state",
+    "import",
+}
+BY_HAND = {("aws", "s3"), ("aws", "configure"), ("aws", "sts")}
+
+
+def text_of(node: ast.expr) -> str | None:
+    """A string, with a placeholder for each part that is only known at run time."""
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        return node.value
+    if isinstance(node, ast.JoinedStr):
+        parts = (
+            str(part.value) if isinstance(part, ast.Constant) else PLACEHOLDER
+            for part in node.values
+        )
+        return "".join(parts)
+    return None
+
+
+def texts(tree: ast.AST) -> Iterator[str]:
+    """Every string of a module but docstrings and sentences, each whole."""
+    nodes = list(ast.walk(tree))
+    joined = (one for one in nodes if isinstance(one, ast.JoinedStr))
+    apart = {part for one in joined for part in one.values}
+    apart |= {one.value for one in nodes if isinstance(one, ast.Expr)}
+    apart |= {said for one in nodes if is_told(one) for said in one.args[:2]}
+    for node in nodes:
+        if isinstance(node, ast.expr) and node not in apart and (text := text_of(node)):
+            yield text
+
+
+def is_told(node: ast.AST) -> TypeGuard[ast.Call]:
+    """Whether it makes an error text: of what happened, why, and commands."""
+    return isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in TOLD
+
+
+@cache
+def trees() -> dict[str, ast.Module]:
+    rooms = ("infra", "fleet", "edge", "recipes", "greenhouse")
+    return {
+        name: ast.parse(path.read_text())
+        for name, path in modules().items()
+        if name.partition(".")[0] in rooms
+    }
+
+
+def commands() -> list[str]:
+    """What the texts tell to type: each line that begins as a command does."""
+    lines = (
+        line.strip()
+        for tree in trees().values()
+        for text in texts(tree)
+        for line in text.split("\n")
+    )
+    return sorted({line for line in lines if TYPED.match(line)})
+
+
+def words(command: str) -> list[str]:
+    """Those of one command, up to what joins it to another."""
+    return shlex.split(command.partition(" && ")[0].partition(";")[0], comments=True)
+
+
+def test_make_has_each_target_and_each_name_that_is_given_to_it() -> None:
+    text = (ROOT / "Makefile").read_text()
+    targets = set(re.findall(r"^([a-z-]+):", text, re.M))
+    [given] = re.findall(r"^GIVEN := ((?:.*\\\n)*.*)$", text, re.M)
+    names = {*given.replace("\\", "").split(), "PYTHON"}
+    typed = [words(one) for one in commands() if one.startswith("make ")]
+    assert len(typed) > 15
+    for _, target, *rest in typed:
+        assert target in targets, f"make {target}"
+        for one in rest:
+            assert one.partition("=")[0] in names, f"make {target} {one}"
+
+
+def test_pulumi_is_given_keys_that_a_stack_has() -> None:
+    typed = [words(one) for one in commands() if one.startswith("pulumi ")]
+    assert len(typed) > 50
+    for _, command, *rest in typed:
+        assert command.removesuffix(PLACEHOLDER) in PULUMI, f"pulumi {command}"
+        if command == "config" and rest[:1] in (["set"], ["rm"]):
+            key = key_of(rest[1:])
+            of_others = key.startswith(("aws:", "aws-native:", "docker:"))
+            assert not key or key in KEYS or of_others, f"pulumi config … {key}"
+
+
+def key_of(words: list[str]) -> str:
+    """The key among the words behind `pulumi config set`; empty where only the run knows it."""
+    if "--stack" in words:
+        at = words.index("--stack")
+        words = [*words[:at], *words[at + 2 :]]
+    [key, *_] = [one for one in words if not one.startswith("--")] or [PLACEHOLDER]
+    return "" if PLACEHOLDER in key else re.sub(r"[.\[].*", "", key)
+
+
+def test_aws_has_each_operation_with_these_parameters() -> None:
+    session = botocore.session.get_session()
+    typed = [words(one) for one in commands() if one.startswith("aws ")]
+    asked = [one for one in typed if tuple(one[:2]) not in BY_HAND]
+    assert len(asked) > 8
+    for _, service, operation, *rest in asked:
+        model = session.get_service_model(service)
+        [name] = [one for one in model.operation_names if xform_name(one, "-") == operation]
+        shape = model.operation_model(name).input_shape
+        members = {xform_name(one, "-") for one in (shape.members if shape else ())}
+        for option in (one[2:] for one in rest if one.startswith("--")):
+            assert option in members | {"region"}, f"aws {service} {operation} --{option}"
+
+
+def test_fleet_has_each_command() -> None:
+    there = set(typer.main.get_command(fleet).commands)  # type: ignore[attr-defined]
+    for one in commands():
+        if one.startswith("fleet "):
+            assert words(one)[1] in there, one
+
+
+@pytest.mark.parametrize("room", ["infra", "fleet"])
+def test_a_command_stands_on_a_line_of_its_own(room: str) -> None:
+    seen = 0
+    for name, tree in trees().items():
+        for call in filter(is_told, ast.walk(tree) if name.startswith(f"{room}.") else ()):
+            seen += 1
+            for argument in call.args[:2]:
+                for line in (text_of(argument) or "").split("\n"):
+                    inline = not TYPED.match(line.strip()) and INSIDE.search(line)
+                    assert not inline, f"{name}: {line}"
+    assert seen > 20
+
+
+def test_an_error_is_what_happened_and_why_and_what_to_type() -> None:
+    assert (
+        told("no", "because", "make up", "make down") == "no\nbecause\n    make up\n    make down"
+    )
+    assert told("no") == "no"
+    assert told("no", "", "make up") == "no\n    make up"
