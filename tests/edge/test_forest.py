@@ -80,7 +80,7 @@ def test_the_shipped_model_equals_xgboost_at_every_threshold(evaluate: Evaluate)
     assert_same_bits(evaluate(data, rows), reference(data, rows))
 
 
-def test_the_shipped_model_equals_xgboost_without_a_matrix_too(evaluate: Evaluate) -> None:
+def test_the_shipped_model_also_equals_xgboost_without_a_matrix(evaluate: Evaluate) -> None:
     data = SHIPPED.read_bytes()
     rows = hard_rows(data, 13, seed=1)
     rows[::7] = np.inf  # A DMatrix refuses infinity, inplace_predict doesn't.
@@ -176,7 +176,7 @@ def test_trees_of_a_single_leaf_and_no_trees_at_all(evaluate: Evaluate, rounds: 
     assert_same_bits(evaluate(data, rows), reference(data, rows))
 
 
-def test_all_trees_answer_whatever_the_best_iteration_was(evaluate: Evaluate) -> None:
+def test_all_trees_answer_for_any_best_iteration(evaluate: Evaluate) -> None:
     booster = xgboost.Booster(model_file=bytearray(train(rounds=10)))
     booster.set_attr(best_iteration="3")
     rows = hard_rows(saved(booster), 4)

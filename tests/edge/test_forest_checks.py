@@ -72,7 +72,9 @@ def with_node(number: int, value: float, left: int, slot: int) -> bytes:
         (NEAR[: HEADER + 12] + struct.pack("<I", 1) + NEAR[HEADER + 16 :], "a tree in it"),
     ],
 )
-def test_what_the_walk_relies_on_is_checked(library: Path, data: bytes, says: str) -> None:
+def test_everything_that_the_walk_relies_on_is_checked(
+    library: Path, data: bytes, says: str
+) -> None:
     with pytest.raises(ModelRefused, match=says) as refused:
         opened(data, library)
     assert "Publish it again" in str(refused.value)

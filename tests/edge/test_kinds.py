@@ -145,7 +145,7 @@ def of_many_features() -> tuple[bytes, Rows]:
     ],
     ids=["16 levels", "17 levels", "5,000 features"],
 )
-def test_what_8_bytes_a_node_cant_hold_has_12(
+def test_a_tree_that_8_bytes_a_node_cant_hold_has_12(
     library: Path, data: bytes, rows: Rows, far: bool
 ) -> None:
     file = compiled(data)
@@ -153,7 +153,7 @@ def test_what_8_bytes_a_node_cant_hold_has_12(
     assert_same_bits(found(file, library, rows), reference(data, rows))
 
 
-def test_what_a_question_for_the_best_trees_leaves_is_a_smaller_model() -> None:
+def test_a_question_for_the_best_trees_leaves_a_smaller_model() -> None:
     model = booster(KINDS["class probabilities"], best=BEST, rounds=ROUNDS)
     asked = {"engine": "xgboost", "trees": "best"}
     facts, file = answer(bytes(model.save_raw("ubj")), asked, b"")

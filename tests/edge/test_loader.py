@@ -124,7 +124,7 @@ def test_both_engines_answer_the_shipped_model_alike(library: Path) -> None:
         (Path("edge/models/wine-quality.json").read_bytes()[:5000], "XGBoost refuses the model"),
     ],
 )
-def test_what_xgboost_does_not_load_is_refused_by_its_first_line(
+def test_a_file_that_xgboost_does_not_load_is_refused_with_xgboost_s_first_line(
     tmp_path: Path, content: bytes, says: str
 ) -> None:
     (tmp_path / "model.json").write_bytes(content)

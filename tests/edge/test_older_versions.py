@@ -83,7 +83,7 @@ def test_the_device_answers_as_the_author_s_own_model_did(
 
 
 @pytest.mark.parametrize(("version", "kind"), [each for each in KINDS if each[1] in REFUSED])
-def test_what_the_evaluator_has_no_answers_for_is_refused_with_a_remedy(
+def test_a_model_that_the_evaluator_can_t_answer_for_is_refused_with_a_remedy(
     tmp_path: Path, version: str, kind: str
 ) -> None:
     """Vector leaves of older versions end the process around XGBoost, which refuses the file."""

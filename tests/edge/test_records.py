@@ -144,7 +144,7 @@ def test_a_text_without_records_or_without_utf8_is_left_to_python(library: Path)
         assert evaluator.answered(text, MAX_ROWS) is None
 
 
-def test_rows_of_another_length_or_type_are_refused_whatever_stands_before_them(
+def test_rows_of_another_length_or_type_are_refused_after_any_good_row(
     library: Path,
 ) -> None:
     evaluator = forest.Evaluator(compiled(SHIPPED.read_bytes()), library)

@@ -223,7 +223,7 @@ def test_latency_is_drawn_as_answers_come(page: Chrome, watched: Watched) -> Non
     assert label == "Latency of the last 2 answers, 1.8 to 4.2 ms"
 
 
-def test_of_a_fleet_what_needs_a_look_comes_first_and_the_rest_is_folded(
+def test_the_plan_of_a_fleet_shows_first_the_devices_that_need_a_look_and_folds_the_rest(
     page: Chrome, watched: Watched
 ) -> None:
     watched.becomes_a_fleet(50)

@@ -102,7 +102,7 @@ def test_a_plan_s_page_has_the_shape_that_a_harmless_name_gives_it(name: str) ->
 
 
 @every_name
-def test_what_is_shown_in_a_cell_is_the_name_itself(name: str) -> None:
+def test_a_cell_shows_the_name_itself(name: str) -> None:
     table = "| a | b |\n|---|---|\n" + row((code(name), code("next")))
     [shown, after] = spans(table)
     assert after == "next", "it has left its cell"

@@ -134,7 +134,7 @@ def test_a_folder_is_searched_for_recipes(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["{", "- a\n- b\n", "a: [", "just text", ""])
-def test_what_is_no_recipe_is_an_error_that_says_why(tmp_path: Path, text: str) -> None:
+def test_a_file_that_is_no_recipe_is_an_error_that_says_why(tmp_path: Path, text: str) -> None:
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text(text)
     done = run(recipe)
@@ -194,7 +194,7 @@ def test_a_terminal_gets_a_table_with_every_word_of_it(
 
 
 @pytest.mark.parametrize("terminal", [True, False])
-def test_what_a_recipe_names_is_text_on_a_terminal_and_in_a_log(
+def test_names_in_a_recipe_are_text_on_a_terminal_and_in_a_log(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, terminal: bool
 ) -> None:
     wide = Console(force_terminal=terminal, width=400, color_system=None, markup=False)

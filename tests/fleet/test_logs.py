@@ -54,7 +54,7 @@ def device(runtime: str = "aws_nucleus_classic") -> Device:
         ("aws_nucleus_lite", "journalctl -u ggl.com.ml.xgboost.service"),
     ],
 )
-def test_where_nothing_uploads_it_the_place_on_the_device_is_told(
+def test_a_log_that_nothing_uploads_is_told_with_its_place_on_the_device(
     runtime: str, place: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv(COMMAND, raising=False)
@@ -92,7 +92,7 @@ def test_a_command_that_is_none_is_told_with_what_it_may_name(
         tail(NOBODY, device(), SERVICE)
 
 
-def test_who_sets_up_a_device_is_told_of_the_command_as_who_misses_a_log_is() -> None:
+def test_setting_up_a_device_and_missing_a_log_name_the_same_command() -> None:
     assert f"\n    export {COMMAND}='{EXAMPLE}'\n" in (ROOT / "docs/core-device.md").read_text()
 
 
@@ -100,7 +100,7 @@ def test_a_log_without_an_answer_has_none() -> None:
     assert last_answer(["started", '{"event": "ready"}']) is None
 
 
-def test_what_is_uploaded_is_read_from_as_many_days_as_it_takes(
+def test_uploaded_logs_are_read_from_as_many_days_as_it_takes(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.delenv(COMMAND, raising=False)

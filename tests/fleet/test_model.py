@@ -72,7 +72,7 @@ def test_the_shipped_model_is_told_with_all_that_it_takes() -> None:
     assert config(shown) == {"model": str(SHIPPED), "samples": str(SAMPLES)}
 
 
-def test_what_a_model_needs_beside_its_file_is_among_the_lines(tmp_path: Path) -> None:
+def test_the_lines_include_what_a_model_needs_beside_its_file(tmp_path: Path) -> None:
     linear = tmp_path / "linear.ubj"
     trained(linear, booster="gblinear", max_depth=None)
     shown = tell("--", str(linear))
@@ -94,7 +94,7 @@ def test_a_model_of_several_outputs_says_how_many_numbers_answer_a_row(tmp_path:
     assert "model.predict(X).tolist() as JSON" in tell("--", str(SHIPPED))
 
 
-def test_what_can_t_be_released_is_refused_with_the_reason(tmp_path: Path) -> None:
+def test_a_model_that_can_t_be_released_is_refused_with_the_reason(tmp_path: Path) -> None:
     (tmp_path / "model.pkl").write_bytes(b"\x80\x04")
     with pytest.raises(Misconfigured, match="is a pickle"):
         tell("--", str(tmp_path / "model.pkl"))

@@ -76,7 +76,7 @@ def test_nothing_is_overwritten(root: Path) -> None:
         ("press-3", {"follows": "dev", "architecture": "amd64"}, "Add the architecture there"),
     ],
 )
-def test_what_the_program_would_refuse_is_not_written(
+def test_a_value_that_the_program_would_refuse_is_not_written(
     root: Path, name: str, values: dict[str, str], said: str
 ) -> None:
     with pytest.raises((NoStack, Misconfigured), match=said):
@@ -89,7 +89,7 @@ TURNED = ["00089", "08", "5e10", "0o17", "00123", "null", "true", "on", "1_0", "
 
 
 @pytest.mark.parametrize("name", TURNED)
-def test_whatever_looks_like_a_number_is_written_as_the_text_it_is(root: Path, name: str) -> None:
+def test_a_text_that_looks_like_a_number_is_written_as_text(root: Path, name: str) -> None:
     stack = name.replace("_", "-")
     written = write(root, stack, region="eu-west-1", group=name).read_text()
     assert f'{project()}:thing-group: "{name}"' in written

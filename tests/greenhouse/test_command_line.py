@@ -40,7 +40,7 @@ STATUS = ".\nSee which of its processes run:\n    python -m greenhouse status"
         (yaml.YAMLError("Pulumi.local.yaml: a tab"), "a tab"),
     ],
 )
-def test_what_can_not_be_done_is_one_message(
+def test_a_failure_is_one_message(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     error: Exception,

@@ -54,7 +54,7 @@ def test_a_ministack_that_runs_or_never_ran_has_forgotten_nothing(tmp_path: Path
 
 
 @pytest.mark.parametrize("failure", [ProcessFailed("no providers"), KeyboardInterrupt()])
-def test_of_a_start_that_fails_nothing_stays_but_what_ran_before(
+def test_a_failed_start_leaves_only_what_ran_before(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failure: BaseException
 ) -> None:
     home = Home(tmp_path)
@@ -109,7 +109,7 @@ def parts(tmp_path: Path) -> Iterator[dict[str, psutil.Process]]:
         process.communicate()
 
 
-def test_what_a_killed_pulumi_left_goes_and_what_a_running_one_has_stays(
+def test_a_killed_pulumi_loses_its_parts_and_a_running_pulumi_keeps_them(
     tmp_path: Path, parts: dict[str, psutil.Process]
 ) -> None:
     home = Home(tmp_path / "home")

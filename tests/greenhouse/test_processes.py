@@ -65,7 +65,7 @@ def test_a_pid_that_now_belongs_to_a_stranger_is_not_ours(
         processes.stop("waiter")  # It must not be killed, as it is the test's own process.
 
 
-def test_a_process_stays_what_it_is_whatever_the_clock_says(
+def test_a_process_is_recognized_after_a_change_of_the_clock(
     processes: Processes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     start(processes, tmp_path)
@@ -78,7 +78,7 @@ def test_a_process_stays_what_it_is_whatever_the_clock_says(
 
 
 @pytest.mark.parametrize("record", ["", "{", "[]", "{}", '{"pid": "x", "birth": ""}'])
-def test_a_record_that_can_not_be_read_is_none(
+def test_a_record_that_can_not_be_read_is_ignored(
     processes: Processes, tmp_path: Path, record: str
 ) -> None:
     (tmp_path / "run").mkdir()
@@ -88,7 +88,7 @@ def test_a_record_that_can_not_be_read_is_none(
     assert processes.names() == [], "make clean stops all that there are"
 
 
-def test_what_was_found_running_is_waited_for_like_what_was_started(
+def test_a_container_found_running_is_waited_for_like_a_started_one(
     processes: Processes, tmp_path: Path
 ) -> None:
     start(processes, tmp_path)

@@ -29,7 +29,7 @@ def test_a_device_may_read_this_release_and_nothing_else() -> None:
     assert {statement["Effect"] for statement in policy["Statement"]} == {"Allow"}
 
 
-def test_the_same_rights_are_the_same_text_whatever_order_the_files_came_in() -> None:
+def test_the_same_rights_are_the_same_text_for_any_order_of_the_files() -> None:
     assert read_release(objects=OBJECTS, repository=REPOSITORY) == read_release(
         objects=OBJECTS[::-1], repository=REPOSITORY
     ), "an unchanged release would show a changed policy"

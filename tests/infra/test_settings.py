@@ -101,7 +101,7 @@ def test_a_stack_that_follows_another_names_one_that_publishes(stack: Path) -> N
         ({"release_from": "dev"}, "names this very stack", "config rm release-from"),
     ],
 )
-def test_what_is_refused_comes_with_what_was_found_and_what_to_type(
+def test_a_refusal_comes_with_what_was_found_and_what_to_type(
     values: dict[str, object], found: str, typed: str
 ) -> None:
     with pytest.raises(Misconfigured) as refused:
@@ -135,7 +135,7 @@ def test_a_misspelt_key_is_refused_with_the_nearest(typed: str, meant: str) -> N
     )
 
 
-def test_other_programs_keys_are_none_of_ours() -> None:
+def test_keys_of_other_programs_are_not_ours() -> None:
     load(config_of() | {"aws:region": "eu-west-1", "aws-native:region": "eu-west-1"})
 
 

@@ -640,7 +640,7 @@ def test_a_terminal_is_asked_for_as_docker_reads_it(options: str, terminal: bool
 
 
 @pytest.mark.parametrize("script", ["docker exec -it run ls", "docker ps", "docker -H", "docker"])
-def test_what_runs_no_container_is_no_docker_run(script: str) -> None:
+def test_a_command_that_runs_no_container_is_no_docker_run(script: str) -> None:
     assert scripts.docker_runs(script) == []
 
 

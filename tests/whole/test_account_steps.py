@@ -79,7 +79,7 @@ def test_the_state_names_the_two_explicit_providers_and_no_default_one_of_aws(pl
     }
 
 
-def test_whatever_would_lead_a_provider_elsewhere_is_refused_and_changes_nothing(
+def test_a_setting_that_would_lead_a_provider_elsewhere_is_refused_and_changes_nothing(
     place: Place,
 ) -> None:
     file = place.tree / "Pulumi.dev.yaml"

@@ -88,7 +88,9 @@ def red(lite: Lite, calls: Calls) -> Red:
     return Red(said, tuple(changes[changes.index(DEPLOY) + 1 :]))
 
 
-def test_what_stays_broken_makes_room_for_the_last_good_release(lite: Lite, red: Red) -> None:
+def test_a_release_that_stays_broken_makes_room_for_the_last_good_release(
+    lite: Lite, red: Red
+) -> None:
     assert f"{CONSUMER} BROKEN" in red.said, red.said
     assert "the last good release was put back and answers again" in red.said, red.said
     lite.assert_as_before()

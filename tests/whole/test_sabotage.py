@@ -97,7 +97,7 @@ def credentials_that_have_expired(place: Place) -> Iterator[None]:
         ),
     ],
 )
-def test_what_can_be_known_before_is_refused_before_anything_changes(
+def test_a_mistake_that_can_be_known_before_is_refused_before_anything_changes(
     place: Place, good: Good, sabotage: Sabotage, reason: str
 ) -> None:
     before, containers = place.outputs(), place.containers()

@@ -165,7 +165,7 @@ def make_drift(place: Place) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_what_somebody_changed_in_the_account_is_drift_until_it_is_put_right(place: Place) -> None:
+def test_a_change_by_hand_in_the_account_is_drift_until_it_is_put_right(place: Place) -> None:
     account_has(place).open_to_the_public(place.outputs()["bucket"])
     seen = make_drift(place)
     assert seen.returncode, "Pulumi's state doesn't know: a preview of it alone says no changes"

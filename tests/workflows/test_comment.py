@@ -71,7 +71,7 @@ def test_a_link_in_the_artifact_is_not_followed(tmp_path: Path) -> None:
     assert said.count("No plan (") == 4
 
 
-def test_what_is_no_text_is_shown_as_far_as_it_is_one(tmp_path: Path) -> None:
+def test_a_log_that_is_not_all_text_is_shown_as_far_as_it_is(tmp_path: Path) -> None:
     (tmp_path / "dev.md").write_bytes(b"# Plan\n\xff\xfe\x00\x1b[31m of dev\n")
     assert "# Plan\n\ufffd\ufffd\\x00\\x1b[31m of dev\n" in body(["dev"], tmp_path, RUN)
 

@@ -81,7 +81,7 @@ def kinds(privilege: dict[str, Any]) -> list[str]:
 
 
 @pytest.mark.parametrize("role", POLICIES)
-def test_whatever_aws_can_limit_is_limited_and_every_action_exists(
+def test_every_right_that_aws_can_limit_is_limited_and_every_action_exists(
     role: str, reference: dict[str, Any]
 ) -> None:
     for one in statements(role):
@@ -123,7 +123,9 @@ def test_the_role_that_looks_changes_nothing(reference: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("role", POLICIES)
-def test_what_aws_asks_for_on_the_way_is_granted_too(role: str, reference: dict[str, Any]) -> None:
+def test_rights_that_aws_needs_on_the_way_are_granted_as_well(
+    role: str, reference: dict[str, Any]
+) -> None:
     for action in granted(role):
         service, _, name = action.partition(":")
         for kind in reference[service]["privileges"][name]["resource_types"].values():
@@ -201,7 +203,7 @@ def operations(folder: str) -> Iterator[tuple[str, str, str]]:
 
 
 @pytest.mark.parametrize(("folder", "role"), [("fleet", "read"), ("infra", "deploy")])
-def test_whatever_the_code_asks_of_aws_its_role_may(folder: str, role: str) -> None:
+def test_the_role_allows_everything_that_the_code_asks_of_aws(folder: str, role: str) -> None:
     calls: dict[tuple[str, str], set[str]] = {}
     for module, service, operation in operations(folder):
         if module in BY_HAND:
@@ -213,7 +215,7 @@ def test_whatever_the_code_asks_of_aws_its_role_may(folder: str, role: str) -> N
         assert actions & granted(role), f"{module} calls {operation}: denied in a workflow"
 
 
-def test_whatever_the_program_only_looks_at_a_preview_may() -> None:
+def test_a_preview_may_look_at_everything_that_the_program_looks_at() -> None:
     """The preflight and the target are asked at preview, which the read role runs."""
     looking = ("Get", "List", "Describe", "Head", "Simulate")
     asked: dict[str, set[str]] = {}

@@ -88,7 +88,7 @@ def test_no_workflow_gives_a_pull_request_s_code_the_rights_of_its_base() -> Non
     assert not [name for name in WORKFLOWS if "pull_request_target" in read(name)[True]]
 
 
-def test_the_job_that_writes_to_a_pull_request_runs_none_of_its_code() -> None:
+def test_the_job_that_writes_to_a_pull_request_runs_no_code_of_it() -> None:
     comment = jobs("preview.yml")["comment"]
     [checkout] = [one for one in comment["steps"] if "checkout" in one.get("uses", "")]
     assert checkout["with"]["ref"] == "${{ github.event.pull_request.base.sha }}"

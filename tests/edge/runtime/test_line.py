@@ -136,7 +136,7 @@ def test_a_line_that_the_nucleus_closed_hears_again_once_it_is_back(nucleus: Any
     on_the_line(nucleus.environment("com.ml.test"), story)
 
 
-def test_what_is_said_while_the_line_is_down_is_said_once_it_is_up(nucleus: Any) -> None:
+def test_a_message_while_the_line_is_down_is_sent_once_it_is_up(nucleus: Any) -> None:
     async def story(line: Line, heard: Heard) -> None:
         async with asyncio.TaskGroup() as saying:
             for number in range(3):
@@ -147,7 +147,7 @@ def test_what_is_said_while_the_line_is_down_is_said_once_it_is_up(nucleus: Any)
     on_the_line(nucleus.environment("com.ml.test"), story)
 
 
-def test_what_never_found_a_connection_is_told_to_be_lost_when_the_line_is_closed(
+def test_a_message_without_a_connection_is_reported_lost_when_the_line_is_closed(
     nucleus: Any,
 ) -> None:
     environment = nucleus.environment("com.ml.test")
@@ -186,7 +186,7 @@ def test_a_nucleus_that_owes_a_reply_for_long_is_left_for_the_next(
     on_the_line(nucleus.environment("com.ml.test"), story)
 
 
-def test_what_was_under_way_when_the_connection_broke_is_told_to_be_lost_at_once(
+def test_messages_in_flight_when_the_connection_broke_are_reported_lost_at_once(
     nucleus: Any,
 ) -> None:
     async def story(line: Line, heard: Heard) -> None:
@@ -266,7 +266,7 @@ BOTH = pytest.mark.parametrize("connect", [connect_java, Lite().connection], ids
 
 
 @BOTH
-def test_what_is_asked_is_byte_for_byte_what_awss_own_client_asks(
+def test_each_request_is_byte_for_byte_that_of_awss_own_client(
     start_nucleus: Any, connect: Connect
 ) -> None:
     recording = Recording(connect)
@@ -325,7 +325,9 @@ def test_streams_that_the_nucleus_leaves_open_are_ended_by_us(
 
 
 @pytest.mark.parametrize("runtime", ["nucleus", "lite"])
-def test_who_publishes_json_is_heard_as_well(request: pytest.FixtureRequest, runtime: str) -> None:
+def test_a_peer_that_publishes_json_is_heard_as_well(
+    request: pytest.FixtureRequest, runtime: str
+) -> None:
     environment = request.getfixturevalue(runtime).environment("com.ml.test")
     said = {"id": "a", "body": "[]", "isBase64Encoded": False}
     message = model.PublishMessage(json_message=model.JsonMessage(message=said))

@@ -24,7 +24,7 @@ def captured() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("captured")
-def test_what_a_library_warns_of_is_one_line_like_everything_else(
+def test_a_warning_of_a_library_is_one_line_like_everything_else(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     library = logging.getLogger("awsiot.eventstreamrpc")
@@ -36,7 +36,7 @@ def test_what_a_library_warns_of_is_one_line_like_everything_else(
     assert said["message"] == "two\nlines, and a value"
 
 
-def test_whatever_is_in_it_an_event_stays_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_event_stays_one_line_with_any_content(capsys: pytest.CaptureFixture[str]) -> None:
     log.event("refused", message="a\nb\u2028c\x00", row=None, features=("pH", "\U0001f377"))
     (line,) = capsys.readouterr().out.splitlines()
     said = json.loads(line)

@@ -83,7 +83,7 @@ class Deaf:
         raise bad
 
 
-def test_what_waits_takes_no_more_than_its_part() -> None:
+def test_waiting_requests_take_no_more_than_their_part() -> None:
     service = Service(Doubles(), lambda _payload, _sent: None)
 
     def flood() -> None:

@@ -214,7 +214,7 @@ def test_the_largest_message_is_refused_in_the_memory_that_a_container_has(
 
 
 @pytest.mark.parametrize("seed", range(2))
-def test_whatever_arrives_in_whatever_order_is_answered_within_the_bound_of_memory(
+def test_any_messages_in_any_order_are_answered_within_the_bound_of_memory(
     start: Start, nucleus: Any, seed: int
 ) -> None:
     service = serving(start)
@@ -253,9 +253,7 @@ def test_answers_that_cant_leave_before_the_end_are_counted_as_lost(
     assert len(heard) == WINDOW, "what could not be counted any more was answered all the same"
 
 
-def test_the_service_has_ended_before_it_would_be_killed_whatever_the_nucleus_does(
-    start: Start, owing: Any
-) -> None:
+def test_the_service_has_ended_before_a_nucleus_would_kill_it(start: Start, owing: Any) -> None:
     """Measured: 0.01 s for an idle service, 1.6 s for this service. Java kills it after 5 s."""
     service = start(
         "com.ml.xgboost",
@@ -275,7 +273,7 @@ def test_the_service_has_ended_before_it_would_be_killed_whatever_the_nucleus_do
 
 
 @pytest.mark.parametrize("when", ["before it has a connection", "after its connection was lost"])
-def test_sigterm_ends_the_service_without_a_nucleus_too(
+def test_sigterm_ends_the_service_even_without_a_nucleus(
     start: Start, nucleus: Any, when: str
 ) -> None:
     environment = {}

@@ -62,7 +62,7 @@ def rows(payload: bytes, *, missing_allowed: bool = False) -> list[list[float]]:
     return read(payload, FEATURES, missing_allowed=missing_allowed)
 
 
-def test_a_row_is_read_in_the_models_order_whatever_the_records_order() -> None:
+def test_a_row_is_read_in_the_models_order_for_any_order_of_the_record() -> None:
     assert rows(asking([{"alcohol": 11, "pH": 3.2}])) == [[3.2, 11]]
 
 
@@ -73,7 +73,7 @@ def test_a_base64_body_says_the_same_as_a_plain_one() -> None:
     assert decode(payload).id == "a"
 
 
-def test_what_a_gateway_adds_to_the_envelope_is_not_ours_to_refuse() -> None:
+def test_additions_of_a_gateway_to_the_envelope_are_accepted() -> None:
     payload = asking([ROW], isBase64Encoded=False, path="/", headers={})
     assert rows(payload) == [[3.2, 11]]
 
@@ -372,7 +372,7 @@ def test_a_record_too_large_for_lite_is_named() -> None:
     ],
     ids=lambda said: str(said[:40]),
 )
-def test_what_others_say_on_the_answers_topic_is_not_taken_for_a_reply(said: bytes) -> None:
+def test_messages_of_others_on_the_answers_topic_are_not_taken_for_replies(said: bytes) -> None:
     assert decode_reply(said) is None
 
 

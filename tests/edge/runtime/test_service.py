@@ -306,7 +306,7 @@ class Slow(Doubles):
         return super().predict(rows)
 
 
-def test_what_takes_long_holds_up_neither_the_thread_that_brings_requests_nor_their_order(
+def test_a_slow_request_delays_neither_the_thread_that_brings_requests_nor_their_order(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(limits, "BACKLOG", 2)
@@ -348,7 +348,7 @@ def test_requests_return_to_the_thread_that_brings_them_once_they_are_quick_agai
     assert model.threads[-1] is threading.current_thread()
 
 
-def test_whoever_asks_what_there_is_to_ask_gets_it_in_its_turn() -> None:
+def test_a_request_for_the_description_is_answered_in_its_turn() -> None:
     peer = Peer()
     service = Service(Doubles(), peer.send)
     service.received(b'{"describe": true, "id": "a"}')
@@ -358,7 +358,7 @@ def test_whoever_asks_what_there_is_to_ask_gets_it_in_its_turn() -> None:
     assert service.stats.requests == 0, "as little as asking for the stats"
 
 
-def test_whoever_asks_for_the_stats_gets_them_in_its_turn() -> None:
+def test_a_request_for_the_stats_is_answered_in_its_turn() -> None:
     peer = Peer()
     service = Service(Doubles(), peer.send)
     for payload in (request(1), b"nonsense", b"[]", b"{}", b'{"stats": true, "id": "a"}'):

@@ -77,7 +77,7 @@ def test_devices_that_fare_alike_share_a_table() -> None:
     assert "and 1490 more" in text
 
 
-def test_what_another_target_deploys_to_the_same_device_stays_there() -> None:
+def test_components_that_another_target_deploys_to_the_device_stay_there() -> None:
     recording = Recording.read("drift")
     [target] = recording.targets
     [device] = target.devices

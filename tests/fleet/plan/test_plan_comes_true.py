@@ -319,7 +319,9 @@ def test_a_destroy(place: Place, clients: Clients) -> None:
     assert plan.caught(FailOn.REMOVED) == tuple(sorted(COMPONENTS))
 
 
-def test_a_destroy_of_what_another_target_deploys_too(place: Place, clients: Clients) -> None:
+def test_a_destroy_leaves_components_that_another_target_deploys_as_well(
+    place: Place, clients: Clients
+) -> None:
     place.pulumi("up", "--stack", FOLLOWER, "--yes", "--skip-preview")
     thing = f"{place.thing}-2"
     greengrass = account.greengrass(place.ports)

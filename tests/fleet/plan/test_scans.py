@@ -82,7 +82,7 @@ def test_an_enhanced_scan_names_what_inspector_names(account: Account) -> None:
         ("low", ["C", "H", "M", "L"]),
     ],
 )
-def test_what_is_less_severe_than_the_stack_says_is_not_named(
+def test_findings_less_severe_than_the_stack_says_are_not_named(
     severity: str, named: list[str]
 ) -> None:
     words = ("LOW", "INFORMATIONAL", "CRITICAL", "UNDEFINED", "MEDIUM", "HIGH")

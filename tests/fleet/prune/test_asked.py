@@ -36,7 +36,7 @@ pytestmark = pytest.mark.usefixtures("account")
 GROUP = f"arn:aws:iot:{REGION}:{ACCOUNT}:thinggroup/presses"
 
 
-def test_what_is_older_and_unused_goes_with_all_that_is_only_its_own(
+def test_an_older_unused_release_goes_with_all_that_only_it_has(
     published: Published, account: Account
 ) -> None:
     first, second, *rest = published.prune()
@@ -81,7 +81,9 @@ def test_while_there_are_few_nobody_is_asked_who_uses_them(
     assert asked == {"ListObjectsV2", "GetObject", "ListComponentVersions", "ListImages"}
 
 
-def test_what_runs_on_a_device_of_any_target_stays(published: Published, account: Account) -> None:
+def test_a_release_that_runs_on_a_device_of_any_target_stays(
+    published: Published, account: Account
+) -> None:
     """A device that was off for long still runs what an old deployment gave it."""
     account.groups = {"presses": ["press-1", "press-9"]}
     account.devices["press-9"] = Device(
@@ -96,7 +98,7 @@ def test_what_runs_on_a_device_of_any_target_stays(published: Published, account
     assert len(published.kept) == 3, "OLD runs on press-9, MIDDLE is the way back"
 
 
-def test_what_runs_on_a_device_that_left_its_group_stays(
+def test_a_release_that_runs_on_a_device_that_left_its_group_stays(
     published: Published, account: Account
 ) -> None:
     account.groups = {"presses": ["press-1"]}
@@ -112,7 +114,7 @@ def test_what_runs_on_a_device_that_left_its_group_stays(
     assert len(published.kept) == 3, "it would lose what it needs to install its release again"
 
 
-def test_what_the_tree_has_published_stays_however_old_it_is(published: Published) -> None:
+def test_the_release_of_the_present_tree_stays_at_any_age(published: Published) -> None:
     published.prune(own=OLD)
     assert published.kept == [f"releases/{one.outputs['release']}.json" for one in (OLD, NEW)]
 
@@ -131,7 +133,7 @@ def test_a_release_that_a_device_was_off_for_is_a_way_back_all_the_same(
     assert len(published.kept) == 2, "MIDDLE is the way back, and nobody goes on to OLD"
 
 
-def test_of_releases_with_a_version_that_was_deployed_by_hand_the_newest_stays(
+def test_the_newest_release_with_a_version_that_was_deployed_by_hand_stays(
     account: Account,
 ) -> None:
     published = Published(account)
@@ -165,7 +167,7 @@ def test_deployments_of_others_are_looked_at_no_closer_than_needed(
     "withheld",
     ["ListDeployments", "ListInstalledComponents", "GetObject", "ListComponentVersions"],
 )
-def test_what_aws_does_not_tell_is_not_guessed(
+def test_missing_answers_of_aws_are_not_guessed(
     published: Published, account: Account, withheld: str
 ) -> None:
     published.deploy(NEW)
@@ -224,14 +226,16 @@ def test_it_stays_whole_where_somebody_deployed_it_by_hand(
     assert len(of_stray(account)) == 8
 
 
-def test_the_version_of_another_stack_is_none_of_it(cut_short: Published, account: Account) -> None:
+def test_the_version_of_another_stack_is_not_a_leftover(
+    cut_short: Published, account: Account
+) -> None:
     theirs = component_arn(SERVICE, STRAY.outputs["components"][SERVICE])
     account.components[theirs] = TAGS | {"edge-inference:stack": "press-2"}
     cut_short.prune(keep=3)
     assert of_stray(account) == {theirs}
 
 
-def test_an_image_that_made_way_is_none_of_it(cut_short: Published, account: Account) -> None:
+def test_an_image_that_made_way_is_not_a_leftover(cut_short: Published, account: Account) -> None:
     """A device may run it under the version that has another image now (docs/decisions/0012)."""
     account.images[REPOSITORY, "was-amd64-7-777777777777"] = "sha256:7"
     cut_short.prune(keep=3)
@@ -239,7 +243,7 @@ def test_an_image_that_made_way_is_none_of_it(cut_short: Published, account: Acc
 
 
 @pytest.mark.usefixtures("cut_short")
-def test_what_the_state_has_is_none_of_it(account: Account) -> None:
+def test_a_version_in_the_state_is_not_a_leftover(account: Account) -> None:
     """A running update has registered it, and its release has no record until the end."""
     held = Held(record=record(NEW).key, parts=parts(NEW, STRAY))
     assert superfluous_in(CONTEXT, held, keep=3) == Superfluous()

@@ -42,7 +42,7 @@ for _number, _one in enumerate(RESOURCES):
     _one["urn"] = f"urn:{_number}"
 
 
-def test_what_the_state_has_is_read_from_its_resources() -> None:
+def test_versions_in_the_state_are_read_from_its_resources() -> None:
     assert held_by(RESOURCES) == Held(
         record=record(NEW).key,
         parts=Parts(

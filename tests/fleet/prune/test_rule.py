@@ -126,7 +126,7 @@ events = st.one_of(
 
 @settings(max_examples=400)
 @given(st.lists(events, min_size=5, max_size=25), st.integers(1, 3))
-def test_what_a_device_runs_or_could_go_back_to_stays_and_the_rest_goes(
+def test_releases_that_a_device_runs_or_could_return_to_stay_and_the_rest_goes(
     history: list[Any], keep: int
 ) -> None:
     world = World()

@@ -107,7 +107,7 @@ def cancels_a_group_s(account: Fleet) -> None:
         pytest.param(cancels_a_group_s, id="a group's deployment was cancelled"),
     ],
 )
-def test_what_needs_a_look_is_an_exit_code_of_its_own(
+def test_a_fleet_that_needs_a_look_has_an_exit_code_of_its_own(
     fleet: Fleet, ails: Callable[[Fleet], object]
 ) -> None:
     run("status", "--fail")

@@ -28,7 +28,7 @@ from tests.fleet.status.fleet import AT, OURS, Fleet, Main, drift, run
 from tests.infra.fakes import GOOD, NAME, REGION, THING_ARN, WANTED, Device, spec
 
 
-def test_of_a_large_group_only_those_that_need_a_look_are_listed(account: Fleet) -> None:
+def test_a_large_group_lists_only_the_devices_that_need_a_look(account: Fleet) -> None:
     names = [f"press-{number:02}" for number in range(50)]
     group = THING_ARN.replace("thing/press-1", "thinggroup/presses")
     account.groups = {"presses": names}
@@ -56,7 +56,7 @@ def test_a_device_that_runs_what_was_deployed_has_no_drift(fleet: Fleet) -> None
     assert drift() == ()
 
 
-def test_who_replaced_the_deployment_is_named_with_the_day_and_its_id(fleet: Fleet) -> None:
+def test_the_replacement_of_a_deployment_is_named_with_its_author_day_and_id(fleet: Fleet) -> None:
     theirs = fleet.sends("by hand", {SERVICE: spec("9.9.9")}, "IN_PROGRESS")
     assert drift() == (f"replaced by 'by hand' on 2026-11-23 12:00, deployment {theirs}",)
     assert f"! replaced by 'by hand' on 2026-11-23 12:00, deployment {theirs}" in run("status")
@@ -67,7 +67,7 @@ def test_another_stack_of_the_project_is_named_as_such(fleet: Fleet) -> None:
     assert [line.partition(" on ")[0] for line in drift("dev")] == ["replaced by stack press-2"]
 
 
-def test_what_differs_on_a_device_that_is_through_is_drift(fleet: Fleet) -> None:
+def test_a_difference_on_a_finished_device_is_drift(fleet: Fleet) -> None:
     installed = fleet.devices["press-1"].installed
     installed[SERVICE] = ("0.9.0", "RUNNING")
     del installed[CHECK]
@@ -138,7 +138,7 @@ def test_a_region_that_aws_doesn_t_tell_of_is_named_with_the_reason_and_hides_no
 
 
 @pytest.mark.usefixtures("expired")
-def test_where_aws_tells_of_none_a_status_ends_as_one_that_failed(main: Main) -> None:
+def test_a_status_that_aws_can_t_tell_ends_like_a_failed_one(main: Main) -> None:
     code, shown, said = main("status", "--stack", "press-9")
     assert (code, shown) == (1, "")
     assert "stack press-9 can't be asked in us-east-1: An error occurred (Expired" in said

@@ -198,7 +198,7 @@ def test_a_state_without_a_target_is_refused(control: Control) -> None:
         control.create(DEPLOYMENT)
 
 
-def test_what_exists_is_not_made_twice(
+def test_an_existing_resource_is_not_made_twice(
     control: Control, recipe: Callable[..., dict[str, Any]]
 ) -> None:
     text = json.dumps(recipe())

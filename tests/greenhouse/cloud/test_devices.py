@@ -188,7 +188,7 @@ def test_the_reason_of_a_failure_is_shown_as_the_device_gave_it(
     assert (shown["deploymentName"], shown["targetArn"]) == ("doomed", device.arn)
 
 
-def test_a_groups_deployment_stays_active_whatever_a_device_reports(
+def test_a_groups_deployment_stays_active_for_any_report_of_a_device(
     greengrass: GreengrassV2Client, iot: IoTClient, group: str, new_device: NewDevice
 ) -> None:
     good, bad = new_device(), new_device()

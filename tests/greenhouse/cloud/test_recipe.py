@@ -99,7 +99,7 @@ def manifest(**changes: Any) -> list[dict[str, Any]]:
         ({"ComponentDescription": "x" * 16_000}, "16000"),
     ],
 )
-def test_what_the_cloud_would_refuse_is_refused_with_the_place(
+def test_a_recipe_that_the_cloud_would_refuse_is_refused_with_the_place(
     recipe: Make, changes: dict[str, Any], reason: str
 ) -> None:
     with pytest.raises(ValidationException, match=reason):

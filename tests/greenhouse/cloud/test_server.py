@@ -105,7 +105,7 @@ def test_the_rest_of_the_api_is_refused_by_name(greengrass: GreengrassV2Client) 
         ("POST", "/greengrass/v2/createComponentVersion", {}, "inlineRecipe"),
     ],
 )
-def test_what_the_model_forbids_is_refused_though_boto3_would_let_it_through(
+def test_a_request_that_the_model_forbids_is_refused_though_boto3_would_send_it(
     cloud: Cloud, method: str, path: str, body: Any, place: str
 ) -> None:
     status, headers, answer = cloud.raw(method, path, body)

@@ -66,7 +66,7 @@ def signed(
     )
 
 
-def test_who_has_the_key_is_answered(
+def test_a_caller_with_the_key_is_answered(
     cloud: CloudProcess, greengrass: GreengrassV2Client, attack: tuple[str, bytes]
 ) -> None:
     name, body = attack
@@ -99,7 +99,7 @@ def test_a_request_that_the_key_has_not_signed_is_refused(
     assert name not in names(greengrass)
 
 
-def test_what_was_signed_long_ago_is_refused(
+def test_a_request_that_was_signed_long_ago_is_refused(
     cloud: CloudProcess, attack: tuple[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     url, body = f"{cloud.url}{CREATE}", attack[1]
@@ -125,7 +125,7 @@ def test_what_was_signed_long_ago_is_refused(
     ],
     ids=lambda given: " ".join(*given.items()),
 )
-def test_what_a_browser_may_have_sent_is_refused_even_when_it_is_signed(
+def test_a_request_that_a_browser_may_have_sent_is_refused_even_if_it_is_signed(
     cloud: CloudProcess,
     greengrass: GreengrassV2Client,
     attack: tuple[str, bytes],
@@ -199,7 +199,7 @@ def test_a_client_with_another_key_is_told_in_its_services_own_words(
         ("sts", "get_caller_identity", True),
     ],
 )
-def test_what_is_signed_for_another_region_finds_nothing_here(
+def test_a_request_signed_for_another_region_finds_nothing_here(
     ministack_port: int, service: Any, call: str, served: bool
 ) -> None:
     ask = getattr(elsewhere(ministack_port, service), call)

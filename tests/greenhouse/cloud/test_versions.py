@@ -59,7 +59,7 @@ def test_a_range_is_spelled_out_as_npm_understands_it(text: str, stored: str) ->
 
 
 @pytest.mark.parametrize("text", ["", "latest", ">=", "1.0.0 ||", ">=1.0.0 and <2", "^^1.0.0"])
-def test_what_is_no_range_is_refused(text: str) -> None:
+def test_a_text_that_is_no_range_is_refused(text: str) -> None:
     with pytest.raises(BadVersion):
         parse_range(text)
 

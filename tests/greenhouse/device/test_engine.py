@@ -370,7 +370,7 @@ def test_it_answers_again_without_an_error_a_deployment_or_a_hand(lab: Lab, name
 
 
 @pytest.mark.parametrize("seen", together("java-ml-sigkill") + together("lite-ml-power-cut"))
-def test_what_a_killed_nucleus_left_makes_room_for_another(
+def test_the_container_of_a_killed_nucleus_makes_room_for_another(
     lab: Lab, seen: dict[str, list[str]]
 ) -> None:
     """The real runtimes did so: containers were left, and others ran after the start."""
@@ -426,7 +426,7 @@ def test_a_nucleus_that_stops_ends_its_containers_before_it_would_kill_them(lab:
     lab.answered()
 
 
-def test_what_crashes_or_is_killed_at_its_start_three_times_is_broken(lab: Lab) -> None:
+def test_a_container_that_crashes_or_is_killed_at_three_starts_is_broken(lab: Lab) -> None:
     """The service ends with a code of its own, the consumer by SIGKILL within ten seconds."""
     lab.settle()
     signals = {SERVICE: "USR1", CONSUMER: "KILL"}

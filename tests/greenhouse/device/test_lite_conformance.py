@@ -246,7 +246,7 @@ def test_a_deployment_to_the_thing_is_never_taken(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("missing", ["os", "runtime"])
-def test_a_manifest_that_does_not_name_its_platform_is_none(bench: Bench, missing: str) -> None:
+def test_a_manifest_that_does_not_name_its_platform_is_ignored(bench: Bench, missing: str) -> None:
     """Observed on 2026-11-23: "No lifecycle was found for linux". What ran before keeps running."""
     document = recipe("app", lifecycle={"run": "true"})
     del document["Manifests"][0]["Platform"][missing]
@@ -273,7 +273,7 @@ def test_what_lite_may_not_understand_is_refused(bench: Bench) -> None:
     asyncio.run(story())
 
 
-def test_what_is_part_of_lite_itself_is_never_resolved(bench: Bench) -> None:
+def test_a_part_of_lite_itself_is_never_resolved(bench: Bench) -> None:
     """deployment_handler.c: Nucleus, TokenExchangeService and Cli. A recipe for both names them."""
     wanted = {"aws.greengrass.TokenExchangeService": {"VersionRequirement": "^2.0.0"}}
     bench.cloud.publish(recipe("app", ComponentDependencies=wanted, lifecycle=RUNS))
@@ -325,7 +325,7 @@ def test_lite_says_what_it_is_and_nothing_about_its_reasons(bench: Bench) -> Non
     asyncio.run(story())
 
 
-def test_what_was_merged_outlives_new_defaults_and_a_device_that_was_killed(bench: Bench) -> None:
+def test_merged_values_outlive_new_defaults_and_a_killed_device(bench: Bench) -> None:
     first, second = ({"a": 1, "b": 1}, {"a": 2, "b": 2, "c": 2})
     for version, defaults in (("1.0.0", first), ("2.0.0", second)):
         configuration = {"DefaultConfiguration": defaults}

@@ -140,7 +140,7 @@ class TestResolution:
             versions(cloud, {"a": "1.0.0"}, {"a": "2.0.0"})
         assert failure.value.stack[-1] == "COMPONENT_VERSION_REQUIREMENTS_NOT_MET"
 
-    def test_what_the_account_has_deleted_the_device_still_has(self) -> None:
+    def test_the_device_still_has_a_version_that_the_account_has_deleted(self) -> None:
         cloud = FakeCloud()
         cloud.publish(recipe("kept"))
         assert versions(cloud, {"kept": "1.0.0"}, on_device=("kept",)) == {"kept": "1.0.0"}

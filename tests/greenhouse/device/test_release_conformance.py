@@ -243,7 +243,7 @@ def test_soft_dependencies_may_end_or_die(lite: Bench, seen: dict[str, Any]) -> 
 
 
 @pytest.mark.parametrize("seen", together("lite-ml-one-daemon-killed"))
-def test_what_is_hard_on_a_daemon_that_dies_stays_down_until_the_next_start(
+def test_a_hard_dependent_of_a_dead_daemon_stays_down_until_the_next_start(
     lite: Bench, seen: dict[str, Any]
 ) -> None:
     """tesd and tes-serverd. The other daemons can't die alone here (not-modelled.json)."""
@@ -323,7 +323,7 @@ def test_docker_stop_is_a_good_end_on_lite_and_it_stays_down(
 
 
 @pytest.mark.parametrize("seen", together("lite-ml-silence"))
-def test_what_the_consumer_says_of_itself_changes_nothing_on_lite(
+def test_a_state_that_the_consumer_reports_changes_nothing_on_lite(
     lite: Bench, seen: dict[str, Any]
 ) -> None:
     said(seen, "lite-ml-silence", "UpdateState", "ActiveState=active")

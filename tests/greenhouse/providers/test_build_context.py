@@ -110,7 +110,7 @@ def test_the_same_tree_elsewhere_has_the_same_digest(context: Path, tmp_path: Pa
     assert digest(Path(shutil.copytree(context, tmp_path / "elsewhere"))) == digest(context)
 
 
-def test_what_the_build_does_not_see_does_not_count(context: Path) -> None:
+def test_files_that_the_build_does_not_see_do_not_count(context: Path) -> None:
     (context / ".dockerignore").write_text("models\n")
     before = digest(context)
     (context / "models/wine.json").write_text("a new model")

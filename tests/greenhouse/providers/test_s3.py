@@ -199,7 +199,7 @@ def test_public_access_is_blocked_as_far_as_the_program_says(engine: Engine, buc
         ),
     ],
 )
-def test_what_is_set_on_a_bucket_lives_and_dies(
+def test_a_setting_of_a_bucket_is_made_changed_and_removed(
     engine: Engine,
     bucket: State,
     kind: str,

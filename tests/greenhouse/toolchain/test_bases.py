@@ -88,7 +88,7 @@ def test_the_pulled_build_image_trusts_what_the_machine_trusts(
     )
 
 
-def test_where_no_registry_answers_both_are_made_and_it_is_asked_once(
+def test_both_bases_are_made_if_no_registry_answers_and_it_is_asked_once(
     machine: Machine, images: Path, made: list[str]
 ) -> None:
     docker = engine(machine, images, pull="echo no such host >&2; exit 1")
@@ -106,7 +106,7 @@ def test_a_silent_registry_is_given_up(
 
 
 @pytest.mark.usefixtures("made")
-def test_what_the_engine_holds_is_neither_pulled_nor_made_again(
+def test_a_base_that_the_engine_has_is_neither_pulled_nor_made_again(
     machine: Machine, images: Path
 ) -> None:
     docker = engine(machine, images, pull="exit 1")
@@ -149,7 +149,7 @@ def test_a_machine_without_apt_is_told_to_reach_a_registry(tmp_path: Path) -> No
         debian.download(["dash"], tmp_path, log=tmp_path / "log")
 
 
-def test_the_same_files_give_the_same_bytes_whoever_packs_them(tmp_path: Path) -> None:
+def test_the_same_files_give_the_same_bytes_to_any_packer(tmp_path: Path) -> None:
     packed = []
     for order, mask in ((("b", "a"), 0o022), (("a", "b"), 0o077)):
         before = os.umask(mask)

@@ -40,7 +40,7 @@ def test_a_build_that_failed_half_way_leaves_nothing_and_is_done_again() -> None
     assert [path.name for path in target.iterdir()] == ["whole"]
 
 
-def test_what_a_killed_build_left_is_not_in_the_next_one() -> None:
+def test_the_leftovers_of_a_killed_build_are_not_in_the_next_build() -> None:
     target = cache.folder() / "tool"
     (cache.folder() / "tool.draft").mkdir(parents=True)
     (cache.folder() / "tool.draft/stale").touch()

@@ -118,7 +118,7 @@ def test_someone_who_is_not_root_is_told_what_to_install(
 
 
 @pytest.mark.usefixtures("as_root")
-def test_where_there_is_no_apt_the_docs_are_named(machine: Machine) -> None:
+def test_the_docs_are_named_if_there_is_no_apt(machine: Machine) -> None:
     with pytest.raises(ToolchainFailed, match=r"docs\.docker\.com"):
         docker.prepare_docker(machine.progress)
 

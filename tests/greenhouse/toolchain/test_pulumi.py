@@ -113,7 +113,7 @@ def test_an_archive_with_another_checksum_is_not_used(
 
 
 @pytest.mark.usefixtures("go")
-def test_where_no_download_is_to_be_had_the_pinned_modules_are_compiled(machine: Machine) -> None:
+def test_the_pinned_modules_are_compiled_if_no_download_can_be_had(machine: Machine) -> None:
     found = pulumi.prepare_pulumi(machine.progress)
     assert found.origin.startswith("compiled")
     linked = {path.name: path.resolve() for path in cache.bin_folder().iterdir()}
@@ -136,7 +136,7 @@ def test_a_second_checkout_compiles_nothing(machine: Machine) -> None:
 
 
 @pytest.mark.usefixtures("go")
-def test_changed_pins_are_compiled_anew(
+def test_changed_pins_are_compiled_again(
     machine: Machine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     first = pulumi.prepare_pulumi(machine.progress)

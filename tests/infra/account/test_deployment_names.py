@@ -10,7 +10,7 @@ DEV = DeploymentName(project="edge-inference", stack="dev")
 
 
 @pytest.mark.parametrize("made", [DEV, DEV.after("1b9d6bcd-0000"), DEV.without])
-def test_what_a_stack_calls_its_deployments_is_read_back(made: DeploymentName) -> None:
+def test_the_name_of_a_stack_s_deployment_is_read_back(made: DeploymentName) -> None:
     assert DeploymentName.parse(str(made), project="edge-inference") == made
     assert DEV.is_own(str(made)), "whatever it was made for"
     assert DEV.another_stack(str(made)) == ""

@@ -74,7 +74,7 @@ def test_a_preview_asks_each_device_of_a_large_group_two_questions(
     }
 
 
-def test_of_a_new_group_the_account_s_devices_are_listed(account: Account) -> None:
+def test_a_new_group_lists_the_account_s_devices(account: Account) -> None:
     names = of_a_group(account, 50)
     for name in names:
         account.devices[name].executions.clear()  # The deployment has reached no device.
@@ -134,7 +134,7 @@ def test_an_error_of_one_device_among_many_is_told_by_its_name(
         preview()
 
 
-def test_answers_come_in_the_devices_order_whoever_is_first() -> None:
+def test_answers_come_in_the_devices_order_and_not_as_they_arrive() -> None:
     last_is_done = threading.Event()
 
     def question(name: str) -> str:
@@ -167,7 +167,7 @@ def test_no_more_are_asked_at_once_than_the_client_has_connections() -> None:
     assert client.meta.config.max_pool_connections == AT_ONCE
 
 
-def test_what_aws_throttles_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_throttled_request_is_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
     pauses: list[float] = []
     monkeypatch.setattr("botocore.endpoint.time.sleep", pauses.append)
     asked: Counter[str] = Counter()
@@ -204,6 +204,6 @@ def test_a_refusal_keeps_its_code_beside_the_name(account: Account) -> None:
     assert str(failed.value).startswith("press-1: ")
 
 
-def test_who_has_no_nucleus_is_no_core_device() -> None:
+def test_a_thing_without_a_nucleus_is_no_core_device() -> None:
     found = core_devices_among(CONTEXT.clients.greengrass, GROUP_ARN, ["a-sensor", "press-1"])
     assert [one.thing for one in found] == ["press-1"]

@@ -94,7 +94,7 @@ def pruned(account: Account) -> None:
 
 
 @pytest.mark.parametrize("end", [cancelled, replaced, abandoned, another_s, pruned])
-def test_what_follows_no_more_is_no_follower(account: Account, end: Any) -> None:
+def test_a_stack_that_no_longer_follows_is_no_follower(account: Account, end: Any) -> None:
     account.deploy(PRESS_2, "edge-inference/press-2", RELEASE)
     assert found()
     end(account)
@@ -108,7 +108,7 @@ def test_a_group_that_is_gone_is_no_follower(account: Account) -> None:
 
 
 @pytest.mark.parametrize("name", [NAME, f"{NAME} (after 1234)", f"without {NAME}"])
-def test_what_the_stack_left_on_another_target_is_its_own(account: Account, name: str) -> None:
+def test_leftovers_of_the_stack_on_another_target_are_its_own(account: Account, name: str) -> None:
     account.deploy(PRESS_2, name, RELEASE)
     assert found() == []
 

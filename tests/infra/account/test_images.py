@@ -113,7 +113,7 @@ def test_the_sizes_of_a_pull_are_found_in_every_kind(
 
 
 @KINDS
-def test_of_several_images_none_is_taken_for_the_one(kind: str) -> None:
+def test_an_index_of_several_images_is_not_taken_for_a_single_image(kind: str) -> None:
     both = image(kind), {**image(kind), "layers": []}
     pushed = index(kind, *both, attested=True)
     assert runnable(pushed) == [digest_of(one) for one in both]
@@ -134,7 +134,7 @@ def test_an_index_goes_before_what_it_lists(kind: str, account: Account, clients
     assert account.untagged == {"sha256:another"}
 
 
-def test_what_is_in_another_index_or_has_a_tag_stays(account: Account, clients: Clients) -> None:
+def test_an_image_in_another_index_or_with_a_tag_stays(account: Account, clients: Clients) -> None:
     shared, tagged = image(OCI), {**image(OCI), "layers": []}
     gone = index(OCI, shared, tagged, attested=True)
     kept = index(OCI, shared, attested=False)
@@ -162,7 +162,7 @@ def pushed_by_an_engine(name: str) -> dict[str, Any]:
 
 
 @PUSHED
-def test_what_a_new_engine_pushed_is_the_one_image_for_plans_and_bills(name: str) -> None:
+def test_an_image_that_a_new_engine_pushed_counts_as_one_for_plans_and_bills(name: str) -> None:
     pushed = pushed_by_an_engine(name)
     digest = pushed["pushed"]
     assert pushed["inspect"]["Id"] == digest, "with containerd's store it is no configuration's"

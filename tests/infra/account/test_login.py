@@ -62,7 +62,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("config", "said"), REFUSED)
-def test_what_not_all_can_be_given_is_refused_with_what_to_type(
+def test_a_value_that_not_all_can_get_is_refused_with_what_to_type(
     config: dict[str, Any], said: str
 ) -> None:
     with pytest.raises(Misconfigured, match=said):
@@ -130,7 +130,7 @@ def test_a_stack_that_would_move_is_stopped_by_its_first_diff(what: str, now: st
     assert not ResidueProvider().diff("kept", here, dict(here)).changes
 
 
-def test_what_the_state_keeps_of_a_context_makes_it_again() -> None:
+def test_a_context_is_made_again_from_what_the_state_keeps() -> None:
     role = Role(arn=ARN, external_id=None, session=None)
     with_a_role = Context(
         account=ACCOUNT,

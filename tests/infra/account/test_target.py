@@ -105,7 +105,7 @@ def test_without_a_network_the_refusal_names_the_region(account: Account) -> Non
 # What others run there
 
 
-def test_what_others_deployed_is_theirs_with_its_configuration(account: Account) -> None:
+def test_components_of_others_stay_theirs_with_their_configuration(account: Account) -> None:
     theirs: dict[str, Any] = {
         "aws.greengrass.Nucleus": spec("2.18.0", configurationUpdate={"merge": '{"a":1}'}),
         "com.other": spec("1.0.0", runWith={"posixUser": "someone"}),
@@ -288,7 +288,7 @@ def test_a_device_that_has_not_heard_of_it_yet_is_no_failure(account: Account) -
 # What happens while a release is built
 
 
-def test_what_somebody_deploys_while_a_release_is_built_is_not_overwritten(
+def test_a_deployment_of_others_while_a_release_is_built_is_not_overwritten(
     account: Account,
 ) -> None:
     deployed(account, WANTED)
@@ -304,7 +304,7 @@ def test_what_somebody_deploys_while_a_release_is_built_is_not_overwritten(
     check_unchanged(found(thing="press-1"), CONTEXT)
 
 
-def test_what_a_killed_update_of_this_stack_made_late_is_no_reason_to_stop(
+def test_a_late_deployment_of_a_killed_update_of_this_stack_stops_nothing(
     account: Account,
 ) -> None:
     target = found(thing="press-1")
@@ -348,7 +348,7 @@ def test_a_later_deployment_takes_over_where_it_changes_what_is_ours(
     assert taken_over() == said
 
 
-def test_what_others_had_before_us_is_theirs_and_no_takeover(account: Account) -> None:
+def test_components_that_others_had_before_us_are_theirs_and_no_takeover(account: Account) -> None:
     account.deploy(THING_ARN, "by hand", {"com.other": spec("1.0.0")})
     assert taken_over() == ()
 
@@ -376,7 +376,7 @@ def test_a_deployment_of_ours_revised_by_hand_is_not_ours_although_it_has_our_na
 
 @pytest.mark.parametrize("name", [WANTED, f"{WANTED} (after 1234)", f"without {WANTED}"])
 @pytest.mark.parametrize("status", ["COMPLETED", "FAILED"])
-def test_what_this_stack_left_is_ours_whatever_became_of_it(
+def test_leftovers_of_this_stack_are_ours_in_any_state(
     account: Account, name: str, status: str
 ) -> None:
     deployed(account, WANTED)
@@ -427,7 +427,7 @@ def test_others_components_are_carried_on_when_their_deployment_was_deleted(
     assert target.carried_on(load(config_of(None, keep_components=False))) == {}
 
 
-def test_what_another_target_deploys_to_the_device_is_none_of_the_deleted_deployment(
+def test_components_of_another_target_do_not_belong_to_the_deleted_deployment(
     account: Account,
 ) -> None:
     account.groups = {"presses": ["press-1"]}

@@ -65,7 +65,7 @@ def test_the_shipped_model_and_samples_are_golden() -> None:
     assert answers.model == hashlib.sha256(answers.file).hexdigest()[:12]
 
 
-def test_what_is_stored_is_what_the_device_s_check_reads(tmp_path: Path) -> None:
+def test_the_device_s_check_reads_what_is_stored(tmp_path: Path) -> None:
     answers = golden(MODEL, SAMPLES)
     document = tmp_path / "golden.json"
     document.write_bytes(canonical(answers.document()))
@@ -148,7 +148,7 @@ def boosted(
     return path
 
 
-def test_what_only_xgboost_itself_can_answer_goes_with_the_engine_that_the_refusal_names(
+def test_a_model_that_only_xgboost_can_answer_for_works_with_the_engine_in_the_refusal(
     tmp_path: Path,
 ) -> None:
     samples = written(tmp_path, [{"f0": 1.0, "f1": 2.0}])

@@ -105,7 +105,7 @@ def test_a_table_without_a_line_of_names_is_refused_with_what_writes_it(tmp_path
         (lambda path: path.write_bytes(b"\x93NUMPY\x01\x00"), "json.dump(X.tolist(), file)"),
     ],
 )
-def test_what_is_no_list_of_rows_is_refused_with_what_writes_one(
+def test_a_file_without_a_list_of_rows_is_refused_with_what_writes_one(
     tmp_path: Path, write: Callable[[Path], Any], remedy: str
 ) -> None:
     write(tmp_path / "rows")

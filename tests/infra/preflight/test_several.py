@@ -153,7 +153,7 @@ def test_a_group_without_a_device_of_the_target_is_no_neighbour(account: Account
     assert findings(WINE) == []
 
 
-def test_what_is_taken_off_the_target_is_no_neighbour(account: Account) -> None:
+def test_a_component_that_was_removed_from_the_target_is_no_neighbour(account: Account) -> None:
     has_a_neighbour(account, THING_ARN, request_topic="local/inference")
     assert findings(WINE, keep_components=False) == []
 
@@ -348,7 +348,7 @@ def test_a_release_is_waited_for_by_the_deployment_that_carries_it_on(account: A
 
 @pytest.mark.parametrize("killed", range(6))
 @pytest.mark.parametrize("order", list(orders())[::6], ids=", ".join)
-def test_whoever_is_killed_the_other_goes_on_and_the_next_run_converges(
+def test_after_a_kill_of_one_process_the_other_goes_on_and_the_next_run_converges(
     account: Account, order: tuple[str, ...], killed: int
 ) -> None:
     run(account, order, killed)

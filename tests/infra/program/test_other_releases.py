@@ -55,7 +55,7 @@ def put_record(account: Account, stack: str = "dev", **differs: Any) -> dict[str
     return outputs
 
 
-def test_what_is_published_leaves_a_record_that_says_what_a_follower_would_read(
+def test_each_release_leaves_a_record_of_what_a_follower_would_read(
     program: Program,
 ) -> None:
     engine = program.run(thing="press-1")

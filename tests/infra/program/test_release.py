@@ -92,7 +92,7 @@ def test_a_destroy_removes_the_kept_versions_only_after_the_devices_were_cleared
     assert sweeps == tags, "or it would sweep nothing, or too much"
 
 
-def test_whatever_becomes_of_an_up_a_destroy_clears_the_devices(deployed: Engine) -> None:
+def test_a_destroy_clears_the_devices_after_any_end_of_an_up(deployed: Engine) -> None:
     clean, deployment = deployed.one("edge:CleanDevices"), deployed.one("greengrassv2:Deployment")
     assert clean.urn in deployment.depends_on, (
         "killed between the two, an `up` would leave a device that no destroy knows of"
@@ -125,7 +125,7 @@ def test_a_device_that_is_not_clean_yet_finds_what_it_runs(deployed: Engine) -> 
             assert waits_for(deployed, clean, needed), f"a red destroy would have taken {kind}"
 
 
-def test_what_can_be_met_as_a_leftover_is_cleared_before_it_is_made(deployed: Engine) -> None:
+def test_a_possible_leftover_is_cleared_before_the_resource_is_made(deployed: Engine) -> None:
     immutable = ("ComponentVersion", "ecr/repository:Repository", "s3/bucket:Bucket", ":Image")
     for suffix in immutable:
         for one in deployed.of_type(suffix):

@@ -81,7 +81,7 @@ OTHERS: dict[str, Any] = {
 }
 
 
-def test_what_others_run_there_is_carried_on_as_it_was(account: Account, program: Program) -> None:
+def test_components_of_others_are_carried_on_unchanged(account: Account, program: Program) -> None:
     account.deploy(THING_ARN, "edge-inference/dev", OTHERS | {SERVICE: spec("0.0.1")})
     asked = program.run(thing="press-1").one("greengrassv2:Deployment").inputs["components"]
     assert {name: one for name, one in asked.items() if name not in COMPONENTS} == OTHERS, (

@@ -67,7 +67,7 @@ def test_layers_lie_upon_each_other_as_in_a_container(
     }
 
 
-def test_what_is_no_layer_is_refused_by_name() -> None:
+def test_a_file_that_is_no_layer_is_refused_by_name() -> None:
     with pytest.raises(Unreadable, match="a layer is no tar"):
         merged([b"zstd, or an error page"])
 

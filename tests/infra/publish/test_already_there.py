@@ -55,7 +55,7 @@ def test_somebody_else_s_component_version_stays(
     assert account.components == {KEPT: tags}, "devices of theirs may run it"
 
 
-def test_a_removal_whose_answer_was_lost_is_one(
+def test_a_removal_counts_even_if_its_answer_was_lost(
     account: Account, clients: Clients, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """botocore asks again, and AWS then says that nothing of that name exists."""
@@ -70,7 +70,7 @@ def test_a_removal_whose_answer_was_lost_is_one(
     assert account.components == {}
 
 
-def test_where_nothing_is_left_nothing_is_touched(account: Account, clients: Clients) -> None:
+def test_nothing_is_touched_if_nothing_is_left(account: Account, clients: Clients) -> None:
     clear_component_version(clients, KEPT, OURS)
     clear_repository(CONTEXT)
     clear_image(clients, REPOSITORY, "amd64-1")
@@ -164,7 +164,7 @@ def test_a_stack_that_the_state_does_not_know_keeps_its_releases(
 
 
 @pytest.mark.parametrize("objects", [{}, {"1/model.json": b""}])
-def test_what_a_killed_first_up_left_is_no_stack(
+def test_the_leftovers_of_a_killed_first_up_are_no_stack(
     account: Account, objects: dict[str, bytes]
 ) -> None:
     account.buckets, account.objects = {BUCKET: OURS}, {BUCKET: objects}
@@ -229,7 +229,7 @@ def test_a_stack_that_was_renamed_leaves_no_version_of_its_older_names(account: 
     assert account.components == {theirs: THEIRS}
 
 
-def test_an_image_is_cleared_before_an_update_too() -> None:
+def test_an_image_is_also_cleared_before_an_update() -> None:
     done: list[str] = []
 
     async def program() -> None:

@@ -16,7 +16,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-def test_what_is_there_is_not_made_again() -> None:
+def test_a_file_that_exists_is_not_made_again() -> None:
     made: list[Path] = []
 
     def make(draft: Path) -> None:
@@ -57,7 +57,7 @@ def test_a_making_that_is_interrupted_leaves_nothing() -> None:
     assert [*BUILD.iterdir()] == []
 
 
-def test_what_another_update_has_made_meanwhile_is_taken() -> None:
+def test_things_that_another_update_has_made_meanwhile_are_used() -> None:
     def slower(draft: Path) -> None:
         (BUILD / "a").mkdir()
         ((BUILD / "a") / "theirs").touch()

@@ -178,7 +178,7 @@ def test_a_recipe_that_lite_could_not_read_is_refused_before_it_is_published() -
 
 
 @every_component
-def test_what_aws_provides_may_come_to_an_end_beside_us(name: str) -> None:
+def test_components_of_aws_may_end_beside_ours(name: str) -> None:
     """On Lite an end of theirs would end ours for good (lite-ml-dam-run-ends, lite-ml-soft)."""
     provided = recipe_of(name)["ComponentDependencies"]
     assert {one["DependencyType"] for one in provided.values()} == {"SOFT"}
@@ -195,7 +195,7 @@ def test_our_components_do_not_depend_on_each_other() -> None:
 
 
 @every_component
-def test_what_the_container_is_given_stands_before_the_image(shell: Shell, name: str) -> None:
+def test_the_options_of_the_container_stand_before_the_image(shell: Shell, name: str) -> None:
     options, command = docker_run(shell, name)
     assert command, "the image is followed by its command"
     text = f" {' '.join(options)} "
@@ -222,7 +222,7 @@ def test_the_token_is_handed_on_by_name(shell: Shell, name: str) -> None:
 
 
 @every_component
-def test_what_the_command_reads_is_mounted_and_what_is_mounted_was_downloaded(
+def test_every_file_that_the_command_reads_is_mounted_and_was_downloaded(
     shell: Shell, name: str
 ) -> None:
     options, command = docker_run(shell, name)
@@ -263,9 +263,7 @@ def test_each_architecture_pulls_the_very_image_that_it_runs(name: str) -> None:
 
 
 @every_component
-def test_what_is_started_is_what_is_looked_for_before_and_removed_after(
-    shell: Shell, name: str
-) -> None:
+def test_the_script_starts_checks_and_removes_the_same_container(shell: Shell, name: str) -> None:
     options, _ = docker_run(shell, name)
     container = options[options.index("--name") + 1]
     assert container == f"{name}.press-1", "several simulated devices share one engine"

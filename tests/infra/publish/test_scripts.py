@@ -232,7 +232,9 @@ def test_a_name_whose_removal_is_in_progress_is_waited_for(machine: Machine, nam
 
 
 @stays
-def test_what_a_power_cut_has_left_is_cleared_before_the_start(machine: Machine, name: str) -> None:
+def test_the_leftovers_of_a_power_cut_are_cleared_before_the_start(
+    machine: Machine, name: str
+) -> None:
     (machine.folder / "container").write_text("999999999\n")
     machine.start(name)
     machine.next_container(999999999)
@@ -284,7 +286,7 @@ def test_a_crash_of_the_container_is_a_crash_of_the_component(
 
 @stays
 @pytest.mark.parametrize(("code", "seen"), [(0, 1), (125, 125), (137, 137), (143, 143)])
-def test_what_ends_as_soon_as_it_was_started_is_no_trouble_of_the_engine(
+def test_an_end_right_after_the_start_is_no_fault_of_the_engine(
     machine: Machine, name: str, code: int, seen: int
 ) -> None:
     """The gate looks twice, five seconds apart: what crashes must not look as if it ran."""
@@ -308,7 +310,7 @@ def test_a_container_that_is_killed_again_and_again_is_an_error_in_the_end(
     assert machine.runs == 6
 
 
-def test_who_ran_for_ten_minutes_has_all_the_patience_again(machine: Machine) -> None:
+def test_a_container_that_ran_for_ten_minutes_gets_all_attempts_again(machine: Machine) -> None:
     script, container = machine.start(), 0
     for lived in (60, 60, 60, 60, 600, 60, 60, 60, 60):
         container = machine.next_container(container)
@@ -327,7 +329,7 @@ def test_who_ran_for_ten_minutes_has_all_the_patience_again(machine: Machine) ->
         "sh: 1: docker: not found",
     ],
 )
-def test_what_no_waiting_helps_is_told_and_fails_at_once(
+def test_a_failure_that_waiting_can_t_help_fails_at_once_with_its_reason(
     machine: Machine, name: str, refusal: str
 ) -> None:
     machine.engine_goes(refusal)

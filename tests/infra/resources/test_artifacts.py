@@ -33,7 +33,7 @@ def test_a_packed_model_is_the_device_s_own_again_and_names_it() -> None:
     assert len(stored) < 0.25 * MODEL.stat().st_size
 
 
-def test_what_is_packed_has_the_same_bytes_on_every_machine() -> None:
+def test_a_packed_file_has_the_same_bytes_on_every_machine() -> None:
     asset = File.packed(b'{"learner": 1}' * 20_000).asset
     assert isinstance(asset, pulumi.FileAsset)
     assert hashlib.sha256(Path(asset.path).read_bytes()).hexdigest()[:12] == "48a584113919", (

@@ -12,7 +12,7 @@ from infra.resources import registry
 from infra.resources.registry import EDGE
 
 
-def test_whoever_checked_the_tree_out_its_build_context_is_the_same(
+def test_the_build_context_is_the_same_in_every_checkout(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

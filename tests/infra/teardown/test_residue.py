@@ -35,7 +35,7 @@ def left(*meanwhile: Callable[[], object], target: str = THING_ARN) -> list[str]
     return residue(stack, Time(*meanwhile).pause)
 
 
-def test_of_a_stack_that_is_gone_nothing_is_left(account: Account) -> None:
+def test_a_removed_stack_leaves_nothing(account: Account) -> None:
     account.deploy(THING_ARN, "by hand", {"com.other": spec("1.0.0")})
     account.devices["press-1"].installed = dict(OTHER)
     account.components[component_arn("com.ml.check", "1.0.0")] = TAGS | {STACK_TAG: "press-2"}
@@ -84,7 +84,7 @@ def test_each_thing_that_is_left_is_named_with_what_to_type(
 
 
 @pytest.mark.parametrize("leave", [a_version, a_bucket, a_repository, a_policy])
-def test_what_aws_shows_for_a_moment_after_its_deletion_is_not_left(
+def test_things_that_aws_shows_for_a_moment_after_their_deletion_are_not_left(
     account: Account, leave: Callable[[Account], None]
 ) -> None:
     leave(account)
@@ -110,13 +110,13 @@ def test_a_component_on_a_device_is_named_with_its_device(account: Account) -> N
     assert all("on press-2 (RUNNING)\n    pulumi up\n    pulumi destroy" in line for line in lines)
 
 
-def test_what_another_stack_runs_on_the_device_by_now_is_that_stack_s(account: Account) -> None:
+def test_components_that_another_stack_runs_by_now_belong_to_that_stack(account: Account) -> None:
     account.deploy(THING_ARN, "edge-inference/press-2", {})
     account.devices["press-1"].installed = dict(GOOD)
     assert all("it is stack press-2's by now" in line for line in left())
 
 
-def test_what_another_target_deploys_to_the_device_is_that_target_s(account: Account) -> None:
+def test_components_that_another_target_deploys_belong_to_that_target(account: Account) -> None:
     account.groups = {"presses": ["press-1"]}
     group = account.deploy(GROUP, NAME, {"com.ml.check": spec("1.2.3")})
     account.devices["press-1"].installed = dict(GOOD)
@@ -125,7 +125,7 @@ def test_what_another_target_deploys_to_the_device_is_that_target_s(account: Acc
     assert line.endswith("thinggroup/presses deploys it too"), "to destroy again would be in vain"
 
 
-def test_of_a_group_that_is_gone_there_is_nobody_to_ask() -> None:
+def test_a_deleted_group_has_no_devices_to_ask() -> None:
     assert left(target=GROUP) == []
 
 
@@ -150,7 +150,7 @@ def test_a_publisher_has_no_devices_to_ask(account: Account) -> None:
         ("ListInstalledComponents", "devices"),
     ],
 )
-def test_what_may_not_be_looked_at_is_said_and_is_no_failure(
+def test_a_place_that_may_not_be_read_is_named_and_is_no_failure(
     account: Account, operation: str, what: str
 ) -> None:
     account.denied = {operation}

@@ -199,7 +199,7 @@ def test_a_folder_that_is_not_the_devices_own_is_left_alone(
     assert first.is_symlink() or first.is_dir(), "it is somebody else's"
 
 
-def test_who_has_not_said_who_it_is_is_held_nothing_for(running: Running) -> None:
+def test_a_peer_that_has_not_said_who_it_is_fills_no_memory(running: Running) -> None:
     beginning = Frame.make(MessageType.CONNECT, payload=bytes(MAX_CONNECT + 1)).encode()
     with socket.socket(socket.AF_UNIX) as line:
         line.settimeout(SECONDS)
@@ -424,7 +424,7 @@ def test_a_subscriber_that_does_not_read_holds_up_nobody(
     assert len(late) == count
 
 
-def test_what_waits_for_a_subscriber_is_bounded(
+def test_messages_that_wait_for_a_subscriber_are_bounded(
     running: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """This was not observed on the nucleus, where only memory is the limit."""

@@ -354,7 +354,7 @@ def test_a_wildcard_subscription_does_not_hear_its_own_component() -> None:
     assert heard == [1, 2, 3]
 
 
-def test_what_a_component_says_of_itself_reaches_the_device() -> None:
+def test_the_state_that_a_component_reports_reaches_the_device() -> None:
     peer = Peer("xipc", {}).connect()
     peer.ask("UpdateState", {"state": "ERRORED"})
     assert peer.host.said == [("xipc", "ERRORED")]

@@ -188,7 +188,7 @@ def test_a_stranger_is_told_nothing(case: str, data: bytes) -> None:
         },
     ),
 )
-def test_what_breaks_the_protocol_ends_the_connection(case: str, data: bytes) -> None:
+def test_a_breach_of_the_protocol_ends_the_connection(case: str, data: bytes) -> None:
     peer = xipc()
     assert peer.connection.received(data) is After.CLOSE
     assert "EOF" in json.dumps(RAW[case]["r"])
@@ -228,7 +228,7 @@ def test_json_goes_as_it_comes_or_not_at_all(one: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("seen", each("lite-ipc-json-types", "json-received"))
-def test_what_was_taken_is_received_in_its_order(seen: dict[str, Any]) -> None:
+def test_accepted_requests_are_received_in_order(seen: dict[str, Any]) -> None:
     peer = xipc()
     topic = "local/j"
     peer.ask("SubscribeToTopic", {"topic": topic})

@@ -57,7 +57,7 @@ def test_lite_is_reached_by_a_group_and_never_by_its_thing(account: Account) -> 
     assert findings(**group) == []
 
 
-def test_what_lites_systemd_has_to_be_is_told_and_stops_nothing(
+def test_the_version_that_lite_needs_of_systemd_is_told_and_stops_nothing(
     account: Account, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = load(config_of(None, **of_a_group(account, Device(runtime=LITE, version="2.6.0"))))

@@ -100,7 +100,7 @@ def test_iam_s_short_forms_are_read_as_iam_reads_them(account: Account, statemen
         ),
     ],
 )
-def test_what_would_still_stand_in_the_way_is_named_with_its_kind(
+def test_anything_that_still_stands_in_the_way_is_named_with_its_kind(
     account: Account, decision: dict[str, Any], fix: str
 ) -> None:
     account.decisions = {"ecr:BatchGetImage": decision}
@@ -162,7 +162,7 @@ def test_a_role_may_be_full_to_the_last_character(account: Account) -> None:
 @pytest.mark.parametrize(
     "operation", ["GetRole", "SimulatePrincipalPolicy", "ListRolePolicies", "GetRolePolicy"]
 )
-def test_what_may_not_be_read_is_a_warning_and_no_refusal(account: Account, operation: str) -> None:
+def test_a_denied_look_is_a_warning_and_no_refusal(account: Account, operation: str) -> None:
     fill(account, "other")
     account.denied = {operation}
     found = the_one(findings())

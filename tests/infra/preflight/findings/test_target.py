@@ -56,7 +56,7 @@ def test_a_takeover_is_refused_but_for_the_very_deployment_that_may_be_overwritt
 NEIGHBOUR = component_arn("com.other", "1.0.0")
 
 
-def test_what_others_run_there_is_no_finding_while_a_deployment_can_name_it(
+def test_components_of_others_are_no_finding_while_a_deployment_can_name_them(
     account: Account,
 ) -> None:
     others = {"com.other": spec("1.0.0"), "aws.greengrass.Nucleus": spec("2.18.0")}
@@ -112,7 +112,7 @@ def test_a_device_that_gets_our_components_by_another_target_too_is_a_warning(
 
 
 @pytest.mark.parametrize("later", [{"com.other": spec("1.0.0")}, {}])
-def test_what_another_target_has_stopped_deploying_is_no_finding(
+def test_components_that_another_target_has_stopped_deploying_are_no_finding(
     account: Account, later: dict[str, Any]
 ) -> None:
     group = account.deploy(GROUP_ARN, "edge-inference/presses", {CHECK: spec("1.2.3")})

@@ -162,7 +162,7 @@ def test_a_failure_without_a_reason_still_says_where_to_look(
     assert "/greengrass/v2/logs/greengrass.log" in said, "what was never started has no log"
 
 
-def test_what_crashes_in_a_loop_is_red_although_it_is_up_in_some_looks(
+def test_a_crash_loop_fails_the_update_although_it_is_up_in_some_looks(
     account: Account, waiting: Waiting, deployment: str
 ) -> None:
     press = account.devices["press-1"]
@@ -176,7 +176,7 @@ def test_what_crashes_in_a_loop_is_red_although_it_is_up_in_some_looks(
     assert f"{CONSUMER} 1.3.4 BROKEN" in red
 
 
-def test_what_went_down_and_came_back_between_two_looks_has_not_answered_twice(
+def test_a_component_that_restarted_between_two_looks_has_not_answered_twice(
     account: Account, waiting: Waiting, deployment: str
 ) -> None:
     """A crash loop may be up at each of two looks, as its starts are slow on a slow device."""
@@ -191,7 +191,7 @@ def test_what_went_down_and_came_back_between_two_looks_has_not_answered_twice(
     assert waiting.time.passed == 15, "three looks that found it up, and the one that confirmed it"
 
 
-def test_what_never_stays_up_is_red_when_the_time_is_over(
+def test_a_component_that_never_stays_up_fails_the_update_when_the_time_is_over(
     account: Account, waiting: Waiting, deployment: str
 ) -> None:
     press = account.devices["press-1"]

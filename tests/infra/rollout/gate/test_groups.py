@@ -32,7 +32,9 @@ def presses(account: Account, clients: Clients, deployment: str) -> Waiting:
     return Waiting(clients, deployment, list(account.devices))
 
 
-def test_who_has_answered_twice_is_asked_no_more(account: Account, presses: Waiting) -> None:
+def test_a_device_that_has_answered_twice_is_not_asked_again(
+    account: Account, presses: Waiting
+) -> None:
     presses.failure(seconds=600)
     asked = [
         given["coreDeviceThingName"]
@@ -66,7 +68,7 @@ def test_short_of_the_quorum_is_red(presses: Waiting) -> None:
     assert "press-10: deployment QUEUED" in presses.failure(seconds=120)
 
 
-def test_who_answers_only_as_the_time_ends_is_looked_at_again_before_it_counts(
+def test_a_device_that_answers_only_as_the_time_ends_is_looked_at_again(
     account: Account, presses: Waiting, deployment: str
 ) -> None:
     presses.quorum = 95
@@ -78,7 +80,7 @@ def test_who_answers_only_as_the_time_ends_is_looked_at_again_before_it_counts(
 
 
 @pytest.mark.parametrize("moving", [True, False])
-def test_a_failed_device_is_red_whatever_the_quorum(
+def test_a_failed_device_fails_the_update_for_any_quorum(
     account: Account, presses: Waiting, deployment: str, moving: bool
 ) -> None:
     presses.quorum = 1
@@ -88,7 +90,7 @@ def test_a_failed_device_is_red_whatever_the_quorum(
     assert "press-10: deployment FAILED" in presses.failure()
 
 
-def test_of_a_large_fleet_the_first_failures_are_told_in_full_and_the_rest_by_name(
+def test_a_large_fleet_gets_its_first_failures_in_full_and_the_rest_by_name(
     account: Account, presses: Waiting, deployment: str
 ) -> None:
     """AWS IoT Jobs cancels the rollout for waiting devices after too many failures."""

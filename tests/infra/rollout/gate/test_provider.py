@@ -91,7 +91,7 @@ def test_a_release_goes_back_to_what_the_last_green_update_left_on_the_same_targ
 
 
 @pytest.mark.parametrize("key", ["deployment", "components", "target", "devices", "timeout"])
-def test_what_the_devices_have_to_do_anew_is_waited_for_in_place(key: str) -> None:
+def test_an_update_that_the_devices_have_to_repeat_is_waited_for_in_place(key: str) -> None:
     olds = PROPS | {"deployment": "1", "__provider": "an older Python's bytes"}
     diff = Provider().diff("id", olds, olds | {key: "another", "__provider": "new bytes"})
     assert diff.changes

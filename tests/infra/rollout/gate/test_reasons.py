@@ -23,7 +23,7 @@ pytestmark = pytest.mark.usefixtures("account")
 
 
 @pytest.mark.parametrize("broken", [SERVICE, CHECK])
-def test_what_broke_after_the_success_is_red_at_once(
+def test_a_break_after_the_success_fails_the_update_at_once(
     account: Account, waiting: Waiting, deployment: str, broken: str
 ) -> None:
     press = account.devices["press-1"]
@@ -116,7 +116,7 @@ def test_a_red_device_is_told_with_its_last_words_where_it_uploads_them(
 
 
 @pytest.mark.parametrize("denied", ["", "GetLogEvents"])
-def test_where_no_log_can_be_read_the_rest_is_told(account: Account, denied: str) -> None:
+def test_the_rest_is_told_if_no_log_can_be_read(account: Account, denied: str) -> None:
     account.denied.add(denied)
     said, _ = arriving(account, before=WANTED)
     assert f"{CONSUMER} is BROKEN" in said

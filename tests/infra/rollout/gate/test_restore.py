@@ -25,7 +25,9 @@ from tests.infra.rollout.gate.waiting import BEFORE, arriving
 pytestmark = pytest.mark.usefixtures("account")
 
 
-def test_what_stays_broken_makes_room_for_the_last_release_that_was_good(account: Account) -> None:
+def test_a_release_that_stays_broken_makes_room_for_the_last_that_was_good(
+    account: Account,
+) -> None:
     press = account.devices["press-1"]
     others = {"com.other": spec("1.0.0")}
     good = {name: spec(one) for name, one in BEFORE.items()} | others
@@ -74,7 +76,7 @@ def test_however_long_the_history_each_device_is_asked_once_for_it(
     assert asked == len(press.executions), "each page once, and not once for each deployment"
 
 
-def test_the_release_of_the_last_green_update_is_the_way_back_whatever_else_is_on_record(
+def test_the_way_back_is_the_release_of_the_last_successful_update(
     account: Account,
 ) -> None:
     """Pulumi may have deleted its deployment, and Lite has called others a success too easily."""
@@ -104,7 +106,7 @@ def test_nobody_goes_back_past_what_took_ours_off(account: Account) -> None:
     assert latest == f"without {NAME}"
 
 
-def test_what_is_put_back_may_be_read_again_file_by_file(account: Account) -> None:
+def test_a_restored_release_may_be_read_again_file_by_file(account: Account) -> None:
     """A device that joined the group with the failed release has never had them."""
     good = account.deploy(THING_ARN, NAME, {name: spec(one) for name, one in BEFORE.items()})
     account.devices["press-1"].deploys(good, "COMPLETED")
@@ -123,7 +125,7 @@ def test_what_is_put_back_may_be_read_again_file_by_file(account: Account) -> No
     assert account.changes.index("PutRolePolicy") < account.changes.index("CreateDeployment")
 
 
-def test_who_may_not_change_the_rights_still_puts_back_what_the_devices_have(
+def test_an_update_that_may_not_change_the_rights_still_restores_what_the_devices_have(
     account: Account,
 ) -> None:
     good = account.deploy(THING_ARN, NAME, {name: spec(one) for name, one in BEFORE.items()})
@@ -135,7 +137,7 @@ def test_who_may_not_change_the_rights_still_puts_back_what_the_devices_have(
     }
 
 
-def test_what_somebody_has_deployed_meanwhile_is_never_overwritten(account: Account) -> None:
+def test_a_deployment_of_others_made_meanwhile_is_never_overwritten(account: Account) -> None:
     mended = {name: spec("2.0.0") for name in WANTED} | {"com.theirs": spec("1.0.0")}
 
     def by_hand(line: str) -> None:
@@ -180,7 +182,7 @@ def test_the_reason_is_told_also_where_aws_can_be_asked_no_more(account: Account
     assert "AccessDenied" in said
 
 
-def test_where_no_release_was_good_before_ours_is_taken_off_again(account: Account) -> None:
+def test_our_release_is_removed_again_if_no_release_was_good_before(account: Account) -> None:
     """Otherwise Lite would start the broken release with every deployment, even of others."""
     others = {"com.other": spec("1.0.0")}
     account.deploy(THING_ARN, "by hand", others)

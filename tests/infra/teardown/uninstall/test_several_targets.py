@@ -48,7 +48,7 @@ def test_a_device_that_joined_the_group_since_is_cleared_with_it(
 
 
 @pytest.mark.usefixtures("presses")
-def test_what_another_target_deploys_to_the_device_stays_and_is_waited_for_by_nobody(
+def test_components_that_another_target_deploys_stay_and_nobody_waits_for_them(
     account: Account, destroy: Destroy
 ) -> None:
     """This happens when a stack moves from a thing to a group of the thing."""
@@ -65,7 +65,7 @@ def test_what_another_target_deploys_to_the_device_stays_and_is_waited_for_by_no
 
 @pytest.mark.usefixtures("presses")
 @pytest.mark.parametrize("status", ["CANCELED", "FAILED"])
-def test_what_another_target_deploys_no_more_has_to_go(
+def test_components_that_another_target_no_longer_deploys_have_to_go(
     account: Account, destroy: Destroy, status: str
 ) -> None:
     account.deployments[-1]["deploymentStatus"] = status
@@ -96,7 +96,7 @@ def test_a_device_that_shows_nothing_yet_is_clean_only_once_it_has_obeyed(
 # A target that is gone
 
 
-def test_of_a_thing_that_is_gone_with_its_device_only_the_deployments_go(
+def test_a_destroy_without_thing_and_device_removes_only_the_deployments(
     account: Account, destroy: Destroy
 ) -> None:
     released(account, OTHERS)
@@ -150,7 +150,7 @@ def test_a_destroy_ends_at_the_devices(account: Account) -> None:
 
 
 @pytest.mark.parametrize("key", ["components", "devices", "timeout", "stack"])
-def test_what_changes_is_only_remembered(key: str) -> None:
+def test_a_change_is_only_remembered(key: str) -> None:
     diff = Provider().diff("id", PROPS, PROPS | {key: "another"})
     assert diff.changes
     assert not diff.replaces, "a replacement would uninstall what it has just installed"

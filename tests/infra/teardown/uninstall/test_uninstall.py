@@ -108,7 +108,7 @@ def test_a_destroy_after_a_destroy_changes_nothing(account: Account, destroy: De
     assert account.changes[changes:] == [], "no deployment that says again what was said"
 
 
-def test_where_nothing_of_ours_is_there_the_devices_are_left_alone(
+def test_devices_without_anything_of_ours_are_left_alone(
     account: Account, destroy: Destroy
 ) -> None:
     account.deploy(THING_ARN, "by hand", OTHERS)
@@ -202,7 +202,7 @@ def test_a_device_where_the_uninstall_failed_is_told_of_with_its_reason_and_soon
     assert devices.installed == OTHER, "as the message says"
 
 
-def test_what_a_device_shows_a_moment_after_it_failed_counts(
+def test_a_state_that_a_device_shows_a_moment_after_its_failure_counts(
     account: Account, destroy: Destroy
 ) -> None:
     """The deployment failed by another's component, where the device doesn't go back."""
