@@ -15,20 +15,13 @@ import pytest
 import yaml
 
 from greenhouse import toolchain
-from greenhouse.home import PROJECT_DIR
 from tests.whole.place import OURS, Place, started
+from tests.whole.readme import lines
 
 pytestmark = pytest.mark.whole
 
 LOGIN = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_ENDPOINT_URL")
 IMAGES = ("edge-inference:build-image", "edge-inference:runtime-image")
-
-
-def lines() -> list[str]:
-    """The first block of "A real device", without its comments."""
-    text = (PROJECT_DIR / "README.md").read_text()
-    [block] = re.findall(r"^## A real device\n.+?\n\n((?: {4}[^\n]+\n)+)", text, re.M | re.S)
-    return [re.sub(r" +# .*", "", line).strip() for line in block.splitlines()]
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +42,7 @@ def place(tools: toolchain.Toolchain, tmp_path_factory: pytest.TempPathFactory) 
 
 
 def test_the_lines_that_readme_gives_end_in_a_device_that_answers(place: Place) -> None:
-    typed = [line.replace(" NAME", f" {place.thing}") for line in lines()]
+    typed = [line.replace(" NAME", f" {place.thing}") for line in lines("A real device")]
     assert any(place.thing in line for line in typed)
     place.await_tenant()
     done = subprocess.run(

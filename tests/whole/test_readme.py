@@ -16,9 +16,10 @@ import pytest
 
 from greenhouse import docker_engine, toolchain
 from greenhouse.account import TENANT
-from greenhouse.home import PROJECT_DIR, Home, Ports
+from greenhouse.home import Home, Ports
 from greenhouse.machine import stop_greenhouse
 from tests.whole.place import STACK, copy_tree
+from tests.whole.readme import lines
 
 pytestmark = pytest.mark.whole
 
@@ -46,13 +47,6 @@ class Read:
         return found
 
 
-def lines() -> list[str]:
-    """The first block of "Try it", without its comments."""
-    text = (PROJECT_DIR / "README.md").read_text()
-    [block] = re.findall(r"^## Try it\n.+?\n\n((?: {4}[^\n]+\n)+)", text, re.M | re.S)
-    return [re.sub(r" +# .*", "", line).strip() for line in block.splitlines()]
-
-
 @pytest.fixture(scope="module")
 def read(tools: toolchain.Toolchain, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Read]:
     root = tmp_path_factory.mktemp("readme")
@@ -63,7 +57,7 @@ def read(tools: toolchain.Toolchain, tmp_path_factory: pytest.TempPathFactory) -
     before = stack.read_text().replace("thing: greenhouse\n", f"thing: {thing}\n")
     stack.write_text(before)
     ports = home.ports()  # The test needs them after the home has been removed.
-    typed = lines()
+    typed = lines("Try it")
     files = [root / f"{number}.txt" for number in range(len(typed))]
     script = "".join(
         f"{{ {line}\n}} > {file} 2>&1\n" for line, file in zip(typed, files, strict=True)

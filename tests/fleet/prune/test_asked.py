@@ -20,10 +20,9 @@ from tests.fleet.prune.releases import (
     record,
 )
 from tests.infra.fakes import (
-    ACCOUNT,
     CONTEXT,
+    GROUP_ARN,
     NOON,
-    REGION,
     THING_ARN,
     Account,
     Device,
@@ -32,8 +31,6 @@ from tests.infra.fakes import (
 )
 
 pytestmark = pytest.mark.usefixtures("account")
-
-GROUP = f"arn:aws:iot:{REGION}:{ACCOUNT}:thinggroup/presses"
 
 
 def test_an_older_unused_release_goes_with_all_that_only_it_has(
@@ -92,7 +89,7 @@ def test_a_release_that_runs_on_a_device_of_any_target_stays(
         }
     )
     for content in (MIDDLE, NEW):
-        found = published.deploy(content, GROUP, "edge-inference/follower")
+        found = published.deploy(content, GROUP_ARN, "edge-inference/follower")
         account.devices["press-1"].deploys(found, "SUCCEEDED")
     published.prune()
     assert len(published.kept) == 3, "OLD runs on press-9, MIDDLE is the way back"
@@ -107,9 +104,9 @@ def test_a_release_that_runs_on_a_device_that_left_its_group_stays(
             name: (version, "RUNNING") for name, version in OLD.outputs["components"].items()
         }
     )
-    account.devices["gone"].deploys(published.deploy(OLD, GROUP), "SUCCEEDED")
+    account.devices["gone"].deploys(published.deploy(OLD, GROUP_ARN), "SUCCEEDED")
     for content in (MIDDLE, NEW):
-        account.devices["press-1"].deploys(published.deploy(content, GROUP), "SUCCEEDED")
+        account.devices["press-1"].deploys(published.deploy(content, GROUP_ARN), "SUCCEEDED")
     published.prune()
     assert len(published.kept) == 3, "it would lose what it needs to install its release again"
 
@@ -126,7 +123,7 @@ def test_a_release_that_a_device_was_off_for_is_a_way_back_all_the_same(
     account.groups = {"presses": ["press-1", "press-2"]}
     account.devices["press-2"] = Device()
     for content in (OLD, MIDDLE, NEW):
-        found = published.deploy(content, GROUP)
+        found = published.deploy(content, GROUP_ARN)
         account.devices["press-1"].deploys(found, "SUCCEEDED")
         account.devices["press-2"].deploys(found, "CANCELED")
     published.prune()
@@ -148,7 +145,7 @@ def test_the_newest_release_with_a_version_that_was_deployed_by_hand_stays(
 
 
 def test_a_target_that_is_gone_needs_nothing(published: Published) -> None:
-    published.deploy(OLD, GROUP)
+    published.deploy(OLD, GROUP_ARN)
     published.deploy(MIDDLE, THING_ARN.replace("press-1", "press-8"))
     published.prune()
     assert len(published.kept) == 1
@@ -157,7 +154,7 @@ def test_a_target_that_is_gone_needs_nothing(published: Published) -> None:
 def test_deployments_of_others_are_looked_at_no_closer_than_needed(
     account: Account,
 ) -> None:
-    account.deploy(GROUP, "theirs", {"com.other": spec("1.0.0")})
+    account.deploy(GROUP_ARN, "theirs", {"com.other": spec("1.0.0")})
     assert in_use(CONTEXT.clients, "edge-inference", CONTEXT.names) == frozenset()
     asked = [operation for operation, _ in account.asked]
     assert asked == ["ListDeployments", "GetDeployment"], "nor are their devices"

@@ -92,9 +92,20 @@ class CloudProcess:
     def log(self) -> Path:
         return self.store.with_suffix(".log")
 
+    @property
+    def ports(self) -> Ports:
+        return Ports(ministack=self.ministack_port, cloud=self.port, **NO_PROVIDERS)
+
     def environment(self) -> dict[str, str]:
-        ports = Ports(ministack=self.ministack_port, cloud=self.port, **NO_PROVIDERS)
-        return {**os.environ, **aws_environment(ports)}
+        return {**os.environ, **aws_environment(self.ports)}
+
+    def refused(self) -> str:
+        """Why it doesn't start, in its own words."""
+        done = subprocess.run(
+            self.command(), env=self.environment(), capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 1
+        return done.stderr
 
     def command(self) -> list[str]:
         options = ["--port", str(self.port), "--store", str(self.store)]
@@ -111,6 +122,10 @@ class CloudProcess:
     def end(self, with_signal: signal.Signals = signal.SIGTERM) -> int:
         assert self.process is not None
         self.process.send_signal(with_signal)
+        return self.ends()
+
+    def ends(self) -> int:
+        assert self.process is not None
         return self.process.wait(START_SECONDS)
 
     def client(self, *, retries: int = 4) -> GreengrassV2Client:
@@ -196,7 +211,7 @@ def greengrass(cloud: CloudProcess) -> GreengrassV2Client:
     return cloud.client()
 
 
-def _ministack_client(service: Any, port: int) -> Any:
+def ministack_client(service: Any, port: int) -> Any:
     return boto3.client(
         service,
         endpoint_url=f"http://127.0.0.1:{port}",
@@ -208,13 +223,13 @@ def _ministack_client(service: Any, port: int) -> Any:
 
 @pytest.fixture(scope="session")
 def iot(ministack_port: int) -> IoTClient:
-    client: IoTClient = _ministack_client("iot", ministack_port)
+    client: IoTClient = ministack_client("iot", ministack_port)
     return client
 
 
 @pytest.fixture(scope="session")
 def s3(ministack_port: int) -> S3Client:
-    client: S3Client = _ministack_client("s3", ministack_port)
+    client: S3Client = ministack_client("s3", ministack_port)
     return client
 
 
@@ -319,3 +334,20 @@ def component(
         return greengrass.create_component_version(inlineRecipe=text)["componentName"]
 
     return make
+
+
+@pytest.fixture
+def group(iot: IoTClient, unique: Callable[[str], str]) -> str:
+    return iot.create_thing_group(thingGroupName=unique("group"))["thingGroupArn"]
+
+
+def deploy(client: GreengrassV2Client, target: str, *names: str, **more: Any) -> str:
+    return client.create_deployment(
+        targetArn=target,
+        components={name: {"componentVersion": "1.0.0"} for name in names},
+        **more,
+    )["deploymentId"]
+
+
+def status(client: GreengrassV2Client, deployment: str) -> str:
+    return client.get_deployment(deploymentId=deployment)["deploymentStatus"]

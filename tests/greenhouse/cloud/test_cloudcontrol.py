@@ -21,7 +21,7 @@ from greenhouse.cloud.model import ServiceShapes
 from greenhouse.cloud.store import Store
 from greenhouse.faults import Faults
 from greenhouse.home import ACCESS_KEY, REGION
-from tests.greenhouse.cloud.conftest import SECRET
+from tests.greenhouse.cloud.conftest import SECRET, CloudProcess
 
 if TYPE_CHECKING:
     from mypy_boto3_greengrassv2 import GreengrassV2Client
@@ -29,14 +29,13 @@ if TYPE_CHECKING:
 
 COMPONENT = "AWS::GreengrassV2::ComponentVersion"
 DEPLOYMENT = "AWS::GreengrassV2::Deployment"
-Cloud = Any  # CloudProcess of conftest, from which a test module can't import by name.
 Unique = Callable[[str], str]
 
 
 class Control:
     """boto3's client, and the wait that every caller of it needs."""
 
-    def __init__(self, cloud: Cloud, *, retries: int = 4) -> None:
+    def __init__(self, cloud: CloudProcess, *, retries: int = 4) -> None:
         self.client: Any = boto3.client(
             "cloudcontrol",
             endpoint_url=cloud.url,
@@ -77,7 +76,7 @@ class Control:
 
 
 @pytest.fixture
-def control(cloud: Cloud) -> Control:
+def control(cloud: CloudProcess) -> Control:
     return Control(cloud)
 
 
@@ -282,11 +281,11 @@ class TestFaults:
     """A cloud of its own, since a fault affects every caller."""
 
     @pytest.fixture
-    def cloud(self, cloud_of_its_own: Cloud) -> Cloud:
+    def cloud(self, cloud_of_its_own: CloudProcess) -> CloudProcess:
         return cloud_of_its_own.start()
 
     @pytest.fixture
-    def faults(self, cloud: Cloud) -> Faults:
+    def faults(self, cloud: CloudProcess) -> Faults:
         return Faults(cloud.store.parent)
 
     def test_a_version_that_does_not_become_deployable_loses_its_name(
@@ -321,7 +320,7 @@ class TestFaults:
         assert control.delete(DEPLOYMENT, made)["OperationStatus"] == "SUCCESS", "once only"
 
     def test_cloud_control_itself_throttles_and_boto3_tries_again(
-        self, cloud: Cloud, faults: Faults, thing: str
+        self, cloud: CloudProcess, faults: Faults, thing: str
     ) -> None:
         faults.set("error:CreateResource=ThrottlingException")
         with pytest.raises(ClientError) as error:
@@ -341,7 +340,7 @@ class TestFaults:
 
     @pytest.mark.parametrize("fault", ["crash-before", "crash-after"])
     def test_a_request_that_a_killed_cloud_left_is_gone_on_with_and_done_once(
-        self, cloud: Cloud, faults: Faults, thing: str, fault: str
+        self, cloud: CloudProcess, faults: Faults, thing: str, fault: str
     ) -> None:
         control = Control(cloud, retries=0)
         faults.set(f"{fault}:CreateDeployment")
@@ -350,7 +349,7 @@ class TestFaults:
         )
         with pytest.raises((ConnectionClosedError, EndpointConnectionError)):
             control.ended(asked)
-        assert cloud.process.wait(120) == -signal.SIGKILL
+        assert cloud.ends() == -signal.SIGKILL
         cloud.start()
         assert control.ended(asked)["OperationStatus"] == "SUCCESS"
         made = cloud.client().list_deployments(targetArn=thing, historyFilter="ALL")

@@ -10,6 +10,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from greenhouse.home import ACCOUNT, REGION
+from tests.greenhouse.cloud.conftest import deploy, status
 
 if TYPE_CHECKING:
     from mypy_boto3_greengrassv2 import GreengrassV2Client
@@ -27,23 +28,6 @@ def refusal(error: pytest.ExceptionInfo[ClientError]) -> tuple[str, int]:
 @pytest.fixture
 def thing(iot: IoTClient, unique: Unique) -> str:
     return iot.create_thing(thingName=unique("thing"))["thingArn"]
-
-
-@pytest.fixture
-def group(iot: IoTClient, unique: Unique) -> str:
-    return iot.create_thing_group(thingGroupName=unique("group"))["thingGroupArn"]
-
-
-def deploy(client: GreengrassV2Client, target: str, *names: str, **more: Any) -> str:
-    return client.create_deployment(
-        targetArn=target,
-        components={name: {"componentVersion": "1.0.0"} for name in names},
-        **more,
-    )["deploymentId"]
-
-
-def status(client: GreengrassV2Client, deployment: str) -> str:
-    return client.get_deployment(deploymentId=deployment)["deploymentStatus"]
 
 
 def test_a_deployment_is_shown_as_it_was_made_with_the_documented_defaults(

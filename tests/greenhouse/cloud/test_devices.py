@@ -11,6 +11,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from greenhouse.home import ACCOUNT, REGION
+from tests.greenhouse.cloud.conftest import Device, deploy, status
 
 if TYPE_CHECKING:
     from mypy_boto3_greengrassv2 import GreengrassV2Client
@@ -18,20 +19,7 @@ if TYPE_CHECKING:
 
 Unique = Callable[[str], str]
 NewComponent = Callable[..., str]
-Device = Any  # Device of conftest, from which a test module can't import by name.
 NewDevice = Callable[[], Device]
-
-
-def deploy(client: GreengrassV2Client, target: str, *names: str, **more: Any) -> str:
-    return client.create_deployment(
-        targetArn=target,
-        components={name: {"componentVersion": "1.0.0"} for name in names},
-        **more,
-    )["deploymentId"]
-
-
-def status(client: GreengrassV2Client, deployment: str) -> str:
-    return client.get_deployment(deploymentId=deployment)["deploymentStatus"]
 
 
 def effective(client: GreengrassV2Client, device: Device) -> dict[str, str]:
@@ -40,11 +28,6 @@ def effective(client: GreengrassV2Client, device: Device) -> dict[str, str]:
         one["deploymentId"]: one["coreDeviceExecutionStatus"]
         for one in listed["effectiveDeployments"]
     }
-
-
-@pytest.fixture
-def group(iot: IoTClient, unique: Unique) -> str:
-    return iot.create_thing_group(thingGroupName=unique("group"))["thingGroupArn"]
 
 
 def join(iot: IoTClient, group: str, device: Device) -> None:

@@ -11,12 +11,13 @@ import pytest
 from botocore.exceptions import ClientError, ConnectionClosedError, EndpointConnectionError
 
 from greenhouse.faults import Faults
-
-Cloud = Any  # CloudProcess of conftest, from which a test module can't import by name.
+from tests.greenhouse.cloud.conftest import CloudProcess
 
 
 def test_expired_credentials_stop_people_and_not_devices(
-    cloud_of_its_own: Cloud, recipe: Callable[..., dict[str, Any]], unique: Callable[[str], str]
+    cloud_of_its_own: CloudProcess,
+    recipe: Callable[..., dict[str, Any]],
+    unique: Callable[[str], str],
 ) -> None:
     cloud = cloud_of_its_own.start()
     name = unique("com.example.one")
@@ -38,12 +39,12 @@ def test_expired_credentials_stop_people_and_not_devices(
 
 @pytest.mark.parametrize(("fault", "done"), [("crash-before", 0), ("crash-after", 1)])
 def test_a_cloud_killed_around_a_call_has_done_it_wholly_or_not_at_all(
-    cloud_of_its_own: Cloud, recipe: Callable[..., dict[str, Any]], fault: str, done: int
+    cloud_of_its_own: CloudProcess, recipe: Callable[..., dict[str, Any]], fault: str, done: int
 ) -> None:
     cloud = cloud_of_its_own.start()
     Faults(cloud.store.parent).set(f"{fault}:CreateComponentVersion")
     with pytest.raises((ConnectionClosedError, EndpointConnectionError)):
         cloud.client(retries=0).create_component_version(inlineRecipe=json.dumps(recipe()).encode())
-    assert cloud.process.wait(120) == -signal.SIGKILL
+    assert cloud.ends() == -signal.SIGKILL
     cloud.start()
     assert len(cloud.client().list_components()["components"]) == done

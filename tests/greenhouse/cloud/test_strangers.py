@@ -31,7 +31,14 @@ from greenhouse.home import ACCESS_KEY, PROJECT_DIR, REGION, Home, HomeBroken
 from greenhouse.providers.protocol.owner import OwnersAlone
 from greenhouse.signatures import sign
 from tests.browser import chromium
-from tests.greenhouse.cloud.conftest import KEY, SECRET, CloudProcess, free_port, http
+from tests.greenhouse.cloud.conftest import (
+    KEY,
+    SECRET,
+    CloudProcess,
+    free_port,
+    http,
+    ministack_client,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -243,13 +250,7 @@ def test_objects_of_any_name_and_size_come_and_go_signed(
 
 def test_the_registry_is_written_to_by_who_has_logged_in(ministack_port: int) -> None:
     account = f"http://127.0.0.1:{ministack_port}"
-    ecr = boto3.client(
-        "ecr",
-        endpoint_url=account,
-        region_name=REGION,
-        aws_access_key_id=ACCESS_KEY,
-        aws_secret_access_key=SECRET,
-    )
+    ecr = ministack_client("ecr", ministack_port)
     ecr.create_repository(repositoryName="strangers/edge")
     [given] = ecr.get_authorization_token()["authorizationData"]
     login = b64decode(given["authorizationToken"]).decode()
@@ -280,13 +281,7 @@ def test_the_registry_is_written_to_by_who_has_logged_in(ministack_port: int) ->
 
 def test_a_layer_that_ecr_names_an_address_for_is_there(ministack_port: int) -> None:
     account = f"http://127.0.0.1:{ministack_port}"
-    ecr = boto3.client(
-        "ecr",
-        endpoint_url=account,
-        region_name=REGION,
-        aws_access_key_id=ACCESS_KEY,
-        aws_secret_access_key=SECRET,
-    )
+    ecr = ministack_client("ecr", ministack_port)
     name, layer = "strangers/layers", b"a layer"
     digest = f"sha256:{hashlib.sha256(layer).hexdigest()}"
     with pytest.raises(ClientError, match="RepositoryNotFoundException"):

@@ -6,8 +6,7 @@ import json
 from typing import TYPE_CHECKING
 
 from greenhouse import account
-from greenhouse.home import Ports
-from tests.greenhouse.cloud.conftest import NO_PROVIDERS, CloudProcess
+from tests.greenhouse.cloud.conftest import CloudProcess
 
 if TYPE_CHECKING:
     from mypy_boto3_iot import IoTClient
@@ -17,11 +16,7 @@ def test_the_tenant_goes_and_what_was_left_behind_stays(
     cloud_of_its_own: CloudProcess, iot: IoTClient
 ) -> None:
     cloud_of_its_own.start()
-    ports = Ports(
-        ministack=cloud_of_its_own.ministack_port,
-        cloud=cloud_of_its_own.port,
-        **NO_PROVIDERS,
-    )
+    ports = cloud_of_its_own.ports
     things = [iot.create_thing(thingName=f"tenant-{number}") for number in range(2)]
     for thing in things:
         assert account.settle_tenant(ports, thing["thingName"]), "a new device gets the tenant"
@@ -51,11 +46,7 @@ def test_a_device_with_nucleus_lite_gets_the_tenant_by_a_group(
     cloud_of_its_own: CloudProcess, iot: IoTClient
 ) -> None:
     cloud_of_its_own.start()
-    ports = Ports(
-        ministack=cloud_of_its_own.ministack_port,
-        cloud=cloud_of_its_own.port,
-        **NO_PROVIDERS,
-    )
+    ports = cloud_of_its_own.ports
     thing = iot.create_thing(thingName="tenant-lite")["thingName"]
     core = {
         "platform": "linux",

@@ -22,12 +22,20 @@ from infra.preflight.wanted import Wanted
 from infra.rollout.clock import Clock
 from infra.rollout.gate import await_devices
 from infra.settings import Misconfigured
-from tests.infra.fakes import ACCOUNT, CONTEXT, GOOD, NAME, REGION, WANTED, Account, Device, spec
+from tests.infra.fakes import (
+    CONTEXT,
+    GOOD,
+    GROUP_ARN,
+    NAME,
+    REGION,
+    WANTED,
+    Account,
+    Device,
+    spec,
+)
 from tests.infra.pulumi_yaml import config_of, load
 
 pytestmark = pytest.mark.usefixtures("account")
-
-GROUP_ARN = f"arn:aws:iot:{REGION}:{ACCOUNT}:thinggroup/presses"
 
 
 def of_a_group(account: Account, size: int) -> list[str]:

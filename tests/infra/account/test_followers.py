@@ -9,10 +9,9 @@ import pytest
 from infra.account.followers import Follower, followers
 from infra.names import COMPONENTS, PROJECT_TAG, STACK_TAG
 from tests.infra.fakes import (
-    ACCOUNT,
     CONTEXT,
+    GROUP_ARN,
     NAME,
-    REGION,
     THING_ARN,
     Account,
     Device,
@@ -24,7 +23,6 @@ pytestmark = pytest.mark.usefixtures("account")
 
 TAGS = {PROJECT_TAG: "edge-inference", STACK_TAG: "dev"}
 PRESS_2 = THING_ARN.replace("press-1", "press-2")
-GROUP = f"arn:aws:iot:{REGION}:{ACCOUNT}:thinggroup/presses"
 RELEASE = {name: spec("1.2.3") for name in COMPONENTS}
 
 
@@ -45,7 +43,7 @@ def test_without_a_follower_only_the_deployments_are_listed(account: Account) ->
     assert {operation for operation, _ in account.asked} == {"ListDeployments"}
 
 
-@pytest.mark.parametrize("target", [PRESS_2, GROUP])
+@pytest.mark.parametrize("target", [PRESS_2, GROUP_ARN])
 def test_a_stack_that_follows_is_named_with_its_target_and_the_way_out(
     account: Account, target: str
 ) -> None:
@@ -102,7 +100,7 @@ def test_a_stack_that_no_longer_follows_is_no_follower(account: Account, end: An
 
 
 def test_a_group_that_is_gone_is_no_follower(account: Account) -> None:
-    account.deploy(GROUP, "edge-inference/presses", RELEASE)
+    account.deploy(GROUP_ARN, "edge-inference/presses", RELEASE)
     account.groups.clear()
     assert found() == []
 

@@ -14,13 +14,12 @@ from infra.names import CHECK, COMPONENTS, CONSUMER, SERVICE
 from infra.resources.rollout import check_unchanged
 from infra.rollout.clock import RolloutFailed
 from infra.settings import Misconfigured
-from tests.infra.fakes import ACCOUNT, CONTEXT, REGION, THING_ARN, Account, Device, spec
+from tests.infra.fakes import CONTEXT, GROUP_ARN, THING_ARN, Account, Device, spec
 from tests.infra.pulumi_yaml import config_of, load
 
 pytestmark = pytest.mark.usefixtures("account")
 
 WANTED = "edge-inference/dev"
-GROUP_ARN = f"arn:aws:iot:{REGION}:{ACCOUNT}:thinggroup/presses"
 OURS = {name: spec("1.2.3") for name in COMPONENTS}
 PLANNED = dict.fromkeys(OURS, "1.2.3")
 

@@ -29,10 +29,9 @@ from infra.teardown.residue import Stack as Where
 from infra.teardown.residue import residue
 from infra.teardown.uninstall import uninstall
 from recipes.findings import Finding
-from tests.infra.fakes import CONTEXT, DEVICE_ROLE, THING_ARN, Account, spec
+from tests.infra.fakes import CONTEXT, DEVICE_ROLE, GROUP_ARN, THING_ARN, Account, spec
 from tests.infra.pulumi_yaml import config_of, load
 
-GROUP_ARN = THING_ARN.replace("thing/press-1", "thinggroup/presses")
 WINE = CONTEXT
 NOISE = replace(CONTEXT, stack="noise", component_prefix="com.noise")
 TOPICS = {WINE.stack: ("local/inference", "local/result"), NOISE.stack: ("noise/ask", "noise/say")}

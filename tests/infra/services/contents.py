@@ -11,6 +11,7 @@ from infra.names import CHECK, CONSUMER, SERVICE
 
 ACCOUNT, REGION = "123456789012", "eu-west-1"
 THING_ARN = f"arn:aws:iot:{REGION}:{ACCOUNT}:thing/press-1"
+GROUP_ARN = f"arn:aws:iot:{REGION}:{ACCOUNT}:thinggroup/presses"
 NAME = "edge-inference/dev"
 CONTEXT = Context(
     account=ACCOUNT,

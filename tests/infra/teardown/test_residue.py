@@ -9,13 +9,12 @@ import pytest
 from infra.names import COMPONENTS, PROJECT_TAG, STACK_TAG
 from infra.teardown.residue import Stack, residue
 from tests.infra.fakes import (
-    ACCOUNT,
     CONTEXT,
     DEVICE_ROLE,
     GOOD,
+    GROUP_ARN,
     NAME,
     OTHER,
-    REGION,
     THING_ARN,
     Account,
     Device,
@@ -27,7 +26,6 @@ from tests.infra.fakes import (
 pytestmark = pytest.mark.usefixtures("account")
 
 TAGS = {PROJECT_TAG: "edge-inference", STACK_TAG: "dev"}
-GROUP = f"arn:aws:iot:{REGION}:{ACCOUNT}:thinggroup/presses"
 
 
 def left(*meanwhile: Callable[[], object], target: str = THING_ARN) -> list[str]:
@@ -105,7 +103,7 @@ def test_a_deployment_that_stays_for_others_says_for_whom(account: Account) -> N
 def test_a_component_on_a_device_is_named_with_its_device(account: Account) -> None:
     account.groups = {"presses": ["press-2", "a-sensor"]}
     account.devices["press-2"] = Device(installed={**OTHER, **GOOD})
-    lines = left(target=GROUP)
+    lines = left(target=GROUP_ARN)
     assert len(lines) == 3, "a thing without Greengrass has nothing of ours"
     assert all("on press-2 (RUNNING)\n    pulumi up\n    pulumi destroy" in line for line in lines)
 
@@ -118,7 +116,7 @@ def test_components_that_another_stack_runs_by_now_belong_to_that_stack(account:
 
 def test_components_that_another_target_deploys_belong_to_that_target(account: Account) -> None:
     account.groups = {"presses": ["press-1"]}
-    group = account.deploy(GROUP, NAME, {"com.ml.check": spec("1.2.3")})
+    group = account.deploy(GROUP_ARN, NAME, {"com.ml.check": spec("1.2.3")})
     account.devices["press-1"].installed = dict(GOOD)
     account.devices["press-1"].deploys(group, "SUCCEEDED")
     [line] = [one for one in left() if "com.ml.check" in one]
@@ -126,7 +124,7 @@ def test_components_that_another_target_deploys_belong_to_that_target(account: A
 
 
 def test_a_deleted_group_has_no_devices_to_ask() -> None:
-    assert left(target=GROUP) == []
+    assert left(target=GROUP_ARN) == []
 
 
 def test_of_a_device_that_was_abandoned_it_says_that_nobody_knows(account: Account) -> None:

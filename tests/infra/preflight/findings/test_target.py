@@ -12,8 +12,7 @@ from infra.preflight.target import CHECK_TOO_LATE, KEPT_GONE, TAKEN_OVER, TOO_SL
 from infra.preflight.unread import NOT_READABLE
 from infra.settings import Misconfigured
 from tests.infra.fakes import (
-    ACCOUNT,
-    REGION,
+    GROUP_ARN,
     THING_ARN,
     Account,
     Device,
@@ -92,9 +91,6 @@ def test_a_component_of_others_that_may_not_be_read_is_a_warning(account: Accoun
     found = the_one(findings())
     assert (found.rule, found.where) == (NOT_READABLE, "com.other 1.0.0")
     assert "allow DescribeComponent" in found.text
-
-
-GROUP_ARN = f"arn:aws:iot:{REGION}:{ACCOUNT}:thinggroup/presses"
 
 
 def test_a_device_that_gets_our_components_by_another_target_too_is_a_warning(

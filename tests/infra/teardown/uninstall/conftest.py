@@ -6,11 +6,12 @@ import pytest
 
 from tests.infra.fakes import (
     GOOD,
+    GROUP_ARN,
     NAME,
     Account,
     Device,
 )
-from tests.infra.teardown.uninstall.destroy import GROUP, OURS, Destroy, devices_obey
+from tests.infra.teardown.uninstall.destroy import OURS, Destroy, devices_obey
 
 
 @pytest.fixture
@@ -26,8 +27,8 @@ def presses(account: Account, destroy: Destroy) -> None:
     """A group of two devices with the release. The second device joined after the last update."""
     account.devices["press-2"] = Device()
     account.groups = {"presses": ["press-1", "press-2", "a-sensor"]}
-    account.deploy(GROUP, NAME, OURS)
+    account.deploy(GROUP_ARN, NAME, OURS)
     for device in account.devices.values():
         device.installed = dict(GOOD)
     devices_obey(account)
-    destroy.target = GROUP
+    destroy.target = GROUP_ARN

@@ -9,12 +9,11 @@ from typing import Any
 from infra.rollout.clock import Clock
 from infra.teardown.uninstall import uninstall
 from tests.infra.fakes import (
-    ACCOUNT,
     CONTEXT,
     GOOD,
+    GROUP_ARN,
     NAME,
     OTHER,
-    REGION,
     THING_ARN,
     WANTED,
     Account,
@@ -24,7 +23,6 @@ from tests.infra.fakes import (
 
 OTHERS = {"com.other": spec("1.0.0", configurationUpdate={"merge": '{"a":1}'})}
 
-GROUP = f"arn:aws:iot:{REGION}:{ACCOUNT}:thinggroup/presses"
 
 OURS = {name: spec(version) for name, version in WANTED.items()}
 
@@ -32,7 +30,7 @@ OURS = {name: spec(version) for name, version in WANTED.items()}
 def devices_obey(account: Account) -> None:
     """Each device removes what none of its targets' latest deployments names, and reports it."""
     for name, device in account.devices.items():
-        group = GROUP if name in account.groups.get("presses", []) else ""
+        group = GROUP_ARN if name in account.groups.get("presses", []) else ""
         targets = (THING_ARN.replace("press-1", name), group)
         in_force = [
             one

@@ -12,13 +12,13 @@ from infra.rollout.clock import RolloutFailed
 from tests.infra.fakes import (
     CONTEXT,
     GOOD,
+    GROUP_ARN,
     NAME,
     THING_ARN,
     WANTED,
     Account,
 )
 from tests.infra.teardown.uninstall.destroy import (
-    GROUP,
     OTHERS,
     OURS,
     Destroy,
@@ -60,7 +60,7 @@ def test_components_that_another_target_deploys_stay_and_nobody_waits_for_them(
     assert destroy.said[-1] == (
         f"press-1 keeps {', '.join(sorted(WANTED))}, which thinggroup/presses deploys too"
     )
-    assert [one["targetArn"] for one in account.deployments] == [GROUP]
+    assert [one["targetArn"] for one in account.deployments] == [GROUP_ARN]
 
 
 @pytest.mark.usefixtures("presses")

@@ -11,6 +11,7 @@ from infra.names import SERVICE
 from infra.rollout.clock import RolloutFailed
 from tests.infra.fakes import (
     GOOD,
+    GROUP_ARN,
     NAME,
     OTHER,
     THING_ARN,
@@ -21,7 +22,7 @@ from tests.infra.fakes import (
     component_arn,
     spec,
 )
-from tests.infra.teardown.uninstall.destroy import GROUP, OTHERS, OURS, Destroy, left, released
+from tests.infra.teardown.uninstall.destroy import OTHERS, OURS, Destroy, left, released
 
 pytestmark = pytest.mark.usefixtures("account")
 
@@ -219,7 +220,7 @@ def test_the_others_of_a_group_are_waited_for_although_one_failed(
     account.devices["press-2"] = Device(installed=dict(GOOD))
     account.devices["press-1"].installed = dict(GOOD)
     account.groups = {"presses": ["press-1", "press-2"]}
-    account.deploy(GROUP, NAME, OURS)
+    account.deploy(GROUP_ARN, NAME, OURS)
     leaving = "00000002-of-without-edge-inference-dev"
     account.devices["press-1"].deploys(leaving, "FAILED", reason="no room left")
 
@@ -227,7 +228,7 @@ def test_the_others_of_a_group_are_waited_for_although_one_failed(
         account.devices["press-2"].installed = {}
         account.devices["press-2"].deploys(leaving, "SUCCEEDED")
 
-    destroy.target, destroy.devices, destroy.obedient = GROUP, ["press-1", "press-2"], False
+    destroy.target, destroy.devices, destroy.obedient = GROUP_ARN, ["press-1", "press-2"], False
     destroy.events = [*[lambda: None] * 3, *([uninstalls] if "clean" in late else [])]
     with pytest.raises(RolloutFailed, match="press-1: deployment FAILED: no room left") as failed:
         destroy.run()
