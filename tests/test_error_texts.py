@@ -1,4 +1,4 @@
-"""What an error tells a person to type is there, and stands on a line of its own."""
+"""Each command that an error tells to type exists, and stands on a line of its own."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from infra.errors import told
 from infra.settings import KEYS
 from tests.test_imports import ROOT, modules
 
-TOLD = {"told", "Misconfigured", "RolloutFailed", "StaysBroken", "StackExists"}  # of infra
-TOLD |= {"NoStack", "NoLog", "NoPulumi"}  # of fleet
-TYPED = re.compile(r"(pulumi|make|aws|fleet) [a-z]")  # how a command begins
-INSIDE = re.compile(  # a command in the middle of a sentence
+TOLD = {"told", "Misconfigured", "RolloutFailed", "StaysBroken", "StackExists"}  # Of infra.
+TOLD |= {"NoStack", "NoLog", "NoPulumi"}  # Of fleet.
+TYPED = re.compile(r"(pulumi|make|aws|fleet) [a-z]")  # The beginning of a command.
+INSIDE = re.compile(  # A command in the middle of a sentence.
     r"\b(pulumi (up|destroy|refresh|config|stack)|make [a-z-]+ [A-Z]+=|aws [a-z0-9]+ [a-z]+-)"
 )
-PLACEHOLDER = "…"  # of what is only known at run time
+PLACEHOLDER = "…"  # It stands for what is known only at run time.
 PULUMI = {
     "up",
     "destroy",
@@ -42,7 +42,7 @@ BY_HAND = {("aws", "s3"), ("aws", "configure"), ("aws", "sts")}
 
 
 def text_of(node: ast.expr) -> str | None:
-    """A string, with a placeholder for each part that is only known at run time."""
+    """A string, with a placeholder for each part that is known only at run time."""
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
         return node.value
     if isinstance(node, ast.JoinedStr):
@@ -55,7 +55,7 @@ def text_of(node: ast.expr) -> str | None:
 
 
 def texts(tree: ast.AST) -> Iterator[str]:
-    """Every string of a module but docstrings and sentences, each whole."""
+    """Every whole string of a module, without docstrings and sentences."""
     nodes = list(ast.walk(tree))
     joined = (one for one in nodes if isinstance(one, ast.JoinedStr))
     apart = {part for one in joined for part in one.values}
@@ -67,7 +67,7 @@ def texts(tree: ast.AST) -> Iterator[str]:
 
 
 def is_told(node: ast.AST) -> TypeGuard[ast.Call]:
-    """Whether it makes an error text: of what happened, why, and commands."""
+    """Whether the call makes an error text: what happened, why, and commands."""
     return isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in TOLD
 
 
@@ -82,7 +82,7 @@ def trees() -> dict[str, ast.Module]:
 
 
 def commands() -> list[str]:
-    """What the texts tell to type: each line that begins as a command does."""
+    """The commands in the texts: each line that begins as a command does."""
     lines = (
         line.strip()
         for tree in trees().values()
@@ -93,7 +93,7 @@ def commands() -> list[str]:
 
 
 def words(command: str) -> list[str]:
-    """Those of one command, up to what joins it to another."""
+    """The words of one command, up to what joins it to another."""
     return shlex.split(command.partition(" && ")[0].partition(";")[0], comments=True)
 
 
@@ -122,7 +122,7 @@ def test_pulumi_is_given_keys_that_a_stack_has() -> None:
 
 
 def key_of(words: list[str]) -> str:
-    """The key among the words behind `pulumi config set`; empty where only the run knows it."""
+    """The key after `pulumi config set`. Empty if it is known only at run time."""
     if "--stack" in words:
         at = words.index("--stack")
         words = [*words[:at], *words[at + 2 :]]

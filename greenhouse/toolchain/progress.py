@@ -35,7 +35,7 @@ class Progress:
 
     @contextmanager
     def going_on(self, doing: Callable[[], str] = str) -> Iterator[None]:
-        """Show that something goes on, and what it is doing: a spinner, or a line now and then."""
+        """Show that something goes on, and what: by a spinner, or by a line now and then."""
         began, over = time.monotonic(), threading.Event()
         seconds = SPINNER_SECONDS if self._console.is_terminal else STILL_SECONDS
         with self._console.status("") as spinner:

@@ -1,1 +1,1 @@
-"""Pulumi's updates of stack `local`: how they run, what a person sees, what a killed one leaves."""
+"""Runs Pulumi's updates of stack `local`, shows them, and ends what a killed update leaves."""

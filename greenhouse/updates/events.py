@@ -1,9 +1,9 @@
-"""What a person sees of an update: each resource when it is done, and what the program says.
+"""Shows a person an update: each resource when it is done, and the program's messages.
 
-Pulumi's own display shows every line of the image's builder, and no option of its CLI leaves these
-passing lines out (pkg/backend/display/jsonmessage.go, 3.276). So its engine events are shown here:
-sdk/go/common/apitype/events.go says what is in them. The passing lines of a resource that fails are
-shown with its error, as they are all that tells why a build failed.
+Pulumi's own display shows every line of the image's builder. No option of its CLI leaves these
+passing lines out (pkg/backend/display/jsonmessage.go, 3.276). So this module shows the engine's
+events: sdk/go/common/apitype/events.go describes them. The passing lines of a failing resource are
+shown with its error, as only they tell why a build failed.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from rich.text import Text
 
 from infra.printable import printable, printable_lines
 
-_TAIL = 30  # passing lines that are shown of a resource that fails
-_SLOW_SECONDS = 1.0  # what took less is shown without its time
-_DONE = {  # an operation's mark and word; others change nothing that a person would look for
+_TAIL = 30  # So many passing lines of a failing resource are shown.
+_SLOW_SECONDS = 1.0  # A shorter time is not shown.
+_DONE = {  # An operation's mark and word. Other operations change nothing that a person looks for.
     "create": ("+", "created"),
     "update": ("~", "updated"),
     "delete": ("-", "deleted"),
@@ -31,7 +31,7 @@ _STYLES = {"error": "red", "warning": "yellow"}
 
 
 class Display:
-    """Takes the events of a preview and its update in their order, and prints what counts."""
+    """Takes the events of a preview and its update in order, and prints what counts."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -39,15 +39,15 @@ class Display:
         self._passing: dict[str, deque[str]] = defaultdict(lambda: deque(maxlen=_TAIL))
         self._told: dict[str, list[str]] = defaultdict(list)
         self._previewing, self._over = True, False
-        self._previewed: set[tuple[str, str]] = set()  # resource and message
+        self._previewed: set[tuple[str, str]] = set()  # The resource and the message.
         self._last = ""
 
     def doing(self) -> str:
-        """What goes on now: the last passing line, else the resources that aren't done."""
+        """The present activity: the last passing line, else the unfinished resources."""
         return self._last or ", ".join(map(_name, self._began))
 
     def take(self, event: Mapping[str, Any]) -> None:
-        """Show one event, where a person needs it."""
+        """Show one event, if a person needs it."""
         match event:
             case {"diagnosticEvent": {"severity": severity} as told} if severity != "debug":
                 self._hear(told)
@@ -82,14 +82,14 @@ class Display:
         self._print(f"{kind}{of}{message}", _STYLES.get(told["severity"], ""))
 
     def _repeats(self, urn: str, message: str) -> bool:
-        """Whether the update says what its preview has said."""
+        """Whether the update repeats a message of its preview."""
         if self._previewing:
             self._previewed.add((urn, message))
             return False
         return (urn, message) in self._previewed
 
     def _tell_passing(self, urn: str) -> None:
-        """What a resource said before it failed, unless its error or a warning has it."""
+        """Show a failed resource's messages, unless its error or a warning has them."""
         lines = self._passing.pop(urn, ())
         if lines and lines[-1] not in self._told[urn]:
             self._print("\n".join(lines))
@@ -102,12 +102,12 @@ class Display:
         if done := _DONE.get(step["op"]):
             mark, word = done
             if step["op"] == "delete" and (step.get("old") or {}).get("retainOnDelete"):
-                word = "dropped from the state"  # it stays in the account
+                word = "dropped from the state"  # It stays in the account.
             time_ = f" ({took:.1f} s)" if took >= _SLOW_SECONDS else ""
             self._print(f"{mark} {_type(urn)} {_name(urn)} {word}{time_}")
 
     def _count(self, summary: Mapping[str, Any]) -> None:
-        self._over = True  # what comes now is how the parts of a failed update end
+        self._over = True  # The following events show how the parts of a failed update end.
         changes = summary["resourceChanges"]
         counts = [f"{changes[op]} {word}" for op, (_, word) in _COUNTED.items() if changes.get(op)]
         self._print(f"resources: {', '.join(counts) or 'none'}")
@@ -118,7 +118,7 @@ class Display:
 
 
 def _name(urn: str) -> str:
-    """What the program calls the resource of urn:pulumi:STACK::PROJECT::PARENT$TYPE::NAME."""
+    """The program's name of the resource urn:pulumi:STACK::PROJECT::PARENT$TYPE::NAME."""
     return printable(urn.rpartition("::")[2])
 
 

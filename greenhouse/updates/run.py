@@ -20,7 +20,7 @@ from infra.printable import printable
 
 
 def pulumi(*arguments: str) -> str:
-    """What the CLI prints; where it fails, its own words are on the terminal, and we end."""
+    """The CLI's output. If it fails, its own words are on the terminal, and this process ends."""
     done = subprocess.run(
         ["pulumi", *arguments], cwd=PROJECT_DIR, stdout=subprocess.PIPE, text=True, check=False
     )
@@ -30,14 +30,15 @@ def pulumi(*arguments: str) -> str:
 
 
 def pulumi_json(*arguments: str) -> Any:
-    """What the CLI prints for programs."""
+    """The CLI's output for programs."""
     return json.loads(pulumi(*arguments, "--json"))
 
 
 def change(console: Console, command: str, stack: str) -> None:
-    """Run `pulumi up` or `destroy` without questions, and show what it does; ends where it fails.
+    """Run `pulumi up` or `destroy` without questions, and show it. A failure ends this process.
 
-    A Ctrl-C reaches the CLI, too. It finishes what it has begun, which is shown like the rest.
+    Ctrl-C also reaches the CLI. The CLI finishes what it has begun, and that is shown like the
+    rest.
     """
     display = Display(console)
     words = ["pulumi", command, "--stack", stack, "--yes", "--non-interactive", "--json"]
@@ -62,7 +63,7 @@ def change(console: Console, command: str, stack: str) -> None:
 
 
 def show(lines: Iterable[str], display: Display, console: Console) -> None:
-    """What the CLI prints, one event a line; what it says beside its events is shown as it is."""
+    """Show the CLI's output, one event in each line. Other lines are shown unchanged."""
     for line in lines:
         try:
             event = json.loads(line)

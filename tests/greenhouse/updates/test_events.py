@@ -1,4 +1,4 @@
-"""What a person sees of an update, of the events that real ones had (Pulumi 3.276, 2026-11-30).
+"""What a person sees of an update, from recorded events (Pulumi 3.276, 2026-11-30).
 
 They were recorded on greenhouse by `pulumi up --json` and `pulumi destroy --json`. Debug messages,
 unchanged resources and the resources' contents are left out.
@@ -22,7 +22,7 @@ RECORDED = Path(__file__).with_name("recorded")
 
 
 def shown(events: list[str]) -> str:
-    """What is printed where no terminal is."""
+    """The output without a terminal."""
     printed = io.StringIO()
     console = Console(file=printed, width=160, markup=False)
     show(events, Display(console), console)
@@ -59,7 +59,7 @@ def test_a_failed_build_shows_the_builders_words() -> None:
 
 
 def test_a_plugin_that_says_no_more_than_an_error_has_the_builders_words_as_well() -> None:
-    """As the real one: it passes the builder's lines on, and repeats none of them."""
+    """Like the real plugin, it passes the builder's lines on, and repeats none of them."""
     events = [line for line in recorded("failed-build") if '"severity": "warning"' not in line]
     assert len(events) == len(recorded("failed-build")) - 1
     said = shown(events)
