@@ -118,7 +118,7 @@ check: $(STAMP)  ## run ruff, mypy --strict, actionlint, zizmor, and compare the
 	@$(MAKE) --silent lock && git diff --exit-code --stat -- requirements.txt requirements-dev.txt requirements-bench.txt \
 	  || { printf '%s\n' "The locks differ from pyproject.toml." "make lock has just written them anew. Commit them:" "    git add requirements.txt requirements-dev.txt requirements-bench.txt" >&2; exit 1; }
 
-TESTS = $(BIN)/python -m greenhouse.toolchain && $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
+TESTS = $(BIN)/python -m greenhouse.toolchain && $(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder
 
 test: $(STAMP)  ## run all tests, with one case of each kind of failure and crash
 	@$(TESTS) -m "not live and not matrix"

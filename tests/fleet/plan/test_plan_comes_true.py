@@ -195,11 +195,7 @@ def assert_comes_true(
 
 
 def test_a_first_release(place: Place, clients: Clients) -> None:
-    wait_until(
-        lambda: account.TENANT in Seen.of(place, place.thing).states,
-        seconds=120,
-        why="the tenant isn't there",
-    )
+    place.await_tenant()
     before = Seen.of(place, place.thing)
     group = the_group(planned(place, clients, STACK))
     place.up()
@@ -212,8 +208,17 @@ def test_a_first_release(place: Place, clients: Clients) -> None:
     )
 
 
-def test_nothing(place: Place, clients: Clients) -> None:
-    group = the_group(assert_comes_true(place, clients))
+@pytest.fixture(scope="module")
+def released(place: Place) -> Place:
+    """With a first release, whether the test of it ran before or not."""
+    place.await_tenant()
+    if SERVICE not in Seen.of(place, place.thing).states:
+        place.up()
+    return place
+
+
+def test_nothing(released: Place, clients: Clients) -> None:
+    group = the_group(assert_comes_true(released, clients))
     assert names(group, Kind.KEPT) == {account.TENANT, *COMPONENTS}
     assert group.download.most == 0
 
@@ -242,24 +247,35 @@ def edit_the_code(place: Place) -> None:
     [
         pytest.param(cut_the_model, {SERVICE, CHECK}, id="a new model"),
         pytest.param(put_the_model_back, {SERVICE, CHECK}, id="back to the old model"),
-        pytest.param(lambda place: place.configure(memory=112), set(COMPONENTS), id="more memory"),
+        pytest.param(
+            lambda place: place.configure(memory=112),
+            set(COMPONENTS),
+            id="more memory",
+            marks=pytest.mark.matrix,
+        ),
         pytest.param(
             lambda place: place.configure(consumer_interval=2),
             {CONSUMER, CHECK},
             id="another interval",
+            marks=pytest.mark.matrix,
         ),
         pytest.param(
-            lambda place: place.configure(check_timeout=25), {CHECK}, id="more time for the check"
+            lambda place: place.configure(check_timeout=25),
+            {CHECK},
+            id="more time for the check",
+            marks=pytest.mark.matrix,
         ),
-        pytest.param(drop_a_sample, {CONSUMER, CHECK}, id="other samples"),
+        pytest.param(
+            drop_a_sample, {CONSUMER, CHECK}, id="other samples", marks=pytest.mark.matrix
+        ),
         pytest.param(edit_the_code, set(COMPONENTS), id="new code"),
     ],
 )
 def test_a_change(
-    place: Place, clients: Clients, change: Callable[[Place], None], restarts: set[str]
+    released: Place, clients: Clients, change: Callable[[Place], None], restarts: set[str]
 ) -> None:
-    change(place)
-    plan = assert_comes_true(place, clients)
+    change(released)
+    plan = assert_comes_true(released, clients)
     assert names(the_group(plan), Kind.CHANGED) == restarts
     older = change is put_the_model_back
     assert bool(plan.caught(FailOn.DOWNGRADE)) is older, "the only one published before"
