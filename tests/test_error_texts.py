@@ -151,7 +151,7 @@ def test_fleet_has_each_command() -> None:
             assert words(one)[1] in there, one
 
 
-@pytest.mark.parametrize("room", ["infra", "fleet"])
+@pytest.mark.parametrize("room", ["infra", "fleet", "greenhouse"])
 def test_a_command_stands_on_a_line_of_its_own(room: str) -> None:
     seen = 0
     for name, tree in trees().items():
