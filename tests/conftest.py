@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 
 import pytest
 from rich.console import Console
@@ -11,8 +12,9 @@ from greenhouse import toolchain
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run the longest tests first: short tests then fill the gaps at the end."""
-    items.sort(key=lambda item: "whole" not in item.keywords)
+    """Run the longest files first: short tests then fill the gaps at the end."""
+    steps = Counter(item.path for item in items if "whole" in item.keywords)
+    items.sort(key=lambda item: -steps[item.path])
 
 
 @pytest.fixture(scope="session")
