@@ -131,6 +131,6 @@ class IotAndS3:
 
 def _trouble(service: str, error: Exception) -> InternalServerException:
     return InternalServerException(
-        f"{service} of this account does not answer: {error}. Does MiniStack run?"
-        " python -m greenhouse status"
+        f"{service} of this account does not answer: {error}. See whether"
+        " MiniStack runs: python -m greenhouse status"
     )
