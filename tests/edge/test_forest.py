@@ -237,7 +237,9 @@ def test_a_row_alone_is_refused_as_rows_in_company_are(
     with pytest.raises(error) as in_company:
         evaluator.predict([row, good])
     assert str(alone.value) == str(in_company.value)
-    assert evaluator.predict([good]) == [before], "what a refused row left behind counts for nobody"
+    assert evaluator.predict([good]) == [before], (
+        "leftovers of a refused row count for no other row"
+    )
 
 
 def test_a_long_walk_leaves_the_other_threads_running(library: Path) -> None:

@@ -51,7 +51,7 @@ def test_a_small_file_of_gigabytes_ends_in_a_refusal_at_the_bound(
         ):
             read(file)
         assert tracemalloc.get_traced_memory()[1] < 2**24, (
-            "what is too much was unpacked all the same"
+            "more than the limit was unpacked all the same"
         )
     finally:
         tracemalloc.stop()
@@ -96,7 +96,9 @@ def test_a_huge_file_is_refused_by_its_size_and_not_read(tmp_path: Path) -> None
             UnusableFile, match=rf"model\.json: the model has more than {loader.MAX_MODEL} bytes"
         ):
             loader.load(model, Engine.EVALUATOR)
-        assert tracemalloc.get_traced_memory()[1] < 2**24, "what is too much was read all the same"
+        assert tracemalloc.get_traced_memory()[1] < 2**24, (
+            "more than the limit was read all the same"
+        )
     finally:
         tracemalloc.stop()
 
@@ -139,7 +141,7 @@ def test_a_request_without_rows_is_answered_without_a_word_of_xgboost_s(
     (tmp_path / "model.json").write_bytes(SHIPPED.read_bytes())
     evaluator = loader.load(tmp_path / "model.json", Engine.XGBOOST)
     assert evaluator.predict([]) == []
-    assert capfd.readouterr() == ("", ""), "whatever isn't JSON spoils the log"
+    assert capfd.readouterr() == ("", ""), "a line that isn't JSON spoils the log"
 
 
 def test_an_image_without_xgboost_says_what_to_type(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -206,7 +206,7 @@ def test_a_change_arrives_without_a_reload_and_is_said(page: Chrome, watched: Wa
     page.execute_script("window.same = true")
     watched.breaks("com.ml.check")
     until(page, lambda: "BROKEN" in text(page, "table"))
-    assert page.execute_script("return window.same"), "the page was loaded anew"
+    assert page.execute_script("return window.same"), "the page was loaded again"
     news = page.find_element(By.ID, "news")
     assert (news.get_attribute("aria-live"), news.text) == (
         "polite",
@@ -240,7 +240,7 @@ def test_the_plan_of_a_fleet_shows_first_the_devices_that_need_a_look_and_folds_
     assert len(folded) == 49
     assert [one.get_attribute("id") for one in folded if one.get_attribute("open")] == [
         f"{FOLDED}-d"
-    ], "what a reader has unfolded stays so"
+    ], "a section that a reader has unfolded stays unfolded"
     focused = page.execute_script("return document.activeElement.id")
     assert focused == f"{FOLDED}-u"
 
@@ -254,7 +254,7 @@ def test_a_device_that_is_silent_is_one_to_look_at_however_well_it_was(watched: 
     )
     page = html(watched)
     assert "silent for 20 d</span>, HEALTHY before" in page
-    assert page.index("press-01") < page.index("press-00"), "what needs a look comes first"
+    assert page.index("press-01") < page.index("press-00"), "devices that need a look come first"
     assert page.count("<details") == 1
 
 
@@ -267,7 +267,7 @@ def test_a_device_without_an_answer_for_days_is_one_to_look_at(watched: Watched)
     page = html(watched)
     assert 'bad">no answer in its log</span>' in page
     assert 'bad">no answer for 3 d</span>, 5 rows' in page
-    assert page.index("press-02") < page.index("press-00"), "what needs a look comes first"
+    assert page.index("press-02") < page.index("press-00"), "devices that need a look come first"
     assert page.count("<details") == 1
 
 

@@ -130,7 +130,7 @@ def test_a_folder_is_searched_for_recipes(tmp_path: Path) -> None:
     done = run(tmp_path)
     files = Counter(line.split(":")[0] for line in done.stdout.splitlines())
     assert set(files) == {str(tmp_path / "a" / "b.yml"), str(tmp_path / "a" / "c.json")}
-    assert files[str(tmp_path / "a" / "c.json")] == 1, "what can't be read is said once"
+    assert files[str(tmp_path / "a" / "c.json")] == 1, "an unreadable file is named once"
 
 
 @pytest.mark.parametrize("text", ["{", "- a\n- b\n", "a: [", "just text", ""])
@@ -148,7 +148,7 @@ def test_nothing_to_check_is_a_wrong_usage(
     arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert run(*arguments).exit_code == 2, "a pipeline that checks nothing is not green"
+    assert run(*arguments).exit_code == 2, "a pipeline that checks nothing must fail"
 
 
 def test_a_development_kit_s_placeholders_are_filled_in() -> None:

@@ -161,7 +161,7 @@ def test_a_release_whose_update_failed_is_listed_as_such_and_is_no_previous_one(
     else:
         assert isinstance(done.exception, NoStack)
         assert f" failed: {RUNS}.\nName the one to deploy all the same:" in str(done.exception)
-        assert rollback("--release", RUNS).exit_code == 0, "who names it means it"
+        assert rollback("--release", RUNS).exit_code == 0, "a person who names it means it"
 
 
 @pytest.mark.usefixtures("account")

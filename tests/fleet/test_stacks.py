@@ -41,7 +41,9 @@ def test_a_broken_file_is_named_and_the_other_stacks_are_shown(root: Path, text:
 def test_a_broken_stack_has_a_job_that_fails_by_its_name(root: Path, text: str) -> None:
     (root / "Pulumi.broken.yaml").write_bytes(text.encode(errors="surrogateescape"))
     stacks, broken = committed(root)
-    assert in_turn(stacks) == (["broken", "dev"], []), "left out, it would be green and not there"
+    assert in_turn(stacks) == (["broken", "dev"], []), (
+        "left out, the stack would look fine and be missing"
+    )
     assert len(broken) == 1
 
 

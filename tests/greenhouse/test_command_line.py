@@ -135,5 +135,5 @@ def test_a_down_that_leaves_something_or_hurt_the_tenant_is_red_and_keeps_the_ev
     with pytest.raises(typer.Exit) as ended:
         command_line.down()
     assert ended.value.exit_code == 1
-    assert taken_down["home"].exists(), "the next down would find nothing, and be green"
+    assert taken_down["home"].exists(), "the next down would find nothing, and succeed"
     assert "make clean" in capsys.readouterr().out

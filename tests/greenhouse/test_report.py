@@ -32,7 +32,7 @@ def logged(path: Path, **said: Any) -> Path:
 def test_an_answer_to_these_samples_given_since_the_command_began_counts(tmp_path: Path) -> None:
     log = logged(tmp_path / "log", predictions=[5.0, 7.0])
     [answer] = answers_to(log, GOLDEN, since=BEGAN)
-    assert answer["predictions"] == [5.0, 7.0], "a wrong one as well: it is shown, and is red"
+    assert answer["predictions"] == [5.0, 7.0], "a wrong answer is shown as well, and fails"
 
 
 @pytest.mark.parametrize(

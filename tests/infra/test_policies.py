@@ -41,7 +41,7 @@ def test_no_request_reaches_the_bucket_in_clear_text() -> None:
         "Deny",
         "*",
         "s3:*",
-    ), "whoever asks, and for whatever"
+    ), "for every caller and every action"
     assert statement["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
     assert set(statement["Resource"]) == {
         "arn:aws:s3:::edge-inference-dev",
@@ -56,4 +56,4 @@ def test_the_registry_removes_by_itself_only_what_has_no_tag() -> None:
     assert (rule["selection"]["countType"], rule["selection"]["countNumber"]) == (
         "sinceImagePushed",
         14,
-    ), "a push that goes on just now has no tag yet"
+    ), "a push in progress has no tag"

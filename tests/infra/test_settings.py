@@ -33,7 +33,7 @@ def test_the_defaults_are_a_stack_that_publishes() -> None:
     assert settings.model.is_file(), "the shipped model"
     assert settings.samples.is_file()
     assert settings.architectures == ("amd64",)
-    assert settings.keep_components, "what others run on a device is theirs"
+    assert settings.keep_components, "components of others on a device are theirs"
 
 
 @pytest.mark.parametrize("stack", STACKS, ids=lambda path: path.name)

@@ -532,7 +532,7 @@ def test_our_own_recipes_have_nothing_to_correct(name: str) -> None:
     found = rules.findings(recipe_of(name))
     assert [one.line for one in found if one.rule.severity is not Severity.INFO] == []
     assert {one.rule.name for one in found} == {"lite-has-none", "docker-init"}, (
-        "the way out for Java, on Lite the programs end by SIGTERM; and they handle it themselves"
+        "Java's way out: on Lite the programs end by SIGTERM, which they handle themselves"
     )
 
 
@@ -658,4 +658,4 @@ def test_a_recipe_is_not_changed_by_being_checked() -> None:
     written = docker(RUN)
     before = json.dumps(written)
     rules.findings(written)
-    assert json.dumps(written) == before, "what is published is what was written"
+    assert json.dumps(written) == before, "the published recipe is the written recipe"

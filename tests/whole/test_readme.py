@@ -108,7 +108,7 @@ def test_a_newcomer_reaches_the_answers_changes_the_model_and_comes_back(read: R
     first, second = read.printed("make up")
     assert model(first) != model(second)
     assert answers(first) != answers(second)
-    assert "there before us, kept" in first, "what else runs on the device stays"
+    assert "there before us, kept" in first, "everything else on the device stays"
     [kept] = read.printed("make rollback")
     newest, older = re.findall(r"^(r[0-9a-f]{8}) (.+)", kept, re.M)
     assert model(second) in newest[1]

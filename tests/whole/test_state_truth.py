@@ -95,7 +95,7 @@ def test_a_new_state_for_a_stack_that_exists_is_refused_and_loses_nothing(
         assert "pulumi stack import --file" in said, "it says how to go on"
     place.pulumi("destroy", "--stack", STACK, "--yes")
     assert (releases(place), place.states(), place.containers()) == (kept, states, containers), (
-        "what a refused update left in the new state takes nothing along"
+        "the new state of a refused update removes nothing"
     )
     place.pulumi("stack", "import", "--stack", STACK, "--file", backup)
     place.pulumi("preview", "--stack", STACK, "--expect-no-changes")

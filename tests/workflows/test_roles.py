@@ -225,7 +225,7 @@ def test_a_preview_may_look_at_everything_that_the_program_looks_at() -> None:
             asked.setdefault(operation, set()).add(RIGHTS.get(action, action))
     assert asked.keys() >= {"GetCoreDevice", "ListCoreDevices", "GetRole"}, "the search finds them"
     denied = [operation for operation, actions in asked.items() if not actions & granted("read")]
-    assert not denied, "a pull request's preview would be red, the up on main green"
+    assert not denied, "a pull request's preview would fail, the up on main succeed"
 
 
 @pytest.mark.parametrize(

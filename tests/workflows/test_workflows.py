@@ -63,7 +63,7 @@ def test_no_right_is_there_unless_a_job_names_it(name: str) -> None:
     for job in jobs(name).values():
         rights = job["permissions"]
         assert rights.pop("contents") == "read"
-        assert len(rights) <= 1, "a job that vouches to AWS doesn't write to GitHub, too"
+        assert len(rights) <= 1, "a job that vouches to AWS doesn't also write to GitHub"
         assert rights.items() <= {"id-token": "write", "pull-requests": "write"}.items()
 
 
@@ -97,7 +97,7 @@ def test_the_job_that_writes_to_a_pull_request_runs_no_code_of_it() -> None:
 def test_the_page_of_a_refused_plan_reaches_the_comment() -> None:
     steps = jobs("preview.yml")["plan"]["steps"]
     [upload] = [one for one in steps if "upload-artifact" in one.get("uses", "")]
-    assert upload["if"] == "!cancelled()", "a red `make plan` has written why"
+    assert upload["if"] == "!cancelled()", "a failed `make plan` has written why"
     assert jobs("preview.yml")["comment"]["if"].startswith("!cancelled()")
 
 

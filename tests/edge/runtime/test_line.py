@@ -104,7 +104,7 @@ def test_messages_arrive_as_the_bytes_they_were_in_order(nucleus: Any) -> None:
         await heard.until(lambda: len(heard.payloads) == len(said))
         assert heard.payloads == said
         assert line._connection
-        assert not line._connection._owed, "what has its reply counts as late in ten seconds"
+        assert not line._connection._owed, "a request with its reply counts as late in ten seconds"
 
     on_the_line(nucleus.environment("com.ml.test"), story)
 

@@ -54,7 +54,7 @@ def refused(
     with pytest.raises(BadRequest) as caught:
         read(payload, features, missing_allowed=missing_allowed)
     refusal = encode_refusal(identity(payload), caught.value)
-    assert len(refusal) <= MAX_MESSAGE, "a refusal has to arrive, too"
+    assert len(refusal) <= MAX_MESSAGE, "a refusal has to arrive as well"
     return caught.value
 
 
@@ -167,7 +167,7 @@ def test_a_request_without_a_body_may_ask_for_the_stats() -> None:
         read = decode(payload)
         assert (read.id, read.wanted) == (request_id, Wanted.STATS)
     both = decode(asking([ROW], stats=True))
-    assert both.wanted is Wanted.PREDICTIONS, "what the old system answered means what it did"
+    assert both.wanted is Wanted.PREDICTIONS, "an answer of the old system keeps its meaning"
     for said in (b'{"stats": 1}', b'{"stats": "yes"}', b'{"stats": false}'):
         assert refused(said).code is Code.NOT_A_REQUEST
 
@@ -211,7 +211,7 @@ def test_a_client_learns_what_it_can_ask_and_within_which_limits() -> None:
         "boolean",
         "category",
     ]
-    assert told["outputs"] == 3, "of softprob, a client must expect lists"
+    assert told["outputs"] == 3, "a client of softprob must expect lists"
     asked_for_rows = decode(asking([ROW], describe=True))
     assert asked_for_rows.wanted is Wanted.PREDICTIONS
 

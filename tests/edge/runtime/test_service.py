@@ -79,7 +79,7 @@ def test_every_request_gets_its_own_answer_in_order() -> None:
     first, refusal, bare = peer.sent
     assert first == {"id": "1", "predictions": [2], "model": MODEL.id}
     assert refusal["error"]["code"] == "not-json"
-    assert bare == [8], "who asks without an id gets the old system's bare list"
+    assert bare == [8], "a request without an id gets the old system's bare list"
     assert (service.stats.answered, service.stats.refused) == (2, {"not-json": 1})
 
 
@@ -167,10 +167,12 @@ def test_memory_is_bounded_where_not_even_refusals_can_leave(
     peer.confirm()
     assert len(peer.sent) == 100 - service.stats.dropped
     assert service.stats.dropped > 90
-    assert capsys.readouterr().out.count('"dropping"') == 1, "a flood must not flood the log, too"
+    assert capsys.readouterr().out.count('"dropping"') == 1, (
+        "a flood must not flood the log as well"
+    )
     for number in range(100):
         service.received(request(number))
-    assert capsys.readouterr().out.count('"dropping"') == 1, "the next flood is told, too"
+    assert capsys.readouterr().out.count('"dropping"') == 1, "the next flood is reported as well"
 
 
 @pytest.mark.parametrize("size", [MAX_REQUEST + 1, 2 * limits.BACKLOG_BYTES])

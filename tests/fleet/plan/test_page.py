@@ -56,7 +56,7 @@ def test_another_engine_s_image_is_not_taken_to_be_as_large_as_today_s() -> None
     document = json.loads(recording.preview)
     said = recording.page()
     assert "about 13.9 MB to download, if the image is as large as today's" in said
-    assert "at most" not in said, "nothing bounds what isn't built yet"
+    assert "at most" not in said, "nothing bounds an image before it is built"
     for step in document["steps"]:
         if step["urn"].endswith("::registry-image-amd64"):
             step["newState"]["inputs"]["build"]["target"] = "xgboost"
@@ -141,7 +141,7 @@ def test_no_secret_gets_onto_the_page() -> None:
     assert "hunter2" not in repr(preview.read(recording.preview))
     text = recording.page()
     assert "hunter2" not in text
-    assert "is a secret, and not compared" in text, "what can't be read is told"
+    assert "is a secret, and not compared" in text, "the page says what can't be read"
     assert recording.plan().caught(FailOn.RIGHTS), "and may be any right"
 
 

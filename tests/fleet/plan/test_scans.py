@@ -166,7 +166,7 @@ def test_the_page_names_number_and_names_and_the_gate_closes() -> None:
 
 def test_a_scan_that_is_to_come_is_named_where_the_gate_asks_for_it() -> None:
     plan = made(Scan(image=IMAGE, missing="ECR has no scan of it", coming=True))
-    assert "Findings" not in page.render(plan), "else each plan after a push would have one"
+    assert "Findings" not in page.render(plan), "otherwise each plan after a push would have one"
     assert "✅ vulnerable: none; image `aaaaaaaaaaaa`: `ECR has no scan of it`" in page.render(
         plan, [FailOn.VULNERABLE]
     )

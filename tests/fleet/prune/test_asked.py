@@ -66,7 +66,7 @@ def test_an_index_goes_with_the_image_and_what_is_attested_of_it(
     account.indexes = {"sha256:0": {"manifests": listed}}
     account.untagged = {one["digest"] for one in listed}
     published.prune()
-    assert not account.untagged, "nobody else would remove what has no tag and no index"
+    assert not account.untagged, "no other rule would remove an image without tag and index"
     assert set(account.images.values()) == {"sha256:2"}
 
 
@@ -127,7 +127,7 @@ def test_a_release_that_a_device_was_off_for_is_a_way_back_all_the_same(
         account.devices["press-1"].deploys(found, "SUCCEEDED")
         account.devices["press-2"].deploys(found, "CANCELED")
     published.prune()
-    assert len(published.kept) == 2, "MIDDLE is the way back, and nobody goes on to OLD"
+    assert len(published.kept) == 2, "MIDDLE is the way back, and no device goes on to OLD"
 
 
 def test_the_newest_release_with_a_version_that_was_deployed_by_hand_stays(

@@ -150,7 +150,7 @@ def test_releases_that_a_device_runs_or_could_return_to_stay_and_the_rest_goes(
         world.prune(keep)
         for content in needed:
             assert parts(content) - world.there == Parts(), "a device couldn't install it again"
-            assert content in world.stored, "nobody could name it again"
+            assert content in world.stored, "no stack could name it again"
         allowed = newest | {content.outputs["release"] for content in needed}
         assert {content.outputs["release"] for content in world.stored} == allowed
         if world.stored:

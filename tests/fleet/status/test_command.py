@@ -115,7 +115,7 @@ def test_a_fleet_that_needs_a_look_has_an_exit_code_of_its_own(
     for options in ((), ("--json",)):
         done = CliRunner().invoke(commands.app, ["status", "--fail", *options])
         assert done.exit_code == 3, done.output
-        assert "press-1" in done.stdout, "who looks why sees all of it"
+        assert "press-1" in done.stdout, "a reader who asks why sees all of it"
 
 
 @pytest.mark.parametrize(
@@ -203,7 +203,7 @@ def test_a_reason_to_fail_is_an_exit_code_of_its_own(
         commands.app, ["plan", "--stack", "local", "--preview", str(saved), "--fail-on", fail_on]
     )
     assert done.exit_code == code, done.output
-    assert ("## Device plan" in done.stdout) is (code != 2), "who is refused is shown why"
+    assert ("## Device plan" in done.stdout) is (code != 2), "a refused command shows why"
 
 
 def test_a_preview_that_is_none_is_neither_an_open_nor_a_closed_gate(
@@ -223,7 +223,7 @@ def test_a_preview_that_the_program_refuses_is_a_page_that_says_why(
     words = "nothing was changed:\n- set `thing`: pulumi config set thing <NAME>"
     saved.write_text(json.dumps({"diagnostics": [{"severity": "error", "message": words}]}))
     code, page, said = main("plan", "--stack", "local", "--preview", str(saved))
-    assert code == 1, "no plan is no green check"
+    assert code == 1, "a missing plan must not pass the check"
     assert page == (
         "## Device plan: stack `local`\n\n**No plan: the preview is refused.**\n\n"
         "    nothing was changed:\n    - set `thing`: pulumi config set thing <NAME>\n"

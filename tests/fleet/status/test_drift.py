@@ -48,7 +48,7 @@ def test_a_large_group_lists_only_the_devices_that_need_a_look(account: Fleet) -
     shown = page.getvalue()
     assert "47 more are well and run this release" in shown
     assert {name for name in names if name in shown} == {"press-07", "press-08", "press-09"}
-    assert "silent for 20 d, HEALTHY before" in shown, "AWS repeats what it heard last, for ever"
+    assert "silent for 20 d, HEALTHY before" in shown, "AWS repeats the last report without end"
 
 
 def test_a_device_that_runs_what_was_deployed_has_no_drift(fleet: Fleet) -> None:
@@ -198,7 +198,7 @@ def test_a_thing_group_that_is_gone_is_told_and_hides_no_other_target(fleet: Fle
 def test_a_device_that_is_still_at_it_has_no_drift(fleet: Fleet) -> None:
     fleet.devices["press-1"].installed.clear()
     fleet.sends(NAME, OURS, "IN_PROGRESS")
-    assert drift() == (), "what it lacks is on its way"
+    assert drift() == (), "the missing part is on its way"
 
 
 def test_a_deployment_that_failed_says_why_and_that_something_else_runs(fleet: Fleet) -> None:
@@ -226,7 +226,9 @@ def test_a_deployment_has_the_name_of_the_release_that_it_brought(fleet: Fleet) 
     asked = len(fleet.asked)
     assert releases() == brought
     again = [operation for operation, _ in fleet.asked[asked:]]
-    assert again.count("GetDeployment") == 2, "the latest, and dev's newest: what one brought stays"
+    assert again.count("GetDeployment") == 2, (
+        "the latest, and dev's newest: components of a deployment stay"
+    )
 
 
 @pytest.mark.parametrize(

@@ -116,7 +116,9 @@ def test_the_digest_of_each_s3_artifact_is_computed_at_creation_and_replaces_the
     digest = base64.b64encode(hashlib.sha256(body).digest()).decode()
     for manifest in stored(greengrass, arn)["Manifests"]:
         (artifact,) = manifest["Artifacts"]
-        assert artifact["Digest"] == digest, "of the bytes at creation: an overwrite must not pass"
+        assert artifact["Digest"] == digest, (
+            "the digest is of the bytes at creation: an overwrite must not pass"
+        )
         assert artifact["Algorithm"] == "SHA-256"
 
 

@@ -373,7 +373,7 @@ def test_a_job_is_aborted_when_too_many_devices_fail(
     assert status(greengrass, deployment) == "ACTIVE", "one device is not enough to judge by"
     devices[1].report(**{deployment: "SUCCEEDED"})
     assert status(greengrass, deployment) == "CANCELED"
-    assert devices[2].deployments() == [], "who hasn't taken it is spared"
+    assert devices[2].deployments() == [], "a device that hasn't taken it is spared"
     assert effective(greengrass, devices[3]) == {deployment: "CANCELED"}
 
 

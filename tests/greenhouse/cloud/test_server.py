@@ -186,7 +186,7 @@ def test_everything_that_was_answered_survives_kill_9(
     installed = client.list_installed_components(coreDeviceThingName=thing)["installedComponents"]
     assert [one["lifecycleState"] for one in installed] == ["RUNNING"]
     after = cloud_of_its_own.raw("GET", f"/device/{thing}/deployments")
-    assert after[2] == before[2], "a device that was told once isn't told anew"
+    assert after[2] == before[2], "a device that was told once isn't told again"
     again = client.create_deployment(targetArn=target, clientToken=token)
     assert again["deploymentId"] == deployment, "the token is remembered with what it did"
 

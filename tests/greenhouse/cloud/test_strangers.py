@@ -78,7 +78,9 @@ def test_a_caller_with_the_key_is_answered(
 ) -> None:
     name, body = attack
     url = f"{cloud.url}{CREATE}"
-    assert http("POST", url, body, signed(url, body))[0] == 201, "else no refusal means anything"
+    assert http("POST", url, body, signed(url, body))[0] == 201, (
+        "otherwise no refusal means anything"
+    )
     assert name in names(greengrass)
 
 

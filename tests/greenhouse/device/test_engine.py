@@ -206,7 +206,7 @@ def lab(tools: toolchain.Toolchain, tmp_path_factory: pytest.TempPathFactory) ->
         made.answered()
         yield made
         made.nuclei(signal.SIGTERM)
-        assert not engine.docker("ps", "-aq").stdout, "what is stopped leaves nothing"
+        assert not engine.docker("ps", "-aq").stdout, "a stopped nucleus leaves nothing"
 
 
 def restarted_in_good_order(lab: Lab) -> None:

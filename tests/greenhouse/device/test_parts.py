@@ -212,7 +212,7 @@ class TestRole:
         assert evaluate([allow], "s3:GetObject", OBJECT)
         assert not evaluate([allow], "s3:PutObject", OBJECT)
         assert not evaluate([allow], "s3:GetObject", "arn:aws:s3:::other/abc")
-        assert not evaluate([], "s3:GetObject", OBJECT), "what nobody allows is denied"
+        assert not evaluate([], "s3:GetObject", OBJECT), "an action without an Allow is denied"
 
     def test_a_deny_wins(self) -> None:
         allow = {"Effect": "Allow", "Action": ["s3:*"], "Resource": ["*"]}

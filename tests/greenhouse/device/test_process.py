@@ -273,7 +273,7 @@ def test_a_second_device_of_a_thing_is_told_where_the_first_one_lives(
         what, _why, *commands = output.splitlines()
         assert str(tmp_path / "first") in what
         assert commands == ["    make down", "    make clean"]
-        assert not (tmp_path / "second").exists(), "half a device would be taken for one later"
+        assert not (tmp_path / "second").exists(), "half a device would later count as a device"
         first.send_signal(signal.SIGTERM)
         first.communicate(timeout=SECONDS)
         assert first.returncode == 0

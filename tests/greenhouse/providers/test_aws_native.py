@@ -141,7 +141,7 @@ def test_a_deployment_lives_and_dies(engine: Engine, name: str, thing: str) -> N
     greengrass = boto3.client("greengrassv2")
     found = greengrass.get_deployment(deploymentId=made.id)
     assert made.outputs["deploymentId"] == made.id
-    assert found["deploymentStatus"] == "ACTIVE", "made is not rolled out: nobody waits here"
+    assert found["deploymentStatus"] == "ACTIVE", "made is not rolled out: the handler doesn't wait"
     assert found["components"] == wanted["components"]
     assert found["tags"] == {"edge:stack": "local"}
     assert engine.refresh(made)

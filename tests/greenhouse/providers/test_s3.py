@@ -52,7 +52,9 @@ def test_a_bucket_lives_and_dies(engine: Engine, name: str) -> None:
     engine.up(bucket, bucket=name, tags={"edge:stack": "other"})
     assert s3.get_bucket_tagging(Bucket=name)["TagSet"] == [{"Key": "edge:stack", "Value": "other"}]
     engine.up(bucket, bucket=name)
-    assert "tags" not in bucket.outputs, "what the program takes out must not stay in the state"
+    assert "tags" not in bucket.outputs, (
+        "an input that the program removes must not stay in the state"
+    )
 
     engine.delete(bucket)
     assert not engine.refresh(bucket)
@@ -92,7 +94,7 @@ def test_a_bucket_with_objects_is_kept_unless_force_destroy_says_so(
         engine.delete(bucket)
     engine.up(bucket, bucket=name, forceDestroy=True)
     engine.delete(bucket)
-    assert not engine.refresh(bucket), "old versions and delete markers hold a bucket, too"
+    assert not engine.refresh(bucket), "old versions and delete markers also hold a bucket"
 
 
 def test_a_bucket_without_a_name_gets_one_and_keeps_it(engine: Engine) -> None:

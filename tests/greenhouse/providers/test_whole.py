@@ -115,7 +115,7 @@ def test_a_program_comes_up_stays_and_goes(pulumi: Cli, suffix: str, tmp_path: P
         pulumi("preview", "--diff"),
         pulumi("preview", "--diff", "--config", "program:tag=v2"),
     ):
-        assert password not in shown, "the registry's password belongs to nobody's disk"
+        assert password not in shown, "the registry's password must not be on a disk"
 
     pulumi("preview", "--expect-no-changes")
     elsewhere = pulumi.in_another_folder(tmp_path / "elsewhere")

@@ -20,4 +20,4 @@ def test_greenhouse_s_bases_are_there_before_a_build_that_names_one(
     arguments = ["--build-arg", f"BUILD_IMAGE={bases.BUILD.tag}"] if named else []
     found = build.prepare_build([*arguments, "edge"], machine.progress)
     assert found.client == builder
-    assert prepared == ([found] if named else []), "else it would need Debian, or a registry"
+    assert prepared == ([found] if named else []), "otherwise it would need Debian, or a registry"

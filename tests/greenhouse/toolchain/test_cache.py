@@ -96,4 +96,6 @@ def test_a_link_moves_to_the_newer_tool(tmp_path: Path) -> None:
 
 def test_our_own_links_are_not_the_machines_tools(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", f"{cache.bin_folder()}:/usr/bin")
-    assert cache.other_path() == "/usr/bin", "else a cached tool would be found on PATH and kept"
+    assert cache.other_path() == "/usr/bin", (
+        "otherwise a cached tool would be found on PATH and kept"
+    )

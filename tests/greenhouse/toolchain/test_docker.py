@@ -91,7 +91,9 @@ def test_an_engine_on_another_machine_is_refused_for_its_mounts(
 def test_a_socket_without_an_engine_is_no_engine(machine: Machine, tmp_path: Path) -> None:
     assert not docker.answers(tmp_path / "absent.sock")
     machine.socket.touch()
-    assert not docker.answers(machine.socket), "what a killed engine left would be taken for one"
+    assert not docker.answers(machine.socket), (
+        "leftovers of a killed engine would be taken for an engine"
+    )
 
 
 def test_someone_without_rights_is_told_the_group(

@@ -43,7 +43,7 @@ def test_a_resource_is_shown_once_when_it_is_done() -> None:
 
 def test_what_the_program_says_is_shown_once_and_what_changes_each_time() -> None:
     said = shown(recorded("changed-model"))
-    assert said.count("keeps com.example.heartbeat 1.0.0") == 1, "its preview said so, too"
+    assert said.count("keeps com.example.heartbeat 1.0.0") == 1, "its preview said so as well"
     again = [line for line in recorded("changed-model") if "quiet-1: IN_PROGRESS" in line]
     assert shown([*recorded("changed-model"), *again]).count("quiet-1: IN_PROGRESS") == 1
     under_way = recorded("changed-model")

@@ -12,7 +12,7 @@ DEV = DeploymentName(project="edge-inference", stack="dev")
 @pytest.mark.parametrize("made", [DEV, DEV.after("1b9d6bcd-0000"), DEV.without])
 def test_the_name_of_a_stack_s_deployment_is_read_back(made: DeploymentName) -> None:
     assert DeploymentName.parse(str(made), project="edge-inference") == made
-    assert DEV.is_own(str(made)), "whatever it was made for"
+    assert DEV.is_own(str(made)), "for any purpose"
     assert DEV.another_stack(str(made)) == ""
 
 

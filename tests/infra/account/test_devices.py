@@ -89,7 +89,7 @@ def test_a_new_group_lists_the_account_s_devices(account: Account) -> None:
     account.groups["presses"] = ["a-sensor", *names]
     assert list(preview().devices) == names
     assert calls(account)["GetCoreDevice"] == 0
-    assert calls(account)["ListInstalledComponents"] == 0, "there is nothing to look for yet"
+    assert calls(account)["ListInstalledComponents"] == 0, "there is nothing to look for"
 
 
 def test_a_device_that_joined_a_large_group_is_asked_for_itself(account: Account) -> None:

@@ -122,7 +122,7 @@ def test_only_the_latest_deployment_of_this_very_target_counts(account: Account)
     latest = found(thing="press-1").latest
     assert latest
     assert latest.id == second
-    assert set(latest.others(COMPONENTS)) == {"com.other"}, "what was removed must not come back"
+    assert set(latest.others(COMPONENTS)) == {"com.other"}, "a removed component must not come back"
 
 
 POLICIES = {
@@ -269,7 +269,7 @@ def test_a_group_s_deployment_is_red_when_one_device_says_so(account: Account, s
     account.devices["press-2"].deploys(deployment, status)
     target = found(thing_group="presses")
     assert target.deployment_name(CONTEXT.deployment_name, PLANNED) != WANTED, (
-        "the group's own status stays ACTIVE whatever its devices do"
+        "the group's own status stays ACTIVE for any state of its devices"
     )
 
 

@@ -52,7 +52,7 @@ def test_the_answers_are_xgboost_s_bit_for_bit(trained: Path, tmp_path: Path) ->
     )
     expected = xgboost.Booster(model_file=trained).predict(matrix)
     assert np.array(answers.predictions, dtype=np.float32).tobytes() == expected.tobytes(), (
-        "by name, in the model's order, whatever order a record has"
+        "by name, in the model's order, for any order of a record"
     )
     assert answers.predictions == np.array(answers.predictions, dtype=np.float32).tolist(), (
         "the float64 of a float32: JSON brings it back to the very bits"

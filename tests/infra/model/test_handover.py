@@ -155,7 +155,7 @@ def test_null_is_missing_where_the_model_allows_it() -> None:
     answers = golden(
         MISSING / "model.json", MISSING / "samples.json", predictions=MISSING / "truth.json"
     )
-    assert answers.samples[2]["load"] is None, "the device is asked for the missing value, too"
+    assert answers.samples[2]["load"] is None, "the device is asked for the missing value as well"
     assert answers.predictions == loaded(MISSING / "truth.json")
 
 

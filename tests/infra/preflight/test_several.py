@@ -199,7 +199,7 @@ class Stack:
         publish(self.account, context, settings, version)
         target = Target.find(settings, context)
         assert target
-        assert target.takeover is None, "nobody has touched ours"
+        assert target.takeover is None, "no other stack has touched ours"
         planned, own = of(context, version), context.deployment_name
         wanted = target.carried_on(settings) | {name: spec(version) for name in planned}
         inputs = target.deployment_name(own, planned), wanted
@@ -297,7 +297,7 @@ def run(account: Account, order: tuple[str, ...], killed: int | None = None) -> 
         for one in stacks.values():  # A second time: there is nothing to do, whoever was last.
             if one.deployment:
                 one.up(next(iter(wanted[one.context.stack].values())))
-        assert account.made == before, "taking turns, they would deploy for ever"
+        assert account.made == before, "taking turns, they would deploy without end"
         listed = [one["deploymentName"] for one in account.deployments]
         assert len(listed) <= 3, listed
     assert account.deployments == []

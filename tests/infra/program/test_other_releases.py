@@ -67,7 +67,7 @@ def test_each_release_leaves_a_record_of_what_a_follower_would_read(
     assert sbom == f"s3://{kept['bucket']}/{'5' * 64}/sbom-amd64.json"
     assert kept == {name: program.exported[name] for name in UPSTREAM}
     for version in engine.of_type("greengrassv2:ComponentVersion"):
-        assert waits_for(engine, record, version), "what has a record can be deployed"
+        assert waits_for(engine, record, version), "a release with a record can be deployed"
     assert record.retained, "or the next release would take the way back away"
     assert not record.deletes_first
 
@@ -100,7 +100,7 @@ def test_naming_an_older_release_changes_nothing_of_what_is_published(
     put_record(account, release="0123abcd")
     newest = published(program.run(thing="press-1"))
     assert published(program.run(thing="press-1", release="0123abcd")) == newest, (
-        "what a pinned stack no longer declared would have to be made again on the way forward"
+        "a resource that a pinned stack no longer declared would have to be made again"
     )
 
 

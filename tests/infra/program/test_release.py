@@ -86,7 +86,7 @@ def test_a_destroy_removes_the_kept_versions_only_after_the_devices_were_cleared
     deployed: Engine,
 ) -> None:
     clean, kept = deployed.one("edge:CleanDevices"), deployed.one("edge:KeptVersions")
-    assert waits_for(deployed, clean, kept), "what is made first is destroyed last"
+    assert waits_for(deployed, clean, kept), "the first resource made is destroyed last"
     tags = deployed.one("s3/bucket:Bucket").inputs["tags"]
     sweeps = Context.remembered(kept.inputs).tags
     assert sweeps == tags, "or it would sweep nothing, or too much"
@@ -114,7 +114,7 @@ def test_a_target_has_a_cleaner_of_its_own_which_is_not_replaced(
         "the old target is cleared, but only once the new one answers"
     )
     assert back.urn == there.urn, (
-        "after a red move the way back would end with the old one's destroy, on devices that answer"
+        "after a failed move the way back would end by clearing devices that answer"
     )
 
 
@@ -208,7 +208,7 @@ def test_a_component_gets_a_new_version_exactly_when_its_content_changed(
     program.run(**change)
     after = program.exported["components"]
     assert {name for name in COMPONENTS if before[name] != after[name]} == moves, (
-        "what hasn't changed isn't restarted on the device"
+        "an unchanged component isn't restarted on the device"
     )
 
 

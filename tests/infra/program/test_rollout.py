@@ -156,7 +156,9 @@ def test_a_group_is_told_at_the_rate_and_up_to_the_failures_that_the_stack_says(
 ) -> None:
     account.groups = {"presses": ["press-1"]}
     asked = program.run(thing_group="presses", **values).one("greengrassv2:Deployment").inputs
-    assert asked.get("iotJobConfiguration") == job, "what isn't asked for is AWS's own default"
+    assert asked.get("iotJobConfiguration") == job, (
+        "AWS's own default holds where nothing is asked for"
+    )
 
 
 def test_a_device_is_never_without_a_deployment(deployed: Engine) -> None:

@@ -44,7 +44,7 @@ def test_a_folder_that_keeps_nothing_is_told_and_holds_no_draft(taken: bool) -> 
     assert ("File exists" if taken else "No space left on device") in said
     assert said.count("\n") == 2
     if not taken:
-        assert [*BUILD.iterdir()] == [], "else a full disk gets fuller at each preview"
+        assert [*BUILD.iterdir()] == [], "otherwise a full disk gets fuller at each preview"
 
 
 def test_a_making_that_is_interrupted_leaves_nothing() -> None:

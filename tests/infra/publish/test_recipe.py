@@ -141,7 +141,7 @@ def test_every_brace_is_a_recipe_variable(name: str) -> None:
 
 def test_a_good_startup_does_not_leave_before_lite_s_own_last_line() -> None:
     assert not re.search(r"\bexit( 0)?\b(?! [1$])", starting_script(CHECK)), (
-        "Lite appends systemd-notify to the script; who exits before it has FAILED"
+        "Lite appends systemd-notify to the script: an exit before it has FAILED"
     )
 
 
@@ -217,7 +217,7 @@ def test_the_options_of_the_container_stand_before_the_image(shell: Shell, name:
 def test_the_token_is_handed_on_by_name(shell: Shell, name: str) -> None:
     options, command = docker_run(shell, name)
     passed = {value for flag, value in itertools.pairwise(options) if flag == "-e"}
-    assert passed == set(NUCLEUS), "what the container's IPC client and log need, nothing else"
+    assert passed == set(NUCLEUS), "only what the container's IPC client and log need"
     assert TOKEN not in " ".join([*options, *command]), "argv is readable by every process"
 
 
@@ -268,7 +268,9 @@ def test_the_script_starts_checks_and_removes_the_same_container(shell: Shell, n
     container = options[options.index("--name") + 1]
     assert container == f"{name}.press-1", "several simulated devices share one engine"
     exactly = container.replace(".", "[.]")
-    assert shell.asked[0] == ["ps", "-aqf", f"name=^/{exactly}$"], "who has this very name already"
+    assert shell.asked[0] == ["ps", "-aqf", f"name=^/{exactly}$"], (
+        "the container with this very name"
+    )
     shell.run(lifecycle(name)["uninstall"]["Script"], ends=0)
     assert shell.asked == [["rm", "-f", container]], "a client killed in mid-start left it behind"
 
@@ -369,7 +371,7 @@ def test_a_container_of_another_stack_is_not_taken_for_ours_by_a_dot_that_matche
     pattern = wanted.removeprefix("name=")
     assert re.search(pattern, f"/{SERVICE}.press-1")
     for stranger in ("com-ml.xgboost.press-1", "com.ml.xgboost-press-1", "comxml.xgboost.press-1"):
-        assert not re.search(pattern, f"/{stranger}"), "waiting for it to go would take for ever"
+        assert not re.search(pattern, f"/{stranger}"), "waiting for it to go would never end"
 
 
 @pytest.mark.parametrize(

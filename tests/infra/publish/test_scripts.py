@@ -373,7 +373,7 @@ def test_sigterm_ends_a_wait_for_the_engine(machine: Machine) -> None:
     machine.await_calls(3)
     os.killpg(script.pid, signal.SIGTERM)
     assert code_of(script) == 0
-    assert "stop" not in machine.asked, "a stop would wait for the engine too"
+    assert "stop" not in machine.asked, "a stop would wait for the engine as well"
 
 
 def test_a_client_that_ends_while_it_asks_for_a_container_gets_it_removed(machine: Machine) -> None:
@@ -398,7 +398,7 @@ def test_a_check_waits_two_minutes_for_an_engine_and_not_longer(machine: Machine
     machine.ends(0)
     assert code_of(late) == 0
     machine.engine_goes()
-    assert code_of(machine.start(CHECK)) == 1, "nobody waits for a startup for ever"
+    assert code_of(machine.start(CHECK)) == 1, "no startup is waited for without end"
     assert lifecycle(CHECK)["startup"]["Timeout"] > 120 + 110
 
 

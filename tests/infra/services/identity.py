@@ -31,7 +31,7 @@ class Identity(Contents):
         nextToken: str = "",
         maxResults: int = 0,  # noqa: ARG002  # AWS may return fewer
     ) -> dict[str, Any]:
-        assert recursive, "a deployment reaches the groups inside of a group too"
+        assert recursive, "a deployment also reaches the groups inside of a group"
         self._describe_thing_group(thingGroupName=thingGroupName)  # Raises if there is none.
         return self._page("things", self.groups[thingGroupName], nextToken)
 

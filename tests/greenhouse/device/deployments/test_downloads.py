@@ -66,7 +66,7 @@ def test_an_artifact_comes_with_the_right_bytes_and_rights_and_only_once(bench: 
             assert stat.S_IMODE((folder / "pack.zip").stat().st_mode) == 0o600
             assert len(bench.s3.fetched) == 3
             await bench.deploy({"app": "1.0.0"})
-            assert len(bench.s3.fetched) == 3, "what is there with the right digest stays"
+            assert len(bench.s3.fetched) == 3, "a file with the right digest stays"
 
     run(story())
 
@@ -115,7 +115,7 @@ def test_the_devices_role_must_allow_the_download(bench: Bench) -> None:
             assert bench.s3.fetched == []
             bench.iam.statements = (ALLOW_ALL,)
             ended = await bench.deploy({"app": "1.0.0"})
-            assert ended["coreDeviceExecutionStatus"] == "COMPLETED", "rights are asked for anew"
+            assert ended["coreDeviceExecutionStatus"] == "COMPLETED", "rights are asked for again"
 
     run(story())
 

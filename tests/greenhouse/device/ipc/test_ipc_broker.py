@@ -313,7 +313,7 @@ def test_connections_begin_and_end_as_recorded(
         else:
             data = bytes.fromhex(step["hex"])
             assert line.recv(len(data), socket.MSG_WAITALL) == data
-    assert ends == {"C->S", "S->C"}, "the last line has ended, too"
+    assert ends == {"C->S", "S->C"}, "the last line has ended as well"
     line.close()
 
 

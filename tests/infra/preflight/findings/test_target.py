@@ -48,7 +48,7 @@ def test_a_takeover_is_refused_but_for_the_very_deployment_that_may_be_overwritt
     assert findings(override=theirs) == []
     account.deploy(THING_ARN, "by hand, later", {CHECK: spec("9.9.10")})
     assert the_one(findings(override=theirs)).rule is TAKEN_OVER, (
-        "who means one deployment hasn't seen the next"
+        "an override of one deployment doesn't cover the next"
     )
 
 
@@ -82,7 +82,7 @@ def test_a_component_of_others_that_no_deployment_can_name_is_refused_before_it_
     assert found.rule is KEPT_GONE
     assert found.where == f"com.other 1.0.0 on thing/press-1: {said}"
     assert "pulumi config set keep-components false" in found.text
-    assert findings(keep_components=False) == [], "then it goes, and nobody asks for it"
+    assert findings(keep_components=False) == [], "then it goes, and no deployment asks for it"
 
 
 def test_a_component_of_others_that_may_not_be_read_is_a_warning(account: Account) -> None:

@@ -103,7 +103,7 @@ def test_every_device_of_a_group_has_to_answer(
     account.devices["press-1"].deploys(deployment, "SUCCEEDED")
     late = Waiting(clients, deployment, ["press-1", "press-2"]).failure()
     assert "press-2: deployment QUEUED" in late
-    assert "press-1" not in late, "whoever answers is no part of the reason"
+    assert "press-1" not in late, "the devices that answer are no part of the reason"
 
 
 def test_the_wait_ends_as_soon_as_the_device_answers_and_each_change_is_said_once(
@@ -159,7 +159,9 @@ def test_a_failure_without_a_reason_still_says_where_to_look(
     said = waiting.failure()
     assert re.search(r"deployment FAILED\n", said)
     assert "runs now: nothing" in said
-    assert "/greengrass/v2/logs/greengrass.log" in said, "what was never started has no log"
+    assert "/greengrass/v2/logs/greengrass.log" in said, (
+        "a component that was never started has no log"
+    )
 
 
 def test_a_crash_loop_fails_the_update_although_it_is_up_in_some_looks(

@@ -106,5 +106,5 @@ def test_how_the_provider_is_stored_and_what_a_run_has_looked_up_are_no_change()
 
 def test_its_place_in_the_state_does_not_move() -> None:
     assert Answering._resource_type_name == "dynamic/edge:Answering", (
-        "a stack of today would wait for its devices anew"
+        "a stack of today would wait for its devices again"
     )

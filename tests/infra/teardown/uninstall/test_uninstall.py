@@ -32,7 +32,7 @@ def test_ours_leave_the_device_and_the_account(account: Account, destroy: Destro
     destroy.run()
     assert account.devices["press-1"].installed == {}
     assert left(account) == {"by hand": set()}, (
-        "what killed updates left is in nobody's state: who, if not we?"
+        "leftovers of killed updates are in no state: only we can remove them"
     )
     assert destroy.said == [f"press-1 still has {', '.join(sorted(WANTED))}", "press-1 is clean"]
 
@@ -163,7 +163,7 @@ def test_a_device_that_does_not_obey_is_named_with_what_to_type(
         destroy.run()
     assert "Then destroy again." in str(failed.value)
     assert "make abandon-device DEVICE=NAME STACK=dev" in str(failed.value)
-    assert NAME in left(account), "what the next destroy starts from"
+    assert NAME in left(account), "the next destroy starts from it"
 
 
 LEAVING = "00000004-of-without-edge-inference-dev"  # The deployment of the uninstall.
