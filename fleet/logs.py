@@ -4,7 +4,7 @@ A device writes its logs to its own disk. The component aws.greengrass.LogManage
 CloudWatch. Without it, the command in the variable `FLEET_LOGS` reads the log of a device and
 component. Without both, the error says where the log lies.
 
-export FLEET_LOGS='ssh {device} sudo tail -n {lines} /greengrass/v2/logs/{component}.log'
+    export FLEET_LOGS='ssh {device} sudo tail -n {lines} /greengrass/v2/logs/{component}.log'
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Names of a stack's deployments: makes them, and tells from a name which stack made it.
 
 edge-inference/dev                     a release
-edge-inference/dev (after 1b9d6bcd)    deployed again, as a changed name makes Pulumi deploy
-without edge-inference/dev             a destroy that took our components off
+edge-inference/dev (after 1b9d6bcd)    deployed again: a changed name makes Pulumi deploy
+without edge-inference/dev             a destroy that removed our components
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The shape of every error that a person reads: what happened, why, and the command that helps."""
+"""The form of all errors for people: what happened, why, and the command that helps."""
 
 from __future__ import annotations
 
@@ -11,5 +11,5 @@ class Told(Exception):
 
 
 def told(what: str, why: str = "", *commands: str) -> str:
-    """A line of what happened, one of why, and each command to type on a line of its own."""
+    """A line of what happened, a line of why, and each command on a line of its own."""
     return "\n".join([what, *filter(None, [why]), *(f"    {command}" for command in commands)])

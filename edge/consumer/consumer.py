@@ -1,13 +1,13 @@
-"""A client as an application on the device would be one: asks at an interval, logs the answers.
+"""A client like an application on the device: it asks at an interval and logs the answers.
 
 It runs in the service's image, which has the SDK, but isn't part of it: a new consumer is a new
-file. It outlives the service and its releases: it asks whichever model answers, and compares later
-answers of that model with its first ones, bit for bit. The check compares them with XGBoost's.
+file. It keeps running while the service and its releases change. It compares each model's later
+answers with its first answers, bit for bit. The check compares them with XGBoost's.
 
-While nobody answers, it says so and goes on asking. It reports each outage to the nucleus once, as
-the component state ERRORED, and its end as RUNNING. A consumer that has heard no answer since it
-started reports nothing: the Java nucleus restarts a component for ERRORED, and after three times
-in an hour leaves it BROKEN until the next deployment.
+While no answers come, it logs that and continues to ask. It reports each outage to the nucleus
+once, as the component state ERRORED, and its end as RUNNING. A consumer that has heard no answer
+since its start reports nothing. The Java nucleus restarts a component for ERRORED, and after three
+times in an hour leaves it BROKEN until the next deployment.
 """
 
 from __future__ import annotations
@@ -43,19 +43,19 @@ from edge.inference.settings import (
     seconds,
 )
 
-ANSWER_SECONDS = 3.0  # an answer takes milliseconds; after this long it is silence
-OUTAGE = 3  # turns without an answer in a row
+ANSWER_SECONDS = 3.0  # an answer takes milliseconds; after this time it is missing
+OUTAGE = 3  # turns in a row without an answer
 
 
 class Consumer:
-    """Asks for all samples every interval; they are more than one request where they are many."""
+    """Sends all samples in every interval, in several requests if they are many."""
 
     def __init__(self, client: Client, line: Line, batches: Sequence[Sequence[Record]]) -> None:
         self._client = client
         self._line = line
         self._batches = batches
         self._unanswered = 0
-        self._first: Golden | None = None  # what the model that answers has answered at first
+        self._first: Golden | None = None  # the answering model's first answers
         self._in_outage = False
 
     async def ask_forever(self, interval: float) -> None:
@@ -90,7 +90,7 @@ class Consumer:
             await self._report("RUNNING")
 
     def _answered(self, answers: Sequence[Answer], *, took: float) -> None:
-        # two models in one turn while a release takes over from another
+        # two models in one turn, while a new release replaces an old one
         groups = [
             (model, [number for answer in group for number in answer.predictions])
             for model, group in itertools.groupby(answers, key=lambda answer: answer.model)

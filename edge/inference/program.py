@@ -1,4 +1,4 @@
-"""What serve, check and consumer have in common: how they begin, and what their end is called."""
+"""The common start and end of serve, check and consumer."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .settings import Exit, Nucleus, Unreachable
 
 
 def run(program: Callable[[Nucleus], Exit]) -> Exit:
-    """The program's exit code; what ends it early is the last line of the log."""
+    """Run a program and return its exit code. The last log line says why it ended early."""
     log.capture()
     try:
         return program(Nucleus.from_environment(os.environ))
@@ -20,7 +20,7 @@ def run(program: Callable[[Nucleus], Exit]) -> Exit:
         return _fatal(exc, Exit.UNUSABLE_FILE)
     except Unreachable as exc:
         return _fatal(exc, Exit.UNREACHABLE)
-    except Exception as exc:  # else a bare traceback and exit 1, which says that the check failed
+    except Exception as exc:  # otherwise exit 1, which would say that the check failed
         return _fatal(exc, Exit.INTERNAL, traceback=traceback.format_exc())
 
 

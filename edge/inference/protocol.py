@@ -1,6 +1,6 @@
 """The wire protocol: converts bytes to requests and replies, and back. It does no I/O.
 
-request   {"body": "<JSON text of records>", "isBase64Encoded": false, "id": "<optional>"}
+    request   {"body": "<JSON text of records>", "isBase64Encoded": false, "id": "<optional>"}
     answer    [6.57, 4.86]      or, with an id,  {"id", "predictions": [6.57, 4.86], "model"}
     refusal   {"error": {…}}    or               {"id", "error": {…}}
     error     {"code", "message", "row", "field"}

@@ -1,15 +1,15 @@
-"""The three Greengrass recipes, as functions from values to dicts; no Pulumi here.
+"""The three Greengrass recipes, as functions from values to dicts, without Pulumi.
 
-Everything is literal: each change is a new version anyway, and a reader of the recipe sees what the
-device will run. The scripts are in scripts.py.
+All values are literal, because each change is a new version anyway. So a reader of the recipe sees
+what the device will run. The scripts are in scripts.py.
 
     com.ml.xgboost   the service           run      answers requests
     com.ml.consumer  a client              run      asks at an interval, logs answers and silence
     com.ml.check     the release's check   startup  succeeds only on this release's golden answers
 
-They don't depend on each other: on Nucleus Lite a HARD dependent stays down after a crash of what
-it depends on, and what AWS provides is a SOFT dependency. Consumer and check tolerate a missing
-server.
+They don't depend on each other, because on Nucleus Lite a component stays down after its HARD
+dependency crashes. AWS's components are SOFT dependencies. Consumer and check work without a
+service.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from recipes import rules
 from recipes.findings import Severity
 
 MODEL = "model.bz2"
-FILES = {  # artifacts beside the image, as a device names them, by how a component's name ends
+FILES = {  # a component's artifacts beside the image, by the last part of its name
     role(DEFAULT_NAMES.service): (MODEL,),
     role(DEFAULT_NAMES.consumer): ("consumer.py", "samples.json"),
     role(DEFAULT_NAMES.check): ("samples.json", "golden.json"),
@@ -36,7 +36,7 @@ _SUBSCRIBE, _PUBLISH = "aws.greengrass#SubscribeToTopic", "aws.greengrass#Publis
 
 @dataclass(frozen=True, kw_only=True)
 class Files:
-    """Where a release's files lie: `s3://` URIs by file name."""
+    """The `s3://` URIs of a release's files, by file name."""
 
     uris: Mapping[str, str]
 
@@ -47,7 +47,7 @@ class Files:
 
 @dataclass(frozen=True, kw_only=True)
 class Content:
-    """What the recipes are made of; `images` maps an architecture to `repository@digest`."""
+    """The recipes' content. `images` maps an architecture to `repository@digest`."""
 
     images: Mapping[str, str]
     files: Files
@@ -61,12 +61,12 @@ class Content:
 
     @property
     def topics(self) -> str:
-        """The same as a program's arguments."""
+        """The topics as a program's arguments."""
         return f"--request-topic {self.request_topic} --answer-topic {self.answer_topic}"
 
 
 def service(version: str, content: Content) -> dict[str, Any]:
-    """The component that answers."""
+    """The service's recipe: it answers requests."""
     name = content.names.service
     command = f"serve --model /artifacts/{MODEL}"
     if content.engine != ENGINES[0]:
@@ -84,7 +84,7 @@ def service(version: str, content: Content) -> dict[str, Any]:
 
 
 def consumer(version: str, content: Content) -> dict[str, Any]:
-    """The component that asks, as an application on the device would."""
+    """The consumer's recipe: it asks, as an application on the device would."""
     command = (
         "/artifacts/consumer.py --samples /artifacts/samples.json"
         f" --interval {content.consumer_interval} {content.topics}"
@@ -102,7 +102,7 @@ def consumer(version: str, content: Content) -> dict[str, Any]:
 
 
 def check(version: str, content: Content) -> dict[str, Any]:
-    """The component whose startup succeeds only on golden answers; it runs again at every boot."""
+    """The check's recipe: its startup succeeds only on golden answers. It runs at every boot."""
     command = (
         "check --samples /artifacts/samples.json --golden /artifacts/golden.json"
         f" --timeout {content.check_timeout} {content.topics}"
@@ -128,14 +128,14 @@ def check(version: str, content: Content) -> dict[str, Any]:
 
 
 def recipes(names: Names) -> dict[str, Callable[[str, Content], dict[str, Any]]]:
-    """Of each component what writes it, given a version and the content."""
+    """For each component, the function that makes its recipe from a version and the content."""
     return {names.service: service, names.consumer: consumer, names.check: check}
 
 
 def serialise(recipe: Mapping[str, Any]) -> str:
-    """The recipe's bytes, the same for the same recipe; JSON, as the cloud tells by the first byte.
+    """The recipe as JSON, the same bytes for the same recipe.
 
-    Raises ValueError for a recipe that one of the runtimes would not run as it is meant.
+    Raises ValueError for a recipe that a runtime would not run as intended.
     """
     text = json.dumps(recipe, separators=(",", ":"))
     broken = [
@@ -179,16 +179,16 @@ def _recipe(
         "ComponentConfiguration": {
             "DefaultConfiguration": {"accessControl": {"aws.greengrass.ipc.pubsub": rights}}
         },
-        # The Java nucleus refuses docker artifacts without the first, private ECR's without the
-        # second. SOFT, as on Nucleus Lite a HARD dependent goes down with an end of either, for
-        # good (lite-ml-dam-run-ends, lite-ml-soft).
+        # The Java nucleus refuses docker artifacts without the first, and private ECR's without the
+        # second. They are SOFT, because on Nucleus Lite a HARD dependent stays down when either
+        # ends (records lite-ml-dam-run-ends, lite-ml-soft).
         "ComponentDependencies": {
             f"aws.greengrass.{one}": {"VersionRequirement": "^2.0.0", "DependencyType": "SOFT"}
             for one in ("DockerApplicationManager", "TokenExchangeService")
         },
         "Manifests": [
             {
-                # Lite skips a manifest without runtime; "*" is right on both
+                # Lite skips a manifest without runtime; "*" works on both
                 "Platform": {"os": "linux", "architecture": architecture, "runtime": "*"},
                 "Lifecycle": lifecycle(image),
                 "Artifacts": [
@@ -208,18 +208,18 @@ def _runs(
     command: str,
     entrypoint: str | None = None,
 ) -> dict[str, Any]:
-    """A container that stays; SIGTERM is the only way to its end that both runtimes have."""
+    """A lifecycle whose container keeps running. Both runtimes end it by SIGTERM only."""
     run = _docker_run(name, content, image, command, entrypoint)
     return {"run": {"Script": scripts.stays(_container(name), run)}, **_leave(name)}
 
 
 def _container(name: str) -> str:
-    """A container's name; several simulated devices share one engine, so it carries the thing's."""
+    """A container's name. It has the thing's name, because simulated devices share one engine."""
     return f"{name}.$AWS_IOT_THING_NAME"
 
 
 def _leave(name: str) -> dict[str, Any]:
-    """Of Nucleus Lite, which has no `uninstall`, nothing survives a stop."""
+    """Remove all at a stop on Nucleus Lite, which has no `uninstall`."""
     return {"uninstall": {"Script": scripts.removes(_container(name))}}
 
 
@@ -230,10 +230,10 @@ def _docker_run(
     command: str,
     entrypoint: str | None = None,
 ) -> str:
-    """No network, no rights, no writable file; `-e NAME` keeps the token out of argv.
+    """No network, no rights and no writable file. `-e NAME` keeps the token out of argv.
 
-    The nucleus keeps what the container says, and rotates it; docker's own log would know no bound.
-    No `--init`: each program handles SIGTERM from its first moment on, and has no children.
+    The nucleus keeps the container's output and rotates it. Docker's own log would have no limit.
+    There is no `--init`, because each program handles SIGTERM from its start and has no children.
     """
     socket = "$AWS_GG_NUCLEUS_DOMAIN_SOCKET_FILEPATH_FOR_COMPONENT"
     mounts = [f'-v "{{artifacts:path}}/{file}:/artifacts/{file}:ro"' for file in FILES[role(name)]]

@@ -1,30 +1,30 @@
-"""The shell scripts of a device: each runs a container and brings it back after engine trouble.
+"""Shell scripts for devices. Each runs a container, and restarts it after engine trouble.
 
 On a device these scripts are the only supervisor of a container. Greengrass restarts a component
-that ends with an error, three times within an hour, and never one that ends with 0. So events that
-are no fault of the container must not reach Greengrass:
+that ends with an error, three times within an hour. It never restarts a component that ends with 0.
+So Greengrass must not see events that aren't the container's fault:
 
     the engine is away, or not there yet     wait for it; Greengrass sees a component that runs
     the container was stopped or killed      start another one; five within ten minutes are an error
     it ended with a code of its own          an error at once, with this code
     it lived for less than ten seconds       an error at once, unless the engine has gone
 
-An engine that stops sends SIGTERM to its containers, and ours end with 0, as by `docker stop`; an
-end by SIGKILL is 137, as is one for want of memory; a client that loses its engine ends with 125.
+An engine that stops sends SIGTERM to its containers, and ours end with 0, as after `docker stop`.
+After SIGKILL or out of memory the code is 137. A client that loses its engine ends with 125.
 
-Portable shell: no `{` but recipe variables, which Nucleus Lite escapes for double quotes and the
-Java nucleus doesn't, hence each stands in double quotes. Nothing polls while the container runs:
-the shell sleeps in `wait`.
+The shell is portable. It has no `{` except in recipe variables. Nucleus Lite escapes their values
+for double quotes and the Java nucleus doesn't, so each is in double quotes. Nothing polls while the
+container runs: the shell sleeps in `wait`.
 """
 
 from __future__ import annotations
 
 _WAIT_SECONDS = 120  # an engine may be ready a minute after the nucleus at boot
 _STOP_SECONDS = 3  # the service ends in under 2 s; Java's SIGKILL comes 5 s after its SIGTERM
-_QUICK_SECONDS = 10  # longer than the gate's two looks are apart: who dies in between is seen
-_PATIENCE, _PATIENCE_SECONDS = 5, 600  # as many ends from outside in a row, each after so long
+_QUICK_SECONDS = 10  # longer than between the gate's two looks, so it sees a crash in between
+_PATIENCE, _PATIENCE_SECONDS = 5, 600  # as many ends from outside in a row, each within this time
 
-# A client that is killed while it asks for a container leaves that to the engine: give it a second.
+# If a client is killed while it asks for a container, the engine still starts it: wait a second.
 _END = (
     f'if [ "$p" ]; then docker stop -t {_STOP_SECONDS} "$c" >/dev/null 2>&1;'
     ' wait $p || (sleep 1; docker rm -f "$c") >/dev/null 2>&1; fi'
@@ -32,13 +32,14 @@ _END = (
 
 
 def stays(container: str, run: str) -> str:
-    """A `run` that keeps a container running until Greengrass stops the component.
+    """A `run` step that keeps a container running until Greengrass stops the component.
 
-    `container` is its name and `run` the whole `docker run` in the foreground, for that name as $c.
+    `container` is its name, and `run` is the whole `docker run` in the foreground, with the name as
+    $c.
 
     A killed Java nucleus leaves its scripts running. The next start of the component writes its
-    number into the file `owner`; whoever finds another number there leaves the container alone.
-    Who ends takes its own number away.
+    number into the file `owner`. A script that finds another number there doesn't touch the
+    container. A script that ends removes its own number.
     """
     return f"""c="{container}" o="{{work:path}}/owner" n=0
 echo $$ >"$o"
@@ -63,9 +64,9 @@ done"""
 
 
 def succeeds_once(container: str, run: str) -> str:
-    """A `startup` that is over once the container has ended with 0, and fails with its code.
+    """A `startup` step that succeeds when the container ends with 0, and else fails with its code.
 
-    Lite appends a line of its own and loses the last exit code, hence the explicit exit.
+    Lite appends a line and loses the last exit code, hence the explicit exit.
     """
     waited = f"i=$((i+1)); [ $i -le {_WAIT_SECONDS} ] || exit 1;"
     return f"""c="{container}" i=0
@@ -77,21 +78,22 @@ done || exit 1"""
 
 
 def startup_seconds(run_seconds: int) -> int:
-    """The time-out of `succeeds_once`, for a container that takes at most `run_seconds`."""
-    return _WAIT_SECONDS + run_seconds + 30  # for docker to start and stop around it
+    """The time-out of `succeeds_once` for a container that takes at most `run_seconds`."""
+    return _WAIT_SECONDS + run_seconds + 30  # for docker's start and stop
 
 
 def removes(container: str) -> str:
-    """An `uninstall`: what a killed script has left behind, once its client is gone."""
+    """An `uninstall` step: removes what a killed script has left, once its client has ended."""
     return f'sleep 1; docker rm -f "{container}" >/dev/null 2>&1 || true'
 
 
 def _until_free(container: str, before: str = "", after: str = "") -> str:
-    """Wait until the engine answers and the name is free, remove who has it; say so once.
+    """Wait until the engine answers and the name is free. Removes its container. Logs it once.
 
-    No waiting helps where docker isn't installed, isn't ours to use, or refuses its client. Only
-    then its words are read: on a good day, too, it may warn of something. Docker's filter is a
-    regular expression, whose dot would find com-ml, another stack's, for com.ml.
+    Waiting doesn't help if docker isn't installed, if the user may not use it, or if the engine
+    refuses its client. docker's output is read only after a failure, because it may also have
+    warnings. Docker's filter is a regular expression, so com.ml would also match another stack's
+    com-ml.
     """
     name = container.replace(".", "[.]")
     return f"""w=
