@@ -135,7 +135,7 @@ bench: $(STAMP)  ## measure the figures of docs/benchmarks.md: make bench [ARGS=
 pictures: $(STAMP)  ## record README's pictures from a run of greenhouse
 	@$(BIN)/python -m tests.docs.pictures
 
-train: $(STAMP)  ## train the model again from the wine tables: make train DATA=folder
+train: $(STAMP)  ## train the model again from the wine tables: make train DATA=FOLDER
 	@$(BIN)/python -m edge.training $${DATA:+--data="$$DATA"}
 
 clean:  ## remove what a broken greenhouse left here (make down is the clean way)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from mmap import mmap
 from reprlib import repr as short  # a hostile value may be as long as the file
 
 FLOAT32_MAX = 3.4028234663852886e38
@@ -48,7 +49,15 @@ def is_prediction(value: object) -> bool:
     return isinstance(value, float)
 
 
-def model_id(data: bytes) -> str:
+def by_row(numbers: list[float], outputs: int) -> Answers:
+    """One row's numbers after the other, as the answers to the rows."""
+    if outputs == 1:
+        return numbers
+    return [numbers[at : at + outputs] for at in range(0, len(numbers), outputs)]
+
+
+def model_id(data: bytes | mmap | bytearray) -> str:
+    """The id of a device's file, or of a model file, by its content."""
     return hashlib.sha256(data).hexdigest()[:12]
 
 

@@ -1,4 +1,4 @@
-"""Train again: python -m edge.training [--data FOLDER]."""
+"""Train again: python -m edge.training --data FOLDER."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ def main() -> int:
     parser.add_argument(
         "--data",
         type=Path,
-        default=EDGE.parents[1] / "shared" / "data",
+        required=True,
         metavar="FOLDER",
-        help="where winequality-red.csv and winequality-white.csv are (default: %(default)s)",
+        help="has winequality-red.csv and winequality-white.csv: https://doi.org/10.24432/C56S3T",
     )
     parser.add_argument(
         "--output",

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edge.inference.model import Answers, model_id
+from edge.inference.model import Answers, by_row, model_id
 from edge.inference.settings import Engine
 from infra.model import samples
 from infra.model.model_file import Reading, read
@@ -83,7 +83,7 @@ def golden(
         )
     records = samples.read(questions, found.model)
     asked = read(model, engine_name=engine_name, trees=trees, rows=samples.packed(records))
-    answers = _by_row(asked)
+    answers = by_row(list(asked.predictions), asked.model.outputs)
     for row, answer in enumerate(answers):
         for number in answer if isinstance(answer, list) else [answer]:
             if not math.isfinite(number):
@@ -129,13 +129,6 @@ def compare(path: Path, answers: Answers, reading: Reading) -> None:
                 + [f"  * {cause}" for cause in _causes(theirs, reading)]
             ),
         )
-
-
-def _by_row(reading: Reading) -> Answers:
-    found, outputs = list(reading.predictions), reading.model.outputs
-    if outputs == 1:
-        return found
-    return [found[at : at + outputs] for at in range(0, len(found), outputs)]
 
 
 def _unwrapped(said: Any, reading: Reading) -> Any:

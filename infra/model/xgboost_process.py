@@ -8,7 +8,6 @@ the device's file. `model_file.py` starts it.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import resource
@@ -18,7 +17,7 @@ from dataclasses import asdict
 from typing import Any
 
 from edge.inference.engines.booster import BEST_ATTRIBUTE, Booster
-from edge.inference.model import Model, ModelRefused, Unsupported
+from edge.inference.model import Model, ModelRefused, Unsupported, model_id
 from infra.model import ubjson
 from infra.model.compiler import compiled
 
@@ -81,7 +80,7 @@ def answer(data: bytes, asked: dict[str, Any], rows: bytes) -> tuple[dict[str, A
     }
     try:
         base_scores = _base_scores(document, booster.model)
-        source = hashlib.sha256(data).hexdigest()[:12]
+        source = model_id(data)
         forest = compiled(document, booster.model, base_scores, source)
         found |= {"depth": forest.depth, "nodes": forest.nodes, "forest": len(forest.data)}
         if asked["engine"] == "evaluator":

@@ -35,7 +35,7 @@ FEATURES = (
 )
 needs_tables = pytest.mark.skipif(
     not all(data.table_path(TABLES, color).exists() for color in data.SHA256),
-    reason="the wine-quality tables are not beside the repository (../shared/data)",
+    reason="the wine-quality tables are not in ../shared/data, where only this test looks",
 )
 
 
@@ -51,13 +51,13 @@ def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
 
 @needs_tables
 def test_training_again_writes_the_committed_bytes(tmp_path: Path) -> None:
-    done = run("--output", tmp_path)
+    done = run("--data", TABLES, "--output", tmp_path)
     assert done.returncode == 0, done.stderr
     written = [path.relative_to(tmp_path) for path in tmp_path.rglob("*.*")]
     assert len(written) == 4, "the model, its card and picture, the samples"
     for name in written:
         assert (tmp_path / name).read_bytes() == (EDGE / name).read_bytes(), (
-            f"{name} is not what training writes now: `make train`, and commit what it wrote"
+            f"{name} isn't what training writes now: `make train DATA=FOLDER`, and commit it"
         )
 
 

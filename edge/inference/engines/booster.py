@@ -22,6 +22,7 @@ from edge.inference.model import (
     Answers,
     Model,
     ModelRefused,
+    by_row,
     missing_allowed,
     model_id,
 )
@@ -71,10 +72,7 @@ class Booster:
         if not rows:
             return []  # XGBoost would print a warning, which isn't JSON
         found = self.predicted(array("f", chain.from_iterable(rows)), len(rows))
-        outputs = self.model.outputs
-        if outputs == 1:
-            return found
-        return [found[at : at + outputs] for at in range(0, len(found), outputs)]
+        return by_row(found, self.model.outputs)
 
     def predicted(self, values: array[float], rows: int, *, margins: bool = False) -> list[float]:
         """The answers to rows in one sequence, or their margins before the transform."""

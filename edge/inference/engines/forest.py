@@ -8,7 +8,6 @@ file.
 from __future__ import annotations
 
 import ctypes
-import hashlib
 import struct
 from array import array
 from collections.abc import Iterator
@@ -18,7 +17,7 @@ from mmap import mmap
 from pathlib import Path
 
 from edge.inference.engines.records import Names
-from edge.inference.model import Answers, Model, ModelRefused
+from edge.inference.model import Answers, Model, ModelRefused, model_id
 
 LIBRARY = Path(__file__).with_name("libforest.so")
 
@@ -128,7 +127,7 @@ def _facts(data: mmap | bytearray) -> tuple[Model, int]:
         raise ModelRefused(f"not a model that this device can load: it names {len(found)} texts")
     objective, *columns = found
     return Model(
-        id=hashlib.sha256(data).hexdigest()[:12],
+        id=model_id(data),
         feature_names=tuple(columns[:features]),
         feature_types=tuple(columns[features:]),
         missing_allowed=bool(flags & Flag.MISSING_ALLOWED),
