@@ -117,9 +117,9 @@ def _document(rows: Sequence[Row], facts: Sequence[tuple[str, str]]) -> str:
     return f"""\
 # Benchmarks
 
-Written by `{facts[0][1]}`; every number below was measured by that run. What is compared
-takes turns, and relations are medians over rounds, so that a busy moment slows both. The echo is a
-container of the same image, with the same SDK, on the same broker. {verdict}
+A run of `{facts[0][1]}` measured every number below. Both sides of a comparison take turns, and
+relations are medians over rounds, so that a busy moment slows both. The echo is a container of the
+same image, with the same SDK, on the same broker. {verdict}
 
 {table.markdown(rows)}
 {"".join(f"* {what}: {found}" + chr(10) for what, found in facts[1:])}"""

@@ -172,15 +172,15 @@ def _document(lines: list[tuple[str, ...]], load: float) -> str:
     return f"""\
 # What a fleet costs
 
-Written by `python -m tests.bench --only fleets`: one deployment to a thing group of simulated
-devices, each a process of greenhouse's device (Java flavour) with one component that only sleeps;
-medians of {ROUNDS} releases, each replacing the one before.
+Measured by `python -m tests.bench --only fleets`: one deployment to a thing group of simulated
+devices. Each is a process of greenhouse's device (Java flavour) with one component that sleeps. The
+figures are medians of {ROUNDS} releases, each of which replaces the one before it.
 
 {table}
-* `deployment`: from CreateDeployment until the program's wait is over. It looks once a second, and
-  again, five seconds later, at a device that answers.
-* `devices' own time`: until the last device had reported its end. A device looks at its components
-  once a second, like the nucleus, so a second is the least.
+* `deployment`: from CreateDeployment until the program's wait is over. The program looks once a
+  second. At a device that answers, it looks again five seconds later.
+* `devices' own time`: until the last device has reported the end. A device looks at its components
+  once a second, like the nucleus, so it takes at least a second.
 * `calls of the wait`: greengrassv2 calls while the gate waited (`infra/rollout/gate.py`), retries
   included.
 * `memory`: unique set size of a device's process. Devices and cloud share the cores below.

@@ -151,13 +151,13 @@ def _section(lines: list[tuple[str, ...]], slowest: float, load_then: float) -> 
     table = "".join(f"| {' | '.join(cells)} |\n" for cells in (_COLUMNS, rules, *lines))
     verdict = "kept" if slowest <= BOUND else "not kept"
     return f"""
-Written by `python -m tests.bench --only reads`: a group of simulated devices that all have the
-release, and {1000 * SECONDS_A_CALL:.0f} ms a call. At most {AT_ONCE} questions are asked at once.
+Measured by `python -m tests.bench --only reads` with a group of simulated devices that all have the
+release. A call takes {1000 * SECONDS_A_CALL:.0f} ms, and at most {AT_ONCE} calls run at once.
 The bound is {BOUND:.0f} s for a preview of 500 devices: {verdict}.
 
 {table}
-* `one after another`: the calls times {1000 * SECONDS_A_CALL:.0f} ms, without what the program does
-* a real account may throttle sooner; botocore then asks again, and slows down
+* `one after another`: the calls times {1000 * SECONDS_A_CALL:.0f} ms, without the program's time
+* a real account may throttle; botocore then repeats the call, and slows down
 * date: {datetime.now(UTC):%Y-%m-%d %H:%M} UTC, 1-minute load at the start {load_then:.1f}
 * machine: {os.cpu_count()} cores, Linux {platform.release()} {platform.machine()},
   Python {platform.python_version()}
