@@ -1,4 +1,4 @@
-"""The account as its owner had it before us: a role, a thing, and a tenant on the device.
+"""Sets up the account as its owner had it before us: a role, a thing, and a tenant on the device.
 
 The tenant is a component of the owner. A deployment of ours must not remove it. Real devices run
 such components, so stack `local` tests this case.

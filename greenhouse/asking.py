@@ -1,4 +1,4 @@
-"""What `make ask` does: asks a greenhouse device's model, as an application on the device would.
+"""Asks a greenhouse device's model, as an application on the device would: `make ask`.
 
 The program `asker` runs in the container of the stack's consumer. It uses the consumer's rights and
 topics. Whoever can run it already controls the Docker engine, and so the machine.

@@ -1,4 +1,4 @@
-"""What this greenhouse has on the Docker engine, which it shares with others on the machine.
+"""Lists and removes this greenhouse's things on the Docker engine, which others use as well.
 
 Containers are named after their device. Images are named after the registry, whose port belongs to
 this greenhouse.
@@ -33,7 +33,7 @@ def images(ports: Ports) -> list[str]:
 
 
 def remove_images(ports: Ports) -> None:
-    """Remove our names from the images. An image goes with its last name; its base image stays."""
+    """Remove our names from the images. An image goes with its last name. Its base stays."""
     if names := images(ports):
         # The digest goes with the last tag. A digest that is missing by then is no failure.
         subprocess.run(["docker", "image", "rm", *names], capture_output=True, check=False)

@@ -62,7 +62,7 @@ class Fault:
     """One kind of fault."""
 
     effect: str
-    detail: str = ""  # What may follow the colon; empty: nothing.
+    detail: str = ""  # What may follow the colon. Empty: nothing may.
 
     def takes(self, detail: str) -> bool:
         """Whether this can follow the colon. The names in a list are not checked."""
@@ -128,7 +128,7 @@ class Faults:
         return self.active().get(name)
 
     def set(self, fault: str) -> None:
-        """Make `NAME` or `NAME:DETAIL` active; raises Unknown."""
+        """Make `NAME` or `NAME:DETAIL` active. Raises Unknown."""
         name, _, detail = fault.partition(":")
         kind = (DEVICE | CLOUD).get(name)
         if kind is None or not kind.takes(detail):

@@ -1,4 +1,4 @@
-"""Which processes make a greenhouse, in which order they start and stop, and when each is ready."""
+"""Starts and stops the processes of a greenhouse in order, and checks when each is ready."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a recipe's script does, as far as one can tell without running it.
+"""Reads what a recipe's script does, as far as that is possible without running it.
 
 This is not a shell. It splits a script into its simple commands, and reads `docker run` as docker
 does. It ignores what it can't follow (quoted scripts inside scripts, functions).

@@ -1,4 +1,4 @@
-"""What several operations share: client tokens, pages and tags."""
+"""The parts that several operations share: client tokens, pages and tags."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the cloud remembers: one SQLite file that survives `kill -9` at any moment.
+"""Keeps the cloud's state in one SQLite file, which survives `kill -9` at any moment.
 
 Each call that changes something is one transaction, which includes the answer kept for its client
 token. So a call has either happened and is remembered, or it has not happened.

@@ -1,4 +1,4 @@
-"""What a device knows across restarts: what it runs, for whom, and which deployments are done.
+"""Keeps a device's state over restarts: what it runs, for whom, and which deployments are done.
 
 The file is written whole and atomically. So a killed device finds either the state before a
 deployment or the state after it. A deployment in progress isn't in the file: it is done again from

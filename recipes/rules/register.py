@@ -1,4 +1,4 @@
-"""What every chapter of rules uses: the decorator that registers a rule, and names of sources."""
+"""Registers the rules, and names the sources that several rules cite."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which function answers which operation."""
+"""Routes each operation to the function that answers it."""
 
 from __future__ import annotations
 

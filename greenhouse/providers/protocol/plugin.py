@@ -1,4 +1,4 @@
-"""What the server of every package does alike: it is attached to, and says its version."""
+"""The part that the servers of all packages share: they are attached to, and say their version."""
 
 # ruff: noqa: N802, ARG002  # names and signatures are the protocol's
 

@@ -1,4 +1,4 @@
-"""Property values between the engine and us.
+"""Converts property values between the engine's protocol and Python types.
 
 On the wire a value is a protobuf Struct, in which a signature key marks secrets, assets and
 unknowns. Here these are types, so that no other code has to know the signatures.

@@ -1,7 +1,7 @@
 """After a kill of any process of greenhouse the next `up` converges, and so does `destroy`.
 
 MiniStack is not among them. It saves the state of IAM, IoT, ECR and S3 only when it ends in order
-(ministack 1.x, app.py, lifespan.shutdown), and no AWS account does that.
+(ministack 1.x, app.py, lifespan.shutdown). No AWS account does that.
 """
 
 from __future__ import annotations
