@@ -17,6 +17,8 @@ from typing import Any
 UNKNOWN = "04da6b54-80e4-46f7-96ec-b56ff0331ba9"
 _SIGNATURE, _SECRET = "4dabf18193072939515e22adb298388d", "1b47061264138c4ac30d75fd1eb44270"
 MASKED = "[secret]"
+# Pulumi says this after the program's own error, which says why.
+EXITED = "an unhandled error occurred: program exited with non-zero exit code"
 _OPERATIONS = {"create", "update", "replace", "delete", "same", "import"}
 
 
@@ -74,8 +76,9 @@ def read(text: str) -> Preview:
         said = document.get("diagnostics") or []
     except (ValueError, AttributeError) as error:
         raise NoPreview(f"this is not what pulumi preview --json prints: {error}") from error
-    if errors := [one["message"].strip() for one in said if one.get("severity") == "error"]:
-        raise Refused("\n".join(errors))
+    errors = [one["message"].strip() for one in said if one.get("severity") == "error"]
+    if errors:
+        raise Refused("\n".join([one for one in errors if EXITED not in one] or errors))
     resources = [_resource(step) for step in steps if step["op"] in _OPERATIONS]
     if not (stacks := [one for one in steps if _type(one["urn"]) == "pulumi:pulumi:Stack"]):
         raise NoPreview("the preview has no stack in it: pulumi preview --json --stack NAME")

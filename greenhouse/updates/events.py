@@ -16,6 +16,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
+from fleet.plan.preview import EXITED
 from infra.printable import printable, printable_lines
 
 _TAIL = 30  # So many passing lines of a failing resource are shown.
@@ -27,6 +28,7 @@ _DONE = {  # An operation's mark and word. Other operations change nothing that 
     "create-replacement": ("+-", "replaced"),
 }
 _COUNTED = {**_DONE, "replace": ("+-", "replaced"), "same": (" ", "unchanged")}
+_STACK = "pulumi:pulumi:Stack"
 _STYLES = {"error": "red", "warning": "yellow"}
 
 
@@ -38,13 +40,16 @@ class Display:
         self._began: dict[str, float] = {}
         self._passing: dict[str, deque[str]] = defaultdict(lambda: deque(maxlen=_TAIL))
         self._told: dict[str, list[str]] = defaultdict(list)
-        self._previewing, self._over = True, False
+        self._previewing, self._failed, self._over = True, False, False
         self._previewed: set[tuple[str, str]] = set()  # The resource and the message.
         self._last = ""
 
     def doing(self) -> str:
         """The present activity: the last passing line, else the unfinished resources."""
-        return self._last or ", ".join(map(_name, self._began))
+        if self._previewing:
+            return "preview"
+        under_way = [_name(urn) for urn in self._began if _type(urn) != _STACK]
+        return self._last or ", ".join(under_way)
 
     def take(self, event: Mapping[str, Any]) -> None:
         """Show one event, if a person needs it."""
@@ -75,9 +80,12 @@ class Display:
         if not message or self._over or self._repeats(urn, message):
             return
         if told["severity"] == "error":
+            if EXITED in message and self._failed:
+                return
+            self._failed = True
             self._tell_passing(urn)
         self._told[urn] += message.splitlines()
-        of = "" if not urn or _type(urn) == "pulumi:pulumi:Stack" else f"{_name(urn)}: "
+        of = "" if not urn or _type(urn) == _STACK else f"{_name(urn)}: "
         kind = "" if told["severity"].startswith("info") else f"{told['severity']}: "
         self._print(f"{kind}{of}{message}", _STYLES.get(told["severity"], ""))
 

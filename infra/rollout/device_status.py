@@ -120,11 +120,8 @@ class DeviceStatus:
         """Commands that show the log of the failed component, or the nucleus' own log."""
         named = self._culprit
         here = f"make logs STACK={stack} DEVICE={self.device} COMPONENT={named}"
-        return [
-            f"  its own words, on the device{', or from here' if named else ''}:",
-            f"    {on_the_device(runtime, named)}",
-            *([f"    {here}"] if named else []),
-        ]
+        there = f"{on_the_device(runtime, named)}  # on the device: its own words"
+        return [f"    {there}", *([f"    {here}"] if named else [])]
 
 
 def _is_up(component: str, state: str) -> bool:

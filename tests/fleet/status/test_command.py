@@ -221,7 +221,9 @@ def test_a_preview_that_the_program_refuses_is_a_page_that_says_why(
 ) -> None:
     saved = tmp_path / "preview.json"
     words = "nothing was changed:\n- set `thing`: pulumi config set thing <NAME>"
-    saved.write_text(json.dumps({"diagnostics": [{"severity": "error", "message": words}]}))
+    errors = (words, f"{preview.EXITED}: 1")
+    said_by_pulumi = [{"severity": "error", "message": one} for one in errors]
+    saved.write_text(json.dumps({"diagnostics": said_by_pulumi}))
     code, page, said = main("plan", "--stack", "local", "--preview", str(saved))
     assert code == 1, "a missing plan must not pass the check"
     assert page == (

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from fleet.plan.preview import EXITED
 from greenhouse.updates.events import Display
 from greenhouse.updates.run import show
 
@@ -80,10 +81,23 @@ def test_a_build_that_succeeds_shows_none_of_them() -> None:
         {"resOutputsEvent": step},
     ]
     display = Display(Console(file=io.StringIO()))
-    for event in events[:-1]:
+    assert display.doing() == "preview"
+    for event in ({"summaryEvent": {"isPreview": True}}, *events[:-1]):
         display.take(event)
     assert display.doing() == "image: 1da5d5aef4d9: Pushed", "a spinner shows the last one"
     assert shown([json.dumps(one) for one in events]) == "  + docker:index:Image image created\n"
+
+
+def test_the_program_s_own_error_is_not_followed_by_that_it_ended() -> None:
+    urn = "urn:pulumi:local::edge-inference::pulumi:pulumi:Stack::edge-inference-local"
+    own, exited = (
+        json.dumps({"diagnosticEvent": {"urn": urn, "severity": "error", "message": message}})
+        for message in ("memory is 3.\n    pulumi config set memory NUMBER\n", f"{EXITED}: 1\n")
+    )
+    assert shown([own, exited]) == (
+        "  error: memory is 3.\n      pulumi config set memory NUMBER\n"
+    ), "its lines stay apart"
+    assert EXITED in shown([exited]), "a program that says nothing else"
 
 
 def test_what_stays_in_the_account_is_not_called_deleted() -> None:

@@ -96,7 +96,7 @@ def test_a_red_device_is_told_with_the_components_own_reason_and_where_lite_logs
     press.deploys(deployment, "SUCCEEDED")
     said = waiting.failure()
     assert f"  {CONSUMER}: the exit code was 70, three times\n" in said
-    assert f"\n    sudo journalctl -u ggl.{CONSUMER}.service\n" in said
+    assert f"\n    sudo journalctl -u ggl.{CONSUMER}.service  # on the device" in said
     assert said.startswith(f"press-1: deployment SUCCEEDED: {CONSUMER} is BROKEN\n")
     assert f"make logs STACK=dev DEVICE=press-1 COMPONENT={CONSUMER}" in said
 
