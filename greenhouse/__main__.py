@@ -25,11 +25,11 @@ from rich.console import Console
 from rich.table import Table
 
 from fleet.stacks import NoStack, Stack
-from greenhouse import account, asking, docker_engine, faults, report, toolchain
+from greenhouse import account, ask_model, docker_engine, faults, report, toolchain
 from greenhouse.home import PROJECT_DIR, Home, HomeBroken, shell_environment
-from greenhouse.machine import bring_up, stop_greenhouse
 from greenhouse.plugins import Plugins, PluginsRefused, choose
 from greenhouse.processes import Processes, ProcessFailed
+from greenhouse.start_and_stop import bring_up, stop_greenhouse
 from greenhouse.toolchain import cache
 from greenhouse.updates.run import change, pulumi, pulumi_json, settle_killed
 from infra.errors import told
@@ -215,7 +215,7 @@ def ask(
     """Ask the model on a device of greenhouse, as an application there would."""
     home = Home.find()
     enter(home, Console(stderr=True, markup=False))
-    asking.ask(home, Stack.read(stack), rows, console)
+    ask_model.ask(home, Stack.read(stack), rows, console)
 
 
 @app.command()
@@ -268,7 +268,7 @@ def main() -> int:
         NoThing,
         PluginsRefused,
         NoStack,
-        asking.NotAsked,
+        ask_model.NotAsked,
     ) as error:
         said = str(error)
     except (ClientError, BotoCoreError) as error:

@@ -19,9 +19,9 @@ from infra.publish import versions
 from infra.publish.bucket import record_key
 from infra.publish.records import Record
 from infra.resources.artifacts import Artifacts, Handover
-from infra.resources.boms import boms
 from infra.resources.components import Components
 from infra.resources.registry import Registry
+from infra.resources.sboms import sboms
 from infra.settings import Misconfigured, Settings
 
 
@@ -65,8 +65,8 @@ class Release:
             samples=artifacts.uris["samples.json"],
             golden=artifacts.uris["golden.json"],
         )
-        sboms = boms(registry.images, artifacts.bucket, context, parent=registry)
-        _store_record(release, components, settings, sboms)
+        documents = sboms(registry.images, artifacts.bucket, context, parent=registry)
+        _store_record(release, components, settings, documents)
         return release
 
     @classmethod

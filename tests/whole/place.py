@@ -21,8 +21,8 @@ import yaml
 
 from greenhouse import account, docker_engine, report, toolchain
 from greenhouse.home import PROJECT_DIR, Home, Ports, aws_environment, shell_environment
-from greenhouse.machine import start_greenhouse, stop_greenhouse
 from greenhouse.processes import Processes
+from greenhouse.start_and_stop import start_greenhouse, stop_greenhouse
 from tests.whole.calls import Calls
 
 STACK = "local"

@@ -20,12 +20,12 @@ import pytest
 
 from greenhouse import toolchain
 from greenhouse.home import Home
-from greenhouse.machine import stop_greenhouse
+from greenhouse.start_and_stop import stop_greenhouse
 from greenhouse.updates.orphans import orphans
 from tests.whole.place import STACK, copy_tree, wait_until
 from tests.whole.test_readme import ENGINE
 
-# This is the whole way. make test has its parts: orphans and locks in greenhouse/test_machine.py.
+# This is the whole way. make test has its parts, such as orphans and locks: test_start_and_stop.py.
 pytestmark = [pytest.mark.whole, pytest.mark.matrix]
 
 

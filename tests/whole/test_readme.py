@@ -17,7 +17,7 @@ import pytest
 from greenhouse import docker_engine, toolchain
 from greenhouse.account import TENANT
 from greenhouse.home import Home, Ports
-from greenhouse.machine import stop_greenhouse
+from greenhouse.start_and_stop import stop_greenhouse
 from tests.whole.place import STACK, copy_tree
 from tests.whole.readme import lines
 

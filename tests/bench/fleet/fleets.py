@@ -24,8 +24,8 @@ import psutil
 
 from greenhouse import account
 from greenhouse.home import PROJECT_DIR, Home, aws_environment, shell_environment
-from greenhouse.machine import start_greenhouse, stop_greenhouse
 from greenhouse.processes import Processes
+from greenhouse.start_and_stop import start_greenhouse, stop_greenhouse
 from infra.rollout.clock import Clock
 from infra.rollout.gate import await_devices
 

@@ -14,7 +14,7 @@ import pytest
 
 from edge.inference.model import Model
 from edge.inference.protocol import decode, encode_description
-from greenhouse.asking import described
+from greenhouse.ask_model import described
 from infra.model import samples
 from infra.settings import Misconfigured
 

@@ -25,7 +25,7 @@ from infra.model import samples
 from infra.printable import printable
 from infra.settings import Misconfigured
 
-_ASKER = Path(__file__).with_name("asker.py")
+_ASKER = Path(__file__).with_name("ask_in_container.py")
 _SECONDS = 60
 _SHOWN_FEATURES = 4
 # XGBoost's words for the kinds in a description.

@@ -15,11 +15,11 @@ from pathlib import Path
 import psutil
 import pytest
 
-from greenhouse import machine
+from greenhouse import start_and_stop
 from greenhouse.device.ipc.broker import ShortFolder
 from greenhouse.home import Home
-from greenhouse.machine import bring_up, refuse_what_forgot, stop_greenhouse
 from greenhouse.processes import Processes, ProcessFailed
+from greenhouse.start_and_stop import bring_up, refuse_what_forgot, stop_greenhouse
 from greenhouse.updates.orphans import orphans, unlock
 
 
@@ -67,7 +67,7 @@ def test_a_failed_start_leaves_only_what_ran_before(
         start("cloud")
         raise failure
 
-    monkeypatch.setattr(machine, "start_greenhouse", half)
+    monkeypatch.setattr(start_and_stop, "start_greenhouse", half)
     start("ministack")
     try:
         with pytest.raises(type(failure)):

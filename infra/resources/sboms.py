@@ -10,7 +10,7 @@ from infra.account.context import Context
 from infra.dynamic import Sbom
 
 
-def boms(
+def sboms(
     images: Mapping[str, pulumi.Output[str]],
     bucket: pulumi.Output[str],
     context: Context,
