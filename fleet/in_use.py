@@ -102,7 +102,7 @@ def _core_devices_of(clients: Clients, target: str) -> set[str]:
     """A target's core devices, with those that left the group but still run its components.
 
     For a group, ListCoreDevices lists devices that have "successfully deployed a deployment that
-    targets the thing group", also after a device was removed from the group (API reference).
+    targets the thing group" (API reference). A removed device stays in this list.
     """
     things = things_of(clients, target)
     devices = {one.thing for one in core_devices_among(clients.greengrass, target, things)}

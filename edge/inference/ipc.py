@@ -9,9 +9,9 @@ awsiotsdk connects, but the streams are awscrt's. The SDK's classes for operatio
 take a quarter of the service's time under load, and 2.5 MB (decision 15, docs/decisions/).
 
 The library calls back on one thread of its own. Messages are handled on that thread, because a hop
-to another thread and back costs a third of a round trip (0.83 ms instead of the echo's 0.62,
-2026-11-23). While the thread is busy nothing is read, so long work goes to another thread. There is
-no asyncio here, because importing it takes a sixth of the service's start.
+to another and back costs a third of a round trip (0.83 instead of 0.62 ms, 2026-11-23). While the
+thread is busy nothing is read, so long work goes to another thread. There is no asyncio here,
+because importing it takes a sixth of the service's start.
 """
 
 from __future__ import annotations

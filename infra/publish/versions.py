@@ -1,8 +1,8 @@
 """Makes component versions from content: `<major>.<6 digits>.<6 digits>`.
 
-A hash becomes two decimal numbers, because Greengrass takes at most six digits per part, Nucleus
-Lite can't store a prerelease part, and no part may begin with a zero. There are 10**12 versions.
-After a thousand releases of a component, two have the same version with a chance of 1 in 2 million.
+A hash becomes two decimal numbers. Greengrass takes at most six digits per part, and no part may
+begin with a zero. Nucleus Lite can't store a prerelease part. There are 10**12 versions. After a
+thousand releases of a component, two have the same version with a chance of 1 in 2 million.
 """
 
 from __future__ import annotations
