@@ -89,7 +89,7 @@ def _image_not_declared(recipe: Recipe) -> Found:
                 if run.image and not re.search(r"[${]", run.image) and run.image not in declared:
                     yield (
                         step.where,
-                        f"add Uri: docker:{run.image} to its artifacts, letter by letter",
+                        f"add exactly Uri: docker:{run.image} to its artifacts",
                     )
 
 

@@ -33,7 +33,7 @@ def _startup_or_run(recipe: Recipe) -> Found:
     """a component has either a startup or a run."""
     for manifest in recipe.manifests:
         if {"startup", "run"} <= {step.name for step in manifest.steps}:
-            yield f"{manifest.where}.Lifecycle", "keep one: startup where it has to succeed"
+            yield f"{manifest.where}.Lifecycle", "keep one (startup if it has to succeed)"
 
 
 @rule("component-type", ERROR, LITE, LITE_CHANGES)
@@ -51,7 +51,10 @@ def _lite_has_none(recipe: Recipe) -> Found:
         if step.name in ("shutdown", "recover", "uninstall"):
             yield step.where, "keep it for Java, and let the program clean up on SIGTERM"
         if get(step.settings, "Skipif") is not None:
-            yield f"{step.where}.Skipif", "let the script itself look whether it has to do anything"
+            yield (
+                f"{step.where}.Skipif",
+                "let the script itself check whether it has to do anything",
+            )
 
 
 @rule("startup-leaves-early", ERROR, LITE, f"{TRIED} (lite-startup-exit0)")
@@ -64,7 +67,7 @@ def _startup_leaves_early(recipe: Recipe) -> Found:
             or (command.after != "||" and command.words in (("exit",), ("exit", "$?")))
             for command in step.commands
         ):
-            yield step.where, "let a good start fall through to the end of the script"
+            yield step.where, "let a good start reach the end of the script"
 
 
 @rule("startup-gate", ERROR, LITE, f"{TRIED} (lite-startup-ok, lite-startup-exit1)")

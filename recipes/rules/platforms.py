@@ -53,7 +53,7 @@ def _platform_legacy(recipe: Recipe) -> Found:
     for manifest in recipe.manifests:
         for key in ("os", "architecture"):
             if str(manifest.platform.get(key)).lower() in ("all", "any"):
-                right = "linux where the script is a Linux one, else *" if key == "os" else "*"
+                right = "linux for a Linux script, otherwise *" if key == "os" else "*"
                 yield f"{manifest.where}.Platform.{key}", f"write {right}"
 
 

@@ -36,7 +36,7 @@ def _version_format(recipe: Recipe) -> Found:
     version = recipe.text("ComponentVersion")
     core = re.split(r"[-+]", version, maxsplit=1)[0]
     if version and not re.fullmatch(r"(0|[1-9]\d{0,5})(\.(0|[1-9]\d{0,5})){2}", core):
-        yield "ComponentVersion", f"'{version}' is no such version: write 1.0.0"
+        yield "ComponentVersion", f"write a version like 1.0.0, not '{version}'"
 
 
 @rule("version-digits", ERROR, LITE, f"{TRIED} (lite-prerelease-*)")

@@ -83,7 +83,7 @@ def _variable_quoting(recipe: Recipe) -> Found:
     """Lite quotes a configuration's value for the shell, and Java inserts it raw."""
     for step in recipe.steps:
         if "{configuration:" in step.script:
-            yield step.where, "keep to values that need no quotes, or hand them over by Setenv"
+            yield step.where, "use only values that need no quotes, or pass them by Setenv"
 
 
 @rule("path-unquoted", WARNING, BOTH, f"{TRIED}: conan-package-tools #259")

@@ -173,19 +173,19 @@ BROKEN: list[tuple[str, dict[str, Any], str, str]] = [
         "startup-leaves-early",
         lifecycle(startup="check; exit 0"),
         "Manifests[0].Lifecycle.startup",
-        "fall through",
+        "reach the end",
     ),
     (
         "startup-leaves-early",
         lifecycle(startup="check; exit $?"),
         "Manifests[0].Lifecycle.startup",
-        "fall through",
+        "reach the end",
     ),
     (
         "startup-leaves-early",
         lifecycle(startup="exec check || exit 1"),
         "Manifests[0].Lifecycle.startup",
-        "fall through",
+        "reach the end",
     ),
     ("startup-gate", lifecycle(startup="check"), "Manifests[0].Lifecycle.startup", "|| exit 1"),
     (
