@@ -1,8 +1,8 @@
 """The linter as people and CI call it, on the shapes of real recipes.
 
 The recipes beside this file are rewritten after public ones. Two are of an AWS CDK sample, one is a
-project template of the Greengrass Development Kit, and one is a Docker Compose component. The others
-are a community component, an inference component, and a sample for Nucleus Lite.
+project template of the Greengrass Development Kit, and one is a Docker Compose component. The
+others are a community component, an inference component, and a sample for Nucleus Lite.
 """
 
 from __future__ import annotations
