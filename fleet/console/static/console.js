@@ -1,4 +1,4 @@
-// Puts what the server wrote in its place; where the reader is (focus, scroll, what is unfolded) stays.
+// Inserts the HTML that the server wrote. It keeps the focus, the scroll position and unfolded parts.
 const main = document.getElementById("fleet");
 const connection = document.getElementById("connection");
 const news = document.getElementById("news");
@@ -33,7 +33,7 @@ function show({ html, said }) {
 }
 
 const live = new EventSource("/live");
-live.onmessage = (event) => { // the first comes at once, also after the connection was lost
+live.onmessage = (event) => { // the first message comes at once, also after a reconnect
   show(JSON.parse(event.data));
   connection.textContent = "live";
   document.body.classList.remove("lost");
