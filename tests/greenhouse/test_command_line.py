@@ -15,7 +15,7 @@ from botocore.exceptions import ClientError, EndpointConnectionError
 
 from fleet.stacks import NoStack
 from greenhouse import __main__ as command_line
-from greenhouse import account, docker_engine, report
+from greenhouse import account, docker_engine, report, toolchain
 from greenhouse.home import Home, HomeBroken
 from greenhouse.processes import ProcessFailed
 from greenhouse.report import Residue
@@ -87,6 +87,26 @@ def test_a_stack_file_of_another_shape_is_named(
     (tmp_path / "Pulumi.local.yaml").write_text(written)
     with pytest.raises(NoStack, match=r"Pulumi\.local\.yaml holds no `config:`"):
         command_line.our_thing()
+
+
+def test_an_environment_for_who_only_asks_aws_prepares_and_says_nothing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    home = Home(tmp_path / "home")
+    home.ports()
+    monkeypatch.setattr(Home, "find", lambda: home)
+
+    def prepare(_console: object) -> None:
+        raise AssertionError("base images and a CLI are for who builds")
+
+    monkeypatch.setattr(toolchain, "prepare", prepare)
+    command_line.env(tools=False)
+    exports, said = capsys.readouterr()
+    for name in ("AWS_ENDPOINT_URL_GREENGRASSV2", "PULUMI_BACKEND_URL", "FLEET_LOGS", "PATH"):
+        assert f"export {name}=" in exports
+    assert said == ""
+    with pytest.raises(AssertionError):
+        command_line.env(tools=True)
 
 
 @pytest.fixture

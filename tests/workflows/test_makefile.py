@@ -121,6 +121,19 @@ def test_a_setup_leaves_the_commands_beside_python(tree: Path, command: str) -> 
     assert words[1:-1] == ["-m", command, "status", "a b; touch PWNED"]
 
 
+@pytest.mark.parametrize("target", ["status", "console", "logs", "sbom", "abandon-device"])
+def test_who_only_asks_aws_waits_for_no_tool_of_greenhouse(tree: Path, target: str) -> None:
+    env, command = make(tree, target)
+    assert env[1:] == ["-m", "greenhouse", "env", "--no-tools"]
+    assert command[1:4] == ["-m", "fleet", target]
+
+
+@pytest.mark.parametrize("target", ["plan", "rollback", "prune", "deploy"])
+def test_who_runs_pulumi_has_it_ready_before(tree: Path, target: str) -> None:
+    env, _ = make(tree, target)
+    assert env[1:] == ["-m", "greenhouse", "env"]
+
+
 def test_an_exported_fail_makes_status_fail(tree: Path) -> None:
     [command] = make(tree, "status", STACK="dev", FAIL="1")
     assert command[-2:] == ["--stack=dev", "--fail"], "the drift workflow gives it so"

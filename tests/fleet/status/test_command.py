@@ -18,11 +18,13 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 import fleet.__main__ as commands
+from fleet import pulumi_cli
 from fleet.logs import COMMAND
 from fleet.observe import release_name
 from fleet.plan import holdings, preview
 from fleet.plan.plan import FailOn
 from fleet.plan.stack_change import StackChange
+from fleet.stacks import places
 from infra.account.clients import Clients
 from infra.names import CHECK, CONSUMER, SERVICE
 from tests.fleet.recording import FOLDER, Recording
@@ -141,6 +143,23 @@ def test_another_release_in_pulumi_s_state_than_on_the_device_needs_a_look(
     if code:
         assert "Pulumi's state says release r0ld0ne00" in " ".join(done.stdout.split())
         assert "pulumi up --stack dev" in done.stdout
+
+
+@pytest.mark.usefixtures("fleet")
+def test_pulumi_is_asked_about_no_stack_that_has_never_deployed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A fresh clone has Pulumi.dev.yaml and Pulumi.local.yaml; Pulumi's backend knows one stack."""
+    asked: list[str] = []
+
+    def released(stack: str) -> str:
+        asked.append(stack)
+        return ""
+
+    monkeypatch.setattr(pulumi_cli, "released", released)
+    assert CliRunner().invoke(commands.app, ["status", "--fail"]).exit_code == 0
+    assert {"dev", "local"} <= {name for names in places().clients.values() for name in names}
+    assert asked == ["dev"], "about the others it would print an error"
 
 
 ANSWER = json.dumps({"event": "answer", "time": "AT", "rows": 1, "ms": 1.5, "model": "abc"})
