@@ -164,7 +164,7 @@ def text(browser: Chrome, selector: str) -> str:
 
 
 @pytest.mark.parametrize(("ci", "end"), [("true", pytest.fail), ("", pytest.skip)])
-def test_ci_is_red_without_a_browser(monkeypatch: pytest.MonkeyPatch, ci: str, end: Any) -> None:
+def test_ci_fails_without_a_browser(monkeypatch: pytest.MonkeyPatch, ci: str, end: Any) -> None:
     monkeypatch.setenv("CI", ci)
     with pytest.raises((pytest.fail.Exception, pytest.skip.Exception)) as ended:
         missing("no Chromium here")

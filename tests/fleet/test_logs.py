@@ -84,7 +84,7 @@ def test_a_command_that_fails_is_told_as_it_was_run(monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.parametrize("command", ["echo {host}", "echo {0}", "echo {", "echo '{device}"])
-def test_a_command_that_is_none_is_told_with_what_it_may_name(
+def test_a_wrong_command_is_named_with_what_it_may_name(
     command: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(COMMAND, command)
@@ -96,7 +96,7 @@ def test_setting_up_a_device_and_missing_a_log_name_the_same_command() -> None:
     assert f"\n    export {COMMAND}='{EXAMPLE}'\n" in (ROOT / "docs/core-device.md").read_text()
 
 
-def test_a_log_without_an_answer_has_none() -> None:
+def test_a_log_without_an_answer_gives_no_answer() -> None:
     assert last_answer(["started", '{"event": "ready"}']) is None
 
 

@@ -178,7 +178,7 @@ def test_the_newest_is_what_no_name_stands_for(asked: Path) -> None:
 
 
 @pytest.mark.usefixtures("account", "asked")
-def test_a_red_update_is_red(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_update_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RED", "255")
     assert rollback("--release", "r0ddba11").exit_code == 255
 

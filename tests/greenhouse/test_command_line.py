@@ -129,7 +129,7 @@ def taken_down(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Any
     return found
 
 
-def test_a_down_that_leaves_nothing_is_green_and_takes_its_folder_along(
+def test_a_down_that_leaves_nothing_succeeds_and_removes_its_folder(
     taken_down: dict[str, Any],
 ) -> None:
     command_line.down()
@@ -137,7 +137,7 @@ def test_a_down_that_leaves_nothing_is_green_and_takes_its_folder_along(
     assert not taken_down["home"].root.exists()
 
 
-def test_a_down_of_what_was_refused_its_device_needs_none(taken_down: dict[str, Any]) -> None:
+def test_a_down_after_a_refused_device_needs_no_device(taken_down: dict[str, Any]) -> None:
     """Another checkout has a device of that name, and this checkout never started its device."""
     (taken_down["home"].root / "devices" / "press-1").rmdir()
     command_line.down()
@@ -148,7 +148,7 @@ def test_a_down_of_what_was_refused_its_device_needs_none(taken_down: dict[str, 
 @pytest.mark.parametrize(
     "found", [{"left": {"components": ["com.ml.check"]}}, {"tenant": "BROKEN"}, {"tenant": "gone"}]
 )
-def test_a_down_that_leaves_something_or_hurt_the_tenant_is_red_and_keeps_the_evidence(
+def test_a_down_that_leaves_something_or_hurt_the_tenant_fails_and_keeps_the_evidence(
     taken_down: dict[str, Any], capsys: pytest.CaptureFixture[str], found: dict[str, Any]
 ) -> None:
     taken_down |= found

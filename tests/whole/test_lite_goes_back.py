@@ -97,7 +97,7 @@ def test_a_release_that_stays_broken_makes_room_for_the_last_good_release(
     assert lite.files < lite.readable(), "a device that has just come would have to download them"
 
 
-def test_the_same_red_release_is_tried_again_and_never_believed(lite: Lite) -> None:
+def test_the_same_failed_release_is_tried_again_and_never_believed(lite: Lite) -> None:
     """Lite tries again what has failed before (lite-resend)."""
     with a_consumer_that_crashes(lite.place):
         said = lite.place.up(ok=False)
@@ -107,7 +107,7 @@ def test_the_same_red_release_is_tried_again_and_never_believed(lite: Lite) -> N
 
 
 @pytest.mark.matrix
-def test_a_red_up_killed_at_each_change_of_its_way_back_is_green_once_it_is_mended(
+def test_a_failing_up_killed_at_each_change_of_its_way_back_succeeds_once_it_is_mended(
     lite: Lite, red: Red, calls: Calls
 ) -> None:
     assert red.back == ("PutRolePolicy", DEPLOY_BACK)
@@ -159,7 +159,7 @@ ON_LITE = {
         for name, row in ON_LITE.items()
     ],
 )
-def test_red_with_its_reason_answers_as_before_and_green_after_the_repair(
+def test_up_fails_with_its_reason_the_device_answers_and_up_succeeds_after_the_repair(
     lite: Lite, sabotage: Sabotage, reason: str
 ) -> None:
     try:

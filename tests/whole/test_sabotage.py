@@ -258,7 +258,7 @@ ONE_OF_EACH_KIND = ("IPC denied", "device offline", "deployment replaced meanwhi
         for name, row in ON_DEVICE.items()
     ],
 )
-def test_red_with_its_reason_answers_as_before_and_green_after_the_repair(
+def test_up_fails_with_its_reason_the_device_answers_and_up_succeeds_after_the_repair(
     place: Place, good: Good, sabotage: Sabotage, reason: str
 ) -> None:
     try:
@@ -270,7 +270,7 @@ def test_red_with_its_reason_answers_as_before_and_green_after_the_repair(
 
 
 @pytest.mark.matrix
-def test_an_up_without_changes_is_red_while_a_service_has_ended(place: Place, good: Good) -> None:
+def test_an_up_without_changes_fails_while_a_service_has_ended(place: Place, good: Good) -> None:
     """A Java nucleus starts it with no deployment: the last lines say what does."""
     place.up()
     place.stop_component("com.ml.xgboost")

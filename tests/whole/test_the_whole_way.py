@@ -107,7 +107,7 @@ def tenant(place: Place) -> int:
 
 
 @pytest.mark.usefixtures("tenant")
-def test_up_is_green_and_the_device_answers_as_xgboost_does(place: Place) -> None:
+def test_up_succeeds_and_the_device_answers_as_xgboost_does(place: Place) -> None:
     place.up()
     outputs = place.outputs()
     answered = place.await_answers(outputs["model"])
@@ -189,7 +189,7 @@ def test_a_new_model_changes_no_image_and_only_the_components_that_carry_it(plac
     (place.tree / MODEL).write_bytes(original)
 
 
-def test_a_model_that_comes_back_is_an_ordinary_green_up(place: Place) -> None:
+def test_a_model_that_comes_back_is_an_ordinary_successful_up(place: Place) -> None:
     place.up()
     assert place.await_answers(place.outputs()["model"]) == xgboost_says(place)
 

@@ -36,7 +36,7 @@ def test_long_plans_share_the_room_and_say_where_they_go_on(tmp_path: Path) -> N
         assert f"cut here: `make plan STACK={name}` prints all, [the run]({RUN}) keeps it" in said
 
 
-def test_no_stack_is_said_too(tmp_path: Path) -> None:
+def test_the_comment_also_says_that_no_stack_changes(tmp_path: Path) -> None:
     assert "changes no stack" in body([], tmp_path, RUN), "or the plan of an earlier push stays"
 
 
@@ -83,7 +83,7 @@ def test_a_name_that_is_no_stack_s_is_refused(name: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "dev", '"dev"', "{}", "[1]", "null"])
-def test_a_list_that_is_none_is_refused(text: str) -> None:
+def test_a_value_that_is_no_list_is_refused(text: str) -> None:
     with pytest.raises(Hostile):
         named(text)
 

@@ -114,7 +114,7 @@ def test_a_running_up_is_never_cancelled_and_only_the_environment_deploys() -> N
     assert "publishers" in jobs("up.yml")["followers"]["needs"], "the canary first"
 
 
-def test_a_device_that_needs_a_look_is_red_and_hides_no_drift_of_the_account() -> None:
+def test_a_device_that_needs_a_look_fails_the_command_and_hides_no_drift_of_the_account() -> None:
     steps = jobs("drift.yml")["drift"]["steps"]
     [status] = [one for one in steps if one.get("run") == "make status"]
     [drift] = [one for one in steps if one.get("run") == "make drift"]
@@ -123,7 +123,7 @@ def test_a_device_that_needs_a_look_is_red_and_hides_no_drift_of_the_account() -
 
 
 @every_workflow
-def test_a_stack_s_red_job_cancels_no_other_s(name: str) -> None:
+def test_a_stack_s_failed_job_cancels_no_other_s(name: str) -> None:
     """GitHub's default kills the rest of a matrix: an update half-way, its state locked."""
     strategies = [job["strategy"] for job in jobs(name).values() if "strategy" in job]
     assert all(one.get("fail-fast") is False for one in strategies)

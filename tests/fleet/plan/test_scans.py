@@ -124,7 +124,7 @@ VULNERABLE = Scan(image=IMAGE, found=(("HIGH", "CVE-2026-2"), ("LOW", "CVE-2026-
 UNSCANNED = Scan(image=OTHER, missing="ECR says UNSUPPORTED_IMAGE", coming=False)
 
 
-def test_the_severity_is_the_stack_s_and_high_where_it_says_none() -> None:
+def test_the_severity_is_the_stack_s_and_high_by_default() -> None:
     stack = Resource(op="same", type="a:Stack", name="s", before={}, after={}, stood={})
     preview = Preview(
         project="edge-inference", stack="dev", resources=(stack,), config={}, findings=()

@@ -70,7 +70,7 @@ def test_an_index_goes_with_the_image_and_what_is_attested_of_it(
     assert set(account.images.values()) == {"sha256:2"}
 
 
-def test_while_there_are_few_nobody_is_asked_who_uses_them(
+def test_a_few_releases_are_kept_without_asking_who_uses_them(
     published: Published, account: Account
 ) -> None:
     assert published.prune(keep=3) == []

@@ -225,7 +225,7 @@ def test_a_reason_to_fail_is_an_exit_code_of_its_own(
     assert ("## Device plan" in done.stdout) is (code != 2), "a refused command shows why"
 
 
-def test_a_preview_that_is_none_is_neither_an_open_nor_a_closed_gate(
+def test_an_invalid_preview_is_neither_an_open_nor_a_closed_gate(
     main: Main, tmp_path: Path
 ) -> None:
     saved = tmp_path / "preview.json"

@@ -261,7 +261,7 @@ class TestImages:
         assert (image.repository, image.private, image.floating) == (repository, private, floating)
 
     @pytest.mark.parametrize("uri", [f"docker:app:1.0@{SHA}", "docker:App", "docker:app@sha256:12"])
-    def test_tag_and_digest_together_or_a_name_that_is_none_are_refused(self, uri: str) -> None:
+    def test_tag_and_digest_together_or_an_invalid_name_are_refused(self, uri: str) -> None:
         with pytest.raises(DeploymentFailed) as failure:
             Image.parse(uri)
         assert failure.value.codes[-1] is ErrorCode.DOCKER_ARTIFACT_URI_NOT_VALID

@@ -243,7 +243,7 @@ def test_a_setting_of_a_bucket_is_made_changed_and_removed(
         ),
     ],
 )
-def test_a_key_of_ones_own_is_refused_where_none_encrypts(
+def test_an_own_key_is_refused_if_nothing_is_encrypted_with_it(
     engine: Engine, rule: dict[str, object], path: str
 ) -> None:
     with pytest.raises(Rejected, match=rf"rules\[0\]\.{path} is not acted on by greenhouse"):

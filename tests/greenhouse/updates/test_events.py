@@ -68,7 +68,7 @@ def test_a_plugin_that_says_no_more_than_an_error_has_the_builders_words_as_well
     assert said.index("no-such-thing-here") < said.index("error: registry-image-amd64")
 
 
-def test_a_build_that_succeeds_shows_none_of_them() -> None:
+def test_a_successful_build_shows_no_passing_lines() -> None:
     urn = "urn:pulumi:local::edge-inference::docker:index/image:Image::image"
     step = {"metadata": {"op": "create", "urn": urn}}
     lines = ["#20 sha256:0123 done", "1da5d5aef4d9: Pushed"]

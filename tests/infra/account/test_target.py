@@ -187,7 +187,7 @@ def test_a_restored_state_deploys_again_what_the_account_no_longer_has(account: 
 
 
 @pytest.mark.parametrize("status", sorted(FAILED & {"FAILED", "CANCELED"}))
-def test_after_a_red_one_the_same_release_is_deployed_again(account: Account, status: str) -> None:
+def test_after_a_failure_the_same_release_is_deployed_again(account: Account, status: str) -> None:
     red = deployed(account, WANTED, status)
     assert name_of() == f"{WANTED} (after {red[:8]})", (
         "all of a deployment is create-only: with the same name Pulumi would see no change"
@@ -210,14 +210,14 @@ def test_after_our_own_uninstall_the_release_comes_back(account: Account) -> Non
     assert name_of() == f"{WANTED} (after {leaving[:8]})"
 
 
-def test_a_name_from_after_a_red_one_stays_as_long_as_it_is_good(account: Account) -> None:
+def test_a_name_from_after_a_failed_one_stays_as_long_as_it_is_good(account: Account) -> None:
     deployed(account, WANTED, "FAILED")
     second = name_of()
     deployed(account, second)
     assert name_of() == second, "or every `up` from then on would deploy again"
 
 
-def test_names_do_not_grow_with_every_red_one(account: Account) -> None:
+def test_names_do_not_grow_with_every_failure(account: Account) -> None:
     for _ in range(12):
         deployed(account, name_of(), "FAILED")
     assert len(name_of()) < 256, "Greengrass takes no longer name"
@@ -259,7 +259,9 @@ def test_a_state_that_may_be_over_is_no_reason_to_deploy_again(
 
 
 @pytest.mark.parametrize("status", sorted(FAILED))
-def test_a_group_s_deployment_is_red_when_one_device_says_so(account: Account, status: str) -> None:
+def test_a_group_s_deployment_fails_when_one_device_reports_a_failure(
+    account: Account, status: str
+) -> None:
     account.groups = {"presses": ["press-1", "press-2"]}
     account.devices["press-2"] = Device()
     deployment = account.deploy(GROUP_ARN, WANTED, OURS)

@@ -113,9 +113,7 @@ def test_predictions_printed_of_a_float32_are_the_same_as_those_of_its_float64(
         ([[]] * 5, r"row 0: the author's model says \[\]"),
     ],
 )
-def test_predictions_that_are_none_are_refused_in_a_line(
-    tmp_path: Path, content: Any, said: str
-) -> None:
+def test_invalid_predictions_are_refused_in_a_line(tmp_path: Path, content: Any, said: str) -> None:
     with pytest.raises(Misconfigured, match=said):
         handed_over(MISSING, predictions=written(tmp_path, content))
 
@@ -189,7 +187,7 @@ def test_csv_as_pandas_writes_it_gives_the_same_answers_as_json(tmp_path: Path) 
         ("", "is not a list of at least one record"),
     ],
 )
-def test_a_table_that_is_none_is_refused_in_a_line(tmp_path: Path, text: str, said: str) -> None:
+def test_a_file_that_is_no_table_is_refused_in_a_line(tmp_path: Path, text: str, said: str) -> None:
     assert said in refused(MISSING / "model.json", written(tmp_path, text, "samples.csv"))
 
 

@@ -127,7 +127,7 @@ def test_a_deleted_group_has_no_devices_to_ask() -> None:
     assert left(target=GROUP_ARN) == []
 
 
-def test_of_a_device_that_was_abandoned_it_says_that_nobody_knows(account: Account) -> None:
+def test_an_abandoned_device_is_named_as_one_without_a_record(account: Account) -> None:
     account.devices.clear()
     [line] = left()
     assert "press-1: AWS has no record of it" in line

@@ -62,7 +62,7 @@ def test_a_first_up_killed_while_it_waits_leaves_a_destroy_that_clears_the_devic
 
 
 @pytest.mark.matrix
-def test_a_first_up_killed_at_each_change_of_the_account_is_green_in_the_end(
+def test_a_first_up_killed_at_each_change_of_the_account_succeeds_in_the_end(
     place: Place, calls: Calls, before: Inventory
 ) -> None:
     assert not before.ours
@@ -109,7 +109,7 @@ def test_an_engine_that_ends_under_a_release_costs_no_error_and_no_deployment(
 
 
 @pytest.mark.matrix
-def test_an_update_killed_at_each_change_of_the_account_is_green_in_the_end(
+def test_an_update_killed_at_each_change_of_the_account_succeeds_in_the_end(
     place: Place, calls: Calls
 ) -> None:
     """The update goes to another model. A prune then removes the first release with its image.

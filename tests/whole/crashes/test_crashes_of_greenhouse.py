@@ -51,7 +51,7 @@ CRASHES = [
         for number, crash in enumerate(CRASHES)
     ],
 )
-def test_an_up_after_one_whose_cloud_was_killed_is_green(
+def test_an_up_after_an_up_whose_cloud_was_killed_succeeds(
     place: Place, number: int, crash: str
 ) -> None:
     faults = Faults(place.home.root)
@@ -66,7 +66,7 @@ def test_an_up_after_one_whose_cloud_was_killed_is_green(
 
 
 @pytest.mark.matrix
-def test_an_up_whose_providers_are_killed_at_each_change_is_green_in_the_end(
+def test_an_up_whose_providers_are_killed_at_each_change_succeeds_in_the_end(
     place: Place, calls: Calls
 ) -> None:
     place.configure(check_timeout=40)

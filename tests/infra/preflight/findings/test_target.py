@@ -93,7 +93,7 @@ def test_a_component_of_others_that_may_not_be_read_is_a_warning(account: Accoun
     assert "allow DescribeComponent" in found.text
 
 
-def test_a_device_that_gets_our_components_by_another_target_too_is_a_warning(
+def test_a_device_that_also_gets_our_components_by_another_target_is_a_warning(
     account: Account,
 ) -> None:
     """Their next release would fail there, and no destroy could clean the device."""

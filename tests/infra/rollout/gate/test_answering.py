@@ -29,7 +29,7 @@ from tests.infra.rollout.gate.waiting import OLD, Waiting, done
 pytestmark = pytest.mark.usefixtures("account")
 
 
-def test_a_device_that_answers_is_green_when_it_goes_on_to(
+def test_an_update_succeeds_when_its_device_answers_and_goes_on_answering(
     account: Account, waiting: Waiting, deployment: str
 ) -> None:
     press = account.devices["press-1"]
@@ -129,7 +129,7 @@ def test_the_wait_ends_as_soon_as_the_device_answers_and_each_change_is_said_onc
 
 
 @pytest.mark.parametrize("status", sorted(FAILED))
-def test_a_device_that_failed_is_red_at_once_with_its_own_reason(
+def test_a_failed_device_fails_the_update_at_once_with_its_own_reason(
     account: Account, waiting: Waiting, deployment: str, status: str
 ) -> None:
     press = account.devices["press-1"]

@@ -63,7 +63,7 @@ def test_the_quorum_is_enough_once_the_time_is_over_and_the_others_are_named(
     assert "make status STACK=dev" in presses.said[-1]
 
 
-def test_short_of_the_quorum_is_red(presses: Waiting) -> None:
+def test_an_update_short_of_the_quorum_fails(presses: Waiting) -> None:
     presses.quorum = 91
     assert "press-10: deployment QUEUED" in presses.failure(seconds=120)
 

@@ -41,7 +41,7 @@ PROPS: dict[str, Any] = {
 }
 
 
-def test_a_red_rollout_stores_nothing_so_the_next_up_waits_again(
+def test_a_failed_rollout_stores_nothing_so_the_next_up_waits_again(
     account: Account, deployment: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(gate, "_STEADY_SECONDS", 0)
@@ -78,7 +78,7 @@ def test_a_device_that_breaks_long_after_takes_its_good_release_from_nobody(
 
 
 @pytest.mark.parametrize("target", [THING_ARN, "another"])
-def test_a_release_goes_back_to_what_the_last_green_update_left_on_the_same_target(
+def test_a_release_goes_back_to_the_last_successful_update_of_the_same_target(
     account: Account, deployment: str, target: str
 ) -> None:
     account.devices["press-1"].installed = GOOD | {CONSUMER: (WANTED[CONSUMER], "BROKEN")}

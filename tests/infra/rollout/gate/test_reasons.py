@@ -86,7 +86,7 @@ def test_a_component_that_still_moves_after_the_failure_is_judged_when_it_rests(
     assert not isinstance(gone_back.value, StaysBroken), "it went back by itself"
 
 
-def test_a_red_device_is_told_with_the_components_own_reason_and_where_lite_logs(
+def test_a_failed_device_is_shown_with_the_components_own_reason_and_where_lite_logs(
     account: Account, waiting: Waiting, deployment: str
 ) -> None:
     press = account.devices["press-1"]
@@ -102,7 +102,7 @@ def test_a_red_device_is_told_with_the_components_own_reason_and_where_lite_logs
 
 
 @pytest.mark.parametrize("days", [0, 1])
-def test_a_red_device_is_told_with_its_last_words_where_it_uploads_them(
+def test_a_failed_device_is_shown_with_its_last_lines_if_it_uploads_them(
     account: Account, days: int
 ) -> None:
     day = datetime.now(UTC) - timedelta(days=days)

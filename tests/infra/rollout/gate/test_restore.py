@@ -88,7 +88,9 @@ def test_the_way_back_is_the_release_of_the_last_successful_update(
     assert "taken off" not in said
 
 
-def test_a_red_release_that_was_tried_before_is_no_way_back_from_itself(account: Account) -> None:
+def test_a_failed_release_that_was_tried_before_is_no_way_back_from_itself(
+    account: Account,
+) -> None:
     old = {name: spec(one) for name, one in BEFORE.items()}
     account.devices["press-1"].deploys(account.deploy(THING_ARN, NAME, old), "SUCCEEDED")
     red = {name: spec(one) for name, one in WANTED.items()}
@@ -97,7 +99,7 @@ def test_a_red_release_that_was_tried_before_is_no_way_back_from_itself(account:
     assert account.deployments[-1]["components"] == old, "Lite calls a success what doesn't run"
 
 
-def test_nobody_goes_back_past_what_took_ours_off(account: Account) -> None:
+def test_no_update_goes_back_past_a_removal_of_our_release(account: Account) -> None:
     """The first release failed on Lite, so it was removed again, and so is the second."""
     first = {name: spec(one) for name, one in BEFORE.items()}
     account.devices["press-1"].deploys(account.deploy(THING_ARN, NAME, first), "SUCCEEDED")
@@ -164,9 +166,7 @@ def test_a_deployment_that_aws_has_cancelled_as_too_many_failed_is_followed_by_w
 
 
 @pytest.mark.parametrize("denied", ["CreateDeployment", "GetDeployment"])
-def test_the_reason_is_told_also_where_nothing_can_be_put_back(
-    account: Account, denied: str
-) -> None:
+def test_the_reason_is_told_even_if_nothing_can_be_restored(account: Account, denied: str) -> None:
     account.denied.add(denied)
     said, _ = arriving(account, before=BEFORE)
     reason, _, why = said.partition("it stays so, as nothing can be put back:")
