@@ -27,8 +27,7 @@ from typing import Any
 
 import grpc
 from botocore import exceptions as boto
-from google.protobuf import any_pb2, empty_pb2  # type: ignore[import-untyped]
-from google.rpc import status_pb2  # type: ignore[import-untyped]
+from google.protobuf import empty_pb2  # type: ignore[import-untyped]
 from pulumi.runtime.proto import provider_pb2
 
 from greenhouse.providers.aws_clients import AwsClients
@@ -44,7 +43,7 @@ from greenhouse.providers.aws_native.configuration import (
     unsupported,
 )
 from greenhouse.providers.aws_native.schema import TYPES, NativeType
-from greenhouse.providers.protocol.plugin import Plugin
+from greenhouse.providers.protocol.plugin import Plugin, abort_half_made
 from greenhouse.providers.protocol.session import Call, Session
 from greenhouse.providers.protocol.wire import (
     UNKNOWN,
@@ -202,7 +201,7 @@ class NativeServicer(Plugin):
                 made, found = configured.control.create(kind.cfn, state, _says(call))
             except HalfMade as error:
                 outputs = _outputs(kind, error.state, inputs)
-                _abort_half_made(context, error, outputs, inputs)
+                abort_half_made(context, error.identifier, outputs, inputs, str(error))
             return provider_pb2.CreateResponse(
                 id=made, properties=encode(_outputs(kind, found, inputs))
             )
@@ -389,22 +388,3 @@ def _told(context: grpc.ServicerContext) -> Iterator[None]:
         context.abort(grpc.StatusCode.UNKNOWN, str(error))
     except boto.BotoCoreError as error:
         context.abort(grpc.StatusCode.UNKNOWN, str(error))
-
-
-def _abort_half_made(
-    context: grpc.ServicerContext, error: HalfMade, outputs: Properties, inputs: Properties
-) -> None:
-    """Report that it exists but isn't right: the protocol puts a detail beside the status."""
-    detail = any_pb2.Any()
-    detail.Pack(
-        provider_pb2.ErrorResourceInitFailed(
-            id=error.identifier,
-            properties=encode(outputs),
-            inputs=encode(inputs),
-            reasons=[str(error)],
-        )
-    )
-    code = grpc.StatusCode.UNKNOWN
-    status = status_pb2.Status(code=code.value[0], message=str(error), details=[detail])
-    context.set_trailing_metadata((("grpc-status-details-bin", status.SerializeToString()),))
-    context.abort(code, str(error))

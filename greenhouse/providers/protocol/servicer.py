@@ -10,15 +10,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, NoReturn
+from typing import Any
 
 import grpc
 from botocore import exceptions as boto
-from google.protobuf import any_pb2, empty_pb2  # type: ignore[import-untyped]
-from google.rpc import status_pb2  # type: ignore[import-untyped]
+from google.protobuf import empty_pb2  # type: ignore[import-untyped]
 from pulumi.runtime.proto import provider_pb2
 
-from greenhouse.providers.protocol.plugin import Plugin
+from greenhouse.providers.protocol.plugin import Plugin, abort_half_made
 from greenhouse.providers.protocol.program import NoProgram
 from greenhouse.providers.protocol.resource import (
     Diff,
@@ -190,7 +189,8 @@ class Servicer(Plugin):
             try:
                 made, attributes = resource.create(call, inputs)
             except Incomplete as error:
-                _abort_incomplete(context, error, wire)
+                outputs = keep_secret({**plain(wire), **error.attributes}, wire)
+                abort_half_made(context, error.id, outputs, wire, str(error))
             return provider_pb2.CreateResponse(
                 id=made, properties=encode(keep_secret({**inputs, **attributes}, wire))
             )
@@ -225,7 +225,8 @@ class Servicer(Plugin):
                 try:
                     attributes = resource.update(call, request.id, olds, news)
                 except Incomplete as error:
-                    _abort_incomplete(context, error, wire)
+                    outputs = keep_secret({**plain(wire), **error.attributes}, wire)
+                    abort_half_made(context, error.id, outputs, wire, str(error))
                 outputs = {**kept, **news, **attributes}
             return provider_pb2.UpdateResponse(properties=encode(keep_secret(outputs, wire)))
 
@@ -337,21 +338,3 @@ def _answering(context: grpc.ServicerContext, doing: str) -> Iterator[None]:
         )
     except (boto.BotoCoreError, OSError) as error:
         context.abort(grpc.StatusCode.FAILED_PRECONDITION, f"{doing}: {error}")
-
-
-def _abort_incomplete(
-    context: grpc.ServicerContext, error: Incomplete, wire: Properties
-) -> NoReturn:
-    """Report that it exists but isn't right: the protocol puts a detail beside the status."""
-    outputs = keep_secret({**plain(wire), **error.attributes}, wire)
-    detail = any_pb2.Any()
-    detail.Pack(
-        provider_pb2.ErrorResourceInitFailed(
-            id=error.id, properties=encode(outputs), inputs=encode(wire), reasons=[str(error)]
-        )
-    )
-    code = grpc.StatusCode.UNKNOWN
-    status = status_pb2.Status(code=code.value[0], message=str(error), details=[detail])
-    context.set_trailing_metadata((("grpc-status-details-bin", status.SerializeToString()),))
-    context.abort(code, str(error))
-    raise AssertionError("abort returns never")

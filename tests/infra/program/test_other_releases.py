@@ -44,9 +44,9 @@ def test_engine_xgboost_is_another_target_under_a_tag_of_its_own_and_one_word_of
 # Older releases
 
 
-def put_record(account: Account, stack: str = "dev", **differs: Any) -> dict[str, Any]:
+def put_record(account: Account, **differs: Any) -> dict[str, Any]:
     """Store a release that the stack has published before."""
-    bucket = f"edge-inference-{stack}-{ACCOUNT}-{REGION}"
+    bucket = f"edge-inference-dev-{ACCOUNT}-{REGION}"
     outputs = UPSTREAM | differs
     account.buckets[bucket] = {}
     account.objects.setdefault(bucket, {})[f"releases/{outputs['release']}.json"] = json.dumps(

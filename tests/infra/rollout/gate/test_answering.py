@@ -178,10 +178,8 @@ def test_a_crash_loop_fails_the_update_although_it_is_up_in_some_looks(
     assert f"{CONSUMER} 1.3.4 BROKEN" in red
 
 
-def test_a_component_that_restarted_between_two_looks_has_not_answered_twice(
-    account: Account, waiting: Waiting, deployment: str
-) -> None:
-    """A crash loop may be up at each of two looks, as its starts are slow on a slow device."""
+def restarting(account: Account, waiting: Waiting, deployment: str) -> Callable[[], None]:
+    """A consumer that has just started, on a device that is done. A call starts it again."""
     press = account.devices["press-1"]
     done(press, deployment, "SUCCEEDED")
 
@@ -189,6 +187,14 @@ def test_a_component_that_restarted_between_two_looks_has_not_answered_twice(
         press.since[CONSUMER] = NOON + timedelta(seconds=waiting.time.passed)
 
     started_again()
+    return started_again
+
+
+def test_a_component_that_restarted_between_two_looks_has_not_answered_twice(
+    account: Account, waiting: Waiting, deployment: str
+) -> None:
+    """A crash loop may be up at each of two looks, as its starts are slow on a slow device."""
+    started_again = restarting(account, waiting, deployment)
     waiting.until(started_again, started_again, lambda: None, seconds=100)
     assert waiting.time.passed == 15, "three looks that found it up, and the one that confirmed it"
 
@@ -196,13 +202,7 @@ def test_a_component_that_restarted_between_two_looks_has_not_answered_twice(
 def test_a_component_that_never_stays_up_fails_the_update_when_the_time_is_over(
     account: Account, waiting: Waiting, deployment: str
 ) -> None:
-    press = account.devices["press-1"]
-    done(press, deployment, "SUCCEEDED")
-
-    def started_again() -> None:
-        press.since[CONSUMER] = NOON + timedelta(seconds=waiting.time.passed)
-
-    started_again()
+    started_again = restarting(account, waiting, deployment)
     said = waiting.failure(*[started_again] * 20, seconds=30)
     assert "not within 30 s" in said
     assert waiting.time.passed <= 40
