@@ -242,7 +242,10 @@ ON_DEVICE = {
         a_container_that_is_killed_while_it_serves,
         r"com\.ml\.xgboost (in broken state|is BROKEN)",
     ),
-    "deployment replaced meanwhile": (a_deployment_of_somebody_else, "replaced by another"),
+    "deployment replaced meanwhile": (
+        a_deployment_of_somebody_else,
+        "another deployment has replaced",
+    ),
     "credentials expired meanwhile": (credentials_that_expire_meanwhile, "ExpiredToken"),
 }
 
