@@ -210,7 +210,7 @@ def test_after_our_own_uninstall_the_release_comes_back(account: Account) -> Non
     assert name_of() == f"{WANTED} (after {leaving[:8]})"
 
 
-def test_a_name_from_after_a_failed_one_stays_as_long_as_it_is_good(account: Account) -> None:
+def test_a_name_from_after_a_failure_stays_as_long_as_it_is_good(account: Account) -> None:
     deployed(account, WANTED, "FAILED")
     second = name_of()
     deployed(account, second)
@@ -259,9 +259,7 @@ def test_a_state_that_may_be_over_is_no_reason_to_deploy_again(
 
 
 @pytest.mark.parametrize("status", sorted(FAILED))
-def test_a_group_s_deployment_fails_when_one_device_reports_a_failure(
-    account: Account, status: str
-) -> None:
+def test_a_group_s_deployment_fails_when_one_device_says_so(account: Account, status: str) -> None:
     account.groups = {"presses": ["press-1", "press-2"]}
     account.devices["press-2"] = Device()
     deployment = account.deploy(GROUP_ARN, WANTED, OURS)
