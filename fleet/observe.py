@@ -57,8 +57,8 @@ class Component:
 
     @property
     def has_ended(self) -> bool:
-        """Whether one of a stack's components is down that has to stay: FINISHED is no error."""
-        return bool(self.model) and self.state == "FINISHED" and not is_check(self.name)
+        """Whether it is one of ours that has to run, and is FINISHED, which is no error."""
+        return self.ours and self.state == "FINISHED" and not is_check(self.name)
 
 
 @dataclass(frozen=True, kw_only=True)

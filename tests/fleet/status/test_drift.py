@@ -23,7 +23,7 @@ from fleet.observe import observe, release_name
 from fleet.stacks import NoStack, places
 from fleet.status import FleetStatus, look, show
 from infra.account.clients import Clients
-from infra.names import CHECK, SERVICE
+from infra.names import CHECK, SERVICE, Names
 from tests.fleet.status.fleet import AT, OURS, Fleet, Main, drift, run
 from tests.infra.fakes import GOOD, NAME, REGION, THING_ARN, WANTED, Device, spec
 
@@ -75,6 +75,18 @@ def test_a_difference_on_a_finished_device_is_drift(fleet: Fleet) -> None:
         f"{SERVICE} runs in 0.9.0, not {WANTED[SERVICE]}",
         f"{CHECK} is missing",
     )
+
+
+def test_a_service_that_has_ended_is_drift_and_another_stack_s_is_that_stack_s(
+    fleet: Fleet,
+) -> None:
+    installed = fleet.devices["press-1"].installed
+    others = Names(prefix="com.other").components
+    installed |= dict.fromkeys(others, ("1.0.0", "FINISHED"))
+    installed[CHECK] = (WANTED[CHECK], "FINISHED")
+    assert drift() == (), "a check may end"
+    installed[SERVICE] = (WANTED[SERVICE], "FINISHED")
+    assert drift() == (f"{SERVICE} has ended, and has to run: pulumi up deploys it again",)
 
 
 def test_a_stack_that_can_t_be_asked_is_told_and_hides_no_other(
