@@ -17,10 +17,10 @@ from infra.deployment_names import DeploymentName
 from infra.printable import printable_lines
 
 CONSEQUENCES = """\
-Its record is deleted: no up and no destroy waits for it from then on. Its thing, certificate and
-groups stay. Nothing is taken off it. Should it come back, it reports itself again and obeys the
-latest deployment to it; where a destroy has left none, it goes on running all of this: pulumi up
-takes it up again, and a destroy after that cleans it."""
+Its record is deleted, so no up and no destroy waits for it from then on. Its thing, certificate and
+groups stay. Nothing is taken off it. If it comes back, it reports itself and obeys the latest
+deployment to it. If a destroy has left none, it goes on running all of this. pulumi up takes it up
+again, and a destroy after that cleans it."""
 
 
 def abandon(stack: Stack, device: str, console: Console, *, sure: bool) -> None:
@@ -59,7 +59,7 @@ def abandon(stack: Stack, device: str, console: Console, *, sure: bool) -> None:
     if not sure and typer.prompt(f"Type {device} to abandon it", default="") != device:
         raise typer.Abort
     greengrass.delete_core_device(coreDeviceThingName=device)
-    console.print(f"{device} is abandoned. Next: pulumi destroy, or pulumi up")
+    console.print(f"{device} is abandoned. Next:\n    pulumi destroy\n    pulumi up")
 
 
 def _concerns(clients: Clients, name: DeploymentName, device: str) -> bool:

@@ -164,6 +164,13 @@ def test_a_command_stands_on_a_line_of_its_own(room: str) -> None:
     assert seen > 20
 
 
+def test_a_sentence_of_an_error_has_at_most_25_words() -> None:
+    calls = [call for tree in trees().values() for call in filter(is_told, ast.walk(tree))]
+    texts_ = [text_of(argument) or "" for call in calls for argument in call.args[:2]]
+    for sentence in re.split(r"(?<=[.:;?]) |\n", "\n".join(texts_)):
+        assert len(sentence.split()) <= 25, sentence
+
+
 def test_an_error_is_what_happened_and_why_and_what_to_type() -> None:
     assert (
         told("no", "because", "make up", "make down") == "no\nbecause\n    make up\n    make down"

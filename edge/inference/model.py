@@ -38,7 +38,7 @@ class Unsupported(ModelRefused):
     def __init__(self, reason: str) -> None:
         self.reason = reason
         super().__init__(
-            f"{reason}. Or let XGBoost itself answer: pulumi config set engine xgboost"
+            f"{reason}.\nOr let XGBoost itself answer:\n    pulumi config set engine xgboost"
         )
 
 

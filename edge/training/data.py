@@ -42,17 +42,19 @@ def load(folder: Path) -> pd.DataFrame:
 def _table(folder: Path, color: str) -> pd.DataFrame:
     path = table_path(folder, color)
     files = " and ".join(table_path(folder, name).name for name in SHA256)
-    way_out = f"Download {files} from {CITATION}, and name their folder: --data FOLDER"
+    way_out = (
+        f"Download {files} from {CITATION}. Then name their folder:\n    make train DATA=FOLDER"
+    )
     try:
         content = path.read_bytes()
     except OSError as exc:
         raise TableRefused(
-            f"the table of {color} wines, {path}: {exc.strerror}. {way_out}"
+            f"the table of {color} wines, {path}, can't be read: {exc.strerror}.\n{way_out}"
         ) from exc
     found = hashlib.sha256(content).hexdigest()
     if found != SHA256[color]:
         raise TableRefused(
             f"{path} is not the published table of {color} wines: its sha256 begins with"
-            f" {found[:8]}, the published one's with {SHA256[color][:8]}. {way_out}"
+            f" {found[:8]}, and the published file's with {SHA256[color][:8]}.\n{way_out}"
         )
     return pd.read_csv(io.BytesIO(content), sep=";")
