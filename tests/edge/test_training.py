@@ -90,7 +90,13 @@ def test_an_altered_table_is_refused_by_its_hash(tmp_path: Path) -> None:
 def test_without_tables_the_message_names_the_files_and_where_to_get_them(tmp_path: Path) -> None:
     done = run("--data", tmp_path, "--output", tmp_path)
     assert done.returncode == 1
-    needed = ("winequality-red.csv", "winequality-white.csv", "10.24432/C56S3T", "Cortez", "--data")
+    needed = (
+        "winequality-red.csv",
+        "winequality-white.csv",
+        "10.24432/C56S3T",
+        "Cortez",
+        "make train DATA=",
+    )
     for part in needed:
         assert part in done.stderr
     assert "Traceback" not in done.stderr
