@@ -84,14 +84,14 @@ def _container(home: Home, stack: Stack) -> str:
     return f"{stack.names().consumer}.{thing}"
 
 
-def described(told: dict[str, Any]) -> Model:
+def described(description: dict[str, Any]) -> Model:
     """The columns by which rows are read, from the device's own description."""
     return Model(
-        id=told["model"],
-        feature_names=tuple(one["name"] for one in told["features"]),
-        feature_types=tuple(_KINDS.get(one["type"], "float") for one in told["features"]),
-        missing_allowed=told["missing_allowed"],
-        outputs=told["outputs"],
+        id=description["model"],
+        feature_names=tuple(one["name"] for one in description["features"]),
+        feature_types=tuple(_KINDS.get(one["type"], "float") for one in description["features"]),
+        missing_allowed=description["missing_allowed"],
+        outputs=description["outputs"],
         trees=0,  # A description names no trees, and reading rows needs none.
     )
 
@@ -99,26 +99,26 @@ def described(told: dict[str, Any]) -> Model:
 def _describe(container: str, stack: Stack) -> dict[str, Any]:
     """The whole description, put together from its messages."""
     [reply] = _replies(container, [{"describe": True}], stack)
-    told: dict[str, Any] = reply["description"]
-    while (following := told["next"]) is not None:
+    description: dict[str, Any] = reply["description"]
+    while (following := description["next"]) is not None:
         [reply] = _replies(container, [{"describe": True, "first": following}], stack)
-        told["features"] += reply["description"]["features"]
-        told["next"] = reply["description"]["next"]
-    return told
+        description["features"] += reply["description"]["features"]
+        description["next"] = reply["description"]["next"]
+    return description
 
 
-def _show_description(told: dict[str, Any], stack: Stack, console: Console) -> None:
+def _show_description(description: dict[str, Any], stack: Stack, console: Console) -> None:
     facts = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
-    facts.add_row("model", f"{stack.names().prefix} {told['model']}")
-    facts.add_row("numbers a row", str(told["outputs"]))
-    facts.add_row("missing values", "allowed" if told["missing_allowed"] else "refused")
-    for name, most in told["limits"].items():
+    facts.add_row("model", f"{stack.names().prefix} {description['model']}")
+    facts.add_row("numbers a row", str(description["outputs"]))
+    facts.add_row("missing values", "allowed" if description["missing_allowed"] else "refused")
+    for name, most in description["limits"].items():
         facts.add_row(f"at most {name.replace('_', ' ')}", f"{most:,}")
     console.print(facts)
     table = Table()
     for column in ("feature", "type"):
         table.add_column(column)
-    for one in told["features"]:
+    for one in description["features"]:
         table.add_row(Text(printable(one["name"])), one["type"])
     console.print(table)
 

@@ -166,8 +166,8 @@ class Client:
             _running.discard(process)
         if process.returncode != 0:
             call.warn("\n".join(said))
-            told = said[-1] if said else f"docker ended with {process.returncode}"
-            raise Refused(f"error reading {arguments[0]} output: {told}")
+            last = said[-1] if said else f"docker ended with {process.returncode}"
+            raise Refused(f"error reading {arguments[0]} output: {last}")
         return list(said)
 
 
