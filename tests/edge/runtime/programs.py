@@ -88,9 +88,9 @@ class Program:
         return self.ends()
 
     def kill(self) -> None:
-        if self._process.poll() is None:
-            self._process.kill()
-            self.ends()
+        """End it in any case, also when it has ended itself: its streams are then closed."""
+        self._process.kill()
+        self.ends()
 
 
 Start = Callable[..., Program]

@@ -10,7 +10,6 @@ import asyncio
 import base64
 import copy
 import pickle
-import sys
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -113,7 +112,6 @@ class Pulumi(Engine):
 
     def run_program(self, program: Callable[[], object], config: Mapping[str, str]) -> None:
         """Run an update or a preview. Raises what the program or a provider raises."""
-        sys.tracebacklimit = 1000  # plain_failure() has hidden it for its whole process.
         with patch.object(pulumi, "ResourceHook", self._remembering(pulumi.ResourceHook)):
             self.run(program, stack=self.state.stack, config=config)
         if self.dry:
@@ -125,7 +123,6 @@ class Pulumi(Engine):
 
     def destroy(self) -> None:
         """Destroy what the state has, the last resource first. Raises what a provider raises."""
-        sys.tracebacklimit = 1000
         leaving = set(self.state.resources)
         for one in [*reversed(self.state.resources.values()), *self.state.replaced]:
             if one.deleted_with in leaving:
