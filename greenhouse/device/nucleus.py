@@ -31,9 +31,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-FAULT_SECONDS = 0.2  # How soon a fault is noticed that no other part looks for.
+FAULT_SECONDS = 0.2  # Seconds between two looks for faults in `_break`.
 
-# They belong to the shell that started greenhouse. No device has them.
+# Variables of the shell that started greenhouse. A script on a device doesn't get them.
 _SHELLS_OWN = ("AWS_", "PULUMI_")
 
 _STEPS = {
@@ -162,7 +162,7 @@ class Nucleus:
                 await self._news.wait()
 
     async def _break(self) -> None:
-        """Cause the faults that no other part of the device causes."""
+        """Kill the components that a fault `crashes:NAME` names."""
         while True:
             for name in self.faults.drain("crashes"):
                 log.critical("fault crashes:%s", name)
@@ -211,10 +211,9 @@ class Nucleus:
     def _environment(self, component: str) -> dict[str, str]:
         """A script's environment: the device's own, and what Greengrass adds.
 
-        The names are those of conformance java-env-interp-exit0. Lite has one name for the socket
-        less.
+        The names are those of the records java-env-interp-exit0 and lite-env-interp-exit0.
         """
-        settings, token, socket = self._settings, self._broker.token(component), self._broker.path
+        settings, token = self._settings, self._broker.token(component)
         own = {
             name: value for name, value in os.environ.items() if not name.startswith(_SHELLS_OWN)
         }
@@ -222,8 +221,7 @@ class Nucleus:
             **own,
             "AWS_CONTAINER_AUTHORIZATION_TOKEN": token,
             "AWS_DEFAULT_REGION": settings.region,
-            "AWS_GG_NUCLEUS_DOMAIN_SOCKET_FILEPATH": str(socket),
-            "AWS_GG_NUCLEUS_DOMAIN_SOCKET_FILEPATH_FOR_COMPONENT": str(socket),
+            **dict.fromkeys(settings.flavour.socket_variables, str(self._broker.path)),
             "AWS_IOT_THING_NAME": settings.thing,
             "AWS_REGION": settings.region,
             "GGC_VERSION": settings.flavour.environment_version,

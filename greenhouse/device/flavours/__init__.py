@@ -27,6 +27,7 @@ class Flavour(ABC):
     version: ClassVar[str]  # The version in GetCoreDevice.
     environment_version: ClassVar[str]  # The value of GGC_VERSION.
     socket: ClassVar[str]  # The name of the IPC socket in the root folder.
+    socket_variables: ClassVar[tuple[str, ...]]  # The variables with the socket's path.
     connections: ClassVar[float]  # The limit of components that are connected at the same time.
     rolls_back: ClassVar[bool]  # Whether a failed deployment can be undone.
     dialect: ClassVar[Dialect]

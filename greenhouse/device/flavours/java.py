@@ -24,6 +24,10 @@ class Java(Flavour):
     runtime = "aws_nucleus_classic"
     version = environment_version = "2.18.0"
     socket = "ipc.socket"
+    socket_variables = (
+        "AWS_GG_NUCLEUS_DOMAIN_SOCKET_FILEPATH",
+        "AWS_GG_NUCLEUS_DOMAIN_SOCKET_FILEPATH_FOR_COMPONENT",
+    )
     connections = float("inf")
     rolls_back = True
     dialect = Dialect(

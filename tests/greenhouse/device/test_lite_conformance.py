@@ -27,7 +27,11 @@ from greenhouse.device.flavours.lite.nucleus import Lite
 from greenhouse.device.recipe.recipes import Step
 from tests.greenhouse.device.bench import GROUP_ARN, THING, THING_ARN, Bench, recipe
 from tests.greenhouse.device.recorded import NOT_MODELLED, RECORDS, together
-from tests.greenhouse.device.test_conformance import components, keeps_its_token_when_killed
+from tests.greenhouse.device.test_conformance import (
+    components,
+    keeps_its_token_when_killed,
+    variables,
+)
 from tests.greenhouse.device.test_conformance import kill_dependency as kill
 
 REPLAYED = [
@@ -141,6 +145,21 @@ def test_a_deployment_goes_as_on_nucleus_lite(name: str, bench: Bench) -> None:
                 )
                 assert bench.states("xdepb")[-1] == "RUNNING->FINISHED", "it stays down"
                 assert bench.states("xdepc")[-1] == "STARTING->RUNNING", "SOFT: untouched"
+
+    asyncio.run(story())
+
+
+def test_components_find_the_environment_of_nucleus_lite(bench: Bench) -> None:
+    """It gives the socket's path one name only, so a client of the other name fails there."""
+    record = RECORDS["lite-env-interp-exit0"]
+    wanted = variables(record["stdout"]["xenv"])
+    bench.cloud.publish(*(one for one in record["recipes"] if one["ComponentName"] == "xenv"))
+
+    async def story() -> None:
+        async with bench.device():
+            await bench.deploy({"xenv": "1.0.0"}, target=GROUP_ARN)
+            await bench.until(lambda: bench.states("xenv")[-1].endswith("FINISHED"), "xenv ends")
+        assert variables(bench.output("xenv")) == wanted
 
     asyncio.run(story())
 

@@ -53,6 +53,7 @@ class Lite(Flavour):
     version = "2.6.0"
     environment_version = "2.6.0-326e992"
     socket = "gg-ipc.socket"
+    socket_variables = ("AWS_GG_NUCLEUS_DOMAIN_SOCKET_FILEPATH_FOR_COMPONENT",)
     connections = MAX_CONNECTIONS
     rolls_back = False
     dialect = Dialect(
