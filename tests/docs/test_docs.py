@@ -40,6 +40,14 @@ def test_a_link_leads_to_a_file_that_is_there(document: Path) -> None:
             assert (document.parent / link).exists(), link
 
 
+def test_the_table_of_where_things_are_names_files_that_are_there() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    table = re.findall(r"^\|.*\|$", text, re.M)
+    found = {name for row in table for name in re.findall(r"`([\w.]+/[\w./]*)`", row)}
+    assert len(found) > 20, "the pattern finds no paths any more"
+    assert [name for name in sorted(found) if not (ROOT / name).exists()] == []
+
+
 def test_every_make_command_is_a_target() -> None:
     makefile = (ROOT / "Makefile").read_text()
     targets = set(re.findall(r"^([a-z-]+):", makefile, re.M))
