@@ -187,7 +187,7 @@ class _Headers:
 
 def application(seen: Callable[[], FleetStatus], *, every: float) -> Starlette:
     """The page, its live changes and its two files."""
-    page, feed = _TEMPLATES.get_template("page.html"), Feed(seen, every)
+    page, feed = _TEMPLATES.get_template("frame.html"), Feed(seen, every)
 
     async def index(_: Request) -> Response:
         return HTMLResponse(page.render(main=(await feed.picture()).html))
