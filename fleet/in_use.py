@@ -14,7 +14,6 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from infra.account.clients import Clients
-from infra.account.devices import core_devices_among, each_device, execution_states
 from infra.account.followers import is_there
 from infra.account.greengrass import (
     core_devices,
@@ -23,6 +22,7 @@ from infra.account.greengrass import (
     versions_of,
     was_good,
 )
+from infra.account.many_devices import core_devices_among, each_device, execution_states
 from infra.account.target import things_of
 from infra.deployment_names import stack_of
 from infra.names import Names

@@ -13,7 +13,6 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from infra.account.clients import Clients
-from infra.account.devices import each_device
 from infra.account.greengrass import (
     LOCAL,
     SUCCEEDED,
@@ -22,6 +21,7 @@ from infra.account.greengrass import (
     installed_components,
     versions_of,
 )
+from infra.account.many_devices import each_device
 from infra.account.target import things_of
 from infra.deployment_names import stack_of
 from infra.names import DEFAULT_NAMES, Names, is_check

@@ -17,8 +17,8 @@ import uvicorn
 from greenhouse.cloud.cloudcontrol.requests import CloudControl
 from greenhouse.cloud.greengrassv2.api import Api
 from greenhouse.cloud.iot_and_s3 import IotAndS3
-from greenhouse.cloud.model import ServiceShapes
 from greenhouse.cloud.server import Cloud
+from greenhouse.cloud.service_shapes import ServiceShapes
 from greenhouse.cloud.store import Store, StoreUnusable
 from greenhouse.faults import Faults
 from greenhouse.signatures import Guard, NoKey, own_key

@@ -30,7 +30,7 @@ from starlette.routing import Route
 from greenhouse.cloud.cloudcontrol.requests import TARGET, CloudControl, ControlError
 from greenhouse.cloud.errors import ApiError, InternalServerException, ValidationException
 from greenhouse.cloud.greengrassv2.api import Api
-from greenhouse.cloud.model import ServiceShapes
+from greenhouse.cloud.service_shapes import ServiceShapes
 from greenhouse.faults import Faults
 
 log = logging.getLogger(__name__)

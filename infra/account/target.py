@@ -17,7 +17,6 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from infra.account.clients import Clients
 from infra.account.context import Context
-from infra.account.devices import CoreDevice, core_devices_among, each_device
 from infra.account.greengrass import (
     FAILED,
     LOCAL,
@@ -29,6 +28,7 @@ from infra.account.greengrass import (
     installed_components,
     versions_of,
 )
+from infra.account.many_devices import CoreDevice, core_devices_among, each_device
 from infra.deployment_names import DeploymentName, stack_of
 from infra.name_patterns import target_trouble
 from infra.names import STACK_TAG, Names, is_check

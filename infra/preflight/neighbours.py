@@ -17,9 +17,9 @@ from botocore.exceptions import ClientError
 
 from infra.account.clients import unless_gone
 from infra.account.context import Context
-from infra.account.devices import ASKED_SINGLY, each_device
 from infra.account.followers import other_targets
 from infra.account.greengrass import deployments
+from infra.account.many_devices import ASKED_SINGLY, each_device
 from infra.account.target import Deployed, Target, latest_deployment, things_of
 from infra.names import STACK_TAG
 from infra.preflight.unread import withheld

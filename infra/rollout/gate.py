@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING
 from botocore.exceptions import BotoCoreError, ClientError
 
 from infra.account.context import Context
-from infra.account.devices import each_device
 from infra.account.greengrass import FAILED, deployments, versions_of
 from infra.account.logs import last_words
+from infra.account.many_devices import each_device
 from infra.errors import told
 from infra.rollout.clock import Clock, RolloutFailed
 from infra.rollout.device_status import DeviceStatus, Words, look, reasons

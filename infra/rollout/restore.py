@@ -15,8 +15,8 @@ from botocore.exceptions import ClientError
 
 from infra import policies
 from infra.account.context import Context
-from infra.account.devices import execution_states
 from infra.account.greengrass import deployments, versions_of, was_good
+from infra.account.many_devices import execution_states
 
 if TYPE_CHECKING:
     from mypy_boto3_greengrassv2.type_defs import GetDeploymentResponseTypeDef

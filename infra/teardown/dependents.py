@@ -14,8 +14,8 @@ from typing import Any
 
 from infra.account.clients import unless_gone
 from infra.account.context import Context
-from infra.account.devices import each_device
 from infra.account.greengrass import installed
+from infra.account.many_devices import each_device
 from infra.rollout.clock import RolloutFailed
 
 

@@ -16,7 +16,6 @@ from botocore.exceptions import ClientError
 
 from infra.account.clients import unless_gone
 from infra.account.context import Context
-from infra.account.devices import each_device
 from infra.account.followers import also_deployed
 from infra.account.greengrass import (
     component_versions,
@@ -25,6 +24,7 @@ from infra.account.greengrass import (
     installed,
     versions_of,
 )
+from infra.account.many_devices import each_device
 from infra.account.target import things_of
 from infra.errors import told
 

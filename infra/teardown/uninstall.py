@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 from infra.account.clients import Clients, unless_gone
 from infra.account.context import Context
-from infra.account.devices import core_devices_among, each_device
 from infra.account.followers import also_deployed
 from infra.account.greengrass import (
     FAILED,
@@ -24,6 +23,7 @@ from infra.account.greengrass import (
     installed,
 )
 from infra.account.logs import last_words
+from infra.account.many_devices import core_devices_among, each_device
 from infra.account.target import Deployed, latest_deployment, orphans_on, things_of
 from infra.errors import told
 from infra.rollout.clock import Clock, RolloutFailed

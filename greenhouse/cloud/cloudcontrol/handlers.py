@@ -29,7 +29,7 @@ from greenhouse.cloud.errors import (
     ValidationException,
 )
 from greenhouse.cloud.greengrassv2.deployments import deployment_arn
-from greenhouse.cloud.model import ServiceShapes
+from greenhouse.cloud.service_shapes import ServiceShapes
 
 Properties = Mapping[str, Any]
 Call = Callable[[str, Mapping[str, Any]], Mapping[str, Any]]

@@ -30,7 +30,7 @@ from greenhouse.cloud.cloudcontrol.handlers import (
     HandlerFailed,
     not_found,
 )
-from greenhouse.cloud.model import ServiceShapes
+from greenhouse.cloud.service_shapes import ServiceShapes
 from greenhouse.cloud.store import Store, dump
 
 log = logging.getLogger(__name__)

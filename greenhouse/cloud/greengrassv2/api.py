@@ -18,7 +18,7 @@ from greenhouse.cloud.greengrassv2.components import Components
 from greenhouse.cloud.greengrassv2.deployments import Deployments, deployment_arn
 from greenhouse.cloud.greengrassv2.devices import Devices, device_arn
 from greenhouse.cloud.iot_and_s3 import IotAndS3
-from greenhouse.cloud.model import ServiceShapes
+from greenhouse.cloud.service_shapes import ServiceShapes
 from greenhouse.cloud.store import Store
 from greenhouse.faults import Faults
 

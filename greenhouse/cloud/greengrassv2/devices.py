@@ -28,7 +28,7 @@ from greenhouse.cloud.greengrassv2.deployments import (
     settle,
 )
 from greenhouse.cloud.iot_and_s3 import IotAndS3, Target, parse_target, thing_arn
-from greenhouse.cloud.model import ServiceShapes
+from greenhouse.cloud.service_shapes import ServiceShapes
 from greenhouse.cloud.store import Store, dump
 from greenhouse.home import ACCOUNT, REGION
 

@@ -17,7 +17,7 @@ from botocore.config import Config
 from botocore.exceptions import ClientError, ConnectionClosedError, EndpointConnectionError
 
 from greenhouse.cloud.cloudcontrol.requests import CloudControl, ControlError
-from greenhouse.cloud.model import ServiceShapes
+from greenhouse.cloud.service_shapes import ServiceShapes
 from greenhouse.cloud.store import Store
 from greenhouse.faults import Faults
 from greenhouse.home import ACCESS_KEY, REGION

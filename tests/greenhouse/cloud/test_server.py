@@ -17,7 +17,7 @@ from botocore.loaders import Loader
 from botocore.model import ServiceModel
 
 from greenhouse.cloud import errors
-from greenhouse.cloud.model import ServiceShapes
+from greenhouse.cloud.service_shapes import ServiceShapes
 from tests.greenhouse.cloud.conftest import CloudProcess
 
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ from botocore.awsrequest import AWSResponse
 
 from infra.account import clients
 from infra.account.clients import AT_ONCE, Clients
-from infra.account.devices import DeviceUnread, core_devices_among, each_device
 from infra.account.greengrass import installed
+from infra.account.many_devices import DeviceUnread, core_devices_among, each_device
 from infra.account.target import Target
 from infra.preflight import device, neighbours
 from infra.preflight.wanted import Wanted
