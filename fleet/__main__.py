@@ -29,7 +29,7 @@ from fleet.lint import lint
 from fleet.logs import Answer, NoLog, tail
 from fleet.model import tell
 from fleet.observe import Device, observe
-from fleet.plan import holdings, page, preview
+from fleet.plan import account_facts, page, preview
 from fleet.plan.plan import FailOn
 from fleet.plan.plan import plan as plan_of
 from fleet.plan.stack_change import StackChange
@@ -85,7 +85,7 @@ def plan(
         if not sys.stdout.isatty():  # the page is elsewhere
             _say([f"there is no plan: the preview of stack {stack} is refused, the page says why"])
         raise typer.Exit(1) from None
-    targets, held = holdings.look(clients, stack_change, ROOT)
+    targets, held = account_facts.look(clients, stack_change, ROOT)
     made = plan_of(stack_change, targets, held)
     sys.stdout.write(page.render(made, reasons))
     if any(made.caught(reason) for reason in reasons):

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from fleet.observe import Device, Target, release_name
-from fleet.plan.holdings import Holdings, artifacts, every_artifact, object_key
+from fleet.plan.account_facts import AccountFacts, artifacts, every_artifact, object_key
 from fleet.plan.preview import UNKNOWN
 from fleet.plan.stack_change import StackChange
 from infra.names import Names, role
@@ -16,8 +16,8 @@ from infra.publish.recipe import FILES, MODEL
 class KnownVersions:
     """Recipes and sizes of current and next versions, from the account or from the preview."""
 
-    def __init__(self, stack_change: StackChange, holdings: Holdings) -> None:
-        self._stack_change, self._holdings = stack_change, holdings
+    def __init__(self, stack_change: StackChange, account_facts: AccountFacts) -> None:
+        self._stack_change, self._facts = stack_change, account_facts
         self._keys = {key.rpartition("/")[2]: key for key in stack_change.objects}
 
     @property
@@ -30,11 +30,11 @@ class KnownVersions:
         return {
             name: arn.rpartition(":")[2]
             for arn in sorted(arns)
-            for name in self._holdings.elsewhere.get(arn, ())
+            for name in self._facts.elsewhere.get(arn, ())
         }
 
     def recipe(self, name: str, version: str) -> Mapping[str, Any] | None:
-        return self._stack_change.recipes.get((name, version)) or self._holdings.recipes.get(
+        return self._stack_change.recipes.get((name, version)) or self._facts.recipes.get(
             (name, version)
         )
 
@@ -59,10 +59,10 @@ class KnownVersions:
         ]
 
     def blobs(self, image: str) -> Mapping[str, int] | None:
-        return self._holdings.images.get(image)
+        return self._facts.images.get(image)
 
     def size(self, key: str) -> int | None:
-        return self._holdings.objects.get(key)
+        return self._facts.objects.get(key)
 
     def today(self, architecture: str) -> str:
         """The image that the stack's last update built for this architecture."""
@@ -89,12 +89,12 @@ class KnownVersions:
             return False
         if int(then.partition(".")[0]) != int(now.partition(".")[0]):
             return int(then.partition(".")[0]) < int(now.partition(".")[0])
-        dates = self._holdings.published
+        dates = self._facts.published
         return (name, then) in dates and dates[name, then] < dates.get(
             (name, now), dates[name, then]
         )
 
     def may_be_on(self, device: Device, name: str, version: str) -> bool:
         """Whether the device may still have this version: the nucleus keeps one older version."""
-        date = self._holdings.published.get((name, version))
+        date = self._facts.published.get((name, version))
         return date is not None and any(one.created > date for one in device.timeline)

@@ -17,7 +17,7 @@ from typing import Any
 
 from fleet.observe import Device, Target
 from fleet.plan import rights
-from fleet.plan.holdings import Holdings, manifest_for
+from fleet.plan.account_facts import AccountFacts, manifest_for
 from fleet.plan.known_versions import KnownVersions
 from fleet.plan.preview import UNKNOWN
 from fleet.plan.rights import Right
@@ -145,9 +145,9 @@ class Plan:
         return tuple(sorted(found))
 
 
-def plan(stack_change: StackChange, targets: Sequence[Target], holdings: Holdings) -> Plan:
+def plan(stack_change: StackChange, targets: Sequence[Target], account_facts: AccountFacts) -> Plan:
     """The changes of the previewed update for these targets."""
-    known = KnownVersions(stack_change, holdings)
+    known = KnownVersions(stack_change, account_facts)
     plans = tuple(_target_plan(one, stack_change, known) for one in targets)
     changes = {
         (change.name, change.now, change.then): change
@@ -177,7 +177,7 @@ def plan(stack_change: StackChange, targets: Sequence[Target], holdings: Holding
             )
         ),
         findings=stack_change.findings,
-        scans=holdings.scans,
+        scans=account_facts.scans,
         severity=stack_change.severity,
     )
 

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from fleet.observe import Target
-from fleet.plan import holdings, page, preview
-from fleet.plan.holdings import Holdings
+from fleet.plan import account_facts, page, preview
+from fleet.plan.account_facts import AccountFacts
 from fleet.plan.plan import FailOn, Plan
 from fleet.plan.plan import plan as plan_of
 from fleet.plan.stack_change import StackChange
@@ -34,7 +34,7 @@ class Recording:
 
     preview: str
     targets: tuple[Target, ...]
-    holdings: Holdings
+    account_facts: AccountFacts
 
     @classmethod
     def read(cls, name: str) -> Recording:
@@ -43,7 +43,7 @@ class Recording:
 
     def plan(self) -> Plan:
         stack_change = StackChange.of(preview.read(self.preview))
-        return plan_of(stack_change, self.targets, self.holdings)
+        return plan_of(stack_change, self.targets, self.account_facts)
 
     def page(self) -> str:
         return page.render(self.plan(), list(FailOn))
@@ -95,8 +95,8 @@ def record(place: Any, name: str, stack: str, *command: str) -> None:
     )
     text = json.dumps(_quiet(json.loads(done.stdout)))
     clients = Stack.read(stack, place.tree).clients()
-    targets, held = holdings.look(clients, StackChange.of(preview.read(text)), place.tree)
-    Recording(preview=text, targets=targets, holdings=held).write(name)
+    targets, held = account_facts.look(clients, StackChange.of(preview.read(text)), place.tree)
+    Recording(preview=text, targets=targets, account_facts=held).write(name)
 
 
 def _quiet(value: Any) -> Any:

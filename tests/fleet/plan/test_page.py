@@ -86,7 +86,7 @@ def test_components_that_another_target_deploys_to_the_device_stay_there() -> No
     both = replace(
         recording,
         targets=(replace(target, devices=(replace(device, timeline=timeline),)),),
-        holdings=replace(recording.holdings, elsewhere={arn: (TENANT,)}),
+        account_facts=replace(recording.account_facts, elsewhere={arn: (TENANT,)}),
     )
     assert recording.plan().caught(FailOn.REMOVED) == (TENANT,)
     assert not both.plan().caught(FailOn.REMOVED)

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 import xgboost
 
-from fleet.plan import holdings, page, preview
+from fleet.plan import account_facts, page, preview
 from fleet.plan.plan import FailOn, Group, Kind, Plan
 from fleet.plan.plan import plan as plan_of
 from fleet.plan.stack_change import StackChange
@@ -94,7 +94,7 @@ def _images(folders: Folders) -> set[str]:
     return {
         image
         for path in folders.recipes.glob("*@*.json")
-        for image in holdings.docker_images(json.loads(path.read_text()))
+        for image in account_facts.docker_images(json.loads(path.read_text()))
     }
 
 
@@ -147,7 +147,7 @@ def pulumi_json(place: Place, *arguments: str) -> str:
 def planned(place: Place, clients: Clients, stack: str, *, destroy: bool = False) -> Plan:
     command = ["destroy", "--preview-only"] if destroy else ["preview", "--show-sames"]
     seen = StackChange.of(preview.read(pulumi_json(place, *command, "--stack", stack)))
-    targets, held = holdings.look(clients, seen, place.tree)
+    targets, held = account_facts.look(clients, seen, place.tree)
     made = plan_of(seen, targets, held)
     assert page.render(made, list(FailOn)), "every plan can be shown"
     return made

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from fleet.plan import page
-from fleet.plan.holdings import Holdings, look
+from fleet.plan.account_facts import AccountFacts, look
 from fleet.plan.plan import FailOn, Plan
 from fleet.plan.plan import plan as plan_of
 from fleet.plan.preview import Preview, Resource
@@ -117,7 +117,7 @@ def recipe(image: str) -> dict[str, Any]:
 
 
 def made(*found: Scan, severity: str = "high") -> Plan:
-    return plan_of(planned(severity=severity), (), Holdings(scans=found))
+    return plan_of(planned(severity=severity), (), AccountFacts(scans=found))
 
 
 VULNERABLE = Scan(image=IMAGE, found=(("HIGH", "CVE-2026-2"), ("LOW", "CVE-2026-1")))
@@ -144,10 +144,10 @@ def test_the_image_that_the_update_leads_to_is_asked_about_and_the_one_of_before
     )
     account.scans[KEY] = basic(finding("HIGH", "CVE-2026-2"))
     clients = Clients(region=REGION, profile=None)
-    _, holdings = look(clients, coming, root=Path())
-    assert [one.image for one in holdings.scans] == [IMAGE]
-    _, holdings = look(clients, replace(coming, destroys=True), root=Path())
-    assert holdings.scans == ()
+    _, account_facts = look(clients, coming, root=Path())
+    assert [one.image for one in account_facts.scans] == [IMAGE]
+    _, account_facts = look(clients, replace(coming, destroys=True), root=Path())
+    assert account_facts.scans == ()
 
 
 def test_the_page_names_number_and_names_and_the_gate_closes() -> None:

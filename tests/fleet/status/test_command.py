@@ -21,7 +21,7 @@ import fleet.__main__ as commands
 from fleet import pulumi_cli
 from fleet.logs import COMMAND
 from fleet.observe import release_name
-from fleet.plan import holdings, preview
+from fleet.plan import account_facts, preview
 from fleet.plan.plan import FailOn
 from fleet.plan.stack_change import StackChange
 from fleet.stacks import places
@@ -66,9 +66,9 @@ def recorded(monkeypatch: pytest.MonkeyPatch) -> None:
             for one in (Recording.read(path.stem) for path in FOLDER.glob("*.json"))
             if StackChange.of(preview.read(one.preview)) == stack_change
         )
-        return recording.targets, recording.holdings
+        return recording.targets, recording.account_facts
 
-    monkeypatch.setattr(holdings, "look", look)
+    monkeypatch.setattr(account_facts, "look", look)
 
 
 def fails(account: Fleet) -> None:

@@ -14,7 +14,7 @@ from typing import Any, cast
 
 import pytest
 
-from fleet.plan.holdings import _images
+from fleet.plan.account_facts import _images
 from infra.account.clients import Clients
 from infra.account.images import delete_image, image_manifest, runnable
 from infra.provenance.image import _manifest

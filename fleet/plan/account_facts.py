@@ -23,7 +23,7 @@ from infra.account.images import image_manifest
 
 
 @dataclass(frozen=True, kw_only=True)
-class Holdings:
+class AccountFacts:
     """The account's facts for a plan. Sizes are in bytes; missing ones are left out."""
 
     recipes: Mapping[Version, Mapping[str, Any]] = field(default_factory=dict)
@@ -36,7 +36,7 @@ class Holdings:
 
 def look(
     clients: Clients, stack_change: StackChange, root: Path
-) -> tuple[tuple[Target, ...], Holdings]:
+) -> tuple[tuple[Target, ...], AccountFacts]:
     """The current targets of a preview, and the account's facts on old and new versions.
 
     `root` is the program's folder; paths of new files are relative to it. Raises botocore's errors.
@@ -51,7 +51,7 @@ def look(
         ),
         *stack_change.outputs.get("image", {}).values(),
     }
-    return targets, Holdings(
+    return targets, AccountFacts(
         recipes=recipes,
         published=published,
         objects=_stored_objects(clients, recipes.values()) | _new_objects(stack_change, root),
