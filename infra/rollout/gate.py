@@ -1,11 +1,13 @@
 """The gate: an update succeeds only when the devices answer.
 
-AWS calls a deployment created when it is recorded. `Answering` waits for the devices themselves. On
-each of them the deployment must succeed, and each of our components must run in the wanted version.
-One of them is com.ml.check, which starts only with golden answers. Both conditions are needed,
-because Nucleus Lite calls a deployment successful too easily. A failed create or update leaves the
-old state, so the next `up` waits again. Another resource removes our components on destroy
-(teardown/).
+AWS reports a deployment as created before any device has it. `Answering` waits for the devices
+themselves. On each of them the deployment must succeed, and our components must be there in the
+wanted versions. Service and consumer must be RUNNING. com.ml.check must have succeeded, which it
+does only on golden answers: it is RUNNING, or FINISHED on Nucleus Lite. Both conditions are needed,
+because Lite calls a deployment successful too easily. A `quorum` below 100 lets the others be late.
+
+A failed create or update leaves the old state, so the next `up` waits again. Another resource
+removes our components on destroy (teardown/).
 """
 
 from __future__ import annotations
@@ -31,14 +33,14 @@ if TYPE_CHECKING:
     from mypy_boto3_greengrassv2 import GreengrassV2Client
     from mypy_boto3_greengrassv2.type_defs import GetDeploymentResponseTypeDef
 
-_STEADY_SECONDS = 5.0  # by then, three crashes a second after the start make BROKEN
+# After 5 s, a component that crashes 1 s after each start has crashed three times and is BROKEN.
+_STEADY_SECONDS = 5.0
 
 
-_ANSWERED_BEFORE = told(
-    "this release has answered here before, so nothing is put in its place.",
-    "Mend the device, then deploy again, which starts what is BROKEN. A Java nucleus starts what is"
-    " FINISHED only when Greengrass starts, on the device:",
-    "sudo systemctl restart greengrass",
+_REPAIR = (
+    "Repair the device. The next update starts components that are BROKEN. On a Java nucleus, a"
+    " component that is FINISHED needs a restart of Greengrass first:",
+    "sudo systemctl restart greengrass  # on the device, if a component is FINISHED",
     "pulumi up",
 )
 
@@ -67,8 +69,9 @@ def await_release(
     the same release, the fault is the device's, and nothing is restored. `role` is the devices'
     role.
 
-    Raises RolloutFailed after every failure, also after a restore. It says what failed and what the
-    devices run now.
+    Raises RolloutFailed when the release fails, also after a restore. It says what failed and what
+    the devices run now. botocore's errors in the wait for the new release are passed on. A restore
+    gets a clock of its own, so it may take as long again.
     """
     client = context.clients.greengrass
     await_versions = partial(
@@ -84,7 +87,10 @@ def await_release(
         await_versions(deployment=deployment, components=components, clock=clock())
     except StaysBroken as red:
         if before == components:
-            raise RolloutFailed(f"{red}\n{_ANSWERED_BEFORE}") from None
+            raise RolloutFailed(
+                f"{red}\nthis release has answered here before, so nothing is put in its place.",
+                *_REPAIR,
+            ) from None
         try:
             back = restore_previous(
                 context,
@@ -103,7 +109,8 @@ def await_release(
             await_versions(deployment=back["deploymentId"], components=versions, clock=clock())
         except _NO_WAY as still:
             raise RolloutFailed(
-                f"{red}\nand what was there before, put back, doesn't answer:\n{still}"
+                f"{red}\nand what was there before, put back, doesn't answer:\n{still}",
+                *(_REPAIR if isinstance(still, StaysBroken) else ()),
             ) from None
         listed = ", ".join(f"{component} {version}" for component, version in versions.items())
         raise RolloutFailed(
@@ -127,18 +134,19 @@ def await_devices(
     words: Words = lambda _device, _component: (),
     say: Callable[[str], None] = print,
 ) -> None:
-    """Return when every device runs these versions by this deployment, and keeps running them.
+    """Return when every device runs these versions by this deployment.
 
     A deployment is done when all its components run, so a component that crashes soon after its
     start may look up. So two looks, seconds apart, must show all components up, and none may have
     restarted in between. After that, the device isn't asked again. A service or consumer that is
-    FINISHED in two looks stays down. `say` gets a line for each change on a device. When the time
-    is over, `quorum` percent of the devices are enough, and the others are named.
+    FINISHED in two looks is a failure, because nothing restarts it. `say` gets a line for each
+    change on a device. When the time is over, `quorum` percent of the devices are enough, and the
+    others are named.
 
     If another deployment replaces this one and carries these versions on, as another stack's does,
-    the wait goes on with that deployment. Raises RolloutFailed when a device failed, when another
-    deployment replaces this one without them, and when the time is over. Raises StaysBroken if a
-    device still has the failed release.
+    the wait goes on with that deployment. Raises RolloutFailed when a device failed, when this
+    deployment is replaced by one that lacks these versions, and when fewer devices than the quorum
+    answer in time. Raises StaysBroken if a device still has the failed release.
     """
     watch = _Watch(client, deployment, components, clock, say, list(devices))
     overtime = False  # for a second look at devices that answered as the time ended
@@ -232,7 +240,7 @@ class _Watch:
         return [one for one in self.silent if one.failed or self._has_ended(one.device)]
 
     def _has_ended(self, device: str) -> bool:
-        """Whether two looks show an end, because a start may be under way in the first."""
+        """True after FINISHED in two looks. After one, the component may be starting."""
         since = self.ended.get(device)
         return since is not None and self.clock.now() - since >= _STEADY_SECONDS
 

@@ -1,8 +1,10 @@
 """Restores the last good release on devices where a failed release stays broken.
 
 A Java nucleus rolls a failed deployment back, but not a deployment that it called successful.
-Nucleus Lite never rolls back. One more deployment is enough: both runtimes then retry failed
-components, and start components that are BROKEN or have ended (record lite-ml-broken-again).
+Nucleus Lite never rolls back. One more deployment starts components that are BROKEN, on both
+runtimes (record lite-ml-broken-again). It also starts a component whose version changes. A Java
+nucleus doesn't start one that is FINISHED and keeps its version (record java-ml-docker-stop). Then
+the wait for the restored release fails, and its error names the command for the device.
 """
 
 from __future__ import annotations

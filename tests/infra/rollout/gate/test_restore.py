@@ -209,6 +209,24 @@ def test_others_stay_as_they_are_now_and_not_as_they_were_then(account: Account)
     assert account.deployments[-1]["components"] == old | {"com.other": spec("2.0.0")}
 
 
+def test_a_restore_that_leaves_a_component_ended_names_the_command_that_starts_it(
+    account: Account,
+) -> None:
+    """A Java nucleus doesn't start a FINISHED component again that both releases have."""
+    press = account.devices["press-1"]
+
+    def still_ended() -> None:
+        press.deploys(account.deployments[-1]["deploymentId"], "SUCCEEDED")
+        press.installed = {name: (version, "RUNNING") for name, version in BEFORE.items()}
+        press.installed[CONSUMER] = (BEFORE[CONSUMER], "FINISHED")
+
+    said, _ = arriving(account, still_ended, before=BEFORE)
+    _, _, still = said.partition("put back, doesn't answer:")
+    assert f"{CONSUMER} is FINISHED" in still
+    assert "\n    sudo systemctl restart greengrass  # on the device" in still
+    assert still.endswith("\n    pulumi up")
+
+
 def test_a_release_of_before_that_does_not_answer_either_is_said_with_both_reasons(
     account: Account,
 ) -> None:
