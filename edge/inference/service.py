@@ -1,14 +1,14 @@
-"""Answers every request exactly once, in order. The transport is in another module.
+"""Answers each request at most once, in order. The transport is in another module.
 
-A prediction takes microseconds, and a change of threads takes a hundred. So the SDK's thread, which
-receives a request, also answers it. At most WINDOW answers are being sent at a time. Further
-requests wait in a bounded queue. When the queue is full, a request is refused as `busy`, and only
-its refusal waits. Refusals are bounded as well. When 10,000 of them can't be sent, requests are
-dropped and counted, because a blocked nucleus would hurt every other component.
+A prediction takes a few microseconds. Passing it to another thread takes about a hundred. So the
+SDK's thread, which receives a request, also answers it. At most WINDOW answers are being sent at a
+time. Further requests wait in a bounded queue. When the queue is full, a request is refused as
+`busy`, and only its refusal waits. Refusals are bounded as well. When 10,000 of them can't be sent,
+requests are dropped and counted, because a blocked nucleus would hurt every other component.
 
-No request gets two answers. If the connection breaks, answers that the nucleus hasn't confirmed are
-lost and counted. Sending them again could answer twice, because the nucleus may have passed them
-on. A client without ids matches answers by their order.
+If the connection breaks, answers that the nucleus hasn't confirmed are lost and counted. They
+aren't sent again. The nucleus may have passed them on, and a client without ids would take the
+second copy for its next answer.
 
 The SDK reads nothing while its thread is busy. So a request that will take longer than HOLD_SECONDS
 is answered on another thread. Its size and the times of recent requests decide. Later requests wait
@@ -53,7 +53,8 @@ BACKLOG = 1024  # requests; at 2,000 a second the last waits half a second
 BACKLOG_BYTES = 4 * 2**20  # of requests; memory.py has the sum of all bounds
 REFUSAL_BYTES = 4 * 2**20  # of waiting refusals, some 400 bytes each
 WAITING_BYTES = 200  # of objects per entry: tuple, bytes, float, place in the queue
-HOLD_SECONDS = 0.005  # of the SDK's thread: ten requests of that time fit into its socket
+# The longest that the SDK's thread may be busy. Ten such requests fit into the socket's buffer.
+HOLD_SECONDS = 0.005
 OVERHEAD_BYTES = 500  # fixed cost of a request, as bytes of length
 
 
@@ -88,7 +89,7 @@ class Service:
         self._working = False  # a thread is in _work
         self._stopping = False
         self._left = False
-        self._dropping = False  # since the queue was empty
+        self._dropping = False  # a drop was logged since the queue was last empty
 
     def received(self, payload: bytes) -> None:
         """Take a request. Never waits and never raises."""
@@ -123,14 +124,17 @@ class Service:
         self._work()
 
     def finish(self) -> Future[None]:
-        """A future that is done when all taken requests are answered. Receive nothing after it."""
+        """A future that is done when all taken requests are answered.
+
+        Don't call `received` after this.
+        """
         with self._lock:
             self._stopping = True
         self._work()
         return self._finished
 
     def leave(self) -> None:
-        """Answer nothing more. Waiting requests are counted as waiting."""
+        """Stop answering. The stats show the unanswered requests as `waiting`."""
         with self._lock:
             self._left = True
 

@@ -119,7 +119,7 @@ def findings(
 
 
 def _others(context: Context, target: Target) -> Iterator[Neighbour]:
-    """The latest deployments to other targets that have devices of this one.
+    """The latest deployment of each other target that shares a device with this target.
 
     This project's deployments are listed, whether or not they have reached a device. In a small
     target, each device is asked as well.
@@ -164,9 +164,10 @@ def _names(context: Context, one: Neighbour) -> Iterator[Finding]:
         yield Finding(
             rule=SAME_NAMES if one.stack else SHARED,
             where=f"{', '.join(one.devices)}: {one.words} has {versions}",
-            fix="deploy to a device by one target, or set other names:"
+            fix="let only one target deploy to this device, or give this stack other names:"
             if one.stack
-            else "deploy to a device by one target: take it out of the group, or deploy only there",
+            else "let only one target deploy to this device: take it out of the group, or deploy"
+            " only there",
             commands=OWN_NAMES if one.stack else (),
         )
 

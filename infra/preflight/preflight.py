@@ -1,8 +1,9 @@
-"""Runs all checks before anything is made.
+"""Runs the checks of a release and its target before anything is made.
 
 They find out whether the target's devices can run the release, whether their role may read it, and
-whether the recipes are portable. If AWS refuses an answer, that is a warning, never an error: a
-person who may deploy need not have the right to read everything.
+whether the recipes are portable. Settings are checked before, and the model and its samples after.
+If AWS refuses an answer here, that is a warning: a person who may deploy need not have the right to
+read everything. The target itself must be readable (`Target.find`).
 """
 
 from __future__ import annotations

@@ -125,7 +125,7 @@ def _rights(name: str, arn: str, client: IAMClient, ours: Mapping[str, Any]) -> 
             ResourceArns=_several(statement["Resource"]),
             PolicyInputList=[json.dumps(ours)],
         )
-        decided = {  # one resource stands for all with IAM's same decision
+        decided = {  # of all resources with the same decision, keep one
             (one["EvalActionName"], one["EvalDecision"]): one
             for page in pages
             for one in page["EvaluationResults"]

@@ -28,8 +28,8 @@ KEPT_GONE = Rule(
     name="kept-gone",
     severity=Severity.ERROR,
     bites=Bites.BOTH,
-    reason="it belongs to others and runs there, but no deployment can list it any more, so it"
-    " would be removed",
+    reason="someone else's component runs there, but AWS no longer has this version, so the update"
+    " would remove it",
     source="greengrassv2 DeleteComponent, CloudComponentState",
 )
 TOO_SLOW = Rule(
@@ -116,7 +116,7 @@ def _undeployable(context: Context, name: str, version: str) -> str:
 
 
 def _pace(settings: Settings, target: Target) -> Iterator[Finding]:
-    """Whether rollout-timeout is long enough for AWS's notices: so many devices a minute."""
+    """Whether AWS, at `devices-per-minute`, reaches enough devices before `rollout-timeout`."""
     rate = settings.devices_per_minute
     needed = math.ceil(len(target.devices) * settings.quorum / 100)
     last = (needed - 1) // rate * 60 if rate else 0  # seconds until the last device is notified
@@ -131,7 +131,10 @@ def _pace(settings: Settings, target: Target) -> Iterator[Finding]:
 
 
 def _patience(settings: Settings, wanted: Wanted) -> Iterator[Finding]:
-    """A warning only, because a good check is quick. Other stacks have their own timeouts."""
+    """Only a warning, because a check that passes is quick.
+
+    A published release isn't checked: its `check-timeout` is its publisher's.
+    """
     if wanted.recipes and settings.check_timeout >= settings.rollout_timeout:
         yield Finding(
             rule=CHECK_TOO_LATE,

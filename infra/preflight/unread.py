@@ -1,4 +1,4 @@
-"""The warning for what AWS refuses to show. It is never an error."""
+"""The warning for what AWS refuses to show in a check."""
 
 from __future__ import annotations
 

@@ -1,11 +1,12 @@
 """Shell scripts for devices. Each runs a container, and restarts it after engine trouble.
 
 On a device these scripts are the only supervisor of a container. Greengrass restarts a component
-that ends with an error, three times within an hour. It never restarts a component that ends with 0.
-So Greengrass must not see events that aren't the container's fault:
+that ends with an error, but its third error within an hour makes it BROKEN. Greengrass never
+restarts a component that ends with 0. So Greengrass must not see events that aren't the container's
+fault:
 
     the engine is away, or not there yet     wait for it; Greengrass sees a component that runs
-    the container was stopped or killed      start another one; five within ten minutes are an error
+    the container was stopped or killed      start another one, five times in a row; then an error
     it ended with a code of its own          an error at once, with this code
     it lived for less than ten seconds       an error at once, unless the engine has gone
 
@@ -22,7 +23,8 @@ from __future__ import annotations
 _WAIT_SECONDS = 120  # an engine may be ready a minute after the nucleus at boot
 _STOP_SECONDS = 3  # the service ends in under 2 s; Java's SIGKILL comes 5 s after its SIGTERM
 _QUICK_SECONDS = 10  # longer than between the gate's two looks, so it sees a crash in between
-_PATIENCE, _PATIENCE_SECONDS = 5, 600  # as many ends from outside in a row, each within this time
+_PATIENCE = 5  # restarts in a row after an end from outside
+_PATIENCE_SECONDS = 600  # the end of a container that ran so long begins a new row
 
 # If a client is killed while it asks for a container, the engine still starts it: wait a second.
 _END = (
@@ -88,7 +90,9 @@ def removes(container: str) -> str:
 
 
 def _until_free(container: str, before: str = "", after: str = "") -> str:
-    """Wait until the engine answers and the name is free. Removes its container. Logs it once.
+    """Waits until the engine answers. Removes a container that has this name.
+
+    It logs one line while it waits.
 
     Waiting doesn't help if docker isn't installed, if the user may not use it, or if the engine
     refuses its client. docker's output is read only after a failure, because it may also have
