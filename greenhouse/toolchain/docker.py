@@ -93,9 +93,9 @@ def prepare_docker(progress: Progress) -> Docker:
     except PermissionError as error:
         raise ToolchainFailed(
             told(
-                f"a Docker engine listens at {path}, but {_user()} may not use it.",
+                f"a Docker engine listens at {path}, but your user may not use it.",
                 "Join the group docker, and log in again:",
-                f"sudo usermod -aG docker {_user()}",
+                'sudo usermod -aG docker "$(id -un)"',
             )
         ) from error
     if not running and host:
@@ -146,10 +146,6 @@ def _socket_of(host: str | None) -> Path:
     return Path(host.removeprefix("unix://"))
 
 
-def _user() -> str:
-    return os.environ.get("USER") or f"uid {os.getuid()}"
-
-
 def _start(progress: Progress) -> None:
     """Start dockerd apart from this process, and return when it answers."""
     path = os.pathsep.join([os.environ.get("PATH", os.defpath), *SYSTEM_FOLDERS])
@@ -159,7 +155,7 @@ def _start(progress: Progress) -> None:
                 f"no Docker engine answers at {DEFAULT_SOCKET}, and only root can start one.",
                 "Start it, or install it and log in again, or name an engine at another socket:",
                 "sudo systemctl start docker",
-                f"sudo apt-get install docker.io && sudo usermod -aG docker {_user()}",
+                'sudo apt-get install docker.io && sudo usermod -aG docker "$(id -un)"',
                 "export DOCKER_HOST=unix://PATH",
             )
         )

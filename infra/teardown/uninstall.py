@@ -237,7 +237,8 @@ def _stuck(
         words = partial(last_words, context.clients)
         why = reasons(context.clients.greengrass, failed, context.stack, words)
         lines.append(
-            f"the deployment to {where} that takes ours off has failed:\n{why}\nMend what it names."
+            f"the deployment to {where} that removes our components has failed:\n{why}\n"
+            "Mend what it names."
         )
     if off:
         lines.append(

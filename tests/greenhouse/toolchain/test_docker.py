@@ -103,8 +103,7 @@ def test_someone_without_rights_is_told_the_group(
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(docker, "answers", refuse)
-    monkeypatch.setenv("USER", "mia")
-    with pytest.raises(ToolchainFailed, match="sudo usermod -aG docker mia"):
+    with pytest.raises(ToolchainFailed, match=r'sudo usermod -aG docker "\$\(id -un\)"'):
         docker.prepare_docker(machine.progress)
 
 

@@ -189,7 +189,7 @@ def test_a_device_where_the_uninstall_failed_is_told_of_with_its_reason_and_soon
     with pytest.raises(RolloutFailed) as failed:
         destroy.run()
     said = str(failed.value)
-    assert "the deployment to thing/press-1 that takes ours off has failed:" in said
+    assert "the deployment to thing/press-1 that removes our components has failed:" in said
     assert f"press-1: deployment {status}: FAILED_ROLLBACK_COMPLETE: com.other is BROKEN" in said
     assert "DEPLOYMENT_FAILURE > COMPONENT_BROKEN" in said
     assert "/greengrass/v2/logs/com.other.log" in said, "whose log says more"
