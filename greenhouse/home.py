@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import secrets
 import shlex
 import socket
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from urllib.parse import quote
@@ -122,7 +124,7 @@ class Home:
                     )
                 ) from error
         names = [one.name for one in fields(Ports) if one.name != "secret"]
-        chosen: dict[str, int] = dict(zip(names, _free_ports(len(names)), strict=True))
+        chosen: dict[str, int] = dict(zip(names, free_ports(len(names)), strict=True))
         ports = Ports(**chosen, secret=secrets.token_urlsafe(30))
         write_whole(self._settings, json.dumps(asdict(ports), indent=2) + "\n")
         return ports
@@ -148,15 +150,22 @@ class Home:
             os.close(folder)
 
 
-def _free_ports(count: int) -> list[int]:
-    held = [socket.socket() for _ in range(count)]
-    try:
-        for sock in held:
-            sock.bind(("127.0.0.1", 0))
-        return [int(sock.getsockname()[1]) for sock in held]
-    finally:
-        for sock in held:
-            sock.close()
+def free_ports(count: int) -> list[int]:
+    """Ports of 127.0.0.1 that nothing uses.
+
+    They lie below those that the kernel gives to connections (ip_local_port_range in ip(7)), so no
+    connection takes them before greenhouse listens, or while it is down.
+    """
+    given = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    below = range(min(10_000, given // 2), given)
+    found: list[int] = []
+    for port in random.sample(below, len(below)):
+        if len(found) == count:
+            break
+        with socket.socket() as sock, suppress(OSError):
+            sock.bind(("127.0.0.1", port))
+            found.append(port)
+    return found
 
 
 def aws_environment(ports: Ports) -> dict[str, str]:

@@ -15,6 +15,14 @@ def test_a_home_keeps_its_ports(tmp_path: Path) -> None:
     assert Home(tmp_path).ports() == ports, "an image's address has its port in it"
 
 
+def test_the_kernel_gives_the_ports_of_a_home_to_no_connection(tmp_path: Path) -> None:
+    given = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    ports = Home(tmp_path).ports()
+    chosen = {ports.ministack, ports.cloud, ports.aws, ports.aws_native, ports.docker}
+    assert len(chosen) == 5
+    assert max(chosen) < given
+
+
 @pytest.mark.parametrize("settings", ["", "{", "[]", '{"ministack": 1}'])
 def test_settings_that_can_not_be_read_come_with_what_to_type(
     tmp_path: Path, settings: str

@@ -22,13 +22,12 @@ mkdir -p "$folder" && : > "$folder/pulumi-resource-$4"
 """
 # A plugin of our own: the stand-in, started as the CLI starts any plugin.
 STAND_IN = """#!{python}
-import pathlib, socket, sys
+import pathlib, sys
 sys.path.insert(0, {project!r})
+from greenhouse.home import free_ports
 from greenhouse.providers.aws_clients import AwsClients
 from greenhouse.providers.server import serve
-with socket.socket() as probe:
-    probe.bind(("127.0.0.1", 0))
-    port = probe.getsockname()[1]
+port = free_ports(1)[0]
 there = "http://127.0.0.1:1"
 (server,) = serve(f"docker:{{port}}", AwsClients(
     endpoint=there, control_endpoint=there, sts_endpoint=there))

@@ -14,7 +14,7 @@ from typing import Any, Self
 from greenhouse.faults import Faults
 from tests.whole.place import Place
 
-LAST = 10  # Lines that an operator sees without scrolling.
+LAST = 15  # Lines that a terminal of 24 shows above Pulumi's count of resources.
 CHECK_SECONDS = 10
 AROUND_SECONDS = 60  # Of an update without its wait, including the image.
 _CHECKS = count(

@@ -10,7 +10,6 @@ import json
 import os
 import secrets
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -27,7 +26,15 @@ import pytest
 from botocore.config import Config
 from botocore.credentials import Credentials
 
-from greenhouse.home import ACCESS_KEY, ACCOUNT, PROJECT_DIR, REGION, Ports, aws_environment
+from greenhouse.home import (
+    ACCESS_KEY,
+    ACCOUNT,
+    PROJECT_DIR,
+    REGION,
+    Ports,
+    aws_environment,
+    free_ports,
+)
 from greenhouse.signatures import sign
 
 if TYPE_CHECKING:
@@ -42,9 +49,7 @@ NO_PROVIDERS: Any = {"aws": 0, "aws_native": 0, "docker": 0, "secret": SECRET}
 
 
 def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
+    return free_ports(1)[0]
 
 
 def http(

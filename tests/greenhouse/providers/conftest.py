@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -17,7 +16,7 @@ import pytest
 
 os.environ.setdefault("GRPC_VERBOSITY", "ERROR")  # Otherwise it reports every closed connection.
 
-from greenhouse.home import PROJECT_DIR
+from greenhouse.home import PROJECT_DIR, free_ports
 from greenhouse.providers.aws_clients import AwsClients
 from greenhouse.providers.server import PACKAGES, serve
 from tests.greenhouse.providers.provider_engine import Engine
@@ -26,9 +25,7 @@ REGION = "eu-west-1"
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    return free_ports(1)[0]
 
 
 @contextmanager
