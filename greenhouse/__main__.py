@@ -214,6 +214,7 @@ def ask(
 ) -> None:
     """Ask the model on a device of greenhouse, as an application there would."""
     home = Home.find()
+    home.require()
     enter(home, Console(stderr=True, markup=False))
     ask_model.ask(home, Stack.read(stack), rows, console)
 
@@ -226,9 +227,7 @@ def env(
 ) -> None:
     """Print the exports that point a shell at greenhouse: eval "$(make -s env)"."""
     home = Home.find()
-    if not home.exists():
-        sys.stderr.write("there is no greenhouse here yet.\n    make up\n")
-        raise typer.Exit(1)
+    home.require()
     if tools:
         _, exports = enter(home, Console(stderr=True, markup=False))
     else:
@@ -242,9 +241,7 @@ def env(
 def status() -> None:
     """Which processes of greenhouse run, and where each writes its log."""
     home = Home.find()
-    if not home.exists():
-        console.print("no greenhouse here: make up")
-        raise typer.Exit(1)
+    home.require()
     processes = Processes(run=home.run, logs=home.logs)
     table = Table(box=None)
     for column in ("process", "state", "log"):

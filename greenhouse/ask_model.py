@@ -22,7 +22,7 @@ from fleet.stacks import Stack, project
 from greenhouse.home import Home
 from infra.errors import told
 from infra.model import samples
-from infra.printable import printable
+from infra.printable import printable, printable_lines
 from infra.settings import Misconfigured
 
 _ASKER = Path(__file__).with_name("ask_in_container.py")
@@ -48,7 +48,7 @@ def ask(home: Home, stack: Stack, rows: Path | None, console: Console) -> None:
     try:
         records = samples.read(rows, described(_describe(container, stack)), "rows")
     except Misconfigured as error:
-        raise NotAsked(printable(str(error))) from error
+        raise NotAsked(printable_lines(str(error))) from error
     requests = [{"body": json.dumps(batch)} for batch in batches(records)]
     replies = _replies(container, requests, stack)
     for reply in replies:
@@ -71,7 +71,7 @@ def ask(home: Home, stack: Stack, rows: Path | None, console: Console) -> None:
 def _container(home: Home, stack: Stack) -> str:
     """The name of the consumer's container on the device that the stack deploys to."""
     thing = str(stack.config.get(f"{project()}:thing") or "")
-    things = home.things() if home.exists() else []
+    things = home.things()
     if thing not in things:
         raise NotAsked(
             told(

@@ -131,8 +131,10 @@ class Faults:
         """Make `NAME` or `NAME:DETAIL` active. Raises Unknown."""
         name, _, detail = fault.partition(":")
         kind = (DEVICE | CLOUD).get(name)
-        if kind is None or not kind.takes(detail):
+        if kind is None:
             raise Unknown(f"there is no fault {fault!r}; there are:\n{catalogue()}")
+        if not kind.takes(detail):
+            raise Unknown(f"there is no fault {fault!r}; there is:\n{_line(name, kind)}")
         self._write({**self.active(), name: detail})
 
     def clear(self, name: str | None = None) -> None:
@@ -190,17 +192,22 @@ def of_home(home: Home, name: str, thing: str | None = None) -> list[Faults]:
     if kind in CLOUD and thing is None:
         return [Faults(home.root)]
     if kind in DEVICE:
-        return [Faults(home.device(one)) for one in ([thing] if thing else home.things())]
+        things = home.things()
+        if thing and thing not in things:
+            there = ", ".join(things) or "none"
+            raise Unknown(f"there is no device {thing!r}. greenhouse's devices are: {there}.")
+        return [Faults(home.device(one)) for one in ([thing] if thing else things)]
     where = "of a device" if thing else "here"
     raise Unknown(f"there is no fault {name!r} {where}; there are:\n{catalogue()}")
 
 
 def catalogue() -> str:
     """Every fault with what it does, one on each line."""
-    return "\n".join(
-        f"  {name}{':' + fault.detail if fault.detail else ''}  {fault.effect}"
-        for name, fault in (DEVICE | CLOUD).items()
-    )
+    return "\n".join(_line(name, fault) for name, fault in (DEVICE | CLOUD).items())
+
+
+def _line(name: str, fault: Fault) -> str:
+    return f"  {name}{':' + fault.detail if fault.detail else ''}  {fault.effect}"
 
 
 commands = typer.Typer(no_args_is_help=True, help="Faults for tests: what can break, by name.")
@@ -210,8 +217,10 @@ Thing = Annotated[str | None, typer.Option(help="A core device; all of them with
 @commands.command("set")
 def set_fault(fault: str, thing: Thing = None) -> None:
     """Set a fault: NAME or NAME:DETAIL."""
+    home = Home.find()
+    home.require()
     try:
-        for place in of_home(Home.find(), fault, thing):
+        for place in of_home(home, fault, thing):
             place.set(fault)
     except Unknown as error:
         sys.stderr.write(f"{error}\n")

@@ -108,6 +108,11 @@ class Home:
     def exists(self) -> bool:
         return self._settings.is_file()
 
+    def require(self) -> None:
+        """Raise HomeBroken if there is no greenhouse. Who only asks must not begin one."""
+        if not self.exists():
+            raise HomeBroken(told("there is no greenhouse here yet.", "", "make up"))
+
     def ports(self) -> Ports:
         """The remembered ports and key. The first call chooses and remembers them."""
         self.close()

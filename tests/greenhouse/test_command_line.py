@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,10 +14,10 @@ import typer
 import yaml
 from botocore.exceptions import ClientError, EndpointConnectionError
 
-from fleet.stacks import NoStack
+from fleet.stacks import NoStack, Stack
 from greenhouse import __main__ as command_line
-from greenhouse import account, docker_engine, report, toolchain
-from greenhouse.home import Home, HomeBroken
+from greenhouse import account, ask_model, docker_engine, report, toolchain
+from greenhouse.home import PROJECT_DIR, Home, HomeBroken
 from greenhouse.processes import ProcessFailed
 from greenhouse.report import Residue
 from greenhouse.toolchain import ToolchainFailed
@@ -107,6 +108,47 @@ def test_an_environment_for_who_only_asks_aws_prepares_and_says_nothing(
     assert said == ""
     with pytest.raises(AssertionError):
         command_line.env(tools=True)
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        lambda: command_line.ask(rows=None),
+        lambda: command_line.env(tools=True),
+        lambda: command_line.env(tools=False),
+        command_line.status,
+    ],
+)
+def test_a_question_begins_no_greenhouse(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, asked: Callable[[], None]
+) -> None:
+    monkeypatch.setenv("GREENHOUSE_HOME", str(tmp_path / "home"))
+    with pytest.raises(HomeBroken) as refused:
+        asked()
+    assert str(refused.value) == "there is no greenhouse here yet.\n    make up"
+    assert not [*tmp_path.iterdir()], "the next command would take it for a greenhouse"
+
+
+def test_rows_that_can_not_be_read_are_refused_in_lines(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    home = Home(tmp_path)
+    home.device("greenhouse").mkdir(parents=True)
+    (tmp_path / "bad.json").write_text('{"a": 1}')
+    description: dict[str, Any] = {
+        "model": "627219b0145e",
+        "features": [{"name": "a", "type": "number"}],
+        "missing_allowed": True,
+        "outputs": 1,
+    }
+    monkeypatch.setattr(ask_model, "_describe", lambda *_: description)
+    stack = Stack.read("local", PROJECT_DIR)
+    with pytest.raises(ask_model.NotAsked) as refused:
+        ask_model.ask(home, stack, tmp_path / "bad.json", command_line.console)
+    first, *more = str(refused.value).split("\n")
+    assert first.endswith("is not a list of at least one record.")
+    assert more, "why, and what to type"
+    assert "\\n" not in str(refused.value)
 
 
 @pytest.fixture

@@ -7,9 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import typer
 
-from greenhouse.faults import CLOUD, DEVICE, Faults, Unknown, of_home
-from greenhouse.home import Home
+from greenhouse.faults import CLOUD, DEVICE, Faults, Unknown, of_home, set_fault
+from greenhouse.home import Home, HomeBroken
 
 
 def test_a_fault_is_there_from_set_to_clear(tmp_path: Path) -> None:
@@ -24,12 +25,43 @@ def test_a_fault_is_there_from_set_to_clear(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [], "no trace of it is left"
 
 
-@pytest.mark.parametrize("fault", ["disk-ful", "slow", "disk-full:3", "engine", "engine:away"])
+@pytest.mark.parametrize("fault", ["disk-ful", "nonsense:3"])
 def test_a_fault_that_there_is_not_is_refused_with_those_there_are(
     tmp_path: Path, fault: str
 ) -> None:
     with pytest.raises(Unknown, match="crash-at:received"):
         Faults(tmp_path).set(fault)
+
+
+@pytest.mark.parametrize("fault", ["slow", "disk-full:3", "engine", "engine:away"])
+def test_a_fault_with_another_detail_is_refused_with_its_own_details(
+    tmp_path: Path, fault: str
+) -> None:
+    with pytest.raises(Unknown) as refused:
+        Faults(tmp_path).set(fault)
+    first, *there = str(refused.value).splitlines()
+    assert first == f"there is no fault {fault!r}; there is:"
+    [line] = there
+    name = fault.partition(":")[0]
+    assert line.split()[0] == ":".join(filter(None, [name, DEVICE[name].detail]))
+
+
+def test_a_fault_of_a_device_that_there_is_not_is_refused_and_makes_none(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """The next `make down` would take its folder for a device's."""
+    home = Home(tmp_path)
+    monkeypatch.setattr(Home, "find", lambda: home)
+    with pytest.raises(HomeBroken, match="no greenhouse here yet"):
+        set_fault("engine:killed", "nope")
+    home.ports()
+    for thing in ("one", "two"):
+        home.device(thing).mkdir(parents=True)
+    with pytest.raises(typer.Exit) as ended:
+        set_fault("engine:killed", "nope")
+    assert ended.value.exit_code == 2
+    assert "'nope'. greenhouse's devices are: one, two." in capsys.readouterr().err
+    assert home.things() == ["one", "two"]
 
 
 def test_each_fault_belongs_to_the_process_that_reads_it(tmp_path: Path) -> None:
