@@ -31,13 +31,13 @@ help:  ## print this
 
 setup: $(STAMP) $(COMMANDS)  ## install the Python packages into .venv, and the commands fleet and greenhouse
 
-up: $(STAMP)  ## start greenhouse, pulumi up on stack local, show the device's answers: make up [PLUGINS=real]
+up: $(STAMP) $(COMMANDS)  ## start greenhouse, pulumi up on stack local, show the device's answers: make up [PLUGINS=real]
 	@$(BIN)/python -m greenhouse up
 
 down: $(STAMP)  ## pulumi destroy on stack local, stop greenhouse, check that nothing is left
 	@$(BIN)/python -m greenhouse down
 
-start: $(STAMP)  ## start greenhouse (cloud, providers, device) without deploying anything
+start: $(STAMP) $(COMMANDS)  ## start greenhouse (cloud, providers, device) without deploying anything
 	@$(BIN)/python -m greenhouse start
 
 plan: $(STAMP)  ## show what an update does to each device: make plan [STACK=dev] [DESTROY=1] [PREVIEW=file] [FAIL_ON=removed,rights]
@@ -76,11 +76,11 @@ model: $(STAMP)  ## describe a model file and the commands that release it: make
 ask: $(STAMP)  ## ask the model on greenhouse's device for predictions or its features: make ask [ROWS=rows.json] [STACK=local]
 	@$(BIN)/python -m greenhouse ask $${STACK:+--stack="$$STACK"} $${ROWS:+--rows="$$ROWS"}
 
-env: $(STAMP)  ## print the variables that point a shell at greenhouse: eval "$$(make -s env)"
+env: $(STAMP) $(COMMANDS)  ## print the variables that point a shell at greenhouse: eval "$$(make -s env)"
 	@$(BIN)/python -m greenhouse env
 
 preview: $(STAMP)  ## pulumi preview on stack local
-	@eval "$$($(BIN)/python -m greenhouse env)" && pulumi preview --stack local --non-interactive
+	@there="$$($(BIN)/python -m greenhouse env)" && eval "$$there" && pulumi preview --stack local --non-interactive
 
 deploy: $(STAMP)  ## pulumi up without questions: make deploy STACK=dev
 	@$(THERE) pulumi up --stack="$${STACK:-local}" --yes --non-interactive --suppress-outputs

@@ -108,13 +108,19 @@ def test_a_name_that_is_typed_or_exported_is_one_word_and_runs_nothing(
 
 
 @pytest.mark.parametrize("command", ["fleet", "greenhouse"])
-def test_a_setup_leaves_the_commands_beside_python(tree: Path, command: str) -> None:
-    subprocess.run(["make", "--silent", "setup"], cwd=tree, check=True)
+@pytest.mark.parametrize("target", ["setup", "up", "start", "env"])
+def test_the_commands_are_beside_python_whatever_a_user_types_first(
+    tree: Path, target: str, command: str
+) -> None:
     asked = tree / "asked"
+    asked.touch()  # `make setup` runs no python.
+    env = {"PATH": os.environ["PATH"], "ASKED": str(asked)}
+    subprocess.run(["make", "--silent", target], cwd=tree, env=env, check=True)
+    asked.unlink()
     subprocess.run(
         [tree / ".venv/bin" / command, "status", "a b; touch PWNED"],
         cwd="/",
-        env={"PATH": os.environ["PATH"], "ASKED": str(asked)},
+        env=env,
         check=True,
     )
     words = asked.read_bytes().decode().rstrip("\x1e").split("\0")
@@ -132,6 +138,17 @@ def test_who_only_asks_aws_waits_for_no_tool_of_greenhouse(tree: Path, target: s
 def test_who_runs_pulumi_has_it_ready_before(tree: Path, target: str) -> None:
     env, _ = make(tree, target)
     assert env[1:] == ["-m", "greenhouse", "env"]
+
+
+@pytest.mark.parametrize("target", ["plan", "preview", "deploy"])
+def test_without_a_greenhouse_no_pulumi_runs(tree: Path, target: str) -> None:
+    """It would ask the backend and the account of the shell."""
+    python = tree / ".venv/bin/python"
+    python.write_text("#!/bin/sh\nexit 1\n")
+    (tree / "bin/pulumi").write_text('#!/bin/sh\ntouch "$ASKED"\n')
+    with pytest.raises(AssertionError):
+        make(tree, target)
+    assert not (tree / "asked").exists()
 
 
 def test_an_exported_fail_makes_status_fail(tree: Path) -> None:
