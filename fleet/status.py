@@ -102,8 +102,9 @@ def _otherwise_in_state(target: Target, release: str) -> Iterator[str]:
     if release and latest and latest.stack == target.stack and target.release != release:
         yield (
             f"Pulumi's state says release {release}, but {target.release or 'none of ours whole'}"
-            " was deployed last: the state is an older one, or another backend deploys here. To"
-            f" deploy what this tree has: pulumi up --stack {target.stack}"
+            " was deployed last. Most likely the last update failed or was interrupted:"
+            f" pulumi up --stack {target.stack} deploys what this tree has. Otherwise the state is"
+            " an older one, or another backend deploys here"
         )
 
 

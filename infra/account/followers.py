@@ -42,6 +42,7 @@ class Follower:
     target: str  # thing/… or thinggroup/…
     components: tuple[str, ...]  # name and version
     stack: str  # of the same project; empty if no stack made it
+    region: str
 
     @property
     def text(self) -> str:
@@ -54,7 +55,8 @@ class Follower:
             return told(
                 who,
                 "Deploy something else there, or cancel it:",
-                f"aws greengrassv2 cancel-deployment --deployment-id {self.deployment}",
+                f"aws greengrassv2 cancel-deployment --deployment-id {self.deployment}"
+                f" --region {self.region}",
             )
         return told(
             who,
@@ -97,6 +99,7 @@ def followers(context: Context, target: str) -> Iterator[Follower]:
                 target=where.rpartition(":")[2],
                 components=components,
                 stack=stack,
+                region=context.region,
             )
 
 

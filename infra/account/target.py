@@ -137,7 +137,7 @@ class Target:
                 arn, things = _group(clients, settings.thing_group)
             cores = core_devices_among(clients.greengrass, arn, things)
             devices = [one.thing for one in cores]
-            _check_names(devices)
+            _check_names(devices, clients.region)
             latest = latest_deployment(
                 clients.greengrass, arn, devices, ours=context.names.components
             )
@@ -233,13 +233,14 @@ class Target:
         return self.latest is not None and stack_of(own.project, self.latest.name) == own.stack
 
 
-def _check_names(devices: Sequence[str]) -> None:
+def _check_names(devices: Sequence[str], region: str) -> None:
     """Raise Misconfigured for a device name that Docker refuses in a container's name."""
     if strange := [trouble for one in devices if (trouble := target_trouble(one))]:
         raise Misconfigured(
             "\n".join(["a core device of the target can't run this:", *strange]),
             "Give the device another thing, or take it out of the group:",
-            "aws iot remove-thing-from-thing-group --thing-name NAME --thing-group-name GROUP",
+            "aws iot remove-thing-from-thing-group --thing-name NAME --thing-group-name GROUP"
+            f" --region {region}",
         )
 
 
@@ -250,7 +251,7 @@ def _thing(clients: Clients, name: str) -> tuple[str, list[str]]:
         raise Misconfigured(
             f"thing '{name}' does not exist in {clients.region} of this account.",
             "List the core devices, and set one:",
-            "aws greengrassv2 list-core-devices",
+            f"aws greengrassv2 list-core-devices --region {clients.region}",
             "pulumi config set thing NAME",
         ) from error
 
@@ -262,7 +263,7 @@ def _group(clients: Clients, name: str) -> tuple[str, list[str]]:
         raise Misconfigured(
             f"thing group '{name}' does not exist in {clients.region} of this account.",
             "List the groups, and set one:",
-            "aws iot list-thing-groups",
+            f"aws iot list-thing-groups --region {clients.region}",
             "pulumi config set thing-group NAME",
         ) from error
     return arn, things_of(clients, arn)
@@ -323,7 +324,8 @@ def orphans_on(
                     f"the devices of {target} have {name} in {found[name]} and {version}.",
                     "The deployment that brought it was deleted, so nothing says which is to stay."
                     " Deploy that version:",
-                    f"aws greengrassv2 create-deployment --target-arn {target}"
+                    f"aws greengrassv2 create-deployment --region {client.meta.region_name}"
+                    f" --target-arn {target}"
                     f' --components \'{{"{name}": {{"componentVersion": "{version}"}}}}\'',
                 )
     return {name: {"componentVersion": version} for name, version in found.items()}

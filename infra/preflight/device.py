@@ -77,7 +77,7 @@ def findings(settings: Settings, target: Target, wanted: Wanted) -> Iterator[Fin
                 where=device.thing,
                 commands=(
                     f"aws iot add-thing-to-thing-group --thing-name {device.thing}"
-                    " --thing-group-name GROUP",
+                    f" --thing-group-name GROUP --region {target.arn.split(':')[3]}",
                     "pulumi config rm thing",
                     "pulumi config set thing-group GROUP",
                 ),

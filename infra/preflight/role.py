@@ -24,10 +24,6 @@ if TYPE_CHECKING:
 
 _CREDENTIALS_SERVICE = "credentials.iot.amazonaws.com"
 _MOST_INLINE = 10_240  # characters: "IAM and STS quotas"; AWS doesn't raise this limit
-_ANOTHER_ROLE = (  # the device's config.yaml names its iotRoleAlias
-    "aws iot describe-role-alias --role-alias ALIAS",
-    "pulumi config set device-role ROLE",
-)
 
 ROLE_MISSING = Rule(
     name="role-missing",
@@ -62,6 +58,13 @@ ROLE_FULL = Rule(
 RULES = (ROLE_MISSING, ROLE_TRUST, ROLE_RIGHTS, ROLE_FULL)
 
 
+def _another_role(region: str) -> tuple[str, ...]:
+    return (  # the device's config.yaml names its iotRoleAlias
+        f"aws iot describe-role-alias --role-alias ALIAS --region {region}",
+        "pulumi config set device-role ROLE",
+    )
+
+
 def findings(settings: Settings, context: Context, wanted: Wanted) -> Iterator[Finding]:
     name, client = settings.device_role, context.clients.iam
     ours = policies.read_release(objects=wanted.objects, repository=wanted.repository)
@@ -72,7 +75,7 @@ def findings(settings: Settings, context: Context, wanted: Wanted) -> Iterator[F
             rule=ROLE_MISSING,
             where=name,
             fix="set the role of the iotRoleAlias in the device's config.yaml:",
-            commands=_ANOTHER_ROLE,
+            commands=_another_role(context.region),
         )
         return
     except ClientError as error:
@@ -84,7 +87,7 @@ def findings(settings: Settings, context: Context, wanted: Wanted) -> Iterator[F
             where=name,
             fix=f"let {_CREDENTIALS_SERVICE} do sts:AssumeRole in its trust policy, or set the"
             " role of the iotRoleAlias in the device's config.yaml:",
-            commands=_ANOTHER_ROLE,
+            commands=_another_role(context.region),
         )
     try:
         yield from _rights(name, role["Arn"], client, ours)

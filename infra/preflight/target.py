@@ -68,7 +68,7 @@ def _taken_over(settings: Settings, context: Context, target: Target) -> Iterato
             fix="find out who made it, and undo it if they agree"
             f"{'; for two models on a device, set other names' if other else ''}:",
             commands=(
-                "aws cloudtrail lookup-events --lookup-attributes"
+                f"aws cloudtrail lookup-events --region {context.region} --lookup-attributes"
                 " AttributeKey=EventName,AttributeValue=CreateDeployment",
                 f"pulumi up --config override={target.takeover.deployment.id}",
                 *(OWN_NAMES if other else ()),
@@ -92,8 +92,8 @@ def _carried_on(settings: Settings, context: Context, target: Target) -> Iterato
                 fix="publish it again, or deploy what is to stay without it, or remove all"
                 " components of others:",
                 commands=(
-                    f"aws greengrassv2 create-deployment --target-arn {target.arn}"
-                    " --components COMPONENTS",
+                    f"aws greengrassv2 create-deployment --region {context.region}"
+                    f" --target-arn {target.arn} --components COMPONENTS",
                     "pulumi config set keep-components false",
                 ),
             )

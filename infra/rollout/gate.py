@@ -270,7 +270,7 @@ def _in_force(
             f" '{newest.get('deploymentName', '')}' ({newest['deploymentId']},"
             f" {newest['creationTimestamp']}).",
             "Settle it with whoever made it, then deploy again:",
-            "aws greengrassv2 list-deployments",
+            f"aws greengrassv2 list-deployments --region {client.meta.region_name}",
             "pulumi up",
         )
     return found

@@ -45,7 +45,8 @@ def check_dependents(
             "\n".join(["nothing was uninstalled: components of others depend on ours.", *needing]),
             "They would keep ours running on the devices. Deploy to the target without them, then"
             " destroy again:",
-            f"aws greengrassv2 create-deployment --target-arn {target} --components COMPONENTS",
+            f"aws greengrassv2 create-deployment --region {context.region} --target-arn {target}"
+            " --components COMPONENTS",
             "pulumi destroy",
         )
 

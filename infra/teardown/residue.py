@@ -75,7 +75,11 @@ def _versions(stack: Stack) -> Iterator[str]:
     for component in context.names.components:
         for arn in component_versions(client, context.component_arn(component)):
             if has_tags(client, arn, context.tags):
-                yield told(arn, "", f"aws greengrassv2 delete-component --arn {arn}")
+                yield told(
+                    arn,
+                    "",
+                    f"aws greengrassv2 delete-component --arn {arn} --region {context.region}",
+                )
 
 
 def _bucket(stack: Stack) -> Iterator[str]:
@@ -92,7 +96,8 @@ def _repository(stack: Stack) -> Iterator[str]:
         yield told(
             f"repository {repository} with its images",
             "",
-            f"aws ecr delete-repository --force --repository-name {repository}",
+            f"aws ecr delete-repository --force --repository-name {repository}"
+            f" --region {stack.context.region}",
         )
 
 
@@ -111,7 +116,7 @@ def _policy(stack: Stack) -> Iterator[str]:
 
 def _deployments(stack: Stack) -> Iterator[str]:
     client, own = stack.context.clients.greengrass, stack.context.deployment_name
-    ours = stack.context.names.components
+    ours, region = stack.context.names.components, stack.context.region
     for one in deployments(client, stack.target) if stack.target else []:
         found, called = one["deploymentId"], one.get("deploymentName", "")
         if not own.is_own(called):
@@ -125,8 +130,8 @@ def _deployments(stack: Stack) -> Iterator[str]:
             yield told(
                 deployment,
                 "",
-                f"aws greengrassv2 cancel-deployment --deployment-id {found}",
-                f"aws greengrassv2 delete-deployment --deployment-id {found}",
+                f"aws greengrassv2 cancel-deployment --region {region} --deployment-id {found}",
+                f"aws greengrassv2 delete-deployment --region {region} --deployment-id {found}",
             )
 
 

@@ -446,4 +446,4 @@ def test_devices_that_differ_in_what_a_deleted_deployment_left_are_told_apart(
     orphaned(account.devices["press-2"], com_other="2.0.0")
     said = refusal(thing_group="presses")
     assert "com.other in 1.0.0 and 2.0.0" in said
-    assert "aws greengrassv2 create-deployment --target-arn" in said
+    assert "aws greengrassv2 create-deployment --region eu-west-1 --target-arn" in said
