@@ -223,7 +223,9 @@ def residue(home: Home) -> Residue:
 
 
 def show_residue(console: Console, left: Residue) -> None:
-    table = Table(title="what is left", title_justify="left", show_header=False, box=None)
+    # A deployment that keeps only the tenant on a device is the owner's, whoever made it.
+    console.print(f"what is left beside {account.TENANT}", style="italic")
+    table = Table(show_header=False, box=None)
     for kind, names in left.found.items():
         table.add_row(kind, Text(printable(", ".join(names) or "none")))  # A name is not markup.
     console.print(table)

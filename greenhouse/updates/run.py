@@ -13,9 +13,11 @@ from rich.console import Console
 from rich.text import Text
 
 from greenhouse.home import PROJECT_DIR, Home
+from greenhouse.processes import ProcessFailed
 from greenhouse.toolchain.progress import Progress
 from greenhouse.updates.events import Display
 from greenhouse.updates.orphans import end_orphans, unlock
+from infra.errors import told
 from infra.printable import printable
 
 
@@ -24,9 +26,23 @@ def pulumi(*arguments: str) -> str:
     done = subprocess.run(
         ["pulumi", *arguments], cwd=PROJECT_DIR, stdout=subprocess.PIPE, text=True, check=False
     )
-    if done.returncode:
-        raise typer.Exit(done.returncode)
+    _succeeded(done.returncode)
     return done.stdout
+
+
+def _succeeded(returncode: int) -> None:
+    """Raise ProcessFailed if `pulumi` was killed, and could say nothing, else Exit if it failed."""
+    if returncode < 0:
+        raise ProcessFailed(
+            told(
+                f"pulumi was killed (signal {-returncode}).",
+                "What it had made is in its state. Go on from there, or undo it:",
+                "make up",
+                "make down",
+            )
+        )
+    if returncode:
+        raise typer.Exit(returncode)
 
 
 def pulumi_json(*arguments: str) -> Any:
@@ -58,8 +74,7 @@ def change(console: Console, command: str, stack: str) -> None:
         except KeyboardInterrupt:
             console.print("  Pulumi finishes what it has begun; Ctrl-C again ends it at once")
             show(lines, display, console)
-    if process.returncode:
-        raise typer.Exit(process.returncode)
+    _succeeded(process.returncode)
 
 
 def show(lines: Iterable[str], display: Display, console: Console) -> None:

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from greenhouse.report import _show_answers, amiss, answers_to
+from greenhouse.account import TENANT
+from greenhouse.report import Residue, _show_answers, amiss, answers_to, show_residue
 
 BEGAN = datetime(2026, 11, 27, 12, tzinfo=UTC)
 GOLDEN = {"model": "abc", "predictions": [5.0, 6.0]}
@@ -78,3 +79,12 @@ def test_the_answers_are_shown_with_the_models_own_features() -> None:
     assert "sensor [5]" not in shown
     assert "5 of 7 features are shown" in shown
     assert "4.5" in shown
+
+
+def test_the_inventory_says_what_it_leaves_out() -> None:
+    """The destroy has just said that a deployment keeps the tenant."""
+    console = Console(record=True, width=160, file=io.StringIO())
+    show_residue(console, Residue({"deployments": []}))
+    heading, deployments = console.export_text().splitlines()
+    assert heading.rstrip() == f"what is left beside {TENANT}"
+    assert deployments.split() == ["deployments", "none"]
