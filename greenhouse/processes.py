@@ -105,6 +105,8 @@ class Processes:
         Raises ProcessFailed with the log's last lines if the process ends early or isn't ready in
         time. Raises it with the holder's name if a port that it needs is taken.
         """
+        # A shown log begins with this start: the last refusal of the same kind is no news.
+        begin = log.stat().st_size if (log := self.log(name)).exists() else 0
         child = (
             None
             if self.find(name)
@@ -121,7 +123,7 @@ class Processes:
                 continue
             if child:
                 self.stop(name)
-                raise ProcessFailed(f"{name} {what}:\n{self._tail(name)}")
+                raise ProcessFailed(f"{name} {what}:\n{self._tail(name, begin)}")
             # We may not end it.
             raise ProcessFailed(
                 told(
@@ -198,6 +200,8 @@ class Processes:
     def _forget(self, name: str) -> None:
         self._record(name).unlink(missing_ok=True)
 
-    def _tail(self, name: str) -> str:
-        text = self.log(name).read_text(errors="replace").splitlines()[-_SHOWN_LINES:]
+    def _tail(self, name: str, begin: int = 0) -> str:
+        """The last lines of its log from this byte on."""
+        written = self.log(name).read_bytes()[begin:].decode(errors="replace")
+        text = written.splitlines()[-_SHOWN_LINES:]
         return "\n".join(f"  {line}" for line in text) + f"\n  (all of it: {self.log(name)})"

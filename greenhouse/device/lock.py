@@ -38,7 +38,8 @@ async def hold(thing: str, root: Path) -> asyncio.Server:
             told(
                 f"a device '{thing}' runs on this machine already, with the root folder {owner}.",
                 "Give this device another name (edge-inference:thing in Pulumi.local.yaml), or stop"
-                " the other device in its checkout. If make down fails there, make clean stops it:",
+                " the other device in its checkout, mostly the folder above .greenhouse. If make"
+                " down fails there, make clean stops it:",
                 "make down",
                 "make clean",
             )
