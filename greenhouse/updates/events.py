@@ -42,6 +42,8 @@ class Display:
         self._told: dict[str, list[str]] = defaultdict(list)
         self._previewing, self._failed, self._over = True, False, False
         self._previewed: set[tuple[str, str]] = set()  # The resource and the message.
+        # A provider of ours also prints its error's lines, before or after it.
+        self._reasons: set[str] = set()
         self._last = ""
 
     def doing(self) -> str:
@@ -84,6 +86,12 @@ class Display:
                 return
             self._failed = True
             self._tell_passing(urn)
+            lines = {line.rstrip() for line in message.splitlines()} - {""}
+            if lines <= set(self._told[""]):
+                message = "failed, as said above"
+            self._reasons |= lines
+        elif not urn and message in self._reasons:
+            return
         self._told[urn] += message.splitlines()
         of = "" if not urn or _type(urn) == _STACK else f"{_name(urn)}: "
         kind = "" if told["severity"].startswith("info") else f"{told['severity']}: "

@@ -100,6 +100,26 @@ def test_the_program_s_own_error_is_not_followed_by_that_it_ended() -> None:
     assert EXITED in shown([exited]), "a program that says nothing else"
 
 
+def test_a_failed_rollout_says_its_reason_once_whichever_comes_first() -> None:
+    """The gate raises it and prints it (infra/rollout/plain_failure.py).
+
+    A program with one such resource was recorded. Pulumi shows both in either order.
+    """
+    events = recorded("failed-rollout")
+    [error] = [line for line in events if '"urn"' in line]
+    without = [line for line in events if line != error]
+    last = next(at for at, line in enumerate(without) if "  pulumi up" in line) + 1
+    reason = json.loads(error)["diagnosticEvent"]["message"].splitlines()
+    for order in (events, [*without[:last], error, *without[last:]]):
+        said = shown(order)
+        for line in reason:
+            assert said.count(line) == 1, said
+        assert said.count("error: rollout-answering: ") == 1, "which resource it was"
+        assert said.count("greenhouse: IN_PROGRESS") == 1
+    between = [*without[: last - 2], error, *without[last - 2 :]]
+    assert "error: rollout-answering: greenhouse: deployment FAILED" in shown(between), "whole"
+
+
 def test_what_stays_in_the_account_is_not_called_deleted() -> None:
     said = shown(recorded("destroy"))
     assert "ComponentVersion com.ml.check dropped from the state" in said
