@@ -64,6 +64,8 @@ def change(console: Console, command: str, stack: str) -> None:
             cwd=PROJECT_DIR,
             env={**os.environ, "PULUMI_ENABLE_STREAMING_JSON_PREVIEW": "true"},
             stdout=subprocess.PIPE,
+            # Written over a spinner, its words would leave pieces of the spinner.
+            stderr=subprocess.STDOUT if console.is_terminal else None,
             text=True,
         ) as process,
         Progress(console).going_on(display.doing),

@@ -41,3 +41,16 @@ def test_a_failed_pulumi_has_said_why_and_ends_us_with_its_code(ends: Path) -> N
     with pytest.raises(typer.Exit) as asking:
         pulumi("stack", "ls")
     assert changing.value.exit_code == asking.value.exit_code == 3
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_what_pulumi_says_as_an_error_stands_above_the_spinner(
+    ends: Path, capfd: pytest.CaptureFixture[str], terminal: bool
+) -> None:
+    """On Ctrl-C it says there that it is cancelling. Without a spinner, errors stay errors."""
+    ends.write_text("#!/bin/sh\necho cancelling >&2\n")
+    console = Console(file=io.StringIO(), force_terminal=terminal)
+    with console.capture() as shown:
+        change(console, "up", "local")
+    assert ("  cancelling\n" in shown.get()) is terminal
+    assert ("cancelling" in capfd.readouterr().err) is not terminal
