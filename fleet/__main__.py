@@ -159,7 +159,10 @@ def _plain(answer: Answer | str) -> dict[str, Any]:
 @app.command()
 def logs(
     device: Annotated[
-        str | None, typer.Argument(help="The core device's thing name; optional for the only one.")
+        str | None,
+        typer.Argument(
+            metavar="DEVICE", help="The core device's thing name; optional for the only one."
+        ),
     ] = None,
     component: Annotated[
         str, typer.Option(help="The component; without it, the stack's service.")
@@ -206,7 +209,9 @@ def _find_device(
 
 @app.command()
 def new_device(
-    name: Annotated[str, typer.Argument(help="The stack's name, and the thing's.")],
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="The stack's name, and the thing's.")
+    ] = "",
     from_: Annotated[
         str, typer.Option("--from", help="Follow this stack: deploy its release, build nothing.")
     ] = "",
@@ -215,6 +220,8 @@ def new_device(
     region: Annotated[str, typer.Option(help="The AWS region; without it, --from's.")] = "",
 ) -> None:
     """Write the stack file of one more device, and print the next commands."""
+    if not name:
+        raise typer.BadParameter("what is the device called? make new-device NAME=press-3")
     path = stackfile.write(name, group=group, follows=from_, architecture=arch, region=region)
     console.print(path.read_text(), end="")
     console.print(f"\n{path.name} is written. Next:")
@@ -228,18 +235,22 @@ def new_device(
 
 @app.command()
 def model(
-    file: Annotated[Path, typer.Argument(help="A file of XGBoost's save_model.")],
+    file: Annotated[
+        Path | None, typer.Argument(metavar="FILE", help="A file of XGBoost's save_model.")
+    ] = None,
     data: Annotated[
         Path | None, typer.Option(help="Some rows for it, as JSON, CSV or Parquet.")
     ] = None,
 ) -> None:
     """Describe a model file: its kind, its limits, and the commands that release it."""
+    if not file:
+        raise typer.BadParameter("which model file? make model FILE=model.json")
     tell(file, data, console)
 
 
 @app.command()
 def abandon_device(
-    device: Annotated[str, typer.Argument(help="The core device's thing name.")],
+    device: Annotated[str, typer.Argument(metavar="DEVICE", help="The core device's thing name.")],
     stack: StackName,
     yes: Annotated[bool, typer.Option("--yes", help="Don't ask for the name again.")] = False,
 ) -> None:

@@ -35,7 +35,9 @@ _PLACEHOLDER = re.compile(rf"(?<![$\w{{])(\{{)?({'|'.join(_PLACEHOLDERS)})(?(1)\
 def lint(
     paths: Annotated[
         list[Path] | None,
-        typer.Argument(help="Recipe files (JSON or YAML), or folders to look for them in."),
+        typer.Argument(
+            metavar="PATH...", help="Recipe files (JSON or YAML), or folders to look for them in."
+        ),
     ] = None,
     rules: Annotated[
         bool, typer.Option("--rules", help="List the rules and their reasons.")
@@ -105,6 +107,10 @@ def read(text: str) -> dict[str, Any]:
             if filled.startswith("{")
             else yaml.load(filled, Loader=yaml.BaseLoader)  # noqa: S506
         )
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        where = f": line {mark.line + 1} column {mark.column + 1}" if mark else ""
+        raise ValueError(f"correct its syntax: {error.problem or error.context}{where}") from error
     except (ValueError, yaml.YAMLError) as error:
         raise ValueError(f"correct its syntax: {' '.join(str(error).split())}") from error
     if not isinstance(recipe, dict):

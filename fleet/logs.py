@@ -53,7 +53,7 @@ class Answer:
 def tail(clients: Clients, device: Device, component: str) -> list[str]:
     """The last LINES of the log, the oldest first. Raises NoLog."""
     if command := os.environ.get(COMMAND):
-        return _run(command, device.name, component)
+        return _run(command, device, component)
     if any(one.name == LOG_MANAGER for one in device.components):
         return _uploaded(clients, device.name, component)
     raise NoLog(
@@ -119,10 +119,10 @@ def logged(line: str) -> dict[str, Any]:
     return event
 
 
-def _run(command: str, device: str, component: str) -> list[str]:
+def _run(command: str, device: Device, component: str) -> list[str]:
     try:
         words = [
-            word.format(device=device, component=component, lines=LINES)
+            word.format(device=device.name, component=component, lines=LINES)
             for word in shlex.split(command)
         ]
     except (LookupError, ValueError, AttributeError) as error:
@@ -143,7 +143,13 @@ def _run(command: str, device: str, component: str) -> list[str]:
     except (OSError, subprocess.TimeoutExpired) as error:
         raise NoLog(f"{COMMAND} fails: {error}", "It runs:", shlex.join(words)) from error
     if done.returncode:
-        raise NoLog(f"{COMMAND} fails: {done.stderr.strip()}", "It runs:", shlex.join(words))
+        has = [one.name for one in device.components]
+        unknown = f"{device.name} has no component {component}; it has {', '.join(has)}. "
+        raise NoLog(
+            f"{COMMAND} fails: {done.stderr.strip()}",
+            f"{'' if component in has else unknown}It runs:",
+            shlex.join(words),
+        )
     return done.stdout.splitlines()
 
 

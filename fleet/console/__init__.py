@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 import sys
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -219,12 +221,22 @@ def console(
 ) -> None:
     """Show the fleet live on a read-only page in a browser."""
     there = places(stack)
-    sys.stderr.write(f"http://{HOST}:{port}/ shows the fleet; Ctrl-C ends it\n")
-    uvicorn.run(
+    config = uvicorn.Config(
         application(partial(look, there), every=_EVERY_SECONDS),
-        host=HOST,
-        port=port,
         log_level="warning",
         lifespan="off",
         timeout_graceful_shutdown=1,  # an open page never ends its request
     )
+    with socket.socket() as listening, suppress(KeyboardInterrupt):
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listening.bind((HOST, port))
+            listening.listen()
+        except OSError as error:
+            raise NoStack(
+                f"the page can't be served on port {port}: {error.strerror}.",
+                "Name another:",
+                f"make console PORT={8323 if port == 8322 else 8322}",
+            ) from error
+        sys.stderr.write(f"http://{HOST}:{port}/ shows the fleet; Ctrl-C ends it\n")
+        uvicorn.Server(config).run([listening])

@@ -21,7 +21,7 @@ from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.wait import WebDriverWait
 
-from fleet.console import Feed, application, sparkline
+from fleet.console import Feed, application, console, sparkline
 from fleet.logs import UNANSWERED, Answer
 from fleet.observe import Fleet, Target
 from fleet.stacks import NoStack
@@ -161,6 +161,15 @@ def text(browser: Chrome, selector: str) -> str:
     """Read in one step: an element that is found first may be replaced before it is read."""
     script = "return document.querySelector(arguments[0]).innerText"
     return str(browser.execute_script(script, selector))
+
+
+def test_a_port_that_is_taken_is_told_with_another_to_name() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(NoStack, match=rf"port {port}.*\n.*\n    make console PORT=83"):
+            console(port=port)
 
 
 @pytest.mark.parametrize(("ci", "end"), [("true", pytest.fail), ("", pytest.skip)])

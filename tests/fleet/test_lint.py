@@ -165,6 +165,11 @@ def test_a_development_kit_s_placeholders_are_filled_in() -> None:
     }, "gdk fills in its own, not a script's variables"
 
 
+def test_broken_yaml_is_told_with_its_place_and_no_picture() -> None:
+    with pytest.raises(ValueError, match=r"^correct its syntax: [^<]+: line 2 column 6$"):
+        lint.read("Manifests: [\n  a: }\n")
+
+
 def test_yaml_s_dates_and_numbers_stay_what_was_written() -> None:
     read = lint.read("RecipeFormatVersion: 2020-01-25\nComponentVersion: 1.10\n")
     assert read == {"RecipeFormatVersion": "2020-01-25", "ComponentVersion": "1.10"}

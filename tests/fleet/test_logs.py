@@ -83,6 +83,16 @@ def test_a_command_that_fails_is_told_as_it_was_run(monkeypatch: pytest.MonkeyPa
         tail(NOBODY, device(), SERVICE)
 
 
+def test_a_component_that_is_not_there_is_told_with_those_that_are(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv(COMMAND, "cat /nowhere/{device}/{component}")
+    with pytest.raises(NoLog, match=f"press-1 has no component x; it has {CONSUMER}. It runs:"):
+        tail(NOBODY, device(), "x")
+    with pytest.raises(NoLog, match=r"\nIt runs:\n"):
+        tail(NOBODY, device(), CONSUMER)
+
+
 @pytest.mark.parametrize("command", ["echo {host}", "echo {0}", "echo {", "echo '{device}"])
 def test_a_wrong_command_is_named_with_what_it_may_name(
     command: str, monkeypatch: pytest.MonkeyPatch

@@ -147,6 +147,17 @@ def test_another_release_in_pulumi_s_state_than_on_the_device_needs_a_look(
         assert said.index(likely) < said.index("an older one"), "the usual cause comes first"
 
 
+@pytest.mark.parametrize(
+    ("command", "form"),
+    [("new-device", "make new-device NAME=press-3"), ("model", "make model FILE=model.json")],
+)
+def test_a_command_without_its_argument_is_told_as_make_takes_it(command: str, form: str) -> None:
+    done = CliRunner().invoke(commands.app, [command], env={"COLUMNS": "200"})
+    assert done.exit_code == 2
+    assert form in done.output
+    assert f"{command} [OPTIONS] [{form.split()[-1].partition('=')[0]}]" in done.output
+
+
 @pytest.mark.usefixtures("fleet")
 def test_pulumi_is_asked_about_no_stack_that_has_never_deployed(
     monkeypatch: pytest.MonkeyPatch,
