@@ -136,7 +136,14 @@ class Rollout(pulumi.ComponentResource):
 def _deployment_name(target: Target, context: Context, planned: Mapping[str, str]) -> str:
     """The deployment's name. Prints why a deployment is made if the account differs."""
     own = context.deployment_name
-    if reasons := target.reasons_to_deploy(own, planned):
+    latest = target.latest
+    if latest and latest.by_stack(context) and not latest.failed:
+        has = latest.ours(target.names)
+        if changed := [name for name, version in planned.items() if has.get(name) != version]:
+            pulumi.log.info(
+                f"deploys {', '.join(changed)}: not the versions of this stack's last deployment"
+            )
+    elif reasons := target.reasons_to_deploy(own, planned):
         more = f" (and {len(reasons) - 1} more)" if len(reasons) > 1 else ""
         pulumi.log.info(f"deploys, as {reasons[0]}{more}")
     return target.deployment_name(own, planned)

@@ -83,7 +83,13 @@ class DeviceStatus:
 
     @property
     def _culprit(self) -> str:
-        """Our component that the reason names, else one that is down, else ""."""
+        """Our component that the reason names, else one that is down, else "".
+
+        Also "" if Docker or an artifact failed: nothing was started then, so no component has new
+        words (developer guide, "Detailed deployment error codes").
+        """
+        if any(one.startswith(("DOCKER_", "ARTIFACT_")) for one in self.errors):
+            return ""
         named = (name for name in self.wanted if name in self.reason)
         return next(chain(named, self._down), "")
 

@@ -188,6 +188,23 @@ def test_an_unchanged_tree_is_deployed_again_to_a_device_that_is_down_since(
     assert said == [f"deploys, as press-1 has {down} {state}"]
 
 
+def test_a_changed_release_is_told_in_one_plain_line(
+    account: Account, program: Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    monkeypatch.setattr("pulumi.log.info", said.append)
+    program.run(thing="press-1")
+    planned: dict[str, str] = program.exported["components"]
+    older = {name: spec(version) for name, version in planned.items()} | {CHECK: spec("1.1.1")}
+    good = account.deploy(THING_ARN, "edge-inference/dev", older)
+    account.devices["press-1"].deploys(good, "COMPLETED")
+    account.devices["press-1"].installed = {
+        one: (version["componentVersion"], "RUNNING") for one, version in older.items()
+    }
+    program.run(thing="press-1")
+    assert said == [f"deploys {CHECK}: not the versions of this stack's last deployment"]
+
+
 def test_a_device_more_is_no_resource_more_and_few_calls(
     account: Account, program: Program
 ) -> None:

@@ -152,6 +152,20 @@ def test_a_failed_device_fails_the_update_at_once_with_its_own_reason(
     assert f"/{CHECK}.log" in said, "the log of the component that the reason names"
 
 
+def test_a_component_that_was_never_started_sends_nobody_to_its_old_log(
+    account: Account, waiting: Waiting, deployment: str
+) -> None:
+    account.devices["press-1"].deploys(
+        deployment,
+        "FAILED",
+        reason=f"FAILED_NO_STATE_CHANGE: the image of {CHECK} can't be pulled",
+        statusDetails={"errorStack": ["DEPLOYMENT_FAILURE", "DOCKER_ERROR"]},
+    )
+    said = waiting.failure()
+    assert "/greengrass/v2/logs/greengrass.log" in said
+    assert "COMPONENT=" not in said
+
+
 def test_a_failure_without_a_reason_still_says_where_to_look(
     account: Account, waiting: Waiting, deployment: str
 ) -> None:
