@@ -14,6 +14,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from infra.printable import printable
 from infra.settings import OF_A_RELEASE, Misconfigured
 
 # what pandas reads as missing: https://pandas.pydata.org/docs/reference/api/pandas.read_csv.html
@@ -122,9 +123,13 @@ def _named(said: str, row: Any, names: Sequence[str], path: Path) -> dict[str, A
     strange = sorted(row.keys() - set(names))
     raise Misconfigured(
         f"{said}: not the model's features"
-        f" (missing: {missing or 'none'}; not in the model: {strange or 'none'}).",
+        f" (missing: {_listed(missing)}; not in the model: {_listed(strange)}).",
         *_remedy(row, names, path),
     )
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(map(printable, names)) or "none"
 
 
 def _nameless(names: Sequence[str]) -> bool:
@@ -148,4 +153,7 @@ def _remedy(columns: Collection[str], names: Sequence[str], path: Path) -> tuple
             " the array's order:",
             "json.dump(X.to_numpy().tolist(), file)",
         )
-    return ()
+    return (
+        "Name the columns as the model does, or name other samples:",
+        "pulumi config set samples PATH",
+    )

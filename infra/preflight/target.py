@@ -124,8 +124,8 @@ def _pace(settings: Settings, target: Target) -> Iterator[Finding]:
         yield Finding(
             rule=TOO_SLOW,
             where=f"{needed} devices at {rate} a minute",
-            fix=f"the last hears of it after {last} s; set a longer time, or a higher"
-            " devices-per-minute:",
+            fix=f"the last hears of it after {last} s; set that and 15 minutes for it, or a"
+            " higher devices-per-minute:",
             commands=(f"pulumi config set rollout-timeout {last + 900}",),
         )
 
@@ -140,6 +140,6 @@ def _patience(settings: Settings, wanted: Wanted) -> Iterator[Finding]:
             rule=CHECK_TOO_LATE,
             where=f"check-timeout {settings.check_timeout}, rollout-timeout"
             f" {settings.rollout_timeout}",
-            fix="set a longer time, or a lower check-timeout:",
+            fix="set check-timeout and 15 minutes for the rest, or a lower check-timeout:",
             commands=(f"pulumi config set rollout-timeout {settings.check_timeout + 900}",),
         )

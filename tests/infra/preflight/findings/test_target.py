@@ -144,6 +144,7 @@ def test_a_rate_at_which_the_update_ends_before_the_last_device_begins_is_refuse
         assert the_one(found).rule is TOO_SLOW
         assert f"after {seconds} s" in the_one(found).text
         assert f"rollout-timeout {seconds + 900}" in the_one(found).text
+        assert "that and 15 minutes" in the_one(found).text, "how the number is made"
 
 
 def test_a_check_that_may_outlast_the_update_is_a_warning() -> None:
@@ -153,6 +154,7 @@ def test_a_check_that_may_outlast_the_update_is_a_warning() -> None:
         "check-timeout 120, rollout-timeout 120",
     )
     assert "pulumi config set rollout-timeout 1020" in found.text
+    assert "set check-timeout and 15 minutes" in found.text, "how the number is made"
     assert findings(check_timeout=119, rollout_timeout=120) == []
 
 
