@@ -36,7 +36,7 @@ def lint(
     paths: Annotated[
         list[Path] | None,
         typer.Argument(
-            metavar="PATH...", help="Recipe files (JSON or YAML), or folders to look for them in."
+            metavar="PATH", help="Recipe files (JSON or YAML), or folders to look for them in."
         ),
     ] = None,
     rules: Annotated[

@@ -78,7 +78,9 @@ def roll_back(stack: Stack, release: str, console: Console) -> int:
             soft_wrap=True,
         )
     pulumi_cli.change(stack.name, *change)
-    done = pulumi_cli.pulumi(stack.name, "up", "--yes", "--suppress-outputs").returncode
+    # nobody is asked, so a preview would only print every line twice
+    up = ("up", "--yes", "--skip-preview", "--suppress-outputs")
+    done = pulumi_cli.pulumi(stack.name, *up).returncode
     file = f"Pulumi.{stack.name}.yaml"
     says = (
         f"{file} names no release any more: commit it, and the stack deploys what the tree holds."

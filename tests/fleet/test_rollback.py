@@ -102,7 +102,7 @@ def test_an_older_release_is_named_in_the_stack_s_file_and_deployed(asked: Path)
     assert done.exit_code == 0, done.output
     assert asked.read_text().splitlines()[1:] == [
         "config set release r0ddba11 --stack dev --non-interactive",
-        "up --yes --suppress-outputs --stack dev --non-interactive",
+        "up --yes --skip-preview --suppress-outputs --stack dev --non-interactive",
     ]
     assert (
         f"from release {RUNS} (model abc) to r0ddba11 (model oven.json xyz, published"
