@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import os
 import secrets
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -62,18 +64,19 @@ def checkout(tools: toolchain.Toolchain, tmp_path: Path) -> Iterator[Checkout]:
     thing = f"down-{secrets.token_hex(3)}"
     stack = tree / f"Pulumi.{STACK}.yaml"
     stack.write_text(stack.read_text().replace("thing: greenhouse\n", f"thing: {thing}\n"))
-    (tmp_path / "tmp").mkdir()
+    temporary = tempfile.mkdtemp(prefix="down-")  # Sockets lie in it: tmp_path would be too long.
     login = {name: os.environ[name] for name in os.environ if name.startswith(("HOME", "XDG_"))}
     env = {
         **login,
         "PATH": os.environ["PATH"],
         "DOCKER_HOST": tools.docker_host or ENGINE,
         "GREENHOUSE_HOME": str(home.root),
-        "TMPDIR": str(tmp_path / "tmp"),
+        "TMPDIR": temporary,
     }
     yield Checkout(tree, home, thing, env)
     if home.exists():
         stop_greenhouse(home)
+    shutil.rmtree(temporary)
 
 
 def killed_in_the_middle(checkout: Checkout) -> list[psutil.Process]:
