@@ -163,8 +163,8 @@ def test_a_console_shows_the_stack_it_was_asked_for(
     fleet.sends("edge-inference/press-2", OURS, "COMPLETED")
     served: list[FleetStatus] = []
     monkeypatch.setattr(console, "application", lambda look, every: look)  # noqa: ARG005
-    monkeypatch.setattr("uvicorn.run", lambda look, **_: served.append(look()))
-    run("console", *options)
+    monkeypatch.setattr("uvicorn.Server.run", lambda at, _: served.append(at.config.app()))
+    run("console", "--port", "0", *options)
     assert [len(found.targets) for one in served for found, _ in one.fleets] == [seen]
 
 
