@@ -16,6 +16,7 @@ The view is a process of its own, as on a real machine the engine doesn't end wi
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import os
 import signal
 import subprocess
@@ -33,10 +34,14 @@ _FAULT_SECONDS = 0.2
 
 
 def socket_of(run: Path, thing: str) -> Path:
-    """Where a device's view listens: in the folder of running processes, or in a shorter one."""
-    name = f"engine-{thing}.sock"
-    plain = run.resolve() / name
-    return plain if len(bytes(plain)) <= MAX_SOCKET_PATH else ShortFolder(run).path / name
+    """Where a device's view listens: in the folder of running processes, or in a shorter one.
+
+    A thing's name may have 128 characters, so it has no place in the shorter one.
+    """
+    plain = run.resolve() / f"engine-{thing}.sock"
+    if len(bytes(plain)) <= MAX_SOCKET_PATH:
+        return plain
+    return ShortFolder(run).path / f"{hashlib.sha256(thing.encode()).hexdigest()[:12]}.sock"
 
 
 class View:

@@ -120,11 +120,16 @@ def test_a_killed_pulumi_loses_its_parts_and_a_running_pulumi_keeps_them(
     assert parts["other"].status() != psutil.STATUS_ZOMBIE
 
 
+@pytest.fixture
+def shared() -> Iterator[Path]:
+    """A temporary folder that isn't too long for a socket, as tmp_path may be."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        yield Path(folder)
+
+
 def test_the_private_folders_of_killed_processes_go_with_the_greenhouse(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, shared: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shared = tmp_path / "tmp"
-    shared.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(shared))
     home = Home(tmp_path / "home")
     for root in (home.run, home.device("press-1"), home.device("press-2")):

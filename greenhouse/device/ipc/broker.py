@@ -30,6 +30,7 @@ log = logging.getLogger(__name__)
 
 MAX_SOCKET_PATH = 107  # sun_path has 108 bytes, the last of which is NUL.
 _SHORT = "socket-folder"  # A file of this name remembers the folder.
+_MADE_BYTES = 40  # Of a path below the temporary folder: our folder's name and the socket's.
 MAX_WAITING_BYTES = 64 * 1024 * 1024
 TOKEN_LENGTH = 16
 
@@ -186,8 +187,9 @@ def _bound(path: Path) -> socket.socket:
 class ShortFolder:
     """A private folder in the machine's temporary folder, for a socket with a short path.
 
-    Nobody can foresee its name, so the device remembers it. A successor finds the folder that a
-    killed device left, and uses it only if it is still the device's own.
+    If TMPDIR itself is too long for a socket, the folder is in /tmp. Nobody can foresee its name,
+    so the device remembers it. A successor finds the folder that a killed device left, and uses it
+    only if it is still the device's own.
     """
 
     def __init__(self, root: Path) -> None:
@@ -215,6 +217,9 @@ class ShortFolder:
         return path if private and found.st_uid == os.geteuid() else None
 
     def _made(self) -> Path:
-        path = Path(tempfile.mkdtemp(prefix="greenhouse-"))
+        shared = tempfile.gettempdir()
+        if len(os.fsencode(shared)) + _MADE_BYTES > MAX_SOCKET_PATH:
+            shared = "/tmp"  # noqa: S108  # mkdtemp makes a folder that nobody else can enter.
+        path = Path(tempfile.mkdtemp(prefix="greenhouse-", dir=shared))
         write_whole(self._record, str(path))
         return path

@@ -28,6 +28,7 @@ from awsiot.greengrasscoreipc.model import (
     UnauthorizedError,
 )
 
+from greenhouse.device.docker_socket import socket_of
 from greenhouse.device.flavours.lite.ipc import connect_lite
 from greenhouse.device.ipc import broker
 from greenhouse.device.ipc.broker import Broker, Connect, connect_java
@@ -147,11 +148,11 @@ def test_the_socket_is_open_to_everyone_and_the_token_is_what_counts(
 
 
 @pytest.fixture
-def deep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def deep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A root folder too deep for a socket, and a shared temporary folder."""
-    (tmp_path / "tmp").mkdir()
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
-    return tmp_path / ("x" * 120)
+    with tempfile.TemporaryDirectory(dir="/tmp") as shared:  # tmp_path would be too long.
+        monkeypatch.setattr(tempfile, "tempdir", shared)
+        yield tmp_path / ("x" * 120)
 
 
 def test_a_root_folder_too_deep_for_a_socket_gets_a_private_one_and_takes_it_along(
@@ -172,6 +173,30 @@ def test_a_successor_of_a_killed_device_is_found_at_the_same_place(deep: Path) -
     successor.start()
     successor.stop()
     assert not [*Path(tempfile.gettempdir()).iterdir()], "and what was left is cleared away"
+
+
+def test_a_temporary_folder_too_deep_for_a_socket_is_passed_over(
+    deep: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    temporary = tmp_path / ("t" * 70)
+    temporary.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    running = Running(deep)
+    running.start()
+    with running.wire():
+        assert stat.S_IMODE(running.broker.path.parent.stat().st_mode) == 0o700
+    running.stop()
+    assert not running.broker.path.parent.exists(), "nothing of ours stays"
+
+
+def test_the_longest_name_of_a_thing_fits_into_an_engines_path(deep: Path) -> None:
+    deep.mkdir()
+    things = ["x" * 128, "x" * 127]
+    paths = [socket_of(deep, thing) for thing in things]
+    assert len(set(paths)) == len(things), "each device has its own"
+    for path in paths:
+        with socket.socket(socket.AF_UNIX) as line:
+            line.bind(str(path))
 
 
 @pytest.mark.parametrize("taken", ["link", "open", "strangers"])
