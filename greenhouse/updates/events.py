@@ -8,15 +8,17 @@ shown with its error, as only they tell why a build failed.
 
 from __future__ import annotations
 
+import re
 import time
 from collections import defaultdict, deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
 from rich.text import Text
 
 from fleet.plan.preview import EXITED
+from infra.errors import told
 from infra.printable import printable, printable_lines
 
 _TAIL = 30  # So many passing lines of a failing resource are shown.
@@ -29,6 +31,11 @@ _DONE = {  # An operation's mark and word. Other operations change nothing that 
 }
 _COUNTED = {**_DONE, "replace": ("+-", "replaced"), "same": (" ", "unchanged")}
 _STACK = "pulumi:pulumi:Stack"
+_CANCELED = ("preview canceled", "update canceled")  # A destroy is an update as well.
+# What follows: the engine's words, and the end of the program's traceback.
+_FOLLOWING = ("Resource monitor has terminated, shutting down", "\nKeyboardInterrupt")
+# Pulumi's warning sends people to AWS's console and to an interactive refresh (plan_options.go).
+_PENDING = re.compile(r"^  \* (urn:\S+), interrupted while (\w+)$", re.M)
 _STYLES = {"error": "red", "warning": "yellow"}
 
 
@@ -41,6 +48,8 @@ class Display:
         self._passing: dict[str, deque[str]] = defaultdict(lambda: deque(maxlen=_TAIL))
         self._told: dict[str, list[str]] = defaultdict(list)
         self._previewing, self._failed, self._over = True, False, False
+        self.canceled = False  # By Ctrl-C, before the end.
+        self._planned = self._done = 0  # Resources, by the summaries.
         self._previewed: set[tuple[str, str]] = set()  # The resource and the message.
         # A provider of ours also prints its error's lines, before or after it.
         self._reasons: set[str] = set()
@@ -53,11 +62,23 @@ class Display:
         under_way = [_name(urn) for urn in self._began if _type(urn) != _STACK]
         return self._last or ", ".join(under_way)
 
+    def finished(self) -> bool:
+        """Whether each resource of the preview was done, even if the update was then canceled."""
+        return self._over and self._done == self._planned
+
+    def progress(self) -> str:
+        """What an ended update has done, for people."""
+        if not self._over:
+            return "nothing was changed"
+        if self.finished():
+            return f"all {self._planned} resources are done"
+        return f"{self._done} of {self._planned} resources are done"
+
     def take(self, event: Mapping[str, Any]) -> None:
         """Show one event, if a person needs it."""
         match event:
-            case {"diagnosticEvent": {"severity": severity} as told} if severity != "debug":
-                self._hear(told)
+            case {"diagnosticEvent": {"severity": severity} as diagnostic} if severity != "debug":
+                self._hear(diagnostic)
             case {"resourcePreEvent": {"metadata": step, **more}} if not more.get("planning"):
                 self._began[step["urn"]] = time.monotonic()
                 self._last = ""
@@ -68,20 +89,24 @@ class Display:
                 self._began.pop(step["urn"], None)
             case {"progressEvent": {"message": message}}:
                 self._last = printable(message)
-            case {"summaryEvent": {"isPreview": True}}:
+            case {"summaryEvent": {"isPreview": True, "resourceChanges": planned}}:
                 self._previewing = False
+                self._planned = sum(planned.values())
             case {"summaryEvent": summary}:
                 self._count(summary)
 
-    def _hear(self, told: Mapping[str, Any]) -> None:
-        urn, message = told.get("urn", ""), told["message"].rstrip()
-        if told.get("ephemeral"):
+    def _hear(self, diagnostic: Mapping[str, Any]) -> None:
+        urn, message = diagnostic.get("urn", ""), diagnostic["message"].rstrip()
+        if diagnostic.get("ephemeral"):
             self._passing[urn].append(message)
             self._last = f"{_name(urn)}: {printable(message)}"
             return
         if not message or self._over or self._repeats(urn, message):
             return
-        if told["severity"] == "error":
+        if message in _CANCELED or (self.canceled and message.endswith(_FOLLOWING)):
+            self.canceled = True
+            return
+        if diagnostic["severity"] == "error":
             if EXITED in message and self._failed:
                 return
             self._failed = True
@@ -92,10 +117,12 @@ class Display:
             self._reasons |= lines
         elif not urn and message in self._reasons:
             return
+        elif pending := _PENDING.findall(message):
+            message = _interrupted(pending)
         self._told[urn] += message.splitlines()
         of = "" if not urn or _type(urn) == _STACK else f"{_name(urn)}: "
-        kind = "" if told["severity"].startswith("info") else f"{told['severity']}: "
-        self._print(f"{kind}{of}{message}", _STYLES.get(told["severity"], ""))
+        kind = "" if diagnostic["severity"].startswith("info") else f"{diagnostic['severity']}: "
+        self._print(f"{kind}{of}{message}", _STYLES.get(diagnostic["severity"], ""))
 
     def _repeats(self, urn: str, message: str) -> bool:
         """Whether the update repeats a message of its preview."""
@@ -125,12 +152,29 @@ class Display:
     def _count(self, summary: Mapping[str, Any]) -> None:
         self._over = True  # The following events show how the parts of a failed update end.
         changes = summary["resourceChanges"]
+        self._done = sum(changes.values())
+        self.canceled |= summary.get("result") == "canceled"  # Ctrl-C, twice.
         counts = [f"{changes[op]} {word}" for op, (_, word) in _COUNTED.items() if changes.get(op)]
         self._print(f"resources: {', '.join(counts) or 'none'}")
 
     def _print(self, text: str, style: str = "") -> None:
         for line in printable_lines(text).split("\n"):
             self._console.print(Text(f"  {line}", style), soft_wrap=True)
+
+
+def _interrupted(pending: Sequence[tuple[str, str]]) -> str:
+    """What the pending operations in Pulumi's state mean here, where each create takes over."""
+    what = ", ".join(f"{doing} {_name(urn)}" for urn, doing in pending)
+    said = f"an earlier update was interrupted, while {what}."
+    why = "Nothing has to be done: this update takes over what is there, and makes the rest."
+    if all(doing != "creating" for _, doing in pending):
+        return told(said, why)
+    return told(
+        said,
+        f"{why} Pulumi repeats this until you type, after an update that succeeded:",
+        'eval "$(make -s env)"',
+        "pulumi refresh --stack local --clear-pending-creates --yes",
+    )
 
 
 def _name(urn: str) -> str:

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any
 
 import typer
@@ -74,9 +75,25 @@ def change(console: Console, command: str, stack: str) -> None:
         try:
             show(lines, display, console)
         except KeyboardInterrupt:
+            display.canceled = True
             console.print("  Pulumi finishes what it has begun; Ctrl-C again ends it at once")
+            with suppress(KeyboardInterrupt):
+                show(lines, display, console)
             show(lines, display, console)
+    # An interrupted destroy ends with 0, and its summary says "succeeded" (Pulumi 3.276).
+    if display.canceled and (process.returncode or not display.finished()):
+        raise ProcessFailed(_canceled(command, display))
     _succeeded(process.returncode)
+
+
+def _canceled(command: str, display: Display) -> str:
+    what = f"pulumi {command} was interrupted: {display.progress()}."
+    if command == "destroy":
+        return told(what, "Go on from there:", "make down")
+    why = "Go on from there, or undo it:"
+    if display.finished():
+        why = f"Only the stack's outputs and the devices' answers are missing. {why}"
+    return told(what, why, "make up", "make down")
 
 
 def show(lines: Iterable[str], display: Display, console: Console) -> None:

@@ -82,7 +82,8 @@ def test_a_successful_build_shows_no_passing_lines() -> None:
     ]
     display = Display(Console(file=io.StringIO()))
     assert display.doing() == "preview"
-    for event in ({"summaryEvent": {"isPreview": True}}, *events[:-1]):
+    previewed = {"summaryEvent": {"isPreview": True, "resourceChanges": {"create": 1}}}
+    for event in (previewed, *events[:-1]):
         display.take(event)
     assert display.doing() == "image: 1da5d5aef4d9: Pushed", "a spinner shows the last one"
     assert shown([json.dumps(one) for one in events]) == "  + docker:index:Image image created\n"
@@ -118,6 +119,36 @@ def test_a_failed_rollout_says_its_reason_once_whichever_comes_first() -> None:
         assert said.count("greenhouse: IN_PROGRESS") == 1
     between = [*without[: last - 2], error, *without[last - 2 :]]
     assert "error: rollout-answering: greenhouse: deployment FAILED" in shown(between), "whole"
+
+
+# pulumi up --json after two ^C (Pulumi 3.276, 2026-11-30)
+PENDING = """\
+Attempting to deploy or update resources with 1 pending operations from previous deployment.
+  * urn:pulumi:local::edge-inference::aws:s3/bucket:Bucket::artifacts-bucket, interrupted while {0}
+These resources are in an unknown state because the Pulumi CLI was interrupted while waiting for \
+changes to these resources to complete. You should confirm whether or not the operations listed \
+completed successfully by checking the state of the appropriate provider. For example, if you are \
+using AWS, you can confirm using the AWS Console.
+
+Once you have confirmed the status of the interrupted operations, you can repair your stack using \
+`pulumi refresh` which will refresh the state from the provider you are using and clear the \
+pending operations if there are any.
+
+Note that `pulumi refresh` will need to be run interactively to clear pending CREATE operations.
+"""
+
+
+@pytest.mark.parametrize("doing", ["creating", "updating"])
+def test_after_an_interrupted_update_a_person_reads_what_that_means_here(doing: str) -> None:
+    message = PENDING.format(doing)
+    said = shown([json.dumps({"diagnosticEvent": {"severity": "warning", "message": message}})])
+    first, why, *commands = said.splitlines()
+    assert first == (
+        f"  warning: an earlier update was interrupted, while {doing} artifacts-bucket."
+    )
+    assert "takes over what is there" in why
+    assert "AWS Console" not in said
+    assert bool(commands) == (doing == "creating"), "only these stay in the state"
 
 
 def test_what_stays_in_the_account_is_not_called_deleted() -> None:
