@@ -6,8 +6,9 @@ search for it as boto3 would. An endpoint on another machine is refused.
 
 from __future__ import annotations
 
+import re
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -125,5 +126,36 @@ class AwsClients:
         with self._lock:  # Making a client isn't thread-safe, using it is.
             if (service, region) not in self._clients:
                 make = partial(self._session.client, endpoint_url=self.endpoint, config=_CONFIG)
-                self._clients[service, region] = make(service, region_name=region)
+                made = make(service, region_name=region)
+                made.meta.events.register("provide-client-params", refuse_excluded)
+                self._clients[service, region] = made
             return self._clients[service, region]
+
+
+def refuse_excluded(params: Mapping[str, Any], model: Any, **_: Any) -> None:
+    """Refuse texts that AWS' own model of the operation excludes, as MiniStack takes them.
+
+    botocore sends them, and leaves the check to AWS. It is botocore's event
+    `provide-client-params`. Raises Refused.
+    """
+    if excluded := list(_excluded(model.input_shape, params, "")):
+        raise Refused(f"{model.name}: {', and '.join(excluded)}")
+
+
+def _excluded(shape: Any, value: Any, where: str) -> Iterator[str]:
+    """The reasons, without the values, which may be secret."""
+    if isinstance(value, Mapping) and shape.type_name == "structure":
+        for name in value.keys() & shape.members.keys():
+            yield from _excluded(shape.members[name], value[name], f"{where}.{name}")
+    elif isinstance(value, list) and shape.type_name == "list":
+        for one in value:
+            yield from _excluded(shape.member, one, where)
+    elif isinstance(value, str):
+        limits, name = shape.metadata, where.removeprefix(".")
+        if value not in limits.get("enum", (value,)):
+            yield f"{name} must be {' or '.join(limits['enum'])}"
+        # The patterns are Java's, whose \w is ASCII.
+        elif not re.fullmatch(limits.get("pattern", ".*"), value, re.ASCII | re.DOTALL):
+            yield f"{name} must match {limits['pattern']}"
+        elif len(value) > limits.get("max", len(value)):
+            yield f"{name} has at most {limits['max']} characters"

@@ -20,7 +20,7 @@ from greenhouse.providers.aws.common import (
     tag_list,
     tag_map,
 )
-from greenhouse.providers.protocol.resource import Failure, Naming
+from greenhouse.providers.protocol.resource import Failure, Naming, Refused
 from greenhouse.providers.protocol.session import Call
 from greenhouse.providers.protocol.wire import Properties
 
@@ -185,6 +185,12 @@ class GetAuthorizationToken(AwsFunction):
 
     def call(self, call: Call, arguments: Properties) -> Properties:
         region = self.clients.region(call, arguments)
+        account = self.clients.sts(region).get_caller_identity()["Account"]
+        if arguments.get("registryId", account) != account:
+            raise Refused(
+                f"there is no registry of the account {arguments['registryId']} here, only that of"
+                f" {account}. Leave registry_id out on this stack"
+            )
         (found,) = self.clients.ecr(region).get_authorization_token()["authorizationData"]
         user, _, password = base64.b64decode(found["authorizationToken"]).decode().partition(":")
         return {

@@ -9,7 +9,8 @@ from typing import Any, ClassVar
 
 from pulumi_aws.iam import role_policy
 
-from greenhouse.providers.aws.common import AwsResource, fine_if
+from greenhouse.providers.aws.common import AwsResource, aws_error, fine_if
+from greenhouse.providers.aws.policies import MAX_INLINE, refuse_malformed_role_policy
 from greenhouse.providers.protocol.resource import Failure, Naming
 from greenhouse.providers.protocol.session import Call
 from greenhouse.providers.protocol.wire import Properties
@@ -55,9 +56,27 @@ class RolePolicy(AwsResource):
             )
 
     def _put(self, call: Call, inputs: Properties) -> None:
-        self.clients.iam(self.region(call, inputs)).put_role_policy(
-            RoleName=inputs["role"], PolicyName=inputs["name"], PolicyDocument=inputs["policy"]
-        )
+        role, name, policy = inputs["role"], inputs["name"], inputs["policy"]
+        refuse_malformed_role_policy(policy)
+        iam = self.clients.iam(self.region(call, inputs))
+        others = [
+            iam.get_role_policy(RoleName=role, PolicyName=other)["PolicyDocument"]
+            for page in iam.get_paginator("list_role_policies").paginate(RoleName=role)
+            for other in page["PolicyNames"]
+            if other != name
+        ]
+        if sum(map(_characters, [*others, json.loads(policy)])) > MAX_INLINE:
+            raise aws_error(
+                "LimitExceeded",
+                f"Maximum policy size of {MAX_INLINE} bytes exceeded for role {role}",
+                operation="PutRolePolicy",
+            )
+        iam.put_role_policy(RoleName=role, PolicyName=name, PolicyDocument=policy)
+
+
+def _characters(document: Any) -> int:
+    """The size that IAM counts: without white space."""
+    return len(json.dumps(document, separators=(",", ":"), ensure_ascii=False))
 
 
 RESOURCES = (RolePolicy,)

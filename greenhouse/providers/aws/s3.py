@@ -14,6 +14,7 @@ from pulumi_aws.s3 import bucket_ownership_controls as ownership
 from pulumi_aws.s3 import bucket_server_side_encryption_configuration as encryption
 
 from greenhouse.providers.aws.common import AwsResource, aws_error, fine_if, tag_list, tag_map
+from greenhouse.providers.aws.policies import refuse_malformed_bucket_policy
 from greenhouse.providers.protocol.resource import Failure, Incomplete, Naming, Refused
 from greenhouse.providers.protocol.session import Call
 from greenhouse.providers.protocol.wire import Asset, Properties, has_unknown
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 _NO_BUCKET = ("NoSuchBucket", "404")
+# docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html: the rules that MiniStack
+# doesn't have.
+_RESERVED_STARTS = ("xn--", "sthree-", "amzn-s3-demo-")
+_RESERVED_ENDS = ("-s3alias", "--ol-s3", ".mrap", "--x-s3", "--table-s3")
 _DEFAULT = "applyServerSideEncryptionByDefault"
 
 
@@ -60,8 +65,12 @@ class Bucket(AwsResource):
         region = self.region(call, inputs)
         s3 = self.clients.s3(region)
         name = inputs["bucket"]
+        if name.startswith(_RESERVED_STARTS) or name.endswith(_RESERVED_ENDS):
+            raise aws_error(
+                "InvalidBucketName", "The specified bucket is not valid.", operation="CreateBucket"
+            )
         with fine_if(*_NO_BUCKET):
-            s3.head_bucket(Bucket=name)
+            s3.get_bucket_location(Bucket=name)  # HEAD's errors would have no message.
             raise aws_error(  # MiniStack answers 200, as AWS does in us-east-1 only.
                 "BucketAlreadyOwnedByYou",
                 f"Your previous request to create the named bucket, {name}, succeeded and you"
@@ -80,7 +89,7 @@ class Bucket(AwsResource):
         region = self.region(call, olds)
         s3 = self.clients.s3(region)
         with fine_if(*_NO_BUCKET):
-            s3.head_bucket(Bucket=id_)
+            s3.get_bucket_location(Bucket=id_)
             tags = _get_tags(s3, id_)
             kept = {"forceDestroy": olds.get("forceDestroy", False)}
             return {**self._attributes(id_, region, tags), "tags": tags, **kept}
@@ -283,6 +292,7 @@ class BucketPolicy(OnBucket):
     gone_as = "NoSuchBucketPolicy"
 
     def put(self, s3: S3Client, inputs: Properties) -> None:
+        refuse_malformed_bucket_policy(inputs["bucket"], inputs["policy"])
         s3.put_bucket_policy(Bucket=inputs["bucket"], Policy=inputs["policy"])
 
     def get(self, s3: S3Client, name: str) -> Properties:
@@ -340,7 +350,15 @@ class BucketObjectv2(AwsResource):
         return None
 
     def update(self, call: Call, id_: str, olds: Properties, news: Properties) -> Properties:
-        return self._put(call, news)
+        """Upload the object again only if its content changes, as the plugin does."""
+        compared = ["sourceHash", *_BODIES]
+        if "contentType" in news:  # Otherwise the output is S3's own choice.
+            compared.append("contentType")
+        if any(not self.equal(name, olds.get(name), news.get(name)) for name in compared):
+            return self._put(call, news)
+        tags = news.get("tags") or {}
+        _tag_object(self.clients.s3(self.region(call, news)), news["bucket"], news["key"], tags)
+        return {"tagsAll": tags}
 
     def delete(self, call: Call, id_: str, olds: Properties) -> None:
         s3 = self.clients.s3(self.region(call, olds))
@@ -356,8 +374,7 @@ class BucketObjectv2(AwsResource):
         name, key, tags = inputs["bucket"], inputs["key"], inputs.get("tags") or {}
         kind: Any = {"ContentType": inputs["contentType"]} if "contentType" in inputs else {}
         s3.put_object(Bucket=name, Key=key, Body=_body(call, inputs), **kind)
-        if tags:
-            s3.put_object_tagging(Bucket=name, Key=key, Tagging={"TagSet": tag_list(tags)})
+        _tag_object(s3, name, key, tags)  # MiniStack keeps the tags of the object before.
         head: Any = s3.head_object(Bucket=name, Key=key)
         return self._attributes(name, key, region, tags, head)
 
@@ -374,6 +391,13 @@ class BucketObjectv2(AwsResource):
             "tagsAll": tags,
             "versionId": "" if version == "null" else version or "",
         }
+
+
+def _tag_object(s3: S3Client, name: str, key: str, tags: Properties) -> None:
+    if tags:
+        s3.put_object_tagging(Bucket=name, Key=key, Tagging={"TagSet": tag_list(tags)})
+    else:
+        s3.delete_object_tagging(Bucket=name, Key=key)
 
 
 def _body(call: Call, inputs: Properties) -> bytes:

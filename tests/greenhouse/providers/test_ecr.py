@@ -121,6 +121,17 @@ def test_mutability_is_one_of_two_words(engine: Engine) -> None:
         engine.check(State(REPOSITORY, "it"), {"imageTagMutability": "immutable"})
 
 
+@pytest.mark.parametrize("wrong", ["Upper", "_a", "a//b", "a/"])
+def test_a_name_that_ecr_would_refuse_is_refused(engine: Engine, wrong: str) -> None:
+    with pytest.raises(Rejected, match="repositoryName must match"):
+        engine.create(REPOSITORY, name=wrong)
+
+
+def test_an_encryption_that_ecr_does_not_have_is_refused(engine: Engine, name: str) -> None:
+    with pytest.raises(Rejected, match="encryptionType must be AES256 or KMS"):
+        engine.create(REPOSITORY, name=name, encryptionConfigurations=[{"encryptionType": "none"}])
+
+
 def test_lifecycle_rules_live_and_die(engine: Engine, name: str) -> None:
     engine.create(REPOSITORY, name=name)
     made = engine.create(LIFECYCLE, repository=name, policy=policy(14))
@@ -145,6 +156,13 @@ def test_rules_that_ecr_would_refuse_are_refused(engine: Engine) -> None:
     wrong = policy(14).replace('"countNumber": 14', '"countNumber": "14"')
     with pytest.raises(Rejected, match=r"rules\[0\].selection.countNumber must be a whole number"):
         engine.check(State(LIFECYCLE, "it"), {"repository": "r", "policy": wrong})
+
+
+def test_there_is_no_login_to_another_account(engine: Engine) -> None:
+    token = "aws:ecr/getAuthorizationToken:getAuthorizationToken"
+    assert engine.invoke(token, registryId="123456789012")["userName"] == "AWS"
+    with pytest.raises(Rejected, match="no registry of the account 999999999999"):
+        engine.invoke(token, registryId="999999999999")
 
 
 def test_the_login_is_in_the_clear_and_leads_to_this_machine(

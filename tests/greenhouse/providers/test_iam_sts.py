@@ -12,12 +12,8 @@ import pytest
 from tests.greenhouse.providers.provider_engine import NONE, Engine, Rejected, State
 
 ROLE_POLICY = "aws:iam/rolePolicy:RolePolicy"
-DOCUMENT = {
-    "Version": "2012-10-17",
-    "Statement": [
-        {"Effect": "Allow", "Action": ["s3:GetObject"], "Resource": ["arn:aws:s3:::b/*"]}
-    ],
-}
+STATEMENT = {"Effect": "Allow", "Action": ["s3:GetObject"], "Resource": ["arn:aws:s3:::b/*"]}
+DOCUMENT = {"Version": "2012-10-17", "Statement": [STATEMENT]}
 TRUST = {
     "Version": "2012-10-17",
     "Statement": [
@@ -51,7 +47,7 @@ def test_a_policy_in_a_role_lives_and_dies(engine: Engine, role: str) -> None:
     assert engine.refresh(made)
     assert engine.diff(made, wanted).changes == NONE
 
-    narrower = {**DOCUMENT, "Statement": []}
+    narrower = {**DOCUMENT, "Statement": [{**STATEMENT, "Resource": "arn:aws:s3:::b/c"}]}
     engine.up(made, **{**wanted, "policy": json.dumps(narrower)})
     assert iam.get_role_policy(RoleName=role, PolicyName="read")["PolicyDocument"] == narrower
 
@@ -67,6 +63,44 @@ def test_a_policy_in_a_role_lives_and_dies(engine: Engine, role: str) -> None:
 def test_the_role_must_be_there(engine: Engine) -> None:
     with pytest.raises(Rejected, match=r"(?s)NoSuchEntity.*name an existing role"):
         engine.create(ROLE_POLICY, role="nobody", name="read", policy=json.dumps(DOCUMENT))
+
+
+@pytest.mark.parametrize(
+    ("statements", "reason"),
+    [
+        ([], "Syntax errors in policy"),
+        ([{**STATEMENT, "Action": []}], "Policy statement must contain actions"),
+        (
+            [{"Effect": "Allow", "Action": "s3:GetObject"}],
+            "Policy statement must contain resources",
+        ),
+        ([{**STATEMENT, "Principal": "*"}], "Policy document should not specify a principal"),
+    ],
+)
+def test_a_role_policy_that_iam_would_refuse_is_refused_in_its_words(
+    engine: Engine, role: str, statements: list[object], reason: str
+) -> None:
+    document = {"Version": "2012-10-17", "Statement": statements}
+    with pytest.raises(Rejected, match=f"MalformedPolicyDocument: {reason}"):
+        engine.create(ROLE_POLICY, role=role, name="read", policy=document)
+
+
+def test_the_inline_policies_of_a_role_have_10240_characters_together(
+    engine: Engine, role: str
+) -> None:
+    wide = {"Effect": "Allow", "Action": "s3:GetObject", "Resource": "x" * 5_000}
+    document = {"Version": "2012-10-17", "Statement": [wide]}
+    first = engine.create(ROLE_POLICY, role=role, name="one", policy=document)
+    engine.create(ROLE_POLICY, role=role, name="two", policy=json.dumps(document, indent=2000))
+    engine.up(first, role=role, name="one", policy=document)  # It doesn't count twice.
+    with pytest.raises(Rejected, match="LimitExceeded: Maximum policy size of 10240 bytes"):
+        engine.create(ROLE_POLICY, role=role, name="three", policy=DOCUMENT | {"Id": "x" * 200})
+
+
+def test_a_name_that_iams_own_model_does_not_take_is_refused(engine: Engine, role: str) -> None:
+    with pytest.raises(Rejected, match=r"PolicyName must match \[\\w\+=,\.@-\]\+"):
+        engine.create(ROLE_POLICY, role=role, name="two words", policy=DOCUMENT)
+    assert boto3.client("iam").list_role_policies(RoleName=role)["PolicyNames"] == []
 
 
 def test_a_policy_without_a_name_gets_one(engine: Engine, role: str) -> None:

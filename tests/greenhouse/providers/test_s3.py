@@ -24,6 +24,20 @@ OWNERSHIP = "aws:s3/bucketOwnershipControls:BucketOwnershipControls"
 POLICY = "aws:s3/bucketPolicy:BucketPolicy"
 
 
+def tls_only(bucket: str, **changed: object) -> dict[str, object]:
+    """A bucket policy that S3 takes, with some of its fields changed, or None left out."""
+    statement = {
+        "Effect": "Deny",
+        "Principal": "*",
+        "Action": "s3:*",
+        "Resource": [f"arn:aws:s3:::{bucket}", f"arn:aws:s3:::{bucket}/*"],
+        "Condition": {"Bool": {"aws:SecureTransport": "false"}},
+        **changed,
+    }
+    kept = {field: value for field, value in statement.items() if value is not None}
+    return {"Version": "2012-10-17", "Statement": [kept]}
+
+
 @pytest.fixture
 def name() -> str:
     return f"test-{secrets.token_hex(4)}"
@@ -139,8 +153,17 @@ def test_wrong_inputs_are_refused_before_anything_is_done(
 
 
 def test_an_invalid_name_is_refused_by_the_account(engine: Engine) -> None:
-    with pytest.raises(Rejected, match="InvalidBucketName"):
-        engine.create(BUCKET, bucket="Not_A_Bucket")
+    for taken in ("Not_A_Bucket", "xn--edge", "edge-s3alias"):
+        with pytest.raises(Rejected, match="InvalidBucketName"):
+            engine.create(BUCKET, bucket=taken)
+
+
+def test_a_bucket_in_another_region_is_refused_with_the_region_to_set(
+    engine: Engine, name: str
+) -> None:
+    engine.configure("aws", region="us-east-1")
+    with pytest.raises(Rejected, match="pulumi config set aws:region eu-west-1"):
+        engine.create(BUCKET, bucket=name)
 
 
 def test_public_access_is_blocked_as_far_as_the_program_says(engine: Engine, bucket: State) -> None:
@@ -180,25 +203,6 @@ def test_public_access_is_blocked_as_far_as_the_program_says(engine: Engine, buc
             {"rule": {"objectOwnership": "BucketOwnerPreferred"}},
             "get_bucket_ownership_controls",
         ),
-        (
-            POLICY,
-            {"policy": '{"Version": "2012-10-17", "Statement": []}'},
-            {
-                "policy": {
-                    "Version": "2012-10-17",
-                    "Statement": [
-                        {
-                            "Effect": "Deny",
-                            "Principal": "*",
-                            "Action": "s3:*",
-                            "Resource": ["arn:aws:s3:::x/*"],
-                            "Condition": {"Bool": {"aws:SecureTransport": "false"}},
-                        }
-                    ],
-                }
-            },
-            "get_bucket_policy",
-        ),
     ],
 )
 def test_a_setting_of_a_bucket_is_made_changed_and_removed(
@@ -228,6 +232,67 @@ def test_a_setting_of_a_bucket_is_made_changed_and_removed(
     engine.delete(made)
 
 
+def test_a_policy_of_a_bucket_is_made_changed_and_removed(engine: Engine, bucket: State) -> None:
+    first = {"bucket": bucket.id, "policy": json.dumps(tls_only(bucket.id))}
+    second = {"bucket": bucket.id, "policy": tls_only(bucket.id, Action="s3:GetObject")}
+    made = engine.create(POLICY, **first)
+    assert engine.refresh(made)
+    assert engine.diff(made, first).changes == NONE
+    assert engine.diff(made, second).changes != NONE
+    engine.up(made, **second)
+    found = boto3.client("s3").get_bucket_policy(Bucket=bucket.id)["Policy"]
+    assert json.loads(found) == second["policy"]
+    assert engine.refresh(made)
+    assert engine.diff(made, second).changes == NONE
+    engine.delete(made)
+    assert not engine.refresh(made)
+    engine.delete(made)
+
+
+@pytest.mark.parametrize(
+    ("changed", "reason"),
+    [
+        ({"Principal": None}, "MalformedPolicy: Missing required field Principal"),
+        ({"Action": []}, "MalformedPolicy: Missing required field Action"),
+        ({"Resource": None}, "MalformedPolicy: Missing required field Resource"),
+        ({"Resource": "arn:aws:s3:::another/*"}, "MalformedPolicy: Policy has invalid resource"),
+    ],
+)
+def test_a_bucket_policy_that_s3_would_refuse_is_refused_in_its_words(
+    engine: Engine, bucket: State, changed: dict[str, object], reason: str
+) -> None:
+    with pytest.raises(Rejected, match=reason):
+        engine.create(POLICY, bucket=bucket.id, policy=tls_only(bucket.id, **changed))
+
+
+def test_a_bucket_policy_says_something(engine: Engine, bucket: State) -> None:
+    nothing = {"Version": "2012-10-17", "Statement": []}
+    with pytest.raises(Rejected, match="Could not parse the policy: Statement is empty!"):
+        engine.create(POLICY, bucket=bucket.id, policy=nothing)
+
+
+@pytest.mark.parametrize(
+    ("kind", "inputs", "reason"),
+    [
+        (
+            ENCRYPTION,
+            {"rules": [{"applyServerSideEncryptionByDefault": {"sseAlgorithm": "rot13"}}]},
+            r"SSEAlgorithm must be AES256 or .*aws:kms",
+        ),
+        (
+            OWNERSHIP,
+            {"rule": {"objectOwnership": "Mine"}},
+            r"ObjectOwnership must be BucketOwnerPreferred or ObjectWriter or BucketOwnerEnforced",
+        ),
+    ],
+)
+def test_a_word_that_s3s_own_model_does_not_have_is_refused(
+    engine: Engine, bucket: State, kind: str, inputs: dict[str, object], reason: str
+) -> None:
+    with pytest.raises(Rejected, match=reason):
+        engine.create(kind, bucket=bucket.id, **inputs)
+
+
 @pytest.mark.parametrize(
     ("rule", "path"),
     [
@@ -251,7 +316,7 @@ def test_an_own_key_is_refused_if_nothing_is_encrypted_with_it(
 
 
 def test_a_policy_that_is_only_spelt_otherwise_is_no_change(engine: Engine, bucket: State) -> None:
-    document = {"Version": "2012-10-17", "Statement": []}
+    document = tls_only(bucket.id)
     policy = engine.create(POLICY, bucket=bucket.id, policy=json.dumps(document))
     respelt = json.dumps(dict(reversed(document.items())), indent=2)
     assert engine.diff(policy, {"bucket": bucket.id, "policy": respelt}).changes == NONE
@@ -317,6 +382,32 @@ def test_an_object_comes_from_the_programs_own_folder(
     )
     engine.delete(made)
     assert not engine.refresh(made)
+
+
+def test_new_tags_alone_upload_nothing(engine: Engine, bucket: State, program: Path) -> None:
+    s3 = boto3.client("s3")
+    s3.put_bucket_versioning(Bucket=bucket.id, VersioningConfiguration={"Status": "Enabled"})
+    wanted = {"bucket": bucket.id, "key": "k", "source": file(program / "model.json", "{}")}
+    made = engine.create(OBJECT, **wanted, tags={"edge:release": "r1"})
+
+    def tags() -> object:
+        return s3.get_object_tagging(Bucket=bucket.id, Key="k")["TagSet"]
+
+    engine.up(made, **wanted, tags={"edge:release": "r2"})
+    assert tags() == [{"Key": "edge:release", "Value": "r2"}]
+    engine.up(made, **wanted)
+    assert tags() == []
+    assert made.outputs["tagsAll"] == {}
+    versions = s3.list_object_versions(Bucket=bucket.id, Prefix="k")["Versions"]
+    assert [one["VersionId"] for one in versions] == [made.outputs["versionId"]]
+
+
+def test_new_content_without_tags_has_none(engine: Engine, bucket: State) -> None:
+    wanted = {"bucket": bucket.id, "key": "k"}
+    made = engine.create(OBJECT, **wanted, content="1", tags={"edge:release": "r1"})
+    engine.up(made, **wanted, content="2")
+    found = boto3.client("s3").get_object_tagging(Bucket=bucket.id, Key="k")
+    assert found["TagSet"] == [], "an upload replaces the tags of the object before"
 
 
 def test_an_object_may_be_a_text(engine: Engine, bucket: State) -> None:
