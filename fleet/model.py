@@ -71,8 +71,8 @@ def _facts(
     yield "engine", f"{engine}{f': {known.unsupported}' if known.unsupported else ', bit for bit'}"
     packed = len(bz2.compress(reading.file))
     yield "to the device", f"{packed:,} bytes, {len(reading.file):,} unpacked"
-    enough = "" if memory <= _MEMORY else f", more than the {_MEMORY} of a container"
-    yield "memory", f"{memory} MiB{enough}"
+    do = "nothing to set" if memory <= _MEMORY else "set it as below"
+    yield "memory", f"a container on the device needs {memory} MiB, and gets {_MEMORY}: {do}"
 
 
 def _config(

@@ -15,7 +15,7 @@ from edge.inference.model import model_id
 from fleet import model
 from fleet.__main__ import app
 from infra.model.model_file import Reading, read
-from infra.settings import KEYS, Misconfigured
+from infra.settings import KEYS, OF_A_RELEASE, Misconfigured
 from tests.fleet.hostile import NAMES
 
 SHIPPED = Path("edge/models/wine-quality.json")
@@ -84,6 +84,19 @@ def test_the_lines_include_what_a_model_needs_beside_its_file(tmp_path: Path) ->
     shown = tell("--", str(stopped))
     assert config(shown)["trees"] == "best"
     assert f"after round {booster.best_iteration + 1} " in facts(shown)["stopped early"]
+
+
+def test_the_memory_is_told_as_a_need_and_set_only_if_the_default_is_too_little(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    default = OF_A_RELEASE["memory"]
+    for needed, do in ((31, "nothing to set"), (200, "set it as below")):
+        monkeypatch.setattr(model, "needed_memory", lambda *_, needed=needed, **__: needed)
+        shown = tell("--", str(SHIPPED))
+        assert facts(shown)["memory"] == (
+            f"a container on the device needs {needed} MiB, and gets {default}: {do}"
+        )
+        assert config(shown).get("memory") == ("200" if "below" in do else None)
 
 
 def test_a_model_of_several_outputs_says_how_many_numbers_answer_a_row(tmp_path: Path) -> None:
