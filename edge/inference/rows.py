@@ -1,6 +1,6 @@
 """Turns a request's records into rows of floats, or raises an error that says what is wrong.
 
-The forest reads plain records from their text itself (records.c). This module is for other
+The forest reads plain records from their text itself (json_rows.c). This module is for other
 evaluators, and for every other text.
 """
 

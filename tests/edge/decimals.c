@@ -1,7 +1,7 @@
-/* Compares the doubles that records.c makes of decimals with strtod's: how many differ, and how many it left unread.
+/* Compares the doubles that json_rows.c makes of decimals with strtod's: how many differ, and how many it left unread.
  * The decimals are short and long, and such as lie between two doubles or next to that. The powers of ten come by
- * standard input, from records.py. */
-#include "../../edge/inference/engines/records.c"
+ * standard input, from json_rows.py. */
+#include "../../edge/inference/engines/json_rows.c"
 
 #include <stdio.h>
 #include <stdlib.h>

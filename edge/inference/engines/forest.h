@@ -1,4 +1,4 @@
-/* A compiled forest in memory. forest.c evaluates it, and answers.c converts rows and answers. */
+/* A compiled forest in memory. forest.c evaluates it, and python_objects.c converts rows and answers. */
 #ifndef FOREST_H
 #define FOREST_H
 

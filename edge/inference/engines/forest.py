@@ -16,7 +16,7 @@ from functools import partial
 from mmap import mmap
 from pathlib import Path
 
-from edge.inference.engines.records import Names
+from edge.inference.engines.json_rows import Names
 from edge.inference.model import Answers, Model, ModelRefused, model_id
 
 LIBRARY = Path(__file__).with_name("libforest.so")

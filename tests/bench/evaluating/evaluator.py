@@ -28,7 +28,7 @@ from onnxmltools.convert.common.data_types import (  # type: ignore[import-not-f
     FloatTensorType,
 )
 
-from edge.inference.engines.records import powers
+from edge.inference.engines.json_rows import powers
 from tests.bench import model
 from tests.bench.evaluating.interleave import Call, interleaved
 from tests.bench.table import Row, microseconds

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from edge.inference.engines import forest
-from edge.inference.engines.records import Names, powers, written
+from edge.inference.engines.json_rows import Names, powers, written
 from edge.inference.model import Model
 from edge.inference.protocol import MAX_ROWS
 from edge.inference.rows import most_rows
@@ -25,7 +25,7 @@ NAMES = ("pH", "größe", 'x, y "z"', "temp [C]", "a\\b", "tab\t", "\U0001f377",
 
 
 class Reader:
-    """records.c alone, without a forest behind it."""
+    """json_rows.c alone, without a forest behind it."""
 
     def __init__(self, library: Path, names: tuple[str, ...], *, missing_allowed: bool) -> None:
         self._c = ctypes.PyDLL(str(library))

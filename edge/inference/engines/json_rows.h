@@ -1,6 +1,6 @@
-/* Reads a request's records from JSON into rows of float32 (records.c). */
-#ifndef RECORDS_H
-#define RECORDS_H
+/* Reads a request's records from JSON into rows of float32 (json_rows.c). */
+#ifndef JSON_ROWS_H
+#define JSON_ROWS_H
 
 #include <stddef.h>
 #include <stdint.h>
@@ -9,7 +9,7 @@ typedef struct {
     const char *texts;       /* the features' names as JSON may have them, one after the other */
     const uint32_t *ends;    /* the end of each text */
     const uint32_t *feature; /* the feature of each text */
-    const uint64_t *powers;  /* of ten, from 10^FIRST_POWER on: two words each, see records.py */
+    const uint64_t *powers;  /* of ten, from 10^FIRST_POWER on: two words each, see json_rows.py */
     uint32_t *table;         /* a hash table of 1 + text; its size is a power of 2, at least twice the texts */
     uint32_t *met;           /* the number of each feature's last record */
     uint32_t count;          /* of the texts */

@@ -1,11 +1,11 @@
 /* Reads plain records, which nearly all clients send. A plain record is an object of the model's features with
  * numbers, or null where the model allows missing values. Any other record is not read here: rows.py reads it and
  * has the error messages. So the floats must be those that Python makes: the nearest double, and then the nearest
- * float. tests/edge/test_records.py compares them.
+ * float. tests/edge/test_json_rows.py compares them.
  *
  * The text ends with a 0, as Python's texts do, and no JSON has a 0. So only memcmp needs the end of the text.
  */
-#include "records.h"
+#include "json_rows.h"
 
 #include <float.h>
 #include <math.h>

@@ -6,7 +6,7 @@
  * the exception that was set.
  */
 #include "forest.h"
-#include "records.h"
+#include "json_rows.h"
 
 typedef struct _object PyObject;
 typedef intptr_t Py_ssize_t;

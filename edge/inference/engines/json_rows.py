@@ -1,4 +1,4 @@
-"""Prepares what records.c needs to read a model's records: names in JSON, and powers of ten."""
+"""Prepares what json_rows.c needs to read a model's records: names in JSON, and powers of ten."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from array import array
 
 from edge.inference.model import Model
 
-_FIRST_POWER, _LAST_POWER = -65, 38  # of ten, as in records.c: for float32 with 19 digits
+_FIRST_POWER, _LAST_POWER = -65, 38  # of ten, as in json_rows.c: for float32 with 19 digits
 
 
 class _Names(ctypes.Structure):
-    """records.h's Names."""
+    """json_rows.h's Names."""
 
     _fields_ = (
         ("texts", ctypes.c_char_p),
@@ -30,7 +30,7 @@ class _Names(ctypes.Structure):
 
 
 class Names:
-    """A model's Names of records.h, and the memory that they point to."""
+    """A model's Names of json_rows.h, and the memory that they point to."""
 
     def __init__(self, model: Model, functions: ctypes.PyDLL) -> None:
         texts, ends, feature, size = list[bytes](), array("I"), array("I"), 0
