@@ -17,8 +17,8 @@ class DeploymentName:
 
     project: str
     stack: str
-    followed: str = ""  # the first digits of the previous deployment's id
-    removes: bool = False  # made by an uninstall
+    followed: str = ""  # The first digits of the previous deployment's id.
+    removes: bool = False  # An uninstall made it.
 
     def __str__(self) -> str:
         name = f"{self.project}/{self.stack}"

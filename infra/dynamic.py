@@ -221,7 +221,7 @@ class Sbom(dynamic.Resource, module="edge", name="Sbom"):
 
 
 def _with_sbom(props: dict[str, Any]) -> dict[str, Any]:
-    # importing its library takes 0.3 s, and an update without a new image doesn't need it
+    # Importing its library takes 0.3 s, and an update without a new image doesn't need it.
     from infra.provenance import store  # noqa: PLC0415
 
     key = store.store(

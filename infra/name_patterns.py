@@ -16,7 +16,7 @@ _TARGET = re.compile(r"[A-Za-z0-9_-]{1,128}")
 # something to access control, `+` and `#` to a subscription, and Lite takes 256 bytes.
 _PREFIX = re.compile(r"(?=.{1,64}\Z)(?!aws\b)[a-z0-9]+([.-][a-z0-9]+)*")
 _TOPIC = re.compile(r"(?=.{1,128}\Z)[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)*")
-_ROLE = re.compile(r"[A-Za-z0-9_+=,.@-]{1,64}")  # IAM's pattern for RoleName
+_ROLE = re.compile(r"[A-Za-z0-9_+=,.@-]{1,64}")  # IAM's pattern for RoleName.
 
 
 def stack_trouble(name: str) -> str:

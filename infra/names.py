@@ -67,12 +67,14 @@ def is_check(component: str) -> bool:
     return role(component) == _CHECK
 
 
-REQUEST_TOPIC = "local/inference"  # as in Pulumi.yaml and edge/inference/protocol.py
+REQUEST_TOPIC = "local/inference"  # The same as in Pulumi.yaml and edge/inference/protocol.py.
 ANSWER_TOPIC = "local/result"
 
-ENGINES = ("evaluator", "xgboost")  # as in edge/inference/settings.py; the first is the default
-SEVERITIES = ("critical", "high", "medium", "low")  # ECR's, in lower case
-ARCHITECTURES = ("amd64", "aarch64")  # Greengrass's words
+# The same as in edge/inference/settings.py. The first is the default.
+ENGINES = ("evaluator", "xgboost")
+SEVERITIES = ("critical", "high", "medium", "low")  # ECR's words, in lower case.
+ARCHITECTURES = ("amd64", "aarch64")  # Greengrass's words.
 
 PROJECT_TAG, STACK_TAG = "edge-inference:project", "edge-inference:stack"
-PREFIX_TAG = "edge-inference:component-prefix"  # only if it isn't the default
+# The tag is set only if the prefix isn't the default.
+PREFIX_TAG = "edge-inference:component-prefix"

@@ -21,8 +21,8 @@ from infra.name_patterns import (
 from infra.names import ANSWER_TOPIC, ARCHITECTURES, ENGINES, REQUEST_TOPIC, SEVERITIES
 from infra.printable import printable
 
-MIN_MEMORY_MIB = 6  # https://docs.docker.com/engine/containers/resource_constraints/: docker's own
-TREES = ("all", "best")  # the values of the key trees
+MIN_MEMORY_MIB = 6  # Docker's own: https://docs.docker.com/engine/containers/resource_constraints/
+TREES = ("all", "best")  # The values of the key `trees`.
 
 # The keys that make a release, with Pulumi.yaml's defaults. A follower may set none of them.
 OF_A_RELEASE: Mapping[str, object] = {

@@ -32,9 +32,9 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_sts import STSClient
 
-AT_ONCE = 16  # calls; AWS throttles reads at about 50 a second per account
+AT_ONCE = 16  # Calls at the same time: AWS throttles reads at about 50 a second per account.
 
-# botocore repeats throttled calls after random pauses
+# Botocore repeats throttled calls after random pauses.
 _PATIENT = Config(retries={"mode": "adaptive", "max_attempts": 8}, max_pool_connections=AT_ONCE)
 
 _GONE = frozenset(
@@ -47,7 +47,7 @@ _GONE = frozenset(
     }
 )
 
-# for details only: a network without CloudWatch must not delay the error of a failed update
+# It asks for details only. A network without CloudWatch must not delay a failed update's error.
 _BRIEF = Config(connect_timeout=3, read_timeout=10, retries={"total_max_attempts": 2})
 
 
@@ -57,7 +57,7 @@ class Role:
 
     arn: str
     external_id: str | None = None
-    session: str | None = None  # its name in CloudTrail
+    session: str | None = None  # The session's name in CloudTrail.
 
 
 @dataclass(frozen=True, kw_only=True)

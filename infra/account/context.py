@@ -22,8 +22,8 @@ from infra.settings import Misconfigured
 if TYPE_CHECKING:
     from mypy_boto3_sts.type_defs import GetCallerIdentityResponseTypeDef
 
-_LONGEST_BUCKET = 63  # docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html
-_OWNED_BY_PATH = ("s3",)  # services whose ARNs have neither region nor account
+_LONGEST_BUCKET = 63  # https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html
+_OWNED_BY_PATH = ("s3",)  # ARNs of these services have neither region nor account.
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +38,7 @@ class Context:
     stack: str
     component_prefix: str = DEFAULT_NAMES.prefix
     assumed: Role | None = None
-    default_tags: Mapping[str, str] | None = None  # aws:defaultTags
+    default_tags: Mapping[str, str] | None = None  # The tags of `aws:defaultTags`.
 
     @classmethod
     def find(cls, component_prefix: str) -> Context:
@@ -61,7 +61,7 @@ class Context:
             stack=pulumi.get_stack(),
             component_prefix=component_prefix,
         )
-        _ = found.bucket  # a name that is too long is refused before anything is made
+        _ = found.bucket  # It refuses a name that is too long before anything is made.
         return found
 
     @classmethod

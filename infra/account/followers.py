@@ -39,9 +39,9 @@ class Follower:
 
     deployment: str
     name: str
-    target: str  # thing/… or thinggroup/…
-    components: tuple[str, ...]  # name and version
-    stack: str  # of the same project; empty if no stack made it
+    target: str  # As thing/… or thinggroup/….
+    components: tuple[str, ...]  # Each with its name and version.
+    stack: str  # A stack of the same project. Empty if no stack made it.
     region: str
 
     @property

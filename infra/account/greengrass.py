@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     )
 
 ComponentTopology = Literal["ROOT", "ALL"]
-LITE = "aws_nucleus_lite"  # the runtime, in the API's word
-LOCAL = "LOCAL"  # the API's word for a deployment that was made on the device itself
-SUCCEEDED = frozenset({"SUCCEEDED", "COMPLETED"})  # of a group's and a thing's deployment
+LITE = "aws_nucleus_lite"  # The API's word for the runtime.
+LOCAL = "LOCAL"  # The API's word for a deployment that was made on the device itself.
+SUCCEEDED = frozenset({"SUCCEEDED", "COMPLETED"})  # Of a group's deployment, and of a thing's.
 FAILED = frozenset({"FAILED", "REJECTED", "TIMED_OUT", "CANCELED"})
 
 
@@ -55,7 +55,7 @@ def execution(
         if one["deploymentId"] == deployment:
             errors = one.get("statusDetails", {}).get("errorStack", [])
             return one["coreDeviceExecutionStatus"], one.get("reason", ""), tuple(errors)
-    return "QUEUED", "", ()  # the device hasn't received it
+    return "QUEUED", "", ()  # The device hasn't received it.
 
 
 def was_good(states: AbstractSet[str]) -> bool:

@@ -16,9 +16,9 @@ from infra.account.clients import Role
 from infra.settings import Misconfigured
 
 _READ = ("region", "profile", "assumeRoles", "defaultTags")
-_OF_A_ROLE = ("roleArn", "externalId", "sessionName")  # the names that both plugins and boto3 share
+_OF_A_ROLE = ("roleArn", "externalId", "sessionName")  # Both plugins and boto3 have these names.
 _ROLE_ARN = re.compile(r"arn:aws[a-z-]*:iam::\d{12}:role/\S+")
-_REGIONS = ("AWS_REGION", "AWS_DEFAULT_REGION")  # Pulumi's SDKs read them in this order
+_REGIONS = ("AWS_REGION", "AWS_DEFAULT_REGION")  # Pulumi's SDKs read them in this order.
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,9 +9,10 @@ from botocore.exceptions import BotoCoreError, ClientError
 from infra.account.clients import Clients
 from infra.account.greengrass import LITE
 
-DAYS = 2  # how many days before today are read
-_SHOWN = 3  # lines: an operator sees about ten without scrolling, and the reason must be among them
-_WIDTH = 200  # characters per line
+DAYS = 2  # This many days before today are read.
+# In lines: an operator sees about ten without scrolling, and the reason must be among them.
+_SHOWN = 3
+_WIDTH = 200  # In characters per line.
 
 
 def on_the_device(runtime: str, component: str = "") -> str:

@@ -21,8 +21,9 @@ from infra.account.greengrass import core_devices, effective_deployments
 if TYPE_CHECKING:
     from mypy_boto3_greengrassv2 import GreengrassV2Client
 
-ASKED_SINGLY = 20  # above this, list: a call then has a hundred devices, but no versions
-_UNLISTED = frozenset({"AccessDeniedException", "ResourceNotFoundException"})  # no such group
+ASKED_SINGLY = 20  # Above this, list: a call then has a hundred devices, but no versions.
+# The second means that there is no such group.
+_UNLISTED = frozenset({"AccessDeniedException", "ResourceNotFoundException"})
 _Answer = TypeVar("_Answer")
 
 

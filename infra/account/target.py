@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     )
 
 
-# greengrassv2 API reference, DeploymentPolicies
+# The greengrassv2 API reference has these under DeploymentPolicies.
 DEFAULT_POLICIES: DeploymentPoliciesTypeDef = {
     "failureHandlingPolicy": "ROLLBACK",
     "componentUpdatePolicy": {"timeoutInSeconds": 60, "action": "NOTIFY_COMPONENTS"},
@@ -58,9 +58,9 @@ class Deployed:
     name: str
     created: datetime
     tags: Mapping[str, str]
-    components: Mapping[str, Any]  # as the API returns them
+    components: Mapping[str, Any]  # As the API returns them.
     policies: DeploymentPoliciesTypeDef
-    failures: tuple[str, ...]  # why it has to be deployed again; empty if it hasn't
+    failures: tuple[str, ...]  # They say why it has to be deployed again. Empty if it hasn't.
 
     @property
     def failed(self) -> bool:
@@ -99,7 +99,7 @@ class Takeover:
     """Someone else's deployment that changed this stack's components on the target."""
 
     deployment: Deployed
-    changes: tuple[str, ...]  # one for each changed component, never empty
+    changes: tuple[str, ...]  # One for each changed component, never empty.
 
     @property
     def summary(self) -> str:
@@ -115,7 +115,7 @@ class Target:
     cores: tuple[CoreDevice, ...]
     latest: Deployed | None
     takeover: Takeover | None
-    names: Names  # this stack's
+    names: Names  # The names of this stack.
     orphans: Mapping[str, Any]
     """What others have on the devices though the target has no deployment, in the API's shapes."""
 

@@ -27,9 +27,9 @@ from edge.inference.engines.forest import (
 )
 from edge.inference.model import FLOAT32_MAX, Model, ModelRefused, Unsupported
 
-TRANSFORMS = {  # for each objective of XGBoost 3.2, by XGBoost's names
+TRANSFORMS = {  # For each objective of XGBoost 3.2, by XGBoost's names.
     "reg:squarederror": Transform.SUM,
-    "reg:linear": Transform.SUM,  # XGBoost's name of reg:squarederror before 1.0
+    "reg:linear": Transform.SUM,  # XGBoost's name of reg:squarederror before 1.0.
     "reg:squaredlogerror": Transform.SUM,
     "reg:absoluteerror": Transform.SUM,
     "reg:pseudohubererror": Transform.SUM,
@@ -78,7 +78,7 @@ def compiled(document: Any, model: Model, base_scores: Sequence[float], source: 
     if rounds and (
         rounds != sorted(rounds) or (rounds[0], rounds[-1]) != (0, len(forest["trees"]))
     ):
-        # XGBoost itself would answer with the trees in between, without an error
+        # XGBoost itself would answer with the trees in between, without an error.
         raise ModelRefused(
             "the rounds of boosting don't go from the first tree to the last. Save the model again:"
             "\n    Booster.save_model('model.ubj')"
@@ -148,7 +148,8 @@ class _Tree:
         self.left[places] = 1 + 2 * np.arange(len(places)) - places
         self.value = np.asarray(tree["split_conditions"], "f4")[order]
         if weight is not None:
-            self.value[self.leaf] *= weight  # dart's weight: multiplied in float32, then added
+            # XGBoost multiplies dart's weight in float32, and then adds.
+            self.value[self.leaf] *= weight
         self.feature = np.where(inner, np.asarray(tree["split_indices"], int)[order], 0)
         self.missing_left = inner & (np.asarray(tree["default_left"], int)[order] != 0)
         kinds = np.asarray(tree["split_type"], int)[order]
@@ -202,7 +203,7 @@ class _Tree:
             if not len(parents):
                 break
             # XGBoost's own walk takes the node after the left child, and ignores the file's right
-            # child
+            # child.
             if (right[parents] != left[parents] + 1).any():
                 raise self._broken("two siblings aren't neighbours")
             children = np.stack([left[parents], right[parents]], axis=1).ravel()

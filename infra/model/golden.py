@@ -20,13 +20,14 @@ from infra.model import samples
 from infra.model.model_file import Reading, read
 from infra.settings import Misconfigured
 
-PROBABILITIES = ("binary:logistic", "multi:softprob")  # whose predict() returns only the class
+PROBABILITIES = ("binary:logistic", "multi:softprob")  # Their predict() returns only the class.
 
 # The service's peak in MiB while it loads, by MiB of the unpacked file (2026-11-30): 28.4 for 0.58,
 # 31.4 for 2.26, with 3.7 for bzip2. XGBoost's own library: 42.6 for 2.6, 70.8 for 10.1.
-_MEMORY = {Engine.EVALUATOR: (30, 1.2), Engine.XGBOOST: (36, 4.0)}  # MiB, and MiB per MiB of it
-# names, indices and rows: 20,000 features took 6.7 MiB beside a file of 0.5 (2026-11-30)
-_FEATURE = 400 / 2**20  # MiB per feature
+# In MiB, and in MiB per MiB of it.
+_MEMORY = {Engine.EVALUATOR: (30, 1.2), Engine.XGBOOST: (36, 4.0)}
+# It pays for names, indices and rows: 20,000 features took 6.7 MiB, their file 0.5 (2026-11-30).
+_FEATURE = 400 / 2**20  # In MiB per feature.
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +37,7 @@ class Golden:
     model: str
     samples: list[samples.Record]
     predictions: Answers
-    file: bytes  # the model's file for the device
+    file: bytes  # The model's file for the device.
 
     def document(self) -> dict[str, Any]:
         """The content of golden.json, which com.ml.check reads."""

@@ -31,15 +31,15 @@ class Reading:
     """A model's facts, the device's file, and XGBoost's answers to some rows."""
 
     model: Model
-    file: bytes  # the compiled forest, or XGBoost's file for engine xgboost
-    booster: str  # gbtree, dart or gblinear
-    rounds: int  # of boosting, in the file
-    best: int | None  # rounds up to the best, if early stopping left more
-    depth: int | None = None  # of the deepest tree
+    file: bytes  # The compiled forest, or XGBoost's file for engine xgboost.
+    booster: str  # One of gbtree, dart and gblinear.
+    rounds: int  # The rounds of boosting in the file.
+    best: int | None  # The rounds up to the best, if early stopping left more.
+    depth: int | None = None  # The depth of the deepest tree.
     nodes: int | None = None
-    forest: int | None = None  # bytes of the compiled forest
-    unsupported: str | None = None  # why the evaluator can't use it
-    predictions: tuple[float, ...] = ()  # the numbers of all rows, row by row
+    forest: int | None = None  # The bytes of the compiled forest.
+    unsupported: str | None = None  # The reason why the evaluator can't use it.
+    predictions: tuple[float, ...] = ()  # The numbers of all rows, row by row.
 
 
 def read(path: Path, *, engine_name: str, trees: str = "", rows: bytes = b"") -> Reading:
@@ -68,7 +68,8 @@ def read(path: Path, *, engine_name: str, trees: str = "", rows: bytes = b"") ->
             input=question + rows + data,
             capture_output=True,
             check=False,
-            timeout=2 * seconds,  # of clock time; the process also limits its own processor time
+            # This is clock time. The process also limits its own processor time.
+            timeout=2 * seconds,
         )
     except subprocess.TimeoutExpired as error:
         raise _endless(path, seconds) from error

@@ -18,7 +18,7 @@ from infra.settings import Misconfigured
 
 Record = dict[str, float | None]
 
-_BOOLEAN = "i"  # XGBoost's type of a boolean column, whose values are 1 and 0
+_BOOLEAN = "i"  # XGBoost's type of a boolean column, whose values are 1 and 0.
 
 
 def read(path: Path, model: Model, what: str = "samples") -> list[Record]:

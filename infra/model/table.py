@@ -17,13 +17,13 @@ from typing import Any
 from infra.printable import printable
 from infra.settings import OF_A_RELEASE, Misconfigured
 
-# what pandas reads as missing: https://pandas.pydata.org/docs/reference/api/pandas.read_csv.html
+# Pandas reads these as missing: https://pandas.pydata.org/docs/reference/api/pandas.read_csv.html
 _MISSING = {
     *("", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN"),
     *("<NA>", "N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null"),
 }
 _TRUTHS = {"True": True, "TRUE": True, "true": True, "False": False, "FALSE": False, "false": False}
-# pandas stores an index that is no range so: https://arrow.apache.org/docs/python/pandas.html
+# Pandas names a stored index that is no range so: https://arrow.apache.org/docs/python/pandas.html
 _INDEX = "__index_level_"
 
 
@@ -74,7 +74,7 @@ def _parquet(data: bytes, said: str) -> list[dict[str, Any]]:
         table = parquet.read_table(arrow.BufferReader(data))
         names = [name for name in table.column_names if not name.startswith(_INDEX)]
         rows: list[dict[str, Any]] = table.select(names).to_pylist()
-    except (arrow.ArrowException, OSError) as error:  # also for two columns with one name
+    except (arrow.ArrowException, OSError) as error:  # Two columns with one name raise it too.
         why = str(error).partition("\n")[0]
         raise Misconfigured(f"{said} is not Parquet that pyarrow reads.", why) from error
     return rows

@@ -22,7 +22,7 @@ from infra.model import ubjson
 from infra.model.compiler import compiled
 
 _MIB = 2**20
-_STARTS = {  # first bytes of other formats, and how to convert them to XGBoost's
+_STARTS = {  # The first bytes of other formats, and how to convert them to XGBoost's.
     b"\xef\xbb\xbf": "begins with a byte order mark: save it as UTF-8 without one",
     b"\xff\xfe": "is in UTF-16: save it as UTF-8",
     b"\xfe\xff": "is in UTF-16: save it as UTF-8",
@@ -37,7 +37,7 @@ _STARTS = {  # first bytes of other formats, and how to convert them to XGBoost'
 def main() -> None:
     """Answer one question."""
     answers = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # XGBoost's own output must not mix with the answer
+    os.dup2(2, 1)  # XGBoost's own output must not mix with the answer.
     source = sys.stdin.buffer
     asked = json.loads(source.readline())
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -108,7 +108,7 @@ def _base_scores(document: Any, model: Model) -> list[float]:
         return []
     columns = len(model.feature_names)
     outputs = max(int(learner["learner_model_param"][key]) for key in ("num_class", "num_target"))
-    # a model without trees has margins of its own kind
+    # A model without trees has margins of its own kind.
     leaves = range(max(1, outputs) if model.trees else 0)
     bare: dict[str, Any] = {
         "model": {

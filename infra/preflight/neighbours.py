@@ -69,10 +69,10 @@ _MEMORY = re.compile(r"docker run .*--memory (\d+)m")
 class Neighbour:
     """Another deployment to devices of the target."""
 
-    where: str  # thing/… or thinggroup/…
-    devices: tuple[str, ...]  # those that the target also has
+    where: str  # As thing/… or thinggroup/….
+    devices: tuple[str, ...]  # Those that the target also has.
     deployed: Deployed
-    stack: str  # of this project that made it; empty if none did
+    stack: str  # The stack of this project that made it. Empty if none did.
 
     @property
     def words(self) -> str:
@@ -85,10 +85,10 @@ class Model:
     """What a stack's components use on a device, by their recipes."""
 
     prefix: str
-    stack: str  # the publisher
+    stack: str  # The publisher's stack.
     request_topic: str
     answer_topic: str
-    memory: int  # MiB of all containers that may run at once
+    memory: int  # In MiB, of all containers that may run at once.
 
 
 def findings(

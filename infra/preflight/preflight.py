@@ -36,7 +36,8 @@ def check(
     for one in found:
         if one.rule.severity is Severity.WARNING:
             pulumi.log.warn(one.text)
-        if one.rule.severity is Severity.INFO and one.rule in RULES:  # make lint shows the recipes'
+        # `make lint` shows the recipes' findings.
+        if one.rule.severity is Severity.INFO and one.rule in RULES:
             pulumi.log.info(one.text)
     if errors := [one.text for one in found if one.rule.severity is Severity.ERROR]:
         raise Misconfigured("\n".join(["nothing was changed:", *errors]))

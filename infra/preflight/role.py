@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from mypy_boto3_iam import IAMClient
 
 _CREDENTIALS_SERVICE = "credentials.iot.amazonaws.com"
-_MOST_INLINE = 10_240  # characters: "IAM and STS quotas"; AWS doesn't raise this limit
+_MOST_INLINE = 10_240  # In characters: "IAM and STS quotas". AWS doesn't raise this limit.
 
 ROLE_MISSING = Rule(
     name="role-missing",
@@ -59,7 +59,7 @@ RULES = (ROLE_MISSING, ROLE_TRUST, ROLE_RIGHTS, ROLE_FULL)
 
 
 def _another_role(region: str) -> tuple[str, ...]:
-    return (  # the device's config.yaml names its iotRoleAlias
+    return (  # The device's config.yaml names its iotRoleAlias.
         f"aws iot describe-role-alias --role-alias ALIAS --region {region}",
         "pulumi config set device-role ROLE",
     )
@@ -128,7 +128,7 @@ def _rights(name: str, arn: str, client: IAMClient, ours: Mapping[str, Any]) -> 
             ResourceArns=_several(statement["Resource"]),
             PolicyInputList=[json.dumps(ours)],
         )
-        decided = {  # of all resources with the same decision, keep one
+        decided = {  # One of all resources with the same decision is enough.
             (one["EvalActionName"], one["EvalDecision"]): one
             for page in pages
             for one in page["EvaluationResults"]
@@ -137,7 +137,8 @@ def _rights(name: str, arn: str, client: IAMClient, ours: Mapping[str, Any]) -> 
             where = f"{name} ({result['EvalActionName']}: {result['EvalDecision']})"
             if result["EvalDecision"] == "allowed":
                 continue
-            if unknown := result.get("MissingContextValues"):  # conditions: the answer may differ
+            # They belong to conditions, so the answer may differ.
+            if unknown := result.get("MissingContextValues"):
                 fix = f"look at the role's conditions on {', '.join(unknown)}"
                 yield Finding(rule=NOT_READABLE, where=where, fix=fix)
             else:

@@ -119,7 +119,8 @@ def _pace(settings: Settings, target: Target) -> Iterator[Finding]:
     """Whether AWS, at `devices-per-minute`, reaches enough devices before `rollout-timeout`."""
     rate = settings.devices_per_minute
     needed = math.ceil(len(target.devices) * settings.quorum / 100)
-    last = (needed - 1) // rate * 60 if rate else 0  # seconds until the last device is notified
+    # The seconds until the last device is notified.
+    last = (needed - 1) // rate * 60 if rate else 0
     if last >= settings.rollout_timeout:
         yield Finding(
             rule=TOO_SLOW,

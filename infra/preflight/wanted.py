@@ -19,10 +19,10 @@ class Wanted:
     """What a device must run, and what its role must read."""
 
     architectures: tuple[str, ...]
-    objects: tuple[str, ...]  # ARNs
-    repository: str  # ARN
-    recipes: tuple[Mapping[str, Any], ...]  # none for a published release
-    components: Mapping[str, str]  # with versions, for a published release
+    objects: tuple[str, ...]  # Their ARNs.
+    repository: str  # Its ARN.
+    recipes: tuple[Mapping[str, Any], ...]  # Empty for a published release.
+    components: Mapping[str, str]  # Names to versions, for a published release.
 
     @classmethod
     def of(cls, settings: Settings, context: Context, pinned: Record | None = None) -> Wanted:

@@ -26,10 +26,11 @@ from infra.account.images import manifest_text, runnable
 if TYPE_CHECKING:
     from mypy_boto3_ecr import ECRClient
 
-_HIDDEN, _OPAQUE = ".wh.", ".wh..wh..opq"  # github.com/opencontainers/image-spec, layer.md
-_TRIES = 3  # for a layer; botocore repeats its own calls, but this isn't one of them
+# https://github.com/opencontainers/image-spec/blob/main/layer.md
+_HIDDEN, _OPAQUE = ".wh.", ".wh..wh..opq"
+_TRIES = 3  # For a layer: botocore repeats its own calls, but this isn't one of them.
 
-# files about packages: Debian's and Python's own records, and the name of the distribution
+# Files about packages: Debian's and Python's own records, and the name of the distribution.
 _TELLS = re.compile(
     r"var/lib/dpkg/status\.d/[^/]+|usr/share/doc/[^/]+/copyright|(?:etc|usr/lib)/os-release"
     r"|(?:.*/)?[^/]+\.dist-info/(?:METADATA|RECORD)"
@@ -44,10 +45,10 @@ class Unreadable(Exception):
 class File:
     """A regular file or a symbolic link. Folders are left out."""
 
-    path: str  # without a leading slash
-    sha256: str = ""  # of a regular file
-    link: str = ""  # target of a symbolic link
-    text: str = ""  # of the few files about packages
+    path: str  # Without a slash at its beginning.
+    sha256: str = ""  # Empty if it isn't a regular file.
+    link: str = ""  # The target of a symbolic link.
+    text: str = ""  # Only the few files about packages have it.
 
 
 def files(ecr: ECRClient, image: str) -> dict[str, File]:
@@ -106,10 +107,10 @@ def _lay(seen: dict[str, File], member: tarfile.TarInfo, archive: tarfile.TarFil
     if member.isdir():
         seen.pop(path, None)
         return
-    _forget(seen, path)  # a folder may have been there
+    _forget(seen, path)  # A folder may have been there.
     if member.issym():
         seen[path] = File(path=path, link=member.linkname)
-    elif content := archive.extractfile(member):  # follows hard links; not for devices
+    elif content := archive.extractfile(member):  # It follows hard links. It is None for devices.
         data = content.read()
         text = data.decode(errors="replace") if _TELLS.fullmatch(path) else ""
         seen[path] = File(path=path, sha256=hashlib.sha256(data).hexdigest(), text=text)

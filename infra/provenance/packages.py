@@ -20,23 +20,24 @@ from enum import StrEnum
 from infra.provenance.image import File
 
 OURS = "edge-inference"
-OUR_LICENCE = "Apache-2.0"  # pyproject.toml's
-_OURS = ("app/edge/", "app/requirements")  # what edge/Dockerfile adds to the wheels
+OUR_LICENCE = "Apache-2.0"  # The same as in pyproject.toml.
+_OURS = ("app/edge/", "app/requirements")  # These are what edge/Dockerfile adds to the wheels.
 
 _STATUS = "var/lib/dpkg/status.d/"
 _DOCS = "usr/share/doc/"
 _SUMS = ".md5sums"
 _DIST_INFO = ".dist-info/METADATA"
-_MERGED = re.compile(r"(?:bin|sbin|lib|lib32|lib64|libx32)/")  # links into usr since Debian 12
+# These are links into usr since Debian 12.
+_MERGED = re.compile(r"(?:bin|sbin|lib|lib32|lib64|libx32)/")
 _COMPILED = re.compile(
     r"(?P<folder>.*/)__pycache__/(?P<module>[^/]+)\.cpython-\d+(?:\.opt-\d)?\.pyc"
 )
-_LINKS = 8  # the longest chain that is followed
+_LINKS = 8  # The longest chain that is followed.
 
-_FORMAT = "Format:"  # the beginning of Debian's machine-readable copyright files (DEP 5)
+_FORMAT = "Format:"  # Debian's machine-readable copyright files begin so (DEP 5).
 _FIELD = re.compile(r"^License:[ \t]*(\S.*)$", re.MULTILINE)
 _COMMON = re.compile(r"/usr/share/common-licenses/([A-Za-z][\w.+-]*\w)")
-_PHRASES = {"PYTHON SOFTWARE FOUNDATION LICENSE VERSION 2": "PSF-2.0"}  # for a text without fields
+_PHRASES = {"PYTHON SOFTWARE FOUNDATION LICENSE VERSION 2": "PSF-2.0"}  # For a text without fields.
 _OSI = "License :: OSI Approved :: "
 
 
@@ -56,9 +57,9 @@ class Package:
     kind: Kind
     name: str
     version: str
-    architecture: str = ""  # Debian's word
-    source: str = ""  # the source package, if its name differs; advisories use it
-    licences: tuple[str, ...] = ()  # in the package's own words
+    architecture: str = ""  # Debian's word.
+    source: str = ""  # The source package, if its name differs; advisories use it.
+    licences: tuple[str, ...] = ()  # In the package's own words.
     files: tuple[File, ...] = ()
 
 
@@ -116,11 +117,12 @@ def _debian(files: Mapping[str, File]) -> Iterator[tuple[Package, list[str]]]:
             name=name,
             version=told["Version"],
             architecture=told["Architecture"],
-            source=(told["Source"] or "").split(" ")[0],  # a version in parentheses may follow
+            source=(told["Source"] or "").split(" ")[0],  # A version in parentheses may follow.
             licences=_debian_licences(files, name),
         )
         listed = sums.text.splitlines() if sums else ()
-        owned = [line.partition("  ")[2] for line in listed]  # md5, two spaces, path
+        # Each line has the md5, two spaces and the path.
+        owned = [line.partition("  ")[2] for line in listed]
         yield package, [path, f"{path}{_SUMS}", _docs(name), *owned]
 
 
@@ -154,7 +156,7 @@ def _wheels(files: Mapping[str, File]) -> Iterator[tuple[Package, list[str]]]:
         )
         record = files.get(f"{info}/RECORD")
         listed = [row[0] for row in csv.reader(record.text.splitlines())] if record else []
-        # pip adds its own files to the folder, and a library's Python package may be missing
+        # Pip adds its own files to the folder, and a library's Python package may be missing.
         of_info = [one for one in files if one.startswith(f"{info}/")]
         owned = [posixpath.normpath(posixpath.join(site, one)) for one in listed]
         yield package, [*owned, *of_info]

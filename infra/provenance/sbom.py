@@ -22,7 +22,7 @@ from infra.provenance.image import File
 from infra.provenance.packages import Kind, Package, packages
 
 MEDIA_TYPE = "application/vnd.cyclonedx+json; version=1.6"
-LINK = "edge-inference:link"  # a property: the target of a symbolic link
+LINK = "edge-inference:link"  # This property names the target of a symbolic link.
 
 _TYPES = {Kind.OURS: ComponentType.APPLICATION, Kind.SYSTEM: ComponentType.OPERATING_SYSTEM}
 
@@ -74,7 +74,7 @@ def _purl(package: Package) -> PackageURL | None:
 
 def _licences(names: Sequence[str]) -> list[License]:
     factory = LicenseFactory()
-    if len(names) == 1:  # CycloneDX 1.6 takes one expression alone, or names
+    if len(names) == 1:  # CycloneDX 1.6 takes one expression alone, or names.
         return [factory.make_from_string(names[0])]
     found: list[License] = []
     for name in names:

@@ -25,9 +25,9 @@ from infra.account.images import MEDIA_TYPES
 from infra.errors import Told
 from infra.publish.bucket import objects, recorded
 
-_NOT_OURS = ("404", "403")  # 403: another account's; the provider will refuse it
-_NAMED = 5  # releases, in a message
-WAS = "was-"  # prefix of the tag of an image whose old tag was freed
+_NOT_OURS = ("404", "403")  # With 403, another account owns it: the provider will refuse it.
+_NAMED = 5  # A message names this many releases.
+WAS = "was-"  # It begins the tag of an image whose old tag was freed.
 
 
 class StackExists(Told):
@@ -40,7 +40,7 @@ def hook(
     """A hook that calls `clear`, in a preview as well if `opts` say so."""
 
     async def run(_: pulumi.ResourceHookArgs) -> None:
-        await asyncio.to_thread(clear)  # so that the program's event loop can serve other resources
+        await asyncio.to_thread(clear)  # The program's event loop can then serve other resources.
 
     return pulumi.ResourceHook(name, run, opts=opts)
 
@@ -126,7 +126,7 @@ def clear_image(clients: Clients, repository: str, tag: str) -> None:
         )
         for image in found["images"]:
             digest = image["imageId"]["imageDigest"].removeprefix("sha256:")
-            again = client.exceptions  # if the same image's tag was freed before
+            again = client.exceptions  # The same image's tag may have been freed before.
             with suppress(again.ImageAlreadyExistsException, again.ImageTagAlreadyExistsException):
                 client.put_image(
                     repositoryName=repository,
@@ -172,7 +172,7 @@ def clear_bucket(context: Context) -> None:
     mine = _ours({tag["Key"]: tag["Value"] for tag in listed}, tags)
     if not mine and (keys or listed):
         return
-    for key in keys:  # those that one update has uploaded
+    for key in keys:  # One update has uploaded these.
         client.delete_object(Bucket=name, Key=key)
     with unless_gone():
         client.delete_bucket(Bucket=name)

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_s3.type_defs import ObjectTypeDef
 
-RECORDS = "releases/"  # the folder of release records
+RECORDS = "releases/"  # The folder of release records.
 _ENDING = ".json"
 
 

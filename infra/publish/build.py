@@ -8,7 +8,8 @@ from tempfile import TemporaryDirectory
 
 from infra.settings import Misconfigured
 
-BUILD = Path(".build")  # ignored by git; relative, so that the state is the same in every checkout
+# Git ignores it. It is relative, so the state is the same in every checkout.
+BUILD = Path(".build")
 
 
 def made_once(name: str, make: Callable[[Path], object]) -> Path:
@@ -27,7 +28,7 @@ def made_once(name: str, make: Callable[[Path], object]) -> Path:
             make(draft)
             draft.rename(target)
     except OSError as error:
-        if not target.exists():  # otherwise another stack's update was faster
+        if not target.exists():  # Otherwise another stack's update was faster.
             raise Misconfigured(
                 f"{BUILD.absolute()} can't keep what an update makes: {error.strerror}.",
                 "Look at the folder and at the room on its disk:",

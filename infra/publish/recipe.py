@@ -25,7 +25,7 @@ from recipes import rules
 from recipes.findings import Severity
 
 MODEL = "model.bz2"
-FILES = {  # a component's artifacts beside the image, by the last part of its name
+FILES = {  # A component's artifacts beside the image, by the last part of its name.
     role(DEFAULT_NAMES.service): (MODEL,),
     role(DEFAULT_NAMES.consumer): ("consumer.py", "samples.json"),
     role(DEFAULT_NAMES.check): ("samples.json", "golden.json"),
@@ -41,7 +41,7 @@ class Files:
     uris: Mapping[str, str]
 
     def artifacts(self, *names: str) -> list[dict[str, Any]]:
-        # the container's uid isn't the owner's, so every user may read
+        # The container's uid isn't the owner's, so every user may read.
         return [{"Uri": self.uris[name], "Permission": {"Read": "ALL"}} for name in names]
 
 
@@ -188,7 +188,7 @@ def _recipe(
         },
         "Manifests": [
             {
-                # Lite skips a manifest without runtime; "*" works on both
+                # Lite skips a manifest without runtime. Both nucleuses accept "*".
                 "Platform": {"os": "linux", "architecture": architecture, "runtime": "*"},
                 "Lifecycle": lifecycle(image),
                 "Artifacts": [

@@ -20,15 +20,15 @@ from infra.account.context import Context
 from infra.publish.bucket import record_key, recorded
 from infra.settings import Misconfigured, Settings
 
-_NAMED = 10  # in a message; make rollback lists all
+_NAMED = 10  # A message names this many. `make rollback` lists all.
 
 
 @dataclass(frozen=True, kw_only=True)
 class Record:
     """A release that can be deployed by its name."""
 
-    outputs: Mapping[str, Any]  # of its stack at publication
-    stored: datetime  # or stored again, when the same content came back
+    outputs: Mapping[str, Any]  # The outputs of its stack at publication.
+    stored: datetime  # It is renewed when the same content came back.
 
     @property
     def release(self) -> str:
@@ -60,7 +60,8 @@ class Record:
     def named(self, what: str) -> str:
         """Its model or samples for people: the file's name, if known, and the id of its content."""
         name = self.outputs.get("files", {}).get(what, "")
-        uri = str(self.outputs.get(what, ""))  # the model's id, or s3://bucket/hash/samples.json
+        # It is the model's id, or s3://bucket/hash/samples.json.
+        uri = str(self.outputs.get(what, ""))
         content = uri.rpartition("/")[0].rpartition("/")[2][:12] if "/" in uri else uri
         return f"{name} {content}".strip()
 

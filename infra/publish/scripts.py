@@ -20,11 +20,12 @@ container runs: the shell sleeps in `wait`.
 
 from __future__ import annotations
 
-_WAIT_SECONDS = 120  # an engine may be ready a minute after the nucleus at boot
-_STOP_SECONDS = 3  # the service ends in under 2 s; Java's SIGKILL comes 5 s after its SIGTERM
-_QUICK_SECONDS = 10  # longer than between the gate's two looks, so it sees a crash in between
-_PATIENCE = 5  # restarts in a row after an end from outside
-_PATIENCE_SECONDS = 600  # the end of a container that ran so long begins a new row
+_WAIT_SECONDS = 120  # An engine may be ready a minute after the nucleus at boot.
+_STOP_SECONDS = 3  # The service ends in under 2 s. Java's SIGKILL comes 5 s after its SIGTERM.
+# It is longer than between the gate's two looks, so the gate sees a crash in between.
+_QUICK_SECONDS = 10
+_PATIENCE = 5  # As many restarts in a row follow an end from outside.
+_PATIENCE_SECONDS = 600  # The end of a container that ran so long begins a new row.
 
 # If a client is killed while it asks for a container, the engine still starts it: wait a second.
 _END = (
@@ -81,7 +82,7 @@ done || exit 1"""
 
 def startup_seconds(run_seconds: int) -> int:
     """The time-out of `succeeds_once` for a container that takes at most `run_seconds`."""
-    return _WAIT_SECONDS + run_seconds + 30  # for docker's start and stop
+    return _WAIT_SECONDS + run_seconds + 30  # Docker's start and stop take the rest.
 
 
 def removes(container: str) -> str:

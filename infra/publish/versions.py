@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-_PART = 10**6  # aws-greengrass-component-common: "can't exceed 6 digits"
+_PART = 10**6  # The recipes of aws-greengrass-component-common say: "can't exceed 6 digits".
 
 
 def canonical(content: Any) -> bytes:

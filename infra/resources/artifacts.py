@@ -60,7 +60,7 @@ class Handover:
     """The author's model and samples with the golden answers, ready to be stored."""
 
     golden: Golden
-    files: dict[str, File]  # by their names on the device
+    files: dict[str, File]  # By their names on the device.
 
     @classmethod
     def read(cls, settings: Settings) -> Handover:
@@ -94,9 +94,9 @@ class Artifacts(pulumi.ComponentResource):
     """A private, encrypted, TLS-only bucket with one release's files."""
 
     bucket: pulumi.Output[str]
-    objects: dict[str, str]  # file name to the object's ARN, known at preview
-    uris: dict[str, pulumi.Output[str]]  # file name to s3://…, known once the object is stored
-    planned: dict[str, str]  # file name to the same URI, known at preview
+    objects: dict[str, str]  # File name to the object's ARN, known at preview.
+    uris: dict[str, pulumi.Output[str]]  # File name to s3://…, known once the object is stored.
+    planned: dict[str, str]  # File name to the same URI, known at preview.
 
     def __init__(
         self,
@@ -112,7 +112,7 @@ class Artifacts(pulumi.ComponentResource):
         bucket = aws.s3.Bucket(
             f"{name}-bucket",
             bucket=bucket_name,
-            force_destroy=True,  # a destroy also deletes the superseded objects
+            force_destroy=True,  # A destroy also deletes the superseded objects.
             tags=tags,
             opts=pulumi.ResourceOptions(
                 parent=self,
@@ -146,7 +146,7 @@ class Artifacts(pulumi.ComponentResource):
             f"{name}-tls-only",
             bucket=bucket.bucket,
             policy=json.dumps(policies.tls_only(context.arn("s3", bucket_name))),
-            # S3 answers one of two concurrent policy changes with 409
+            # S3 answers one of two concurrent policy changes with 409.
             opts=pulumi.ResourceOptions(parent=self, depends_on=[private]),
         )
         self.bucket, self.objects, self.uris, self.planned = bucket.bucket, {}, {}, {}

@@ -25,7 +25,7 @@ from infra.settings import Settings
 class Components(pulumi.ComponentResource):
     """The three component versions of a release."""
 
-    versions: dict[str, pulumi.Output[str]]  # name to version, as registered
+    versions: dict[str, pulumi.Output[str]]  # Name to version, as registered.
     planned: dict[str, str]
     release: str
 
@@ -40,8 +40,7 @@ class Components(pulumi.ComponentResource):
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         super().__init__("edge:release:Components", name, None, opts)
-        # made first, so destroyed last: after the rollout has removed the components from the
-        # devices
+        # It is made first, so it is destroyed last, when the devices have no components of ours.
         kept = KeptVersions(
             f"{name}-kept",
             context.props,
@@ -52,7 +51,7 @@ class Components(pulumi.ComponentResource):
         planned = content(settings, names, registry.tags, artifacts.planned)
         real = pulumi.Output.all(images=registry.images, uris=artifacts.uris)
         recipes = {component: write("", planned) for component, write in writers.items()}
-        # the check tests all three, so a device has to run it again whenever one of them is new
+        # The check tests all three, so a device has to run it again whenever one of them is new.
         judged: dict[str, Any] = {**recipes, names.check: recipes}
         self.planned = {
             component: versions.component_version(settings.major, judged[component])
@@ -69,7 +68,7 @@ class Components(pulumi.ComponentResource):
                     parent=self,
                     depends_on=[kept],
                     retain_on_delete=True,
-                    delete_before_replace=False,  # the running deployment needs the old version
+                    delete_before_replace=False,  # The running deployment needs the old version.
                     hooks=already_there.before_create(
                         f"clear-{component}",
                         partial(

@@ -27,14 +27,14 @@ from infra.settings import Settings
 
 EDGE = Path("edge")
 _BASE = re.compile(r"^FROM (?:--\S+ )?(\S+) AS (build|runtime)-image$", re.MULTILINE)
-_PLATFORMS = {"amd64": "linux/amd64", "aarch64": "linux/arm64"}  # Greengrass's name to Docker's
+_PLATFORMS = {"amd64": "linux/amd64", "aarch64": "linux/arm64"}  # Greengrass's name to Docker's.
 
 
 class Registry(pulumi.ComponentResource):
     """An ECR repository with immutable tags, and this tree's images in it."""
 
-    images: dict[str, pulumi.Output[str]]  # architecture to repository@digest
-    tags: dict[str, str]  # architecture to repository:tag, known at preview
+    images: dict[str, pulumi.Output[str]]  # Architecture to repository@digest.
+    tags: dict[str, str]  # Architecture to repository:tag, known at preview.
 
     def __init__(
         self,
@@ -51,7 +51,7 @@ class Registry(pulumi.ComponentResource):
             name=context.repository,
             image_tag_mutability="IMMUTABLE",
             image_scanning_configuration={"scan_on_push": True},
-            force_delete=True,  # a destroy also deletes the images
+            force_delete=True,  # A destroy also deletes the images.
             tags=tags,
             opts=pulumi.ResourceOptions(
                 parent=self,
@@ -69,7 +69,7 @@ class Registry(pulumi.ComponentResource):
         bases = {"BUILD_IMAGE": settings.build_image, "RUNTIME_IMAGE": settings.runtime_image}
         arguments = {name: image for name, image in bases.items() if image}
         _warn_of_tags(given=arguments)
-        # the default target has no name, so that earlier images aren't built again
+        # The default target has no name, so that earlier images aren't built again.
         target = settings.engine if settings.engine != ENGINES[0] else None
         made_with = arguments | ({"target": target} if target else {})
         content = versions.build_tag(_build_files(), EDGE, made_with)
@@ -91,7 +91,7 @@ class Registry(pulumi.ComponentResource):
                 registry=docker.RegistryArgs(
                     server=repository.repository_url,
                     username=token.user_name,
-                    # neither plugin marks it as a secret, so the state would have it in clear text
+                    # Neither plugin marks it as a secret, so the state would have it in clear text.
                     password=pulumi.Output.secret(token.password),
                 ),
                 opts=pulumi.ResourceOptions(

@@ -29,17 +29,17 @@ from infra.settings import Misconfigured, Settings
 class Release:
     """The facts of a release that a rollout and a follower need."""
 
-    registered: dict[str, pulumi.Output[str]]  # name to version; a deployment waits for it
-    release: pulumi.Input[str]  # a short name for the three versions
+    registered: dict[str, pulumi.Output[str]]  # Name to version; a deployment waits for it.
+    release: pulumi.Input[str]  # A short name for the three versions.
     model: pulumi.Input[str]
-    components: Mapping[str, str]  # the same versions, known at preview
-    objects: pulumi.Input[list[str]]  # ARNs of a device's files, known at preview
+    components: Mapping[str, str]  # The same versions, known at preview.
+    objects: pulumi.Input[list[str]]  # The ARNs of a device's files, known at preview.
     repository_arn: pulumi.Input[str]
     repository: pulumi.Input[str]
     bucket: pulumi.Input[str]
-    image: pulumi.Input[dict[str, str]]  # architecture to repository@digest
-    samples: pulumi.Input[str]  # s3://…
-    golden: pulumi.Input[str]  # s3://… of XGBoost's answers to the samples
+    image: pulumi.Input[dict[str, str]]  # Architecture to repository@digest.
+    samples: pulumi.Input[str]  # As s3://….
+    golden: pulumi.Input[str]  # As s3://…, with XGBoost's answers to the samples.
 
     @classmethod
     def published(
@@ -127,7 +127,7 @@ def upstream(settings: Settings, context: Context) -> Mapping[str, Any]:
     stack = f"{pulumi.get_organization()}/{context.project}/{settings.release_from}"
     try:
         read = pulumi.runtime.invoke("pulumi:pulumi:readStackOutputs", {"name": stack}).value
-    except Exception as error:  # the SDK raises nothing narrower for a missing stack
+    except Exception as error:  # The SDK raises nothing narrower for a missing stack.
         raise _unpublished(settings.release_from, str(error)) from error
     outputs: Mapping[str, Any] = read["outputs"]
     if "release" not in outputs:

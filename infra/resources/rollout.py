@@ -28,14 +28,14 @@ if TYPE_CHECKING:
 _VERSION = re.compile(r"\d+\.\d+\.\d+")
 
 
-# the inputs that make another deployment, beside the target
+# If one of these inputs changes, or the target does, it is another deployment.
 _MADE = ["components", "deploymentName", "deploymentPolicies", "iotJobConfiguration"]
 
 
 class Rollout(pulumi.ComponentResource):
     """A release on a target, complete only when it answers there."""
 
-    answers: Answering  # its `deployment` is known once the devices answer
+    answers: Answering  # Its `deployment` is known once the devices answer.
 
     def __init__(
         self,
@@ -73,7 +73,7 @@ class Rollout(pulumi.ComponentResource):
         }
         clean = CleanDevices(
             where | {"components": release.registered},
-            # on destroy these are deleted after it, because a device that isn't clean may need them
+            # A destroy deletes these after it, because a device that isn't clean may need them.
             opts=pulumi.ResourceOptions(parent=self, depends_on=[rights]),
         )
         deployment = greengrassv2.Deployment(
@@ -84,8 +84,9 @@ class Rollout(pulumi.ComponentResource):
                 **{component: _spec(known) for component, known in others.items()},
                 **{
                     component: greengrassv2.DeploymentComponentDeploymentSpecificationArgs(
-                        component_version=version,  # as registered, so the deployment waits for it
-                        # Java keeps an older version's rights, unless they are reset
+                        # The registered version makes the deployment wait for it.
+                        component_version=version,
+                        # Java keeps an older version's rights, unless they are reset.
                         configuration_update=(
                             greengrassv2.DeploymentComponentConfigurationUpdateArgs(
                                 reset=["/accessControl"]
@@ -100,12 +101,12 @@ class Rollout(pulumi.ComponentResource):
             tags=context.tags,
             opts=pulumi.ResourceOptions(
                 parent=self,
-                # keep this stack's own last deployment, while another stack has the latest
+                # While another stack has the latest deployment, this stack's own last one stays.
                 ignore_changes=_MADE if carried_on else None,
-                delete_before_replace=False,  # the device must always have a deployment
-                # no output of theirs says that devices may read, or that a destroy will clean them
+                delete_before_replace=False,  # The device must always have a deployment.
+                # No output of theirs says that devices may read, or that a destroy will clean them.
                 depends_on=[rights, clean],
-                deleted_with=clean,  # it reads from the deployment which components of others stay
+                deleted_with=clean,  # It reads from the deployment which components of others stay.
                 hooks=pulumi.ResourceHookBinding(
                     before_create=[
                         _refuse_missing(f"{name}-missing-versions", context),
@@ -122,7 +123,8 @@ class Rollout(pulumi.ComponentResource):
             where
             | {
                 "deployment": deployment.deployment_id,
-                "components": release.components,  # unlike the registered ones, known at preview
+                # These are known at preview, unlike the registered ones.
+                "components": release.components,
                 "latest": target.latest.id if target.latest else "",
                 "role": settings.device_role,
                 "rights": readable,
@@ -190,7 +192,7 @@ def check_there(context: Context, components: Mapping[str, Any]) -> None:
             client.describe_component(arn=context.component_arn(name, version))
         except client.exceptions.ResourceNotFoundException:
             missing.append(f"{name} {version}")
-        except ClientError:  # a person who may deploy need not have every read right
+        except ClientError:  # A person who may deploy need not have every read right.
             continue
     if missing:
         raise RolloutFailed(
@@ -210,7 +212,7 @@ def _job(settings: Settings) -> greengrassv2.DeploymentIoTJobConfigurationArgs |
     stop = greengrassv2.DeploymentIoTJobAbortCriteriaArgs(
         action=greengrassv2.DeploymentIoTJobAbortCriteriaAction.CANCEL,
         failure_type=greengrassv2.DeploymentIoTJobAbortCriteriaFailureType.ALL,
-        min_number_of_executed_things=1,  # the first device is the canary
+        min_number_of_executed_things=1,  # The first device is the canary.
         threshold_percentage=percent,
     )
     return greengrassv2.DeploymentIoTJobConfigurationArgs(

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from infra.errors import Told
 
-_LEAST_PAUSE, _LONGEST_PAUSE = 1.0, 15.0  # seconds
-_SHARE = 0.1  # of the time waited so far: a long wait polls less often
+_LEAST_PAUSE, _LONGEST_PAUSE = 1.0, 15.0  # In seconds.
+_SHARE = 0.1  # Of the time waited so far: a long wait polls less often.
 
 
 class RolloutFailed(Told):

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from mypy_boto3_greengrassv2 import GreengrassV2Client
 
 _MOVING = frozenset({"STARTING", "STOPPING", "ERRORED"})
-Words = Callable[[str, str], Sequence[str]]  # device and component to the log's last lines
-_TOLD_IN_FULL = 5  # devices; a failed update only names the others
+Words = Callable[[str, str], Sequence[str]]  # Device and component to the log's last lines.
+_TOLD_IN_FULL = 5  # A failed update only names the devices after these.
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,12 +27,12 @@ class DeviceStatus:
     """One device, as the API shows it now."""
 
     device: str
-    status: str  # of the deployment, on this device
+    status: str  # The status of the deployment on this device.
     reason: str
     errors: tuple[str, ...]
     wanted: Mapping[str, str]
-    installed: Mapping[str, tuple[str, str]]  # component to version and state
-    since: Mapping[str, datetime | None]  # when our components entered their states
+    installed: Mapping[str, tuple[str, str]]  # Component to version and state.
+    since: Mapping[str, datetime | None]  # The times when our components entered their states.
 
     @property
     def _states(self) -> dict[str, str]:

@@ -149,7 +149,7 @@ def await_devices(
     answer in time. Raises StaysBroken if a device still has the failed release.
     """
     watch = _Watch(client, deployment, components, clock, say, list(devices))
-    overtime = False  # for a second look at devices that answered as the time ended
+    overtime = False  # It is a second look at devices that answered as the time ended.
     while True:
         watch.look_around()
         failed = watch.failed
@@ -195,8 +195,8 @@ class _Watch:
     say: Callable[[str], None]
     waiting: list[str]
     seen: dict[str, DeviceStatus] = field(default_factory=dict)
-    once: dict[str, float] = field(default_factory=dict)  # time of that answer, by the clock
-    ended: dict[str, float] = field(default_factory=dict)  # start of that state, by the clock
+    once: dict[str, float] = field(default_factory=dict)  # The time of that answer, by the clock.
+    ended: dict[str, float] = field(default_factory=dict)  # The start of that state, by the clock.
 
     def look_around(self) -> None:
         """Ask each device that is due, and report changes."""

@@ -106,7 +106,7 @@ def _may_read(
         readable: Any = clients.iam.get_role_policy(**named)["PolicyDocument"]
         allowed = policies.with_objects(readable, files)
         clients.iam.put_role_policy(**named, PolicyDocument=json.dumps(allowed))
-    except ClientError as error:  # a device that still has the files needs no rights
+    except ClientError as error:  # A device that still has the files needs no rights.
         say(f"warning: the devices' role is not given what was there before to read: {error}")
 
 

@@ -31,7 +31,7 @@ from infra.errors import told
 # S3 and IAM may show a thing shortly after its deletion:
 # https://docs.aws.amazon.com/AmazonS3/latest/userguide/Welcome.html#ConsistencyModel
 # https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot.html (eventual consistency)
-_LATER = 5.0  # seconds until a second look
+_LATER = 5.0  # In seconds, until a second look.
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,8 +39,8 @@ class Stack:
     """A destroyed stack, with its account, target and role."""
 
     context: Context
-    target: str  # ARN, empty for a stack that only publishes
-    role: str  # of the devices
+    target: str  # An ARN. Empty for a stack that only publishes.
+    role: str  # The role of the devices.
 
 
 _Look = Callable[[Stack], Iterable[str]]
@@ -142,7 +142,7 @@ def _on_devices(stack: Stack) -> Iterator[str]:
     latest = next(iter(deployments(client, stack.target)), None)
     other = own.another_stack(latest.get("deploymentName", "")) if latest else ""
     things: list[str] = []
-    with unless_gone():  # AWS doesn't say who was in a deleted group
+    with unless_gone():  # AWS doesn't say who was in a deleted group.
         things = things_of(stack.context.clients, stack.target)
     for lines in each_device(things, partial(_on_device, stack, other)):
         yield from lines

@@ -68,13 +68,13 @@ class _Removal:
 
     context: Context
     target: str
-    reachable: bool  # whether AWS accepts a deployment to the target
-    members: frozenset[str]  # the things that a deployment reaches
-    devices: list[str]  # the core devices that have to be clean
+    reachable: bool  # AWS accepts a deployment to the target.
+    members: frozenset[str]  # A deployment reaches these things.
+    devices: list[str]  # The core devices that have to be clean.
     latest: Deployed | None
-    ours: AbstractSet[str]  # component names; none if another stack has taken the target over
-    others: Mapping[str, Any]  # components that stay, as the API takes them
-    leaving: str  # the id of the deployment without ours, or of this stack's own latest one
+    ours: AbstractSet[str]  # Component names. Empty if another stack has taken the target over.
+    others: Mapping[str, Any]  # Components that stay, as the API takes them.
+    leaving: str  # The id of the deployment without ours, or of this stack's own latest one.
 
     @classmethod
     def of(
@@ -87,7 +87,7 @@ class _Removal:
         latest = latest_deployment(clients.greengrass, target)
         taken_over = (
             latest and name.another_stack(latest.name) and latest.names == context.names
-        )  # a stack with other names only carries ours on
+        )  # A stack with other names only carries ours on.
         ours = frozenset() if taken_over else components
         devices = [one.thing for one in there]
         others = (
@@ -136,7 +136,7 @@ class _Removal:
                 if said.get(device) != status.words:
                     said[device] = status.words
                     say(f"{device} {status.words}")
-                    failed = False  # the component list may arrive after the deployment's status
+                    failed = False  # The component list may arrive after the deployment's status.
                 if not status.clean:
                     left.append(device)
                     hope |= device in self.members and not failed
@@ -167,7 +167,7 @@ class _Removal:
             keeps_others = leaves and self.others and self.reachable
             if replaced or (name.is_own(called) and not keeps_others):
                 with unless_gone():
-                    with suppress(client.exceptions.ConflictException):  # it has already ended
+                    with suppress(client.exceptions.ConflictException):  # It has already ended.
                         client.cancel_deployment(deploymentId=id_)
                     client.delete_deployment(deploymentId=id_)
 
@@ -177,7 +177,7 @@ class _Status:
     """A device's progress with its uninstall."""
 
     clean: bool
-    failed: bool = False  # this deployment won't clean it
+    failed: bool = False  # This deployment won't clean it.
     words: str
 
 
