@@ -132,6 +132,11 @@ class Context:
         return tags
 
     @property
+    def deployment_tags(self) -> dict[str, str]:
+        """The tags of a deployment that no provider makes. An account may demand default tags."""
+        return {**(self.default_tags or {}), **self.tags}
+
+    @property
     def repository(self) -> str:
         return f"{self.project}/{self.stack}"
 

@@ -58,7 +58,7 @@ def restore_previous(
         deploymentName=str(name.after(red["deploymentId"]) if good else name.without),
         components=components,
         deploymentPolicies=red.get("deploymentPolicies", {}),
-        tags=context.tags,
+        tags=context.deployment_tags,
     )
     return client.get_deployment(deploymentId=made["deploymentId"])
 

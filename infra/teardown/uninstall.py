@@ -118,7 +118,7 @@ class _Removal:
                 deploymentName=str(self.context.deployment_name.without),
                 components=others,
                 deploymentPolicies=latest.policies if latest and others else {},
-                tags={**(self.context.default_tags or {}), **self.context.tags},
+                tags=self.context.deployment_tags,
             )["deploymentId"]
 
     def _are_installed(self) -> bool:

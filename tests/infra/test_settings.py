@@ -8,6 +8,7 @@ from pathlib import Path
 import botocore.session
 import pytest
 
+from infra.account.login import Login
 from infra.settings import KEYS, OF_A_RELEASE, Misconfigured
 from tests.infra.pulumi_engine import PROJECT
 from tests.infra.pulumi_yaml import ROOT, config_of, declared, load
@@ -42,6 +43,14 @@ def test_every_stack_in_the_repository_loads(stack: Path) -> None:
     assert settings.thing or settings.thing_group or not settings.release_from, (
         "a stack that follows another and deploys nowhere does nothing"
     )
+
+
+@pytest.mark.parametrize("stack", STACKS, ids=lambda path: path.name)
+def test_every_stack_in_the_repository_can_log_in(stack: Path) -> None:
+    name = stack.name.split(".")[1]
+    of_greenhouse = "eu-west-1" if name == "local" else "elsewhere"
+    login = Login.of(config_of(stack), {"AWS_REGION": of_greenhouse}, name)
+    assert login.region == "eu-west-1", "the region of greenhouse, or the file's own"
 
 
 @pytest.mark.parametrize("stack", STACKS, ids=lambda path: path.name)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from infra.account.clients import Clients
@@ -74,6 +76,20 @@ def test_however_long_the_history_each_device_is_asked_once_for_it(
     )
     asked = [name for name, _ in account.asked].count("ListEffectiveDeployments")
     assert asked == len(press.executions), "each page once, and not once for each deployment"
+
+
+def test_a_restored_deployment_has_the_tags_that_an_account_may_demand(
+    account: Account, clients: Clients
+) -> None:
+    red = account.deploy(THING_ARN, NAME, {name: spec(one) for name, one in WANTED.items()})
+    restore_previous(
+        replace(CONTEXT, default_tags={"team": "edge"}),
+        red=clients.greengrass.get_deployment(deploymentId=red),
+        before=BEFORE,
+        devices=["press-1"],
+        role=DEVICE_ROLE,
+    )
+    assert account.deployments[-1]["tags"] == {"team": "edge"} | CONTEXT.tags
 
 
 def test_the_way_back_is_the_release_of_the_last_successful_update(
