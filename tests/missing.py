@@ -13,3 +13,9 @@ def missing(why: str) -> Never:
     if os.environ.get("CI") == "true":
         pytest.fail(why)
     pytest.skip(why)
+
+
+def needs_root(what: str) -> None:
+    """Skip the test for another user, also in CI: the runners of GitHub aren't root."""
+    if os.geteuid():
+        pytest.skip(f"only root can {what}")

@@ -39,6 +39,7 @@ from tests.greenhouse.cloud.conftest import (
     http,
     ministack_client,
 )
+from tests.missing import needs_root
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -381,7 +382,6 @@ def provider() -> Iterator[int]:
     server.stop(grace=None).wait()
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="to become another user takes root")
 def test_another_user_of_the_machine_gets_nothing_done(
     cloud: CloudProcess,
     greengrass: GreengrassV2Client,
@@ -389,6 +389,7 @@ def test_another_user_of_the_machine_gets_nothing_done(
     provider: int,
     tmp_path: Path,
 ) -> None:
+    needs_root("become another user")
     name, body = attack
     for folder in (tmp_path, *tmp_path.parents):  # Only the home folder is closed.
         if folder.name.startswith(("pytest-", "test_")):
@@ -413,8 +414,8 @@ def test_another_user_of_the_machine_gets_nothing_done(
     assert ours.value.code() is grpc.StatusCode.UNIMPLEMENTED, "the owner gets as far as the method"
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="to give a folder to another user takes root")
 def test_a_home_that_belongs_to_somebody_else_is_refused(tmp_path: Path) -> None:
+    needs_root("give a folder to another user")
     theirs = tmp_path / "greenhouse"
     theirs.mkdir()
     os.chown(theirs, NOBODY, NOBODY)

@@ -38,6 +38,7 @@ from tests.greenhouse.device.bench import GROUP_ARN, recipe
 from tests.greenhouse.device.dockerd import IMAGE, Dockerd
 from tests.greenhouse.device.recorded import together
 from tests.greenhouse.device.test_process import Server, device, log, until
+from tests.missing import needs_root
 
 pytestmark = pytest.mark.docker
 
@@ -189,8 +190,7 @@ def wait(seconds: float) -> None:
 @pytest.fixture(scope="module")
 def lab(tools: toolchain.Toolchain, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     assert tools.path, "docker comes from the toolchain"
-    if os.geteuid() != 0:
-        pytest.skip("only root can start an engine of its own")
+    needs_root("start an engine of its own")
     folder = Path(tempfile.mkdtemp(dir="/tmp"))  # A socket's path has to be short.
     engine = Dockerd(folder, os.pathsep.join([os.environ["PATH"], *SYSTEM_FOLDERS]))
     engine.start()

@@ -43,6 +43,7 @@ from tests.greenhouse.device.ipc.test_ipc_conformance import (
     sent,
 )
 from tests.greenhouse.device.recorded import each, together
+from tests.missing import needs_root
 
 SECONDS = 120.0
 NOBODY = 65534  # Every Linux has this user.
@@ -213,8 +214,7 @@ def test_a_folder_that_is_not_the_devices_own_is_left_alone(
     else:
         first.mkdir(mode=0o755 if taken == "open" else 0o700)
     if taken == "strangers":
-        if os.geteuid():
-            pytest.skip("to give a folder to another user takes root")
+        needs_root("give a folder to another user")
         os.chown(first, NOBODY, NOBODY)
     running = Running(deep)
     running.start()
