@@ -43,7 +43,7 @@ from infra.names import Names
 from infra.printable import printable, printable_lines
 from infra.settings import Misconfigured
 
-NEEDS_A_LOOK = 3  # differs from 1 (AWS couldn't be read) and from Typer's 2 (wrong usage)
+NEEDS_A_LOOK = 3  # Exit 1 means that AWS couldn't be read, and Typer's 2 is wrong usage.
 
 _LOOK_AGAIN_SECONDS = 2.0
 
@@ -82,7 +82,7 @@ def plan(
         stack_change = StackChange.of(preview.read(text))
     except preview.Refused as error:
         sys.stdout.write(page.refusal(stack, str(error)))
-        if not sys.stdout.isatty():  # the page is elsewhere
+        if not sys.stdout.isatty():  # The page goes elsewhere.
             _say([f"there is no plan: the preview of stack {stack} is refused, the page says why"])
         raise typer.Exit(1) from None
     targets, held = account_facts.look(clients, stack_change, ROOT)

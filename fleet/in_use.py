@@ -31,15 +31,15 @@ if TYPE_CHECKING:
     from mypy_boto3_greengrassv2 import GreengrassV2Client
     from mypy_boto3_greengrassv2.type_defs import DeploymentTypeDef
 
-Version = tuple[str, str]  # a component's name and version
+Version = tuple[str, str]  # A component's name and version.
 
 
 @dataclass(frozen=True, kw_only=True)
 class Past:
     """One deployment of a target."""
 
-    components: AbstractSet[Version]  # of ours
-    good: bool  # succeeded on a device, and failed on none
+    components: AbstractSet[Version]  # Only ours.
+    good: bool  # It succeeded on a device, and failed on none.
 
 
 def reachable(history: Iterable[Past]) -> frozenset[Version]:

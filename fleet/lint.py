@@ -22,7 +22,7 @@ from recipes.rules import READABLE, RULES, findings
 
 _COLOURS = {Severity.ERROR: "red", Severity.WARNING: "yellow", Severity.INFO: "cyan"}
 _ENDINGS = (".json", ".yaml", ".yml")
-# placeholders that `gdk component build` replaces, by its documentation
+# The documentation of `gdk component build` says that it replaces these placeholders.
 _PLACEHOLDERS = {
     "COMPONENT_NAME": "com.example.Component",
     "COMPONENT_VERSION": "1.0.0",
@@ -101,7 +101,7 @@ def read(text: str) -> dict[str, Any]:
     filled = _PLACEHOLDER.sub(lambda match: _PLACEHOLDERS[match[2]], text)
     try:
         # The cloud also tells JSON from YAML by the first byte. BaseLoader keeps 2020-01-25 and
-        # 1.10 the words they are, and makes nothing but strings, lists and mappings
+        # 1.10 the words they are, and makes nothing but strings, lists and mappings.
         recipe = (
             json.loads(filled)
             if filled.startswith("{")
@@ -122,7 +122,8 @@ def read(text: str) -> dict[str, Any]:
 def _show(console: Console, found: Sequence[tuple[Path, Finding]]) -> None:
     table = Table(box=None, pad_edge=False)
     for heading in ("where", "rule", "why, and what to write"):
-        table.add_column(heading, overflow="fold")  # show all, so that it can be typed
+        # The whole text is shown, so that it can be typed.
+        table.add_column(heading, overflow="fold")
     shown: Path | None = None
     for file, finding in found:
         if file != shown:

@@ -33,7 +33,7 @@ _JSON = json.JSONDecoder()
 _PATIENCE_SECONDS = 20
 UNANSWERED = "no answer in its log"
 WAITING = "no answer: its script waits for docker (make logs DEVICE=… says since when)"
-_WAITS = "waiting for docker"  # the message of infra/publish/scripts.py begins so
+_WAITS = "waiting for docker"  # The message of infra/publish/scripts.py begins so.
 
 
 class NoLog(Told):
@@ -103,7 +103,7 @@ def answered(clients: Clients, device: Device, consumer: str) -> Answer | str:
         return WAITING if waits(lines) else last_answer(lines) or UNANSWERED
     except NoLog:
         return "its log can't be read from here (make logs DEVICE=… says why)"
-    except (ClientError, BotoCoreError) as error:  # no rights, or throttled
+    except (ClientError, BotoCoreError) as error:  # The caller has no rights, or is throttled.
         return f"CloudWatch doesn't tell: {error}"
 
 
@@ -136,7 +136,7 @@ def _run(command: str, device: Device, component: str) -> list[str]:
             words,
             capture_output=True,
             text=True,
-            errors="replace",  # a log may have any bytes
+            errors="replace",  # A log may have any bytes.
             check=False,
             timeout=_PATIENCE_SECONDS,
         )

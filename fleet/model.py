@@ -19,14 +19,14 @@ from infra.model.golden import PROBABILITIES, needed_memory
 from infra.model.model_file import Reading, read
 from infra.settings import OF_A_RELEASE
 
-_NAMED = 6  # features
+_NAMED = 6  # A message names this many features.
 _MEMORY = int(str(OF_A_RELEASE["memory"]))
-_NUMBER = "0.123456789,"  # of about this length in an answer
+_NUMBER = "0.123456789,"  # A number in an answer has about this length.
 
 
 def tell(file: Path, data: Path | None, console: Console) -> None:
     """Print it. Raises Misconfigured for a file that can't be released, or rows that don't fit."""
-    known = read(file, engine_name=Engine.XGBOOST)  # it reads every kind of model
+    known = read(file, engine_name=Engine.XGBOOST)  # XGBoost reads every kind of model.
     engine = Engine.XGBOOST if known.unsupported else Engine.EVALUATOR
     reading = read(file, engine_name=engine)
     rows = samples.read(data, reading.model) if data else []

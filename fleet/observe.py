@@ -35,7 +35,7 @@ if TYPE_CHECKING:
         InstalledComponentTypeDef,
     )
 
-TOLD = 8  # deployments per device, the newest, whose releases are looked up
+TOLD = 8  # For this many of a device's newest deployments, the release is looked up.
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,12 +44,12 @@ class Component:
 
     name: str
     version: str
-    state: str  # RUNNING, FINISHED, BROKEN, …
-    reason: str  # the device's reason for the state; may be empty
-    source: str  # id of its deployment, or LOCAL
-    wanted: str  # the version in the target's latest deployment; empty without one
-    ours: bool  # it belongs to its target's stack
-    model: str = ""  # the prefix of the three components of its stack
+    state: str  # One of RUNNING, FINISHED, BROKEN, ….
+    reason: str  # The device's reason for the state. It may be empty.
+    source: str  # The id of its deployment, or LOCAL.
+    wanted: str  # The version in the target's latest deployment. Empty without one.
+    ours: bool  # It belongs to its target's stack.
+    model: str = ""  # The prefix of the three components of its stack.
 
     @property
     def differs(self) -> bool:
@@ -67,14 +67,14 @@ class Execution:
 
     deployment: str
     name: str
-    stack: str  # the stack of this project that made it; empty if none did
+    stack: str  # The stack of this project that made it. Empty if none did.
     target: str
-    status: str  # QUEUED, IN_PROGRESS, SUCCEEDED, COMPLETED, FAILED, …
+    status: str  # One of QUEUED, IN_PROGRESS, SUCCEEDED, COMPLETED, FAILED, ….
     reason: str
     errors: tuple[str, ...]
     created: datetime
     modified: datetime
-    release: str = ""  # that it brought, empty where it can't be told
+    release: str = ""  # The release that it brought. Empty where it can't be told.
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,15 +82,15 @@ class Device:
     """A core device, with what it runs and what was sent to it (the newest first)."""
 
     name: str
-    health: str  # HEALTHY or UNHEALTHY
-    heard: datetime  # when it last reported anything
+    health: str  # Either HEALTHY or UNHEALTHY.
+    heard: datetime  # The time when it last reported anything.
     platform: str
     architecture: str
-    runtime: str  # aws_nucleus_classic, aws_nucleus_lite
-    nucleus: str  # its version
+    runtime: str  # Either aws_nucleus_classic or aws_nucleus_lite.
+    nucleus: str  # The version of its nucleus.
     components: tuple[Component, ...]
     timeline: tuple[Execution, ...]
-    drift: tuple[str, ...]  # sentences; empty if the device runs what was deployed
+    drift: tuple[str, ...]  # Sentences. Empty if the device runs what was deployed.
 
     @property
     def versions(self) -> dict[str, str]:
@@ -117,8 +117,8 @@ class Deployment:
     stack: str
     status: str
     created: datetime
-    components: Mapping[str, str]  # name to version
-    names: Names = DEFAULT_NAMES  # of the stack that made it
+    components: Mapping[str, str]  # Names to versions.
+    names: Names = DEFAULT_NAMES  # The names of the stack that made it.
 
     def ours(self, names: Names) -> dict[str, str]:
         """The versions of a stack's components with these names."""
@@ -130,13 +130,13 @@ class Target:
     """A thing or a thing group that a stack of this project has deployed to."""
 
     arn: str
-    stack: str  # the stack that deploys there
-    latest: Deployment | None  # None if nothing was ever deployed; `observe` leaves these out
+    stack: str  # The stack that deploys there.
+    latest: Deployment | None  # None if nothing was ever deployed. `observe` leaves these out.
     devices: tuple[Device, ...]
-    strangers: tuple[str, ...]  # things of the group that never reported as core devices
+    strangers: tuple[str, ...]  # Things of the group that never reported as core devices.
     drift: tuple[str, ...]
-    names: Names = DEFAULT_NAMES  # the stack's component names
-    newer: str = ""  # for a follower: its publisher has another release, and the command
+    names: Names = DEFAULT_NAMES  # The stack's component names.
+    newer: str = ""  # For a follower: its publisher has another release, and the command.
 
     @property
     def name(self) -> str:
@@ -172,7 +172,8 @@ def observe(clients: Clients, project: str, stack: str | None = None) -> Fleet:
     greengrass = clients.greengrass
     listed = deployments(greengrass)
     latest = {one["targetArn"]: one for one in listed if one["isLatestForTarget"]}
-    ours: dict[tuple[str, str], DeploymentTypeDef] = {}  # each stack's newest per target
+    # Each stack's newest deployment per target.
+    ours: dict[tuple[str, str], DeploymentTypeDef] = {}
     for one in listed:
         made = stack_of(project, one.get("deploymentName", ""))
         if made and stack in (None, made) and one["targetArn"] in latest:

@@ -65,8 +65,8 @@ class Parts:
     """The parts of releases."""
 
     components: frozenset[Version] = frozenset()
-    images: frozenset[str] = frozenset()  # digests
-    objects: frozenset[str] = frozenset()  # keys
+    images: frozenset[str] = frozenset()  # Their digests.
+    objects: frozenset[str] = frozenset()  # Their keys.
 
     @classmethod
     def of(cls, records: Sequence[Record]) -> Parts:
@@ -163,7 +163,7 @@ def _union(sets: Iterable[frozenset[_T]]) -> frozenset[_T]:
 class Held:
     """What Pulumi's state of a publisher has. The next update relies on it."""
 
-    record: str  # the key of the tree's own release
+    record: str  # The key of the tree's own release.
     parts: Parts
 
 

@@ -78,7 +78,7 @@ def roll_back(stack: Stack, release: str, console: Console) -> int:
             soft_wrap=True,
         )
     pulumi_cli.change(stack.name, *change)
-    # nobody is asked, so a preview would only print every line twice
+    # Nobody is asked, so a preview would only print every line twice.
     up = ("up", "--yes", "--skip-preview", "--suppress-outputs")
     done = pulumi_cli.pulumi(stack.name, *up).returncode
     file = f"Pulumi.{stack.name}.yaml"

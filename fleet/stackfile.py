@@ -159,7 +159,8 @@ def schema() -> dict[str, Any]:
             "config": {
                 "type": "object",
                 "properties": keys,
-                "patternProperties": {f"^(?!{this}:)[^:]+:": {}},  # other namespaces, as aws:
+                # Keys of other namespaces, such as `aws:`.
+                "patternProperties": {f"^(?!{this}:)[^:]+:": {}},
                 "additionalProperties": False,
             }
         },

@@ -93,10 +93,10 @@ class Stack:
 class Places:
     """The places where the stacks deploy: each region and profile once, with its clients."""
 
-    stack: str | None  # the only stack, or None for all
-    clients: Mapping[Clients, tuple[str, ...]]  # and the stacks that deploy there
-    follows: Mapping[str, str]  # follower to publisher
-    skipped: tuple[str, ...]  # reason and command for each stack that can't be read
+    stack: str | None  # The only stack, or None for all.
+    clients: Mapping[Clients, tuple[str, ...]]  # With the stacks that deploy there.
+    follows: Mapping[str, str]  # Follower to publisher.
+    skipped: tuple[str, ...]  # The reason and the command for each stack that can't be read.
 
     def ask(self, question: Callable[[Clients], _T]) -> tuple[list[_T], tuple[str, ...]]:
         """The answers of all places, and unreadable stacks. Raises NoStack if no place answers."""

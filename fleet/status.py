@@ -21,11 +21,11 @@ from infra.account.context import Context
 from infra.account.greengrass import FAILED, SUCCEEDED
 from infra.publish.records import newest
 
-Answers = Mapping[tuple[str, str], Answer | str]  # the last answers, by stack and device
+Answers = Mapping[tuple[str, str], Answer | str]  # The last answers, by stack and device.
 
 GOOD = {"HEALTHY", "RUNNING", "FINISHED", "ACTIVE", *SUCCEEDED}
-_EACH_LISTED = 8  # devices per target
-_AT_ONCE = 16  # logs read at the same time
+_EACH_LISTED = 8  # A target with more devices is only counted.
+_AT_ONCE = 16  # This many logs are read at the same time.
 BAD = {"UNHEALTHY", "BROKEN", "ERRORED", *FAILED}
 # A nucleus, Java or Lite, reports at least once a day (periodicStatusPublishIntervalSeconds: 86400,
 # its default and, by the developer guide, its minimum). One report may get lost. A consumer also
@@ -91,7 +91,7 @@ def _look(clients: Clients, there: Places, released: Callable[[str], str]) -> tu
         for target in fleet.targets
         for device in target.devices
     }
-    with ThreadPoolExecutor(_AT_ONCE) as pool:  # an unreachable log fails only after 20 s
+    with ThreadPoolExecutor(_AT_ONCE) as pool:  # An unreachable log fails only after 20 s.
         answers = pool.map(lambda one: answered(clients, *one), asked.values())
     return fleet, dict(zip(asked, answers, strict=True))
 

@@ -7,7 +7,7 @@ from rich.text import Text
 
 from infra.printable import printable
 
-_PIPED_COLUMNS = 160  # a log may be wider than 80 columns
+_PIPED_COLUMNS = 160  # A log may be wider than 80 columns.
 
 
 def console(*, stderr: bool = False) -> Console:

@@ -69,7 +69,7 @@ def roles(
     things, groups = values(there, "thing"), values(there, "thing-group")
     device_roles = values(there, "device-role", default="GreengrassV2TokenExchangeRole")
     prefixes = values(there, "component-prefix", default=DEFAULT_NAMES.prefix)
-    # a * among them would give a right to everything
+    # A * among them would give a right to everything.
     if trouble := next(
         filter(
             None,

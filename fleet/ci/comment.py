@@ -21,9 +21,9 @@ from pathlib import Path
 from infra.name_patterns import stack_trouble
 from infra.printable import printable
 
-MOST = 65_536  # characters; GitHub's limit for a comment
-_REST = 1000  # of them for the text around the pages
-_LEAST = 400  # for one stack, enough for the reason of a missing page; further stacks are counted
+MOST = 65_536  # In characters: GitHub's limit for a comment.
+_REST = 1000  # In characters, for the text around the pages.
+_LEAST = 400  # For one stack: room for the reason of a missing page. Further stacks are counted.
 
 
 class Hostile(Exception):
@@ -58,14 +58,14 @@ def body(stacks: Sequence[str], plans: Path, run: str) -> str:
 
 def _page(name: str, plans: Path, run: str, room: int) -> str:
     try:
-        text = _read(plans / f"{name}.md", 4 * room)  # UTF-8 has at most four bytes per character
+        text = _read(plans / f"{name}.md", 4 * room)  # UTF-8 has at most four bytes per character.
     except OSError as error:
         return f"## {name}\n\nNo plan ({error.strerror}): [the run]({run}) says why.\n"
     if not text:
         return f"## {name}\n\nNo plan: [the run]({run}) says why.\n"
     if len(text) < room:
         return text
-    kept = text[: room - 250].rpartition("\n")[0]  # a page begins with rights and findings
+    kept = text[: room - 250].rpartition("\n")[0]  # A page begins with rights and findings.
     return (
         f"{kept}\n\n… cut here: `make plan STACK={name}` prints all, [the run]({run}) keeps it.\n"
     )

@@ -19,7 +19,7 @@ from infra.names import DEFAULT_NAMES, Names
 
 _VERSION = "2012-10-17"
 ISSUER = "token.actions.githubusercontent.com"
-BRANCH, ENVIRONMENT = "main", "production"  # as in the workflows
+BRANCH, ENVIRONMENT = "main", "production"  # The same as in the workflows.
 
 Statement = dict[str, Any]
 
@@ -36,8 +36,8 @@ class Scope:
     groups: tuple[str, ...]
     device_roles: tuple[str, ...]
     state_bucket: str
-    state_key: str  # ARN of the KMS key behind the stacks' secrets
-    prefixes: tuple[str, ...] = (DEFAULT_NAMES.prefix,)  # of the stacks' components
+    state_key: str  # The ARN of the KMS key behind the stacks' secrets.
+    prefixes: tuple[str, ...] = (DEFAULT_NAMES.prefix,)  # The prefixes of the stacks' components.
 
     def arns(self, service: str, names: Iterable[str]) -> list[str]:
         """The ARN of each name in each region."""
@@ -152,7 +152,7 @@ def _role(name: str, policy: dict[str, Any], trusted: dict[str, Any]) -> dict[st
         "Type": "AWS::IAM::Role",
         "Properties": {
             "RoleName": name,
-            "MaxSessionDuration": 7200,  # seconds: an up waits for devices (rollout-timeout)
+            "MaxSessionDuration": 7200,  # In seconds: an `up` waits for devices (rollout-timeout).
             "AssumeRolePolicyDocument": trusted,
             "Policies": [{"PolicyName": "project", "PolicyDocument": policy}],
         },
@@ -216,7 +216,7 @@ def _looking(scope: Scope) -> list[Statement]:
             " iam:SimulatePrincipalPolicy",
             scope.roles,
         ),
-        # also others' components on our devices: a plan says what stays, and whether it can
+        # Others' components on our devices count too: a plan says what stays, and whether it can.
         *_allow(
             "Components",
             "greengrass:DescribeComponent greengrass:GetComponent greengrass:ListTagsForResource",
@@ -285,7 +285,8 @@ def _changing(scope: Scope) -> list[Statement]:
             scope.repositories,
         ),
         *_allow("DeviceRoleChange", "iam:DeleteRolePolicy iam:PutRolePolicy", scope.roles),
-        # aws-native uses Cloud Control, which makes each call with the caller's rights
+        # The provider aws-native uses Cloud Control, which makes each call with the caller's
+        # rights.
         *_allow(
             "EverywhereChange",
             "cloudformation:CreateResource cloudformation:DeleteResource"
@@ -304,7 +305,7 @@ def _changing(scope: Scope) -> list[Statement]:
             "greengrass:TagResource greengrass:UntagResource",
             [*versions, *scope.arns("greengrass", ["deployments:*"])],
         ),
-        # these limit the targets of a deployment, because Greengrass checks them itself
+        # These limit the targets of a deployment, because Greengrass checks them itself.
         *_allow(
             "TargetThings",
             "iot:DeleteThingShadow iot:UpdateThingShadow",

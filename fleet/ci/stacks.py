@@ -8,9 +8,9 @@ from pathlib import Path
 
 from fleet.stacks import ROOT, NoStack, Stack, names, project, refuse_strange_name
 
-# the program's inputs; a change elsewhere (tests, docs, greenhouse) changes no stack
+# These are the program's inputs. A change elsewhere (tests, docs, greenhouse) changes no stack.
 PROGRAM = ("__main__.py", "Pulumi.yaml", "requirements.txt", "infra/", "edge/")
-_LOCAL = "local"  # greenhouse's; in no account
+_LOCAL = "local"  # The stack of greenhouse is in no account.
 
 
 def committed(root: Path = ROOT) -> tuple[list[Stack], list[str]]:

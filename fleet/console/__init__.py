@@ -43,7 +43,7 @@ from infra.printable import printable
 
 HERE = Path(__file__).parent
 HOST = "127.0.0.1"
-KEPT = 60  # answers per device in the drawn latencies
+KEPT = 60  # The drawn latencies have this many answers per device.
 _EVERY_SECONDS = 5.0
 
 _HEADERS = {
@@ -225,7 +225,7 @@ def console(
         application(partial(look, there), every=_EVERY_SECONDS),
         log_level="warning",
         lifespan="off",
-        timeout_graceful_shutdown=1,  # an open page never ends its request
+        timeout_graceful_shutdown=1,  # An open page never ends its request.
     )
     with socket.socket() as listening, suppress(KeyboardInterrupt):
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -28,10 +28,12 @@ class AccountFacts:
 
     recipes: Mapping[Version, Mapping[str, Any]] = field(default_factory=dict)
     published: Mapping[Version, datetime] = field(default_factory=dict)
-    objects: Mapping[str, int] = field(default_factory=dict)  # by key, which has the content's hash
-    images: Mapping[str, Mapping[str, int]] = field(default_factory=dict)  # reference → its blobs
-    elsewhere: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # see _elsewhere
-    scans: tuple[Scan, ...] = ()  # of the new images that are built
+    # Sizes by key, which has the content's hash.
+    objects: Mapping[str, int] = field(default_factory=dict)
+    images: Mapping[str, Mapping[str, int]] = field(default_factory=dict)  # Reference to its blobs.
+    # `_elsewhere` describes it.
+    elsewhere: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    scans: tuple[Scan, ...] = ()  # The scans of the new images that are built.
 
 
 def look(
@@ -99,7 +101,7 @@ def object_key(uri: str) -> str:
 
 def _targets(clients: Clients, stack_change: StackChange) -> tuple[Target, ...]:
     deployment = stack_change.deployment
-    if deployment is None:  # a preview that leaves unchanged resources out
+    if deployment is None:  # It is a preview that leaves unchanged resources out.
         return observe(clients, stack_change.project, stack_change.stack).targets
     arns = {side.get("targetArn", "") for side in (deployment.before, deployment.after)} - {""}
     before = deployment.before.get("targetArn")
@@ -159,7 +161,7 @@ def _stored_objects(clients: Clients, recipes: Iterable[Mapping[str, Any]]) -> d
                 head = s3.head_object(Bucket=bucket, Key=object_key(uri))
                 sizes[object_key(uri)] = head["ContentLength"]
         except ClientError as error:
-            if error_code(error) != "403":  # another owner's: its size stays unknown
+            if error_code(error) != "403":  # Another account owns it, so its size stays unknown.
                 raise
     return sizes
 

@@ -67,7 +67,7 @@ class KnownVersions:
     def today(self, architecture: str) -> str:
         """The image that the stack's last update built for this architecture."""
         if architecture in self._stack_change.retargeted:
-            return ""  # its size doesn't predict another engine's
+            return ""  # Its size doesn't predict another engine's.
         return str(self._stack_change.outputs.get("image", {}).get(architecture, ""))
 
     def release(self) -> str:
@@ -79,7 +79,7 @@ class KnownVersions:
         """The id of the next model: the beginning of its content's hash (infra/model/golden.py)."""
         version = self._stack_change.versions.get(self.names.service, "")
         recipe = self.recipe(self.names.service, version)
-        if recipe is None:  # its image isn't built
+        if recipe is None:  # Its image isn't built.
             return str(self._keys.get(MODEL, ""))[:12]
         keys = (object_key(uri) for uri in every_artifact(recipe))
         return next((key[:12] for key in keys if key.endswith(f"/{MODEL}")), "")

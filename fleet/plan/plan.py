@@ -26,7 +26,7 @@ from fleet.plan.stack_change import StackChange
 from infra.account.greengrass import SUCCEEDED
 from infra.names import Names
 
-_REMEMBERED = 5  # deployments whose durations estimate the next
+_REMEMBERED = 5  # The durations of this many deployments estimate the next.
 
 
 class Kind(StrEnum):
@@ -41,13 +41,13 @@ class Kind(StrEnum):
 class FailOn(StrEnum):
     """The values of `--fail-on`."""
 
-    REMOVED = "removed"  # a component leaves a device
-    DOWNGRADE = "downgrade"  # an older version comes back
-    RIGHTS = "rights"  # somebody gets a right
-    PUBLIC = "public"  # everyone gets a right
-    DRIFT = "drift"  # someone else deployed
-    WARNING = "warning"  # the program printed a warning
-    VULNERABLE = "vulnerable"  # ECR's scan of an image found something of scan-severity or above
+    REMOVED = "removed"  # A component leaves a device.
+    DOWNGRADE = "downgrade"  # An older version comes back.
+    RIGHTS = "rights"  # Somebody gets a right.
+    PUBLIC = "public"  # Everyone gets a right.
+    DRIFT = "drift"  # Someone else deployed.
+    WARNING = "warning"  # The program printed a warning.
+    VULNERABLE = "vulnerable"  # ECR's scan of an image found something of scan-severity or above.
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,10 +56,10 @@ class Change:
 
     kind: Kind
     name: str
-    now: str  # version; empty if it isn't there
-    then: str  # UNKNOWN only for a preview of another program
+    now: str  # The version. Empty if it isn't there.
+    then: str  # UNKNOWN only for a preview of another program.
     why: tuple[str, ...]
-    older: bool  # `then` was published before `now`, or has a lower major
+    older: bool  # `then` was published before `now`, or has a lower major.
 
     @property
     def moves(self) -> bool:
@@ -70,11 +70,11 @@ class Change:
 class Download:
     """A number of bytes between two bounds. A `guessed` one has no upper bound."""
 
-    files: int  # artifacts, at most
-    layers: int  # of images, at most
-    least: int  # of both: parts that the device can't have
-    unbuilt: bool  # an image isn't built, so `layers` counts today's image
-    unknown: tuple[str, ...]  # images and files of unknown size
+    files: int  # In bytes, of artifacts, at most.
+    layers: int  # In bytes, of images, at most.
+    least: int  # In bytes, of both: parts that the device can't have.
+    unbuilt: bool  # An image isn't built, so `layers` counts today's image.
+    unknown: tuple[str, ...]  # Images and files of unknown size.
 
     @property
     def most(self) -> int:
@@ -92,8 +92,8 @@ class Group:
     devices: tuple[Device, ...]
     changes: tuple[Change, ...]
     download: Download
-    seconds: float | None  # median of earlier deployments here, from creation to success
-    counted: int  # the number of these
+    seconds: float | None  # The median of earlier deployments here, from creation to success.
+    counted: int  # The number of these.
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,15 +112,15 @@ class Plan:
     project: str
     stack: str
     destroys: bool
-    releases: tuple[str, str]  # current and next; empty if there is none
+    releases: tuple[str, str]  # The current and the next. Empty if there is none.
     models: tuple[str, str]
-    names: Names  # of the stack's components
+    names: Names  # The names of the stack's components.
     targets: tuple[TargetPlan, ...]
-    rights: tuple[Right, ...]  # in the account, then on the device
-    unread: tuple[str, ...]  # components whose recipe is unknown until the image is built
+    rights: tuple[Right, ...]  # Those in the account, then those on the device.
+    unread: tuple[str, ...]  # Components whose recipe is unknown until the image is built.
     findings: tuple[str, ...]
     scans: tuple[Scan, ...]
-    severity: str  # the lowest severity of a scan's findings that counts
+    severity: str  # The lowest severity of a scan's findings that counts.
 
     def caught(self, reason: FailOn) -> tuple[str, ...]:
         """The reasons in this plan to fail; empty if there is none."""
@@ -242,7 +242,7 @@ def _changes(
         now, then = there.get(name, ""), wanted.get(name, "")
         why: Iterable[str] = ()
         if not then and name not in ours:
-            then = now  # another target's; this deployment doesn't change it
+            then = now  # It is another target's. This deployment doesn't change it.
         elif not then and name in elsewhere:
             then, why = now, [f"{elsewhere[name]} deploys it, too"]
         kind = Kind.KEPT
@@ -326,7 +326,7 @@ def _download(device: Device, changes: Sequence[Change], known: KnownVersions) -
             there |= known.blobs(image) or {}
     files = least_files = 0
     layers: dict[str, int] = {}
-    new: dict[str, int] = {}  # blobs that the device can't have
+    new: dict[str, int] = {}  # Blobs that the device can't have.
     unknown, unbuilt = set(), False
     for change in changes:
         if change.kind not in (Kind.ADDED, Kind.CHANGED):

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-# sdk/go/common/resource/plugin/rpc.go, sdk/go/common/resource/sig/sig.go
+# From sdk/go/common/resource/plugin/rpc.go and sdk/go/common/resource/sig/sig.go.
 UNKNOWN = "04da6b54-80e4-46f7-96ec-b56ff0331ba9"
 _SIGNATURE, _SECRET = "4dabf18193072939515e22adb298388d", "1b47061264138c4ac30d75fd1eb44270"
 MASKED = "[secret]"
@@ -37,9 +37,9 @@ class Resource:
     op: str
     type: str
     name: str
-    before: Mapping[str, Any]  # inputs
+    before: Mapping[str, Any]  # The inputs before.
     after: Mapping[str, Any]
-    stood: Mapping[str, Any]  # outputs before
+    stood: Mapping[str, Any]  # The outputs before.
 
     @property
     def changes(self) -> bool:
@@ -54,7 +54,7 @@ class Preview:
     stack: str
     resources: tuple[Resource, ...]
     config: Mapping[str, str]
-    findings: tuple[str, ...]  # the program's warnings
+    findings: tuple[str, ...]  # The program's warnings.
 
     def of_type(self, ending: str) -> Iterator[Resource]:
         return (one for one in self.resources if one.type.endswith(ending))

@@ -26,16 +26,16 @@ class Right:
 
     who: str
     what: str
-    given: bool  # False: taken away
-    widens: bool  # an Allow is given, or a Deny taken away
-    public: bool = False  # everyone's
+    given: bool  # False if it is taken away.
+    widens: bool  # An Allow is given, or a Deny is taken away.
+    public: bool = False  # Everyone has it.
 
 
 def changes(preview: Preview) -> tuple[Right, ...]:
     """Changed rights of roles, buckets and repositories."""
     found: set[Right] = set()
     for one in preview.resources:
-        if not one.changes or not one.type.startswith("aws:"):  # ours have only a policy's name
+        if not one.changes or not one.type.startswith("aws:"):  # Ours have only a policy's name.
             continue
         if one.type.endswith(":BucketPublicAccessBlock"):
             found |= set(_lifted(one, whole=preview.destroys))

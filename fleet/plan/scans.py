@@ -14,7 +14,8 @@ from botocore.exceptions import ClientError
 from infra.account.clients import Clients, error_code
 from infra.names import SEVERITIES
 
-_DONE = ("COMPLETE", "ACTIVE")  # of a basic scan, and of a continuous enhanced scan
+# The first is of a basic scan, the second of a continuous enhanced scan.
+_DONE = ("COMPLETE", "ACTIVE")
 _COMING = ("IN_PROGRESS", "PENDING")
 _NONE = ("ScanNotFoundException", "ImageNotFoundException", "RepositoryNotFoundException")
 
@@ -23,10 +24,10 @@ _NONE = ("ScanNotFoundException", "ImageNotFoundException", "RepositoryNotFoundE
 class Scan:
     """The scan of one image."""
 
-    image: str  # repository@digest
-    found: tuple[tuple[str, str], ...] = ()  # ECR's severity, and the CVE's id
-    missing: str = ""  # why there is no result; empty if there is one
-    coming: bool = False  # there may be a result later
+    image: str  # As repository@digest.
+    found: tuple[tuple[str, str], ...] = ()  # ECR's severity, and the CVE's id.
+    missing: str = ""  # The reason why there is no result. Empty if there is one.
+    coming: bool = False  # There may be a result later.
 
     def at_least(self, severity: str) -> tuple[tuple[str, str], ...]:
         """The findings of this severity (settings' word) or above, the worst first."""

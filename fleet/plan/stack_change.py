@@ -12,9 +12,9 @@ from fleet.plan.preview import MASKED, UNKNOWN, Preview, Resource
 from fleet.plan.rights import Right
 from infra.names import Names
 
-SCAN_SEVERITY = "high"  # Pulumi.yaml's default; a preview doesn't print it
+SCAN_SEVERITY = "high"  # The default of Pulumi.yaml, which a preview doesn't print.
 
-Version = tuple[str, str]  # component and version
+Version = tuple[str, str]  # A component and its version.
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,16 +24,16 @@ class StackChange:
     project: str
     stack: str
     destroys: bool
-    findings: tuple[str, ...]  # the program's warnings
-    rights: tuple[Right, ...]  # in the account
-    outputs: Mapping[str, Any]  # the stack's current outputs
-    answering: Mapping[str, str]  # the versions that devices must answer with
-    versions: Mapping[str, str]  # our next versions; today's for a stack that only publishes
-    recipes: Mapping[Version, Mapping[str, Any]]  # without unbuilt images and secrets
-    objects: Mapping[str, Mapping[str, str]]  # key to the stored text or path
-    retargeted: frozenset[str]  # architectures whose image changes its engine
+    findings: tuple[str, ...]  # The program's warnings.
+    rights: tuple[Right, ...]  # Only those in the account.
+    outputs: Mapping[str, Any]  # The stack's current outputs.
+    answering: Mapping[str, str]  # The versions that devices must answer with.
+    versions: Mapping[str, str]  # Our next versions. Today's for a stack that only publishes.
+    recipes: Mapping[Version, Mapping[str, Any]]  # Without unbuilt images and secrets.
+    objects: Mapping[str, Mapping[str, str]]  # Key to the stored text or path.
+    retargeted: frozenset[str]  # Architectures whose image changes its engine.
     deployment: Resource | None
-    severity: str  # the lowest severity of listed findings
+    severity: str  # The lowest severity of listed findings.
 
     @property
     def names(self) -> Names:
