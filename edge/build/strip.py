@@ -26,7 +26,8 @@ def stripped(library: bytes) -> bytes:
         ends.append(offset + length)
     kept = bytearray(library[: max(ends)])
     struct.pack_into("<Q", kept, SHOFF, 0)
-    struct.pack_into("<HH", kept, SHNUM, 0, 0)  # the sections' count, and the index of their names
+    # They are the sections' count, and the index of their names.
+    struct.pack_into("<HH", kept, SHNUM, 0, 0)
     return bytes(kept)
 
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from edge.inference import end_at_sigterm
 
-if __name__ == "__main__":  # before the longer imports
+if __name__ == "__main__":  # It comes before the longer imports.
     end_at_sigterm()
 
 import asyncio
@@ -43,8 +43,8 @@ from edge.inference.settings import (
     seconds,
 )
 
-ANSWER_SECONDS = 3.0  # an answer takes milliseconds; after this time it is missing
-OUTAGE = 3  # turns in a row without an answer
+ANSWER_SECONDS = 3.0  # An answer takes milliseconds. After this time it is missing.
+OUTAGE = 3  # So many turns in a row without an answer are an outage.
 
 
 class Consumer:
@@ -55,7 +55,7 @@ class Consumer:
         self._line = line
         self._batches = batches
         self._unanswered = 0
-        self._first: Golden | None = None  # the answering model's first answers
+        self._first: Golden | None = None  # The first answers of the answering model.
         self._in_outage = False
 
     async def ask_forever(self, interval: float) -> None:
@@ -90,7 +90,7 @@ class Consumer:
             await self._report("RUNNING")
 
     def _answered(self, answers: Sequence[Answer], *, took: float) -> None:
-        # two models in one turn, while a new release replaces an old one
+        # In one turn there may be two models, while a new release replaces an old one.
         groups = [
             (model, [number for answer in group for number in answer.predictions])
             for model, group in itertools.groupby(answers, key=lambda answer: answer.model)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 
-gc.disable()  # until the service is ready, because objects of the start stay
+gc.disable()  # Until the service is ready, as objects of the start stay.
 
 from . import end_at_sigterm
 

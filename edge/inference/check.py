@@ -35,7 +35,7 @@ class Verdict:
     row: int | None = None
     expected: Prediction | None = None
     got: Prediction | None = None
-    difference: float | None = None  # the largest of several outputs
+    difference: float | None = None  # The largest of several outputs.
 
 
 def compare(golden: Golden, predictions: Answers) -> Verdict:

@@ -28,7 +28,7 @@ from .protocol import (
 )
 from .settings import Channel, Nucleus
 
-Send = Callable[[bytes], Awaitable[None]]  # raises ConnectionError
+Send = Callable[[bytes], Awaitable[None]]  # It raises ConnectionError.
 
 
 class Refused(Exception):
@@ -44,7 +44,7 @@ class Client:
 
     def __init__(self, *, name: str, send: Send) -> None:
         self._loop = asyncio.get_running_loop()
-        # a restarted client must not take an answer to its predecessor
+        # A restarted client must not take an answer to its predecessor.
         self._ids = (f"{name[:64]}-{secrets.token_hex(4)}-{number}" for number in count())
         self._send = send
         self._asked: dict[str, asyncio.Future[Answer | Refusal]] = {}
@@ -78,7 +78,7 @@ class Client:
         """Take a message from the answers' topic, on any thread."""
         reply = decode_reply(payload)
         if reply is not None and reply.id in self._asked:
-            with suppress(RuntimeError):  # the loop and the waiting caller have ended
+            with suppress(RuntimeError):  # The loop and the waiting caller have ended.
                 self._loop.call_soon_threadsafe(self._answered, reply)
 
     def too_long(self, _size: int) -> None:
@@ -127,6 +127,6 @@ async def asking(
 async def confirmed(start: Callable[[Sent], None]) -> None:
     """Start something, and wait until the nucleus confirms it. Raises ConnectionError."""
     outcome: Future[None] = Future()
-    outcome.set_running_or_notify_cancel()  # the caller may leave, but the message is sent
+    outcome.set_running_or_notify_cancel()  # The caller may leave, but the message is sent.
     start(partial(settle, outcome))
     await asyncio.wrap_future(outcome)

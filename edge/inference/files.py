@@ -10,7 +10,7 @@ from typing import Any
 from .model import Answers, is_prediction
 from .protocol import Record, batches
 
-MAX_FILE = 256 * 2**20  # bytes; reading takes a multiple of this
+MAX_FILE = 256 * 2**20  # In bytes. Reading takes a multiple of this.
 
 
 class UnusableFile(Exception):

@@ -30,7 +30,7 @@ from functools import cache, partial
 from queue import Empty, SimpleQueue
 from typing import Any, Protocol
 
-# the package's __init__ imports MQTT, which is unused here and takes a tenth of the start
+# The package's __init__ imports MQTT, which is unused here and takes a tenth of the start.
 if "awsiot" not in sys.modules and (_spec := importlib.util.find_spec("awsiot")):
     sys.modules["awsiot"] = importlib.util.module_from_spec(_spec)
 
@@ -51,20 +51,20 @@ from .protocol import MAX_REQUEST, BadRequest, not_json, parsed
 from .settings import Nucleus, Unreachable
 
 CONNECT_SECONDS = 10.0
-REPLY_SECONDS = 10.0  # Lite blocks a publisher for 3 s when a subscriber doesn't read
-PAUSES = (0.1, 0.2, 0.4, 0.8, 1.6, 3.2)  # s between attempts in a row; then the line is lost
-STEADY_SECONDS = 10.0  # after this time, or a confirmed message, all attempts are allowed again
+REPLY_SECONDS = 10.0  # Lite blocks a publisher for 3 s when a subscriber doesn't read.
+PAUSES = (0.1, 0.2, 0.4, 0.8, 1.6, 3.2)  # Seconds between attempts in a row. Then the line is lost.
+STEADY_SECONDS = 10.0  # After it, or a confirmed message, all attempts are allowed again.
 CLOSE_SECONDS = 0.4
-MAX_EVENT = 2 * MAX_REQUEST  # a request in base64, with room for the rest
-MAX_JSON_EVENT = MAX_REQUEST + 1024  # a request that is not in base64
+MAX_EVENT = 2 * MAX_REQUEST  # A request in base64, with room for the rest.
+MAX_JSON_EVENT = MAX_REQUEST + 1024  # A request that is not in base64.
 
 _SERVICE_MODEL = "aws.greengrass#"
 _MODEL_HEADER = "service-model-type"
-# all errors of failed calls; the libraries' own errors are RuntimeErrors
+# All errors of failed calls. The libraries' own errors are RuntimeErrors.
 _SDK_ERRORS = (RuntimeError, AwsCrtError, OSError, TimeoutError)
 
 Received = Callable[[bytes], None]
-Sent = Callable[[ConnectionError | None], None]  # reports a message's outcome
+Sent = Callable[[ConnectionError | None], None]  # It reports a message's outcome.
 
 
 class Listener(Protocol):
@@ -87,7 +87,7 @@ class _Patience:
 
     def __init__(self) -> None:
         self._stopping = False
-        self._news: SimpleQueue[None] = SimpleQueue()  # unlike an Event, safe in a signal handler
+        self._news: SimpleQueue[None] = SimpleQueue()  # An Event isn't safe in a signal handler.
 
     def tell(self) -> None:
         """A condition may have changed."""
@@ -117,7 +117,7 @@ class Line:
         self._nucleus = nucleus
         self._topic = topic
         self._patience = _Patience()
-        self._lock = threading.RLock()  # for the fields below; a failed post may make another
+        self._lock = threading.RLock()  # For the fields below. A failed post may make another.
         self._connection: _Connection | None = None
         self._held: deque[tuple[str, bytes, Sent]] = deque()
         group = EventLoopGroup(num_threads=1)
@@ -160,7 +160,7 @@ class Line:
 
     def unsubscribe(self, seconds: float) -> None:
         """After `stop`, end the subscription only; posting goes on. Raises TimeoutError."""
-        connection = self._connection  # `run` may remove it at any moment
+        connection = self._connection  # `run` may remove it at any moment.
         if connection:
             connection.unsubscribe(seconds)
 
@@ -173,7 +173,7 @@ class Line:
         with self._lock:
             if self._connection and self._connection.post(topic, payload, sent):
                 return
-            self._connection = None  # `over` will report it
+            self._connection = None  # `over` will report it.
             self._held.append((topic, payload, sent))
 
     def close(self) -> None:
@@ -196,7 +196,7 @@ class Line:
         with self._lock:
             self._connection = connection
             held, self._held = self._held, deque()
-            for message in held:  # in order, before new posts
+            for message in held:  # They are in order, before new posts.
                 self.post(*message)
 
 
@@ -204,14 +204,14 @@ class _Connection:
     """One connection with its subscription."""
 
     def __init__(self, nucleus: Nucleus, bootstrap: ClientBootstrap, patience: _Patience) -> None:
-        self.was_of_use = False  # the nucleus has confirmed something
+        self.was_of_use = False  # The nucleus has confirmed something.
         self._patience = patience
-        self._reason: str | None = None  # why it ended
+        self._reason: str | None = None  # The reason why it ended.
         options = SocketOptions()
         options.domain = SocketDomain.Local
         self._connection = eventstreamrpc.Connection(
             host_name=nucleus.socket,
-            port=0,  # unused by a local socket
+            port=0,  # A local socket has no port.
             bootstrap=bootstrap,
             socket_options=options,
             connect_message_amender=eventstreamrpc.MessageAmendment.create_static_authtoken_amender(
@@ -219,7 +219,7 @@ class _Connection:
             ),
         )
         self._subscription: _Stream | None = None
-        self._owed: dict[_Stream, float] = {}  # streams that wait for a reply, and since when
+        self._owed: dict[_Stream, float] = {}  # Streams that wait for a reply, and since when.
 
     def open(self, topic: str, heard: Received) -> None:
         """Connect and subscribe. Raises ConnectionError."""
@@ -263,7 +263,7 @@ class _Connection:
             closed.result(seconds)
 
     def close(self) -> None:
-        with suppress(*_SDK_ERRORS):  # `over` or the failed call has reported the reason
+        with suppress(*_SDK_ERRORS):  # `over` or the failed call has reported the reason.
             self._connection.close().result(CLOSE_SECONDS)
 
     def ended(self, reason: str) -> None:
@@ -272,7 +272,7 @@ class _Connection:
         self._patience.tell()
 
     def _subscription_ended(self, reason: str) -> None:
-        if self._subscription is not None:  # otherwise we ended it
+        if self._subscription is not None:  # Otherwise we ended it.
             self.ended(reason)
 
     def _tell(self, what: str, operation: str, request: dict[str, Any], sent: Sent) -> bool:
@@ -328,7 +328,7 @@ class _Stream(ClientContinuationHandler):  # type: ignore[misc]  # the libraries
         self, connection: eventstreamrpc.Connection, operation: str, request: dict[str, Any]
     ) -> None:
         """Write the request. Raises one of _SDK_ERRORS."""
-        # the SDK's own operations call this; the version is pinned
+        # The SDK's own operations call this. The version is pinned.
         self._continuation = connection._new_stream(self)
         self._continuation.activate(
             operation=_SERVICE_MODEL + operation,
@@ -343,7 +343,7 @@ class _Stream(ClientContinuationHandler):  # type: ignore[misc]  # the libraries
         if continuation is None:
             return None
         closed: Future[None] = continuation.closed_future
-        with suppress(*_SDK_ERRORS):  # it is just ending
+        with suppress(*_SDK_ERRORS):  # It is just ending.
             continuation.send_message(
                 message_type=MessageType.APPLICATION_MESSAGE, flags=MessageFlag.TERMINATE_STREAM
             )
@@ -361,7 +361,7 @@ class _Stream(ClientContinuationHandler):  # type: ignore[misc]  # the libraries
         replied, self._replied = self._replied, None
         if replied:
             replied(None if fine else self._failed(_error(headers, payload)))
-            # Java ends the stream with its reply, but Lite leaves it open
+            # Java ends the stream with its reply, but Lite leaves it open.
             if self._heard is None and not flags & MessageFlag.TERMINATE_STREAM:
                 self.close()
         elif self._heard and fine:
@@ -370,7 +370,7 @@ class _Stream(ClientContinuationHandler):  # type: ignore[misc]  # the libraries
             self._ended(f"the subscription failed: {_error(headers, payload)}")
 
     def on_continuation_closed(self, **_: Any) -> None:
-        self._continuation = None  # else both would keep each other alive
+        self._continuation = None  # Otherwise both would keep each other alive.
         replied, self._replied = self._replied, None
         if replied:
             replied(self._failed("the stream was closed"))
@@ -392,16 +392,16 @@ def _headers(operation: str) -> list[Header]:
 def _heard(listener: Listener, event: bytes) -> None:
     size = len(event)
     if size > MAX_EVENT:
-        listener.too_long(size * 3 // 4)  # it is nearly all base64
-    elif size > MAX_JSON_EVENT and b'"jsonMessage"' in event:  # base64 has no quotes
+        listener.too_long(size * 3 // 4)  # It is nearly all base64.
+    elif size > MAX_JSON_EVENT and b'"jsonMessage"' in event:  # Base64 has no quotes.
         listener.too_long(size)
     else:
         try:
             message = _message(parsed(event, "the message"))
-        except BadRequest as bad:  # such as too deep, or an integer of thousands of digits
+        except BadRequest as bad:  # It may be too deep, or have an integer of thousands of digits.
             listener.unreadable(bad)
         except (ValueError, LookupError, TypeError, AttributeError) as exc:
-            # no base64, or no event of the service model
+            # It is no base64, or no event of the service model.
             listener.unreadable(not_json("the message", exc))
         else:
             listener.received(message)
@@ -436,7 +436,7 @@ def settle(outcome: Future[None], error: ConnectionError | None) -> None:
 
 
 def _failed(what: str, error: BaseException) -> ConnectionError:
-    # some errors have no message, hence the type's name
+    # Some errors have no message, hence the type's name.
     return ConnectionError(f"{what}: {type(error).__name__} {error}".rstrip())
 
 

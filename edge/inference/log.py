@@ -13,7 +13,7 @@ from typing import Any
 def event(name: str, **fields: Any) -> None:
     now = time.time()
     at = f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(now))}.{int(now % 1 * 1000):03}+00:00"
-    with suppress(OSError):  # a broken log must not stop the service
+    with suppress(OSError):  # A broken log must not stop the service.
         sys.stdout.write(json.dumps({"time": at, "event": name, **fields}) + "\n")
         sys.stdout.flush()
 

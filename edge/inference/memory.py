@@ -28,9 +28,9 @@ READING = (TAKING_FACTOR + ANSWERING_FACTOR) * MAX_REQUEST
 # An answer, its base64, the IPC request, the frame, and the socket's copy.
 SENDING = 5 * WINDOW * MAX_MESSAGE
 
-LEAST = AT_REST + EVENTS + WAITING + READING + SENDING  # bytes
+LEAST = AT_REST + EVENTS + WAITING + READING + SENDING  # In bytes.
 
-_M_MMAP_THRESHOLD, _M_ARENA_MAX = -3, -8  # malloc.h
+_M_MMAP_THRESHOLD, _M_ARENA_MAX = -3, -8  # From glibc's malloc.h.
 
 
 def return_freed() -> None:
@@ -39,7 +39,8 @@ def return_freed() -> None:
     By default, glibc keeps freed memory: after one event of 24 MiB, buffers up to that size come
     from its heap, which shrinks only at its end. That was 7 MiB of the peak.
     """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # glibc's, and the image has glibc
+    # Only glibc has it, and the image has glibc.
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
         mallopt(_M_MMAP_THRESHOLD, 256 * 1024)
         mallopt(_M_ARENA_MAX, 1)

@@ -6,12 +6,13 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from mmap import mmap
-from reprlib import repr as short  # a hostile value may be as long as the file
+from reprlib import repr as short  # A hostile value may be as long as the file.
 
 FLOAT32_MAX = 3.4028234663852886e38
-MISSING_ATTRIBUTE = "missing_values"  # booster.set_attr(missing_values="allowed" or "refused")
+# The author sets it: booster.set_attr(missing_values="allowed" or "refused").
+MISSING_ATTRIBUTE = "missing_values"
 
-Prediction = float | list[float]  # the answer to a row: one number, or several outputs
+Prediction = float | list[float]  # The answer to a row: one number, or several outputs.
 Answers = Sequence[Prediction]
 
 
@@ -19,11 +20,12 @@ Answers = Sequence[Prediction]
 class Model:
     """What is needed to read a request and write an answer."""
 
-    id: str  # the first 12 hex digits of the sha256 of the device's file, unpacked
+    id: str  # The first 12 hex digits of the sha256 of the device's file, unpacked.
     feature_names: tuple[str, ...]
-    feature_types: tuple[str, ...]  # XGBoost's: float, int, i (true or false), c (category), q
+    # XGBoost's words: float, int, i (true or false), c (category), q.
+    feature_types: tuple[str, ...]
     missing_allowed: bool
-    outputs: int  # numbers per row
+    outputs: int  # The numbers per row.
     trees: int
     objective: str = ""
 

@@ -20,7 +20,7 @@ def run(program: Callable[[Nucleus], Exit]) -> Exit:
         return _fatal(exc, Exit.UNUSABLE_FILE)
     except Unreachable as exc:
         return _fatal(exc, Exit.UNREACHABLE)
-    except Exception as exc:  # otherwise exit 1, which would say that the check failed
+    except Exception as exc:  # Otherwise exit 1 would say that the check failed.
         return _fatal(exc, Exit.INTERNAL, traceback=traceback.format_exc())
 
 

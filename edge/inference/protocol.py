@@ -34,16 +34,16 @@ ANSWER_TOPIC = "local/result"
 # passed; with 7,300 it closed the connection (2.6.0, 2026-11-23). The limit holds on every runtime,
 # so that a client works on every device.
 MAX_MESSAGE = 7_000
-MAX_ROWS = MAX_MESSAGE // len("0.5, ")  # whose answers can fit, even with short numbers
+MAX_ROWS = MAX_MESSAGE // len("0.5, ")  # More answers can't fit, even with short numbers.
 # The Java nucleus carries 24 MiB. The service refuses longer requests without reading them.
 MAX_REQUEST = 256 * 1024
 # A parsed list or object in another takes up to 52 times its text. Records have none inside; the
 # rest is for brackets in the features' names. memory.py has the sum of all bounds.
 MAX_OPENINGS = 4_096
 MAX_ID = 128
-MAX_NAMES = 200  # characters of feature names in a refusal, which must fit into a message
+MAX_NAMES = 200  # In characters of feature names in a refusal, which must fit into a message.
 
-_FINITE = json.JSONEncoder(allow_nan=False)  # json.dumps would make an encoder for each answer
+_FINITE = json.JSONEncoder(allow_nan=False)  # `json.dumps` would make an encoder for each answer.
 
 Record = dict[str, Any]
 
@@ -224,15 +224,15 @@ def encode_description(request: Request, model: Model) -> bytes:
         "model": model.id,
         "features": shown,
         "first": first,
-        "next": None,  # the next `first`
+        "next": None,  # The client's next `first`.
         "missing_allowed": model.missing_allowed,
-        "outputs": model.outputs,  # numbers in the answer to a row
+        "outputs": model.outputs,  # The numbers in the answer to a row.
         "limits": {"request_bytes": MAX_REQUEST, "rows": MAX_ROWS, "answer_bytes": MAX_MESSAGE},
     }
     addressed = {} if request.id is None else {"id": request.id}
     encoded = json.dumps({**addressed, "description": description}).encode()
     while len(encoded) > MAX_MESSAGE:
-        # in proportion, so that a few turns are enough for any number of features
+        # They shrink in proportion, so that a few turns are enough for any number of features.
         shown = shown[: len(shown) * MAX_MESSAGE // (len(encoded) + 1)]
         if not shown:
             raise BadRequest(
@@ -322,9 +322,9 @@ def _bound(text: str | bytes, what: str) -> None:
 def read_json(text: str | bytes, what: str) -> Any:
     """The JSON of a text whose length was checked. Raises BadRequest."""
     try:
-        return json.loads(text)  # NaN and Infinity pass here; the row's check names the place
+        return json.loads(text)  # NaN and Infinity pass here. The row's check names the place.
     except (ValueError, RecursionError) as exc:
-        # ValueError: also for invalid UTF-8, and for integers of thousands of digits
+        # It is a ValueError for invalid UTF-8 too, and for integers of thousands of digits.
         raise not_json(what, exc) from exc
 
 
@@ -350,7 +350,8 @@ def _body(envelope: Mapping[str, Any]) -> str:
             Code.NOT_BASE64, f"body is not base64, as isBase64Encoded says: {exc}", field="body"
         ) from exc
     try:
-        return data.decode(json.detect_encoding(data), "surrogatepass")  # as in json.loads
+        # The same as in json.loads.
+        return data.decode(json.detect_encoding(data), "surrogatepass")
     except ValueError as exc:
         raise not_json("body", exc) from exc
 
@@ -375,7 +376,7 @@ def display(value: Any) -> str:
     if isinstance(value, dict | list):
         return f"{'an object' if isinstance(value, dict) else 'a list'} of {len(value)}"
     if type(value) is int and abs(value) > FLOAT32_MAX:
-        return "an integer of many digits"  # Python may refuse to print it
+        return "an integer of many digits"  # Python may refuse to print it.
     return cut(json.dumps(value), 80)
 
 

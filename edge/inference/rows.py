@@ -53,9 +53,9 @@ def _rows(
             if value is None and missing_allowed:
                 absent += name not in record
                 value = math.nan
-            elif type(value) is not float and type(value) is not int:  # a bool is also an int
+            elif type(value) is not float and type(value) is not int:  # A bool is also an int.
                 raise _not_a_number(number, name, record)
-            elif not -FLOAT32_MAX <= value <= FLOAT32_MAX:  # also false for NaN
+            elif not -FLOAT32_MAX <= value <= FLOAT32_MAX:  # It is also false for NaN.
                 raise _out_of_range(number, name, value, missing_allowed)
             row.append(value)
         if len(record) > len(features) - absent:

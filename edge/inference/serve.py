@@ -16,8 +16,8 @@ from .memory import return_freed
 from .service import Service
 from .settings import Exit, Nucleus, Serve
 
-LAST_ANSWERS_SECONDS = 1.5  # below 2 s with the line's end; Java waits 5 s until SIGKILL
-SUMMARY_SECONDS = 60.0  # between two lines with stats; none without requests
+LAST_ANSWERS_SECONDS = 1.5  # With the line's end it is below 2 s. Java waits 5 s until SIGKILL.
+SUMMARY_SECONDS = 60.0  # It is between two lines with stats. Without requests there is none.
 
 
 def serve(options: Serve, nucleus: Nucleus) -> Exit:
@@ -25,7 +25,7 @@ def serve(options: Serve, nucleus: Nucleus) -> Exit:
     return_freed()
     with ThreadPoolExecutor(1) as beside:
         loading = beside.submit(load, options.model, options.engine)
-        from .ipc import Line  # the slowest import; the model is unpacked at the same time
+        from .ipc import Line  # It is the slowest import. The model is unpacked at the same time.
     evaluator = loading.result()
     model = evaluator.model
 
@@ -42,7 +42,7 @@ def serve(options: Serve, nucleus: Nucleus) -> Exit:
     signal.signal(signal.SIGTERM, lambda *_: line.stop())
     service = Service(evaluator, partial(line.post, options.channel.answers))
     threading.Thread(target=_summaries, args=(service,), daemon=True).start()
-    gc.freeze()  # all objects so far stay
+    gc.freeze()  # All objects so far stay.
     gc.enable()
     line.run(service, ready)
     deadline = time.monotonic() + LAST_ANSWERS_SECONDS
@@ -52,7 +52,7 @@ def serve(options: Serve, nucleus: Nucleus) -> Exit:
     except TimeoutError:
         service.leave()
         log.event("answers-left-behind")
-    line.close()  # open answers are lost now, and counted
+    line.close()  # Open answers are lost now, and counted.
     log.event("stopped", **service.summary())
     return Exit.DONE
 

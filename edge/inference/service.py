@@ -46,16 +46,16 @@ from .protocol import (
 from .stats import Stats
 
 Sent = Callable[[ConnectionError | None], None]
-Send = Callable[[bytes, Sent], None]  # reports the answer's outcome later
+Send = Callable[[bytes, Sent], None]  # It reports the answer's outcome later.
 
 WINDOW = 64
-BACKLOG = 1024  # requests; at 2,000 a second the last waits half a second
-BACKLOG_BYTES = 4 * 2**20  # of requests; memory.py has the sum of all bounds
-REFUSAL_BYTES = 4 * 2**20  # of waiting refusals, some 400 bytes each
-WAITING_BYTES = 200  # of objects per entry: tuple, bytes, float, place in the queue
+BACKLOG = 1024  # In requests. At 2,000 a second the last waits half a second.
+BACKLOG_BYTES = 4 * 2**20  # Of the requests. The sum of all bounds is in memory.py.
+REFUSAL_BYTES = 4 * 2**20  # Waiting refusals have some 400 bytes each.
+WAITING_BYTES = 200  # The objects of an entry: tuple, bytes, float, place in the queue.
 # The longest that the SDK's thread may be busy. Ten such requests fit into the socket's buffer.
 HOLD_SECONDS = 0.005
-OVERHEAD_BYTES = 500  # fixed cost of a request, as bytes of length
+OVERHEAD_BYTES = 500  # The fixed cost of a request, as bytes of length.
 
 
 class _Waiting(NamedTuple):
@@ -78,18 +78,18 @@ class Service:
         self._evaluator = evaluator
         self._model = evaluator.model
         self._send = send
-        self._pace = 0.0  # seconds per byte, recently
+        self._pace = 0.0  # In seconds per byte, recently.
         self._finished: Future[None] = Future()
-        self._lock = threading.Lock()  # for the fields below
+        self._lock = threading.Lock()  # For the fields below.
         self._waiting: deque[_Waiting] = deque()
         self._requests = 0
         self._request_bytes = 0
         self._refusal_bytes = 0
         self._sending = 0
-        self._working = False  # a thread is in _work
+        self._working = False  # A thread is in _work.
         self._stopping = False
         self._left = False
-        self._dropping = False  # a drop was logged since the queue was last empty
+        self._dropping = False  # A drop was logged since the queue was last empty.
 
     def received(self, payload: bytes) -> None:
         """Take a request. Never waits and never raises."""
@@ -211,7 +211,7 @@ class Service:
             answer = encode_answer(asker, found, model.id)
         except BadRequest as bad:
             return self._refuse(asker, bad)
-        except Exception:  # our error, not the peer's, which still gets its one answer
+        except Exception:  # It is our error, not the peer's, which still gets its one answer.
             log.event("internal-error", traceback=traceback.format_exc())
             ours = BadRequest(Code.INTERNAL, "the service failed on this request; see its log")
             return self._refuse(asker, ours)

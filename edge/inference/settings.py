@@ -20,19 +20,19 @@ from .protocol import ANSWER_TOPIC, REQUEST_TOPIC
 class Exit(IntEnum):
     """The exit codes of serve, check and consumer; from 64 on as in BSD's sysexits.h."""
 
-    DONE = 0  # ended by SIGTERM, or the check passed
-    FAILED = 1  # the check didn't pass
+    DONE = 0  # SIGTERM ended it, or the check passed.
+    FAILED = 1  # The check didn't pass.
     USAGE = 64
-    UNUSABLE_FILE = 65  # model, samples or golden answers
-    UNREACHABLE = 69  # Greengrass IPC was never reached, or lost for good
-    INTERNAL = 70  # a bug, with a traceback in the log
+    UNUSABLE_FILE = 65  # The model, the samples or the golden answers.
+    UNREACHABLE = 69  # Greengrass IPC was never reached, or lost for good.
+    INTERNAL = 70  # A bug, with a traceback in the log.
 
 
 class Engine(StrEnum):
     """The evaluator. The config key `engine` has the same values."""
 
-    EVALUATOR = "evaluator"  # ours, for models that it can answer bit for bit
-    XGBOOST = "xgboost"  # XGBoost itself, in a larger image, for other models
+    EVALUATOR = "evaluator"  # Our own, for models that it can answer bit for bit.
+    XGBOOST = "xgboost"  # XGBoost itself, in a larger image, for other models.
 
 
 class Unreachable(Exception):

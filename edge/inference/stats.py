@@ -13,7 +13,7 @@ from math import log2
 from typing import Any
 
 _BUCKETS_PER_DOUBLING = 8
-_DOUBLINGS = 26  # from 1 µs to 67 s; other values count for the ends
+_DOUBLINGS = 26  # From 1 µs to 67 s. Other values count for the ends.
 
 
 class Latencies:
@@ -43,12 +43,12 @@ class Stats:
     """Each request is answered, refused, dropped or lost."""
 
     answered: int = 0
-    refused: Counter[str] = field(default_factory=Counter)  # by code
-    dropped: int = 0  # no answer: the refusals couldn't be sent
-    lost: int = 0  # no answer: the connection broke
-    latencies: Latencies = field(default_factory=Latencies)  # from arrival to confirmation
+    refused: Counter[str] = field(default_factory=Counter)  # The counts by code.
+    dropped: int = 0  # They have no answer, as the refusals couldn't be sent.
+    lost: int = 0  # They have no answer, as the connection broke.
+    latencies: Latencies = field(default_factory=Latencies)  # From arrival to confirmation.
     started: float = field(default_factory=time.monotonic)
-    _lately: Latencies = field(default_factory=Latencies)  # of the period
+    _lately: Latencies = field(default_factory=Latencies)  # Only those of the period.
     _period_began: float = field(default_factory=time.monotonic)
 
     @property

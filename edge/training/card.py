@@ -22,7 +22,7 @@ def write(table: pd.DataFrame, model: bytes, ours: Score, same: Score) -> str:
         .read_text(encoding="utf-8")
         .format(
             bytes=len(model),
-            id=hashlib.sha256(model).hexdigest()[:12],  # as in the device's answers
+            id=hashlib.sha256(model).hexdigest()[:12],  # The same as in the device's answers.
             citation=CITATION,
             hashes="\n".join(
                 f"* winequality-{color}.csv, sha256 `{sha256}`" for color, sha256 in SHA256.items()

@@ -27,7 +27,7 @@ PARAMETERS = {
     "gamma": 0.1,
     "lambda": 10,
     "seed": SEED,
-    "nthread": 1,  # one order of sums, so the same bytes on every run
+    "nthread": 1,  # It gives one order of sums, so the same bytes on every run.
 }
 FOLDS = 5
 

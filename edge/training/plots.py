@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 
 from .data import TARGET
 
-_BLUE, _GREY = "#2f6690", "#8a8f98"  # distinct also for colour-blind readers
+_BLUE, _GREY = "#2f6690", "#8a8f98"  # Colour-blind readers can tell them apart.
 _REPRODUCIBLE = {"svg.hashsalt": "wine-quality", "svg.fonttype": "path", "font.size": 9}
 
 

@@ -27,10 +27,10 @@ from edge.inference.model import (
     model_id,
 )
 
-LIBRARY = Path("xgboost/lib/libxgboost.so")  # its wheel's path, below a folder of sys.path
-_SHORTEST = 2  # bytes: a shorter file makes XGBoost 3.2 end the process
+LIBRARY = Path("xgboost/lib/libxgboost.so")  # The path in its wheel, below a folder of sys.path.
+_SHORTEST = 2  # In bytes: a shorter file makes XGBoost 3.2 end the process.
 _DENSE = b'{"missing": NaN, "nthread": 1}'
-BEST_ATTRIBUTE = "best_iteration"  # set by early stopping
+BEST_ATTRIBUTE = "best_iteration"  # Early stopping sets it.
 _ATTRIBUTES = (MISSING_ATTRIBUTE, BEST_ATTRIBUTE)
 
 
@@ -70,7 +70,7 @@ class Booster:
             if len(row) != self._width:
                 raise ValueError(f"row {number} has {len(row)} values instead of {self._width}")
         if not rows:
-            return []  # XGBoost would print a warning, which isn't JSON
+            return []  # XGBoost would print a warning, which isn't JSON.
         found = self.predicted(array("f", chain.from_iterable(rows)), len(rows))
         return by_row(found, self.model.outputs)
 
@@ -194,7 +194,7 @@ class Booster:
     def _call(self, function: str, *arguments: Any) -> None:
         if getattr(self._lib, function)(*arguments) != 0:
             said = self._lib.XGBGetLastError().decode(errors="replace")
-            # its first line has time, place and reason; the others are a stack trace
+            # Its first line has time, place and reason. The others are a stack trace.
             reason = re.sub(r"^\[[\d:]+\] \S+:\d+: ", "", said.strip().splitlines()[0])
             raise ModelRefused(f"XGBoost refuses the model: {reason}")
 

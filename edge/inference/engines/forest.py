@@ -22,12 +22,12 @@ from edge.inference.model import Answers, Model, ModelRefused, model_id
 LIBRARY = Path(__file__).with_name("libforest.so")
 
 MAGIC, FORMAT = b"\x93FOREST\n", 1
-HEADER = struct.Struct("<8sIIQ16s8I")  # forest.h's Header
-LENGTH = struct.Struct("<I")  # precedes each text
+HEADER = struct.Struct("<8sIIQ16s8I")  # The same as forest.h's Header.
+LENGTH = struct.Struct("<I")  # It precedes each text.
 MAX_NEAR_FEATURES, MAX_NEAR_OFFSET = 4096, 2**15 - 1
-MISSING_LEFT, BY_CATEGORY = 1 << 31, 1 << 30  # bits of a far node's feature
+MISSING_LEFT, BY_CATEGORY = 1 << 31, 1 << 30  # They are bits of a far node's feature.
 
-_WRONG = {  # by forest_open's result
+_WRONG = {  # The keys are forest_open's results.
     1: "it is no compiled forest",
     2: "it is of another format than this image's",
     3: "it is cut off, or longer than it says",
@@ -81,7 +81,7 @@ class Evaluator:
 
     def __init__(self, data: mmap | bytearray, library: Path = LIBRARY) -> None:
         """Check a file that must not change. Raises ModelRefused, and OSError for the library."""
-        functions = ctypes.PyDLL(str(library))  # holds the GIL; C releases it for long walks
+        functions = ctypes.PyDLL(str(library))  # It holds the GIL. C releases it for long walks.
         self._file = (ctypes.c_char * len(data)).from_buffer(data) if len(data) else None
         self._forest = _Forest()
         forest = ctypes.c_void_p(ctypes.addressof(self._forest))
@@ -103,7 +103,7 @@ class Evaluator:
         names = ctypes.c_void_p(ctypes.addressof(self._names.table))
         functions.answers_to_lists.restype = functions.answers_to_text.restype = ctypes.py_object
         functions.answers_to_lists.argtypes = [ctypes.c_void_p, ctypes.py_object]
-        # made once, because converting arguments takes a tenth of a call
+        # It is made once, because converting arguments takes a tenth of a call.
         self._to_lists = partial(functions.answers_to_lists, forest)
         self._to_text = partial(functions.answers_to_text, forest, names)
 

@@ -8,7 +8,7 @@ from array import array
 
 from edge.inference.model import Model
 
-_FIRST_POWER, _LAST_POWER = -65, 38  # of ten, as in json_rows.c: for float32 with 19 digits
+_FIRST_POWER, _LAST_POWER = -65, 38  # Of ten, as in json_rows.c: for float32 with 19 digits.
 
 
 class _Names(ctypes.Structure):

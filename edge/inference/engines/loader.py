@@ -16,10 +16,11 @@ from edge.inference.model import Answers, Model, ModelRefused
 from edge.inference.rows import most_rows, rows
 from edge.inference.settings import Engine
 
-MAX_MODEL = MAX_FILE  # also unpacked: a hostile file of 1 kB unpacks to gigabytes
+# It also limits the unpacked file: a hostile file of 1 kB unpacks to gigabytes.
+MAX_MODEL = MAX_FILE
 _PACKED = b"BZh"
-_CHUNK = 2**16  # bytes
-_VALUES = 2**16  # values of rows in lists at a time; more would need too much memory
+_CHUNK = 2**16  # In bytes.
+_VALUES = 2**16  # Rows in lists are read by this many values. More would need too much memory.
 
 
 class Evaluator(Protocol):
@@ -63,7 +64,7 @@ def load(path: Path, engine: Engine) -> Evaluator:
             return forest.Evaluator(mapped(file))
         except ModelRefused as exc:
             raise UnusableFile(f"{path}: {exc}") from exc
-        except OSError as exc:  # from loading the library; a bad file is refused above
+        except OSError as exc:  # Loading the library raises it. A bad file is refused above.
             raise UnusableFile(
                 f"engine {engine} can't be loaded: {exc}. The image is incomplete, or built for"
                 " another architecture than this device's: see `architectures`, and publish it"
