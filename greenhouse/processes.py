@@ -42,7 +42,8 @@ def birth(pid: int) -> str | None:
         stat = Path(f"/proc/{pid}/stat").read_text(errors="replace")
     except (FileNotFoundError, ProcessLookupError):
         return None
-    behind_name = stat.rpartition(")")[2].split()  # proc_pid_stat(5): starttime is the 22nd field
+    # By proc_pid_stat(5), starttime is the 22nd field.
+    behind_name = stat.rpartition(")")[2].split()
     return f"{_BOOT.read_text().strip()} {behind_name[22 - 3]}"
 
 

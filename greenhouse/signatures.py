@@ -128,7 +128,7 @@ class Guard:
         if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
             return
-        if scope["type"] != "http":  # websockets: nothing of ours uses them.
+        if scope["type"] != "http":  # It is a websocket, and nothing of ours uses them.
             await receive()
             await send({"type": "websocket.close", "code": 1008})
             return

@@ -32,7 +32,7 @@ class PortTaken(Exception):
 
 def listen(port: int) -> socket.socket:
     """Return our socket on the loopback address."""
-    # asyncio turns Nagle's delay off (40 ms an answer) only if the protocol is given explicitly.
+    # Nagle's delay (40 ms an answer) is off in asyncio only if the protocol is given explicitly.
     taken = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
@@ -76,7 +76,7 @@ def serve(
     )
     server = uvicorn.Server(config)
     for number in (signal.SIGINT, signal.SIGTERM):
-        # uvicorn ends in order and then raises the signal again, which has been obeyed by then.
+        # Uvicorn ends in order and then raises the signal again, which has been obeyed by then.
         signal.signal(number, lambda *_: None)
     log.info("cloud on http://127.0.0.1:%d, store %s", port, store)
     server.run(sockets=[listening])

@@ -14,9 +14,9 @@ from typing import Any, Protocol, TypeVar
 from greenhouse.cloud.errors import RequestAlreadyInProgressException, ValidationException
 from greenhouse.cloud.store import Store, dump
 
-TOKEN_SECONDS = 8 * 3600.0  # "caches successful responses … for up to 8 hours", the API's model
+TOKEN_SECONDS = 8 * 3600.0  # The API's model: "caches successful responses … for up to 8 hours".
 PAGE = 50  # ListDeployments documents this default. The others document none.
-MAX_TAGS = 50  # a resource's limit, AWS::GreengrassV2::ComponentVersion's schema
+MAX_TAGS = 50  # The limit of a resource in AWS::GreengrassV2::ComponentVersion's schema.
 
 Request = Mapping[str, Any]
 Answer = dict[str, Any]

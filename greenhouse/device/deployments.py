@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-POLL_SECONDS = 1.0  # WAIT_SVC_START_POLL_INTERVAL_MILLISEC
+POLL_SECONDS = 1.0  # Java's WAIT_SVC_START_POLL_INTERVAL_MILLISEC.
 
 
 class Device(Protocol):

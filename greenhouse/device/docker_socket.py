@@ -29,7 +29,7 @@ from greenhouse.device.ipc.broker import MAX_SOCKET_PATH, ShortFolder
 from greenhouse.faults import Faults
 
 ENGINE = "unix:///var/run/docker.sock"
-STOP_SECONDS = 10  # dockerd waits 15 s for each container. Ours end in under 2 s.
+STOP_SECONDS = 10  # The daemon waits 15 s for each container. Ours end in under 2 s.
 _FAULT_SECONDS = 0.2
 
 

@@ -53,7 +53,7 @@ class DeviceState:
 
     components: Mapping[str, Installed] = field(default_factory=dict)
     targets: Mapping[str, Target] = field(default_factory=dict)
-    handled: Mapping[str, str] = field(default_factory=dict)  # target -> its last deployment.
+    handled: Mapping[str, str] = field(default_factory=dict)  # Each target to its last deployment.
     outcomes: tuple[Outcome, ...] = ()  # Not reported.
 
     @property

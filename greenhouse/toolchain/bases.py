@@ -35,7 +35,7 @@ _PYTHON = (
     " libsqlite3-0 libffi8 zlib1g libexpat1 libbz2-1.0 liblzma5 libuuid1 libcrypt1 libstdc++6"
     " python3-distutils media-types"
 )
-# python3, on cc, on base. Source: python3/python.bzl and the files that it uses, 2026-11.
+# They are python3, on cc, on base. Source: python3/python.bzl and the files that it uses, 2026-11.
 _DISTROLESS = (
     f"{_PYTHON} gcc-12-base libgomp1 base-files netbase tzdata libdb5.3 libncursesw6 libtinfo6"
     " libcom-err2 libgssapi-krb5-2 libk5crypto3 libkeyutils1 libkrb5-3 libkrb5support0 libnsl2"

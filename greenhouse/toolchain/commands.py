@@ -77,7 +77,7 @@ def ask(*argv: str | Path, env: Mapping[str, str] | None = None) -> str | None:
 
 def require_go(missing: str, *, instead: str) -> None:
     """Raise ToolchainFailed unless there is a Go that compiles our modules."""
-    said = ask("go", "version")  # go version go1.25.11 linux/amd64
+    said = ask("go", "version")  # It says: go version go1.25.11 linux/amd64.
     found = re.search(r" go(\d+)\.(\d+)", said or "")
     if found and (int(found[1]), int(found[2])) >= GO_MINIMUM:
         return

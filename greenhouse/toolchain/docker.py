@@ -26,7 +26,7 @@ from infra.errors import told
 DEFAULT_SOCKET = Path("/var/run/docker.sock")
 START_SECONDS = 60.0
 BUILDX_SINCE = (
-    23  # https://docs.docker.com/engine/release-notes/23.0/: before, BuildKit is built in
+    23  # BuildKit is built in before 23.0: https://docs.docker.com/engine/release-notes/23.0/
 )
 _ENGINE = "dockerd"
 # Packages put them here, whatever PATH says.
@@ -200,7 +200,8 @@ def _clients() -> Iterator[Path]:
 def _with_client(host: str | None, socket_path: Path) -> Docker:
     refused = []
     for client in _clients():
-        said = ask(client, "--version") or ""  # Docker version 20.10.24+dfsg1, build 297e128
+        # It says: Docker version 20.10.24+dfsg1, build 297e128.
+        said = ask(client, "--version") or ""
         version = said.removeprefix("Docker version ").partition(",")[0]
         if not version[:1].isdigit():
             refused.append(f"{client} is no docker client")

@@ -36,7 +36,7 @@ from greenhouse.cloud.store import Store, dump
 log = logging.getLogger(__name__)
 
 TARGET = "CloudApiService."  # The prefix of X-Amz-Target.
-TOKEN_SECONDS = 36 * 3600.0  # "a client token is valid for 36 hours once used", the API's model
+TOKEN_SECONDS = 36 * 3600.0  # The API's model: "a client token is valid for 36 hours once used".
 _UNDER_WAY = ("PENDING", "IN_PROGRESS", "CANCEL_IN_PROGRESS")
 # The exception for a handler's code, if the request itself is answered with it. Source: API
 # reference, "Errors" of GetResource. Any code that is missing here is a HandlerFailureException.
@@ -128,7 +128,7 @@ class CloudControl:
             handler.delete(identifier)
         return identifier
 
-    # -- the operations ---------------------------------------------------------------------------
+    # The operations:
 
     def _create(self, request: Request) -> Answer:
         handler = self._handler(request)
@@ -205,7 +205,7 @@ class CloudControl:
             self._cancelled[token].set()
         return {"ProgressEvent": _event(self._find(token))}
 
-    # -- what they share --------------------------------------------------------------------------
+    # What they share:
 
     def _handler(self, request: Request) -> Handler:
         name = request["TypeName"]

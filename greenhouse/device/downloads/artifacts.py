@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-MIN_DISK_BYTES = 20_000_000  # DEFAULT_MIN_DISK_AVAIL_BYTES
+MIN_DISK_BYTES = 20_000_000  # Java's DEFAULT_MIN_DISK_AVAIL_BYTES.
 
 _LOOK_SECONDS = 0.1
 _MANAGER = "aws.greengrass.DockerApplicationManager"

@@ -31,7 +31,7 @@ class Java(Flavour):
     connections = float("inf")
     rolls_back = True
     dialect = Dialect(
-        timeouts={  # Lifecycle.java, GenericExternalService.java
+        timeouts={  # From Lifecycle.java and GenericExternalService.java.
             Step.INSTALL: 120,
             Step.STARTUP: 120,
             Step.RUN: None,

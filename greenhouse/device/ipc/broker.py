@@ -28,7 +28,7 @@ from greenhouse.files import write_whole
 
 log = logging.getLogger(__name__)
 
-MAX_SOCKET_PATH = 107  # sun_path has 108 bytes, the last of which is NUL.
+MAX_SOCKET_PATH = 107  # The field sun_path has 108 bytes, the last of which is NUL.
 _SHORT = "socket-folder"  # A file of this name remembers the folder.
 _MADE_BYTES = 40  # Of a path below the temporary folder: our folder's name and the socket's.
 MAX_WAITING_BYTES = 64 * 1024 * 1024

@@ -342,7 +342,8 @@ class Component:
                 "SHUTDOWN_TIMEOUT", "Shutdown script didn't finish within the timeout period."
             )
             self._enter(State.ERRORED)
-        await self._end_processes(gently=in_time)  # as seen: java-sigterm-ignored, xshutto
+        # The cases java-sigterm-ignored and xshutto show it.
+        await self._end_processes(gently=in_time)
 
     async def _end_processes(self, *, gently: bool = True) -> None:
         await self._processes.stop(gently=gently)

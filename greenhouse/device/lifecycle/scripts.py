@@ -27,7 +27,7 @@ from greenhouse.processes import birth
 
 log = logging.getLogger(__name__)
 
-GRACE_SECONDS = 5.0  # gracefulShutdownTimeout
+GRACE_SECONDS = 5.0  # Java's gracefulShutdownTimeout.
 _LOOK_SECONDS = 0.05
 LAST_WORDS_SECONDS = 0.5  # Time for output that is still in the pipe when the script has ended.
 
@@ -217,7 +217,7 @@ async def end_sessions(
     for process in stubborn:
         on_kill(process)
     _signal(stubborn, signal.SIGKILL)
-    while _members(wanted):  # the kernel needs a moment
+    while _members(wanted):  # The kernel needs a moment.
         await asyncio.sleep(_LOOK_SECONDS)
 
 

@@ -22,7 +22,7 @@ from greenhouse.device.recipe.recipes import Script, Step
 
 log = logging.getLogger(__name__)
 
-_OWN = re.compile(r"\{([.\w-]+):([^:}]*)\}")  # KernelConfigResolver
+_OWN = re.compile(r"\{([.\w-]+):([^:}]*)\}")  # From KernelConfigResolver.
 _OTHER = re.compile(r"\{([.\w-]+):([.\w-]+):([^:}]*)\}")
 
 

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 _NO_BUCKET = ("NoSuchBucket", "404")
-# docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html: the rules that MiniStack
-# doesn't have.
+# The rules that MiniStack doesn't have:
+# https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html
 _RESERVED_STARTS = ("xn--", "sthree-", "amzn-s3-demo-")
 _RESERVED_ENDS = ("-s3alias", "--ol-s3", ".mrap", "--x-s3", "--table-s3")
 _DEFAULT = "applyServerSideEncryptionByDefault"

@@ -86,7 +86,7 @@ def item(declared: Any) -> Any:
     return None
 
 
-# -- what a program may write ---------------------------------------------------------------------
+# What a program may write:
 
 
 def failures(args: type, inputs: Properties) -> Iterator[tuple[str, str]]:
@@ -171,7 +171,7 @@ def first_asset(value: Any, path: str = "") -> str | None:
     return next((found for name, one in inside if (found := first_asset(one, name))), None)
 
 
-# -- CloudFormation's spelling --------------------------------------------------------------------
+# CloudFormation's spelling:
 
 
 class NotConvertible(Exception):
@@ -234,7 +234,7 @@ def _lower(name: str) -> str:
     return name[:1].lower() + name[1:]
 
 
-# -- what of the live state are inputs ------------------------------------------------------------
+# What of the live state are inputs:
 
 
 def written_state(kind: NativeType, outputs: Properties) -> Properties:

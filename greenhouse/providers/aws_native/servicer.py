@@ -78,7 +78,7 @@ class NativeServicer(Plugin):
         self._clients = clients
         self._providers: dict[Session, _Provider] = {}
 
-    # -- the plugin itself ------------------------------------------------------------------------
+    # The plugin itself:
 
     def CheckConfig(
         self, request: provider_pb2.CheckRequest, context: grpc.ServicerContext
@@ -127,7 +127,7 @@ class NativeServicer(Plugin):
     def _provider(self, session: Session) -> _Provider:
         return self._providers.setdefault(session, _Provider())
 
-    # -- resources --------------------------------------------------------------------------------
+    # Resources:
 
     def Check(
         self, request: provider_pb2.CheckRequest, context: grpc.ServicerContext

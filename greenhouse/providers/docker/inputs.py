@@ -28,7 +28,8 @@ _ADVICE = (
     " attempting to push to Dockerhub, prefix your image name with `docker.io`:\n\n"
     "`docker.io/repository/image:tag`"
 )
-# github.com/distribution/reference, regexp.go: a name is canonical if it begins with a domain.
+# A name is canonical if it begins with a domain: https://github.com/distribution/reference,
+# regexp.go.
 _COMPONENT = r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*"
 _LABEL = r"(?:[a-zA-Z0-9]|[a-zA-Z0-9][a-zA-Z0-9-]*[a-zA-Z0-9])"
 _REFERENCE = re.compile(

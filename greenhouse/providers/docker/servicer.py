@@ -63,7 +63,7 @@ class DockerServicer(Plugin):
         self._aws_clients = clients
         self._clients: dict[Session, Client] = {}
 
-    # -- the plugin itself ------------------------------------------------------------------------
+    # The plugin itself:
 
     def CheckConfig(
         self, request: provider_pb2.CheckRequest, context: grpc.ServicerContext
@@ -130,7 +130,7 @@ class DockerServicer(Plugin):
             raise Refused(f"unrecognized data function (Invoke): {request.tok}")
         raise AssertionError("abort returns never")
 
-    # -- the image --------------------------------------------------------------------------------
+    # The image:
 
     def Check(
         self, request: provider_pb2.CheckRequest, context: grpc.ServicerContext

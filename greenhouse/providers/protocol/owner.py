@@ -17,8 +17,8 @@ import grpc
 
 # Go dials 127.0.0.1 by an IPv4 socket, gRPC's C core by an IPv6 socket.
 _TABLES = (Path("/proc/net/tcp"), Path("/proc/net/tcp6"))
-_ROOT = 0  # root can read this process's memory anyway.
-_REMEMBERED_SECONDS = 30.0  # TCP_TIMEWAIT_LEN is 60
+_ROOT = 0  # The user root can read this process's memory anyway.
+_REMEMBERED_SECONDS = 30.0  # Linux's TCP_TIMEWAIT_LEN is 60 s.
 
 
 def user_of(peer: str, port: int) -> int | None:

@@ -82,7 +82,7 @@ class Servicer(Plugin):
         super().__init__(package.version, port)
         self._package = package
 
-    # -- the plugin itself ------------------------------------------------------------------------
+    # The plugin itself:
 
     def Handshake(
         self, request: provider_pb2.ProviderHandshakeRequest, context: grpc.ServicerContext
@@ -146,7 +146,7 @@ class Servicer(Plugin):
         """
         return empty_pb2.Empty()
 
-    # -- resources --------------------------------------------------------------------------------
+    # Resources:
 
     def Check(
         self, request: provider_pb2.CheckRequest, context: grpc.ServicerContext

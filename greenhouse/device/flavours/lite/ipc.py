@@ -104,7 +104,7 @@ class LiteOperations(Operations):
         if not isinstance(topic, str):
             raise _INVALID
         self._authorize(component, "SubscribeToTopic", topic)
-        subscription = Subscription(component, topic, False, deliver)  # a field
+        subscription = Subscription(component, topic, from_others_only=False, deliver=deliver)
         return Answer(
             {}, then=lambda: self._topics.subscribe(subscription), subscription=subscription
         )

@@ -35,7 +35,7 @@ from greenhouse.device.state import Installed
 log = logging.getLogger(__name__)
 
 MAX_VARIABLE_BYTES = 256
-# wait_for_deployment_status sleeps so long. A component that will be removed runs once more.
+# Lite's wait_for_deployment_status sleeps so long. A component that will be removed runs once more.
 FIRST_LOOK_SECONDS = 5.0
 NOTIFIES_STOPPING = 253  # The first systemd whose systemd-notify knows --stopping.
 
@@ -57,13 +57,14 @@ class Lite(Flavour):
     connections = MAX_CONNECTIONS
     rolls_back = False
     dialect = Dialect(
-        timeouts={Step.INSTALL: 120, Step.STARTUP: 120, Step.RUN: 120},  # TimeoutSec
+        timeouts={Step.INSTALL: 120, Step.STARTUP: 120, Step.RUN: 120},  # The units' TimeoutSec.
         ignored=frozenset({"shutdown", "recover", "uninstall"}),
         platform_keys=frozenset({"os", "runtime"}),
-        builtin=frozenset(  # deployment_handler.c, resolve_dependencies
+        builtin=frozenset(  # From deployment_handler.c, resolve_dependencies.
             f"aws.greengrass.{name}" for name in ("Nucleus", "TokenExchangeService", "Cli")
         ),
-        programs=frozenset({"aws.greengrass.TokenExchangeService"}),  # tes-serverd, bound to tesd
+        # It is tes-serverd, bound to tesd.
+        programs=frozenset({"aws.greengrass.TokenExchangeService"}),
     )
 
     def __init__(self, *, systemd: int = NOTIFIES_STOPPING) -> None:

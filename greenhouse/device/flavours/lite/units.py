@@ -31,9 +31,9 @@ from greenhouse.device.recipe.recipes import Script, Step
 
 log = logging.getLogger(__name__)
 
-RESTART_SECONDS = 1.0  # RestartSec
-MAX_STARTS = 3  # StartLimitBurst
-START_WINDOW_SECONDS = 3600.0  # StartLimitInterval
+RESTART_SECONDS = 1.0  # The units' RestartSec.
+MAX_STARTS = 3  # The units' StartLimitBurst.
+START_WINDOW_SECONDS = 3600.0  # The units' StartLimitInterval.
 # `run` has to last so long for gghealthd to see it. The real limit is between 0 and 3 s.
 NOTICED_SECONDS = 0.3
 
@@ -168,7 +168,7 @@ class Unit:
             if well:
                 self._enter(State.FINISHED)
                 return
-            self._enter(State.STARTING)  # systemd's auto-restart.
+            self._enter(State.STARTING)  # This is systemd's auto-restart.
             await asyncio.sleep(RESTART_SECONDS)
 
     @property
