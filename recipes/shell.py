@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 _OPERATORS = ";|&()\n"
-_JOINED = re.compile(r"\d*[<>]&\d")  # 2>&1
-_SPACED = re.compile(r"(?<=[<>])[ \t]+")  # > file
+_JOINED = re.compile(r"\d*[<>]&\d")  # As in `2>&1`.
+_SPACED = re.compile(r"(?<=[<>])[ \t]+")  # As in `> file`.
 _INTRODUCTIONS = frozenset({"if", "then", "else", "elif", "while", "until", "do", "!", "exec"})
 
-# https://docs.docker.com/reference/cli/docker/container/run/: options without a value
+# Options without a value: https://docs.docker.com/reference/cli/docker/container/run/
 _FLAGS = frozenset(
     {
         *("--detach", "--disable-content-trust", "--help", "--init", "--interactive"),
@@ -29,7 +29,7 @@ _SHORT_FLAGS = "ditPq"
 _LONG = {"-d": "--detach", "-e": "--env", "-t": "--tty", "-u": "--user", "-v": "--volume"}
 _NO = frozenset({"0", "f", "F", "false", "False", "FALSE"})  # As Go reads a flag's value.
 
-# https://docs.docker.com/reference/cli/docker/: options of docker itself with a value
+# Docker's own options with a value: https://docs.docker.com/reference/cli/docker/
 _OF_DOCKER = frozenset({"--config", "-c", "--context", "-H", "--host", "-l", "--log-level"})
 
 
@@ -38,8 +38,8 @@ class Command:
     """A simple command: its words, without prefixes, and the operator before it."""
 
     words: tuple[str, ...]
-    after: str  # "" for the first command, otherwise "\n", ";", "&&", "||", "|", …
-    replaces_shell: bool  # exec
+    after: str  # Empty for the first command, otherwise "\n", ";", "&&", "||", "|", ….
+    replaces_shell: bool  # The command is `exec`.
 
     @property
     def name(self) -> str:
@@ -156,7 +156,7 @@ def _docker_run(words: list[str]) -> DockerRun:
                 value = words.pop(0)
             options.append((name, value))
         elif set(word[1:].partition("=")[0]) <= set(_SHORT_FLAGS):
-            letters, _, value = word[1:].partition("=")  # -it=false means -i -t=false.
+            letters, _, value = word[1:].partition("=")  # The word -it=false means -i -t=false.
             options += [(_LONG.get(f"-{letter}", f"-{letter}"), "") for letter in letters[:-1]]
             options.append((_LONG.get(f"-{letters[-1:]}", f"-{letters[-1:]}"), value))
         else:
