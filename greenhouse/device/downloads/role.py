@@ -2,8 +2,8 @@
 
 MiniStack answers everybody, so the device makes AWS' check itself. It reads the role's own
 policies, inline and attached. An explicit Deny wins, then any Allow counts, else the answer is no.
-Conditions are not evaluated: a statement with a condition neither allows nor denies, and the log
-says so.
+Conditions are not evaluated: an Allow with a condition doesn't count, a Deny with one does, and the
+log says so. So no condition makes a download work that would fail on AWS.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def evaluate(statements: list[Mapping[str, Any]], action: str, resource: str) ->
         for statement in statements
         if _covers(statement, "Action", action.lower(), fold=True)
         and _covers(statement, "Resource", resource, fold=False)
-        and not _conditional(statement)
+        and (not _conditional(statement) or statement["Effect"] == "Deny")
     }
     return effects == {"Allow"}
 

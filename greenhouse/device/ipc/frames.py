@@ -131,7 +131,7 @@ def _headers(data: bytes) -> Iterator[tuple[str, int | str]]:
                 at += 5
             elif kind == _STRING:
                 (size,) = struct.unpack_from(">H", data, at + 1)
-                yield name, data[at + 3 : at + 3 + size].decode()
+                yield name, struct.unpack_from(f"{size}s", data, at + 3)[0].decode()
                 at += 3 + size
             else:
                 raise BadFrame(f"header {name} has type {kind}; IPC uses {_INT32} and {_STRING}")

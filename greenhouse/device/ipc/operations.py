@@ -176,7 +176,7 @@ class Operations:
     def _get_configuration(
         self, component: str, request: dict[str, Any], _deliver: Callable[[bytes], None]
     ) -> Answer:
-        asked, path = request.get("componentName") or component, _path(request)
+        asked, path = _text(request, "componentName") or component, _path(request)
         try:
             value = find(self._host.configuration(asked), path)
         except KeyError as error:

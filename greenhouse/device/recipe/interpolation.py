@@ -2,9 +2,10 @@
 
 `{configuration:/pointer}`, `{artifacts:path}`, `{artifacts:decompressedPath}`, `{work:path}`,
 `{kernel:rootPath}`, `{iot:thingName}`, and the first two behind the name of a direct dependency. A
-value is inserted raw, an object or list as its JSON. What names nothing doesn't change:
-`${NOPE:-x}` and `{foo:bar}` alike (conformance java-interp-bad-3). A pointer without its slash
-fails the deployment (java-interp-bad).
+value is inserted raw, an object or list as its JSON with sorted keys. What names nothing doesn't
+change: `${NOPE:-x}` and `{foo:bar}` alike (conformance java-interp-bad-3). A pointer without its
+slash fails the deployment (java-interp-bad). Unlike elsewhere, keys count in their own spelling
+only (KernelConfigResolver reads them with Jackson's `JsonNode.at`).
 """
 
 from __future__ import annotations
@@ -12,12 +13,12 @@ from __future__ import annotations
 import json
 import logging
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from greenhouse.device.recipe.configuration import find, pointer
+from greenhouse.device.recipe.configuration import pointer
 from greenhouse.device.recipe.recipes import Script, Step
 
 log = logging.getLogger(__name__)
@@ -41,8 +42,8 @@ class Names:
         """The text for `{namespace:key}`, or None if it names nothing."""
         if namespace == "configuration":
             try:
-                return _text(find(self.configuration, pointer(key)))
-            except KeyError:
+                return _text(_at(self.configuration, pointer(key)))
+            except LookupError:
                 return None
         fixed = {
             ("artifacts", "path"): self.artifacts,
@@ -56,7 +57,7 @@ class Names:
 
 
 def interpolate(text: str, own: Names, dependencies: Mapping[str, Names]) -> str:
-    """The text with its variables replaced. Raises BadPointer."""
+    """The text with its variables replaced, the component's own first. Raises BadPointer."""
 
     def dependency(match: re.Match[str]) -> str | None:
         name, namespace, key = match.groups()
@@ -64,8 +65,8 @@ def interpolate(text: str, own: Names, dependencies: Mapping[str, Names]) -> str
             return None
         return dependencies[name].value(namespace, key)
 
-    text = _OTHER.sub(_or_unchanged(dependency), text)
-    return _OWN.sub(_or_unchanged(lambda match: own.value(match[1], match[2])), text)
+    text = _replaced(text, _OWN, lambda match: own.value(match[1], match[2]))
+    return _replaced(text, _OTHER, dependency)
 
 
 def render(_step: Step, script: Script, own: Names, dependencies: Mapping[str, Names]) -> Script:
@@ -82,20 +83,32 @@ def render(_step: Step, script: Script, own: Names, dependencies: Mapping[str, N
     )
 
 
-def _or_unchanged(
-    replace: Callable[[re.Match[str]], str | None],
-) -> Callable[[re.Match[str]], str]:
-    def replaced(match: re.Match[str]) -> str:
-        value = replace(match)
+def _replaced(
+    text: str, variable: re.Pattern[str], value_of: Callable[[re.Match[str]], str | None]
+) -> str:
+    """The text with the variables that it has at first, as KernelConfigResolver.replace does it."""
+    for match in variable.finditer(text):
+        value = value_of(match)
         if value is None:
             log.error("recipe variable %s names nothing; it stays as it is", match[0])
-            return match[0]
-        return value
+        else:
+            text = text.replace(match[0], value)
+    return text
 
-    return replaced
+
+def _at(value: Any, path: Sequence[str]) -> Any:
+    """The value at the path, through objects and lists. Raises LookupError."""
+    for step in path:
+        if isinstance(value, list) and step.isdecimal():
+            value = value[int(step)]
+        elif isinstance(value, Mapping):
+            value = value[step]
+        else:
+            raise LookupError(step)
+    return value
 
 
 def _text(value: Any) -> str:
     if isinstance(value, str):
         return value
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False, sort_keys=True)

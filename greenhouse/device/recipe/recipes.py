@@ -139,6 +139,9 @@ def read(document: Mapping[str, Any], attributes: Mapping[str, str], dialect: Di
             ErrorCode.RECIPE_MISSING_MANIFEST,
         )
     configuration = document.get("ComponentConfiguration") or {}
+    defaults = configuration.get("DefaultConfiguration") or {}
+    if not isinstance(defaults, Mapping):
+        raise _unreadable(f"{name} {version}", "DefaultConfiguration is no object")
     asked = {
         other: Dependency(
             wanted["VersionRequirement"], wanted.get("DependencyType", "HARD") == "HARD"
@@ -149,7 +152,7 @@ def read(document: Mapping[str, Any], attributes: Mapping[str, str], dialect: Di
     return Recipe(
         name=name,
         version=version,
-        defaults=configuration.get("DefaultConfiguration") or {},
+        defaults=defaults,
         dependencies={n: one for n, one in asked.items() if n not in dialect.builtin},
         artifacts=tuple(map(_artifact, manifest.get("Artifacts") or [])),
         scripts=_scripts(lifecycle, f"{name} {version}", dialect),
@@ -178,7 +181,7 @@ def _artifact(given: Mapping[str, Any]) -> Artifact:
 
 def _scripts(lifecycle: Mapping[str, Any], component: str, dialect: Dialect) -> dict[Step, Script]:
     given = {dialect.key(key): value for key, value in lifecycle.items()}
-    common = _environment(given.pop(dialect.key("Setenv"), {}))
+    common = _environment(given.pop(dialect.key("Setenv"), None), component)
     if "bootstrap" in given:
         raise _unreadable(component, "greenhouse does not model the step 'bootstrap'")
     known = {step.value for step in dialect.timeouts}
@@ -200,21 +203,33 @@ def _script(
 ) -> Script:
     if isinstance(value, str):
         return Script(value, dialect.timeouts[step], common)
+    if not isinstance(value, Mapping):
+        raise _unreadable(component, f"{step} is neither a script nor an object")
     skip = dialect.member(value, "Skipif") if dialect.skips else None
-    condition = _SKIP_IF.fullmatch(skip.strip()) if skip else None
+    condition = _SKIP_IF.fullmatch(str(skip).strip()) if skip else None
     if skip and not condition:
         raise _unreadable(component, f"Skipif {skip!r} of {step}; 'onpath X' or 'exists F'")
     timeout = dialect.member(value, "Timeout")
     return Script(
         text=str(dialect.member(value, "Script") or ""),
-        timeout=dialect.timeouts[step] if timeout is None else float(timeout),
-        environment={**common, **_environment(dialect.member(value, "Setenv") or {})},
+        timeout=dialect.timeouts[step] if timeout is None else _seconds(timeout, step, component),
+        environment={**common, **_environment(dialect.member(value, "Setenv"), component)},
         skip_if=(condition[1], condition[2]) if condition else None,
     )
 
 
-def _environment(given: Mapping[str, Any]) -> dict[str, str]:
-    return {name: str(value) for name, value in given.items()}
+def _seconds(timeout: Any, step: Step, component: str) -> float:
+    try:
+        return float(timeout)
+    except (TypeError, ValueError) as error:
+        problem = f"Timeout {timeout!r} of {step}; a number of seconds"
+        raise _unreadable(component, problem) from error
+
+
+def _environment(given: Any, component: str) -> dict[str, str]:
+    if not isinstance(given, Mapping | None):
+        raise _unreadable(component, "Setenv is no object")
+    return {name: str(value) for name, value in (given or {}).items()}
 
 
 def _unreadable(component: str, problem: str) -> DeploymentFailed:

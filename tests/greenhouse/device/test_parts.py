@@ -88,6 +88,21 @@ class TestVariables:
             "8080 /gg/packages/artifacts/a/1.0.0 {dep.x:work:path}"
         )
 
+    def test_a_components_own_variables_are_replaced_first(self) -> None:
+        """KernelConfigResolver.replace: what a value brings along counts in the second pass."""
+        own = names({"theirs": "{dep.x:configuration:/port}", "mine": "1"})
+        other = names({"port": 8080, "odd": "{configuration:/mine}"})
+        text = "{configuration:/theirs} {dep.x:configuration:/odd}"
+        assert interpolate(text, own, {"dep.x": other}) == "8080 {configuration:/mine}"
+
+    def test_a_pointer_leads_into_lists_and_knows_one_spelling(self) -> None:
+        """KernelConfigResolver.lookupConfigurationValueForComponent: JsonNode.at."""
+        own = names({"list": [1, {"b": 2, "a": None}], "Key": 3})
+        assert interpolate("{configuration:/list/0}", own, {}) == "1"
+        assert interpolate("{configuration:/list/1}", own, {}) == '{"a":null,"b":2}'
+        for nothing in ("{configuration:/list/2}", "{configuration:/key}"):
+            assert interpolate(nothing, own, {}) == nothing
+
     def test_a_stranger_lends_nothing(self) -> None:
         text = "{stranger:configuration:/port}"
         assert interpolate(text, names({}), {}) == text
@@ -194,11 +209,21 @@ class TestRecipes:
             ({"startup": "a", "run": "b"}, "both startup and run"),
             ({"strat": "a"}, "lifecycle steps"),
             ({"run": {"Script": "a", "Skipif": "sometimes"}}, "Skipif"),
+            ({"run": {"Script": "a", "Skipif": ["onpath x"]}}, "Skipif"),
+            ({"run": ["a"]}, "run is neither a script nor an object"),
+            ({"run": {"Script": "a", "Timeout": "long"}}, "Timeout 'long' of run"),
+            ({"run": {"Script": "a", "Setenv": ["A=b"]}}, "Setenv is no object"),
+            ({"run": "a", "Setenv": "A=b"}, "Setenv is no object"),
         ],
     )
     def test_what_is_not_known_is_refused(self, lifecycle: dict[str, Any], why: str) -> None:
         with pytest.raises(DeploymentFailed, match=why):
             read(recipe("a", lifecycle=lifecycle), LINUX, Java.dialect)
+
+    def test_defaults_that_are_no_object_are_refused(self) -> None:
+        document = recipe("a", ComponentConfiguration={"DefaultConfiguration": ["x"]})
+        with pytest.raises(DeploymentFailed, match=r"a 1\.0\.0: DefaultConfiguration is no object"):
+            read(document, LINUX, Java.dialect)
 
 
 OBJECT = "arn:aws:s3:::bucket/models/abc.json"
@@ -233,6 +258,9 @@ class TestRole:
         allow = {"Effect": "Allow", "Action": "*", "Resource": "*", "Condition": condition}
         assert not evaluate([allow], "s3:GetObject", OBJECT)
         assert "has a Condition" in caplog.text
+        always = {"Effect": "Allow", "Action": "*", "Resource": "*"}
+        deny = {**always, "Effect": "Deny", "Condition": condition}
+        assert not evaluate([always, deny], "s3:GetObject", OBJECT), "it may deny on AWS"
 
 
 SHA = "sha256:" + "0" * 64

@@ -38,7 +38,7 @@ from greenhouse.device.ipc.topics import Subscription, Topics
 MAX_PACKET = 10_000  # GGL_IPC_MAX_MSG_LEN: headers and payload.
 MAX_CONNECTIONS = 50
 MAX_POLICIES = 4096
-MAX_TOPIC = 256
+MAX_TOPIC = 256  # Bytes: GGL_PUBSUB_MAX_TOPIC_LENGTH.
 MAX_VALUES, MAX_LEVELS = 200, 13
 _INT64 = range(-(2**63), 2**63)
 
@@ -104,6 +104,8 @@ class LiteOperations(Operations):
         if not isinstance(topic, str):
             raise _INVALID
         self._authorize(component, "SubscribeToTopic", topic)
+        if len(topic.encode()) > MAX_TOPIC:
+            raise Refused("ServiceError", "Failed to bind subscription.")
         subscription = Subscription(component, topic, from_others_only=False, deliver=deliver)
         return Answer(
             {}, then=lambda: self._topics.subscribe(subscription), subscription=subscription
@@ -123,7 +125,8 @@ class LiteOperations(Operations):
             raise _INVALID
         self._authorize(component, "PublishToTopic", topic)
         values, levels = _size(content)
-        if len(topic) > MAX_TOPIC or values > MAX_VALUES - len(request) or levels > MAX_LEVELS:
+        long = len(topic.encode()) > MAX_TOPIC
+        if long or values > MAX_VALUES - len(request) or levels > MAX_LEVELS:
             raise Refused("ServiceError", "Failed to publish the message.")
         event = encoded({given[0]: {"message": content, "context": {"topic": topic}}}).encode()
         return Answer({}, then=lambda: self._topics.publish(topic, event, sender=component))
@@ -140,7 +143,8 @@ class LiteOperations(Operations):
         self, component: str, request: dict[str, Any], _deliver: Callable[[bytes], None]
     ) -> Answer:
         values, path = request.get("valueToMerge"), request.get("keyPath") or []
-        if not isinstance(values, dict) or not isinstance(path, list):
+        named = isinstance(path, list) and all(isinstance(step, str) for step in path)
+        if not isinstance(values, dict) or not named:
             raise _INVALID
         if "accessControl" in (path[:1] or values):
             raise Refused(

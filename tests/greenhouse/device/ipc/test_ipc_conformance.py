@@ -9,6 +9,7 @@ java-ipc-connections, java-ipc-json-limits, java-ipc-client-death and java-ipc-s
 from __future__ import annotations
 
 import json
+import struct
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,7 +18,7 @@ from typing import Any
 import pytest
 
 from greenhouse.device.ipc.connection import After, Connection
-from greenhouse.device.ipc.frames import Decoder, Flags, Frame, MessageType
+from greenhouse.device.ipc.frames import BadFrame, Decoder, Flags, Frame, MessageType
 from greenhouse.device.ipc.operations import Operations
 from greenhouse.device.ipc.topics import Topics
 from greenhouse.device.recipe.configuration import merged
@@ -250,6 +251,24 @@ def test_bytes_that_are_no_frame_end_the_connection_without_a_word(case: str, da
     assert peer.connection.received(data) is After.CLOSE
     assert peer.got == b""
     assert recorded(case) == []
+
+
+def test_a_header_that_says_more_than_it_has_ends_the_connection() -> None:
+    """aws-c-event-stream finds a length of headers that isn't theirs."""
+    name = b":version"
+    header = bytes([len(name)]) + name + b"\x07\x00\x09" + b"0.1.0"  # Five bytes, said to be nine.
+    prelude = struct.pack(">II", 16 + len(header), len(header))
+    message = prelude + struct.pack(">I", zlib.crc32(prelude)) + header
+    data = message + struct.pack(">I", zlib.crc32(message))
+    with pytest.raises(BadFrame, match="the headers end in the middle of one"):
+        list(Decoder().feed(data))
+
+
+def test_a_component_name_that_is_no_text_is_an_internal_error() -> None:
+    peer = Peer("xipc", defaults("java-ipc-main", "xipc")).connect()
+    peer.ask("GetConfiguration", {"componentName": ["xipc"]})
+    (answer,) = peer.take()
+    assert answer.payload == b"InternalServerError"
 
 
 def test_an_empty_body_is_a_service_error() -> None:

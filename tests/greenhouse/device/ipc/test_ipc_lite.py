@@ -205,6 +205,21 @@ def test_access_control_decides_as_on_nucleus_lite(
         assert found == wanted, f"{component}: {operation} on {topic}"
 
 
+def test_a_topic_has_at_most_256_bytes() -> None:
+    """aws-greengrass-lite, ggpubsubd: GGL_PUBSUB_MAX_TOPIC_LENGTH."""
+    policy = {"operations": ["*"], "resources": ["*"]}
+    control = {"accessControl": {"aws.greengrass.ipc.pubsub": {"p": policy}}}
+    for topic, wanted in (("é" * 128, "ok"), ("é" * 128 + "x", "ServiceError")):
+        peer = Peer("a", control).connect()
+        assert peer.outcome("SubscribeToTopic", {"topic": topic}) == wanted
+        assert peer.outcome("PublishToTopic", publish(1, topic)) == wanted
+
+
+def test_a_key_path_has_texts_only() -> None:
+    body = {"keyPath": [5], "valueToMerge": {"a": 1}}
+    assert xipc().outcome("UpdateConfiguration", body) == "ServiceError"
+
+
 def test_policies_of_more_than_4096_bytes_are_no_policies() -> None:
     resources = [f"local/{number:060}" for number in range(70)] + ["local/r"]
     policy = {"operations": ["*"], "resources": resources}
