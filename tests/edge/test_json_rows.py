@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import json
+import math
 import subprocess
 import sys
 from array import array
@@ -136,6 +137,13 @@ def test_a_text_is_answered_as_its_rows_are(library: Path, name: str) -> None:
         assert evaluator.answered(text, count - 1) is None, "more than can be answered"
         assert evaluator.answered(text + "x", most) is None
         assert evaluator.answered(text[:-1], most) is None
+
+
+def test_records_can_be_counted_for_longer_than_32_bits_last(library: Path) -> None:
+    reader = Reader(library, ("pH", "p"), missing_allowed=True)
+    reader._names.table.record = 2**32 - 1
+    assert reader.record(b'{"pH":1}') == [1, pytest.approx(math.nan, nan_ok=True)]
+    assert reader.record(b'{"pH":1,"p":2}') == [1, 2]
 
 
 def test_a_text_without_records_or_without_utf8_is_left_to_python(library: Path) -> None:

@@ -130,7 +130,7 @@ static const char *number(const uint64_t *powers, const char *at, double *found)
 /* Read a record's values into the row, and return the text after it; NULL for a record that isn't plain. */
 const char *records_row(Names *names, const char *at, const char *end, float *row) {
     if (*at++ != '{') return NULL;
-    const uint32_t record = ++names->record;
+    const uint64_t record = ++names->record;
     uint32_t found = 0, guess = 0;
     at = records_skip(at);
     if (*at == '}') at++;

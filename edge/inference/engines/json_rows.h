@@ -11,12 +11,12 @@ typedef struct {
     const uint32_t *feature; /* the feature of each text */
     const uint64_t *powers;  /* of ten, from 10^FIRST_POWER on: two words each, see json_rows.py */
     uint32_t *table;         /* a hash table of 1 + text; its size is a power of 2, at least twice the texts */
-    uint32_t *met;           /* the number of each feature's last record */
+    uint64_t *met;           /* the number of each feature's last record */
+    uint64_t record;         /* the number of the last one; 64 bits, so that no number comes twice */
     uint32_t count;          /* of the texts */
     uint32_t places;         /* of the table */
     uint32_t width;          /* features */
     uint32_t missing_allowed;
-    uint32_t record;         /* the number of the last one */
 } Names;
 
 void records_index(Names *names);

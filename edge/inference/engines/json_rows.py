@@ -21,11 +21,11 @@ class _Names(ctypes.Structure):
         ("powers", ctypes.c_void_p),
         ("table", ctypes.c_void_p),
         ("met", ctypes.c_void_p),
+        ("record", ctypes.c_uint64),
         ("count", ctypes.c_uint32),
         ("places", ctypes.c_uint32),
         ("width", ctypes.c_uint32),
         ("missing_allowed", ctypes.c_uint32),
-        ("record", ctypes.c_uint32),
     )
 
 
@@ -42,7 +42,7 @@ class Names:
                 feature.append(number)
         places = 1 << (2 * len(texts)).bit_length()
         width = len(model.feature_names)
-        table, met = array("I", bytes(4 * places)), array("I", bytes(4 * width))
+        table, met = array("I", bytes(4 * places)), array("Q", bytes(8 * width))
         parts = [ends, feature, array("Q", powers()), table, met]
         self._parts, self._texts = parts, b"".join(texts)
         self.table = _Names(
