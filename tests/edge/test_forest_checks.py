@@ -84,6 +84,9 @@ def test_names_that_are_no_text_are_refused(library: Path) -> None:
     place = NEAR.index(b"fixed acidity")
     with pytest.raises(ModelRefused, match="names are broken"):
         opened(NEAR[:place] + b"\xff" + NEAR[place + 1 :], library)
+    last = NEAR.rindex(b"float")
+    with pytest.raises(ModelRefused, match="names are broken"):
+        opened(NEAR[: last - 4] + struct.pack("<I", 6) + NEAR[last:], library)
     with pytest.raises(ModelRefused, match="names"):
         opened(NEAR[: place - 4] + struct.pack("<I", 2**31) + NEAR[place:], library)
 
@@ -115,6 +118,18 @@ def test_any_bytes_in_any_place_are_refused_or_harmless(
     assert (
         np.array(evaluator.predict(rows[:1])).shape == np.array(evaluator.predict(rows))[:1].shape
     )
+
+
+def test_many_outputs_take_room_for_few_rows(library: Path) -> None:
+    """Room for a whole block of such rows would take 64 times the file."""
+    outputs = 2**17
+    names = forest.LENGTH.pack(0) * 3
+    size = HEADER + 4 * outputs + len(names)
+    counts = 1, outputs, 0, 0, 0, forest.Transform.SUM, len(names), 0
+    header = forest.HEADER.pack(forest.MAGIC, forest.FORMAT, 0, size, b"", *counts)
+    evaluator = opened(header + bytes(4 * outputs) + names, library)
+    assert sum(map(len, evaluator._room)) < 2 * outputs
+    assert evaluator.predict([[0.0]] * 2) == [[0.0] * outputs] * 2
 
 
 @pytest.mark.parametrize("file", [NEAR, FAR], ids=["near", "far"])

@@ -108,7 +108,7 @@ int forest_open(Forest *forest, const void *data, int64_t size) {
     /* each count is below 2^32 and each item has at most 12 bytes, so no sum overflows */
     uint64_t at = sizeof *header;
     forest->header = header;
-    forest->at_once = BLOCK_VALUES / header->features;
+    forest->at_once = BLOCK_VALUES / (header->features > header->outputs ? header->features : header->outputs);
     if (forest->at_once < 1) forest->at_once = 1;
     if (forest->at_once > BLOCK) forest->at_once = BLOCK;
     forest->base_scores = (const float *)((const char *)data + at);

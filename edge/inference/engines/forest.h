@@ -50,7 +50,7 @@ typedef struct {
     const uint32_t *categories;
     const char *text;
     int64_t steps;   /* of all trees for one row */
-    int64_t at_once; /* rows: at most BLOCK, fewer if they are wide */
+    int64_t at_once; /* rows: at most BLOCK, fewer if they have many features or outputs */
     float *slots;    /* room for forest_slots() */
     float *rows;     /* at_once x features */
     float *sums;     /* at_once x outputs */
@@ -59,7 +59,7 @@ typedef struct {
 enum { SUM, SIGMOID, EXPONENTIAL, HINGE, SOFTMAX, SOFTPROB, EXPONENTIAL_OF_DOUBLE, TRANSFORMS };
 enum {
     BLOCK = 64,          /* rows per tree, while the tree is in the nearest cache */
-    BLOCK_VALUES = 65536 /* of all its rows; wide rows have smaller blocks, so that memory is bounded */
+    BLOCK_VALUES = 65536 /* features or outputs of all its rows; a wide row is a block, so that memory is bounded */
 };
 
 int forest_open(Forest *forest, const void *data, int64_t size);

@@ -143,8 +143,9 @@ def _texts(packed: bytes) -> Iterator[str]:
     while at < len(packed):
         try:
             (length,) = LENGTH.unpack_from(packed, at)
+            (text,) = struct.unpack_from(f"{length}s", packed, at + LENGTH.size)
             at += LENGTH.size + length
-            yield str(packed[at - length : at], "utf-8")
+            yield str(text, "utf-8")
         except (struct.error, UnicodeDecodeError) as exc:
             raise ModelRefused(
                 f"not a model that this device can load: its names are broken ({exc})"
