@@ -20,6 +20,11 @@ from edge.inference.settings import Engine
 from tests.edge.compiling import SHIPPED, compiled, shipped
 
 
+def saying(size: int, forest: bytes) -> bytes:
+    """The forest with another size in its header."""
+    return forest[:16] + size.to_bytes(8, "little") + forest[24:]
+
+
 def opened(path: Path, content: bytes) -> BinaryIO:
     path.write_bytes(content)
     return path.open("rb")
@@ -63,6 +68,8 @@ def test_a_small_file_of_gigabytes_ends_in_a_refusal_at_the_bound(
         (lambda forest: bz2.compress(forest)[:-20], "cut off"),
         (lambda forest: bz2.compress(forest + b"x"), "longer than it says"),
         (lambda forest: bz2.compress(forest[:-1]), "shorter than it says"),
+        (lambda forest: bz2.compress(saying(100, forest[:1000])), "longer than it says"),
+        (lambda forest: bz2.compress(saying(0, forest[:1000])), "longer than it says"),
         (lambda forest: bz2.compress(forest[:20]), "no compiled forest"),
         (lambda _: bz2.compress(SHIPPED.read_bytes()), "no compiled forest"),
         (lambda forest: bz2.compress(forest)[:900] + bytes(99), "packed, and"),

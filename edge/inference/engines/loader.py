@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import bz2
 from collections.abc import Iterator
-from itertools import islice
+from itertools import chain, islice
 from mmap import ACCESS_COPY, mmap
 from pathlib import Path
 from typing import BinaryIO, Protocol
@@ -95,9 +95,8 @@ def mapped(file: BinaryIO) -> mmap:
         raise ModelRefused("the packed model is no compiled forest. Publish it again")
     size = forest.HEADER.unpack_from(first)[3]
     _check_size(size, "unpacks to")
-    memory = mmap(-1, max(size, len(first)))
-    memory.write(first)
-    for piece in pieces:
+    memory = mmap(-1, max(size, 1))  # mmap refuses 0 bytes.
+    for piece in chain([first], pieces):
         if memory.tell() + len(piece) > size:
             raise ModelRefused("the packed model is longer than it says. Copy it again")
         memory.write(piece)
