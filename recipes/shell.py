@@ -50,7 +50,7 @@ class Command:
 class DockerRun:
     """`docker run OPTIONS IMAGE ARGUMENTS`, with short options under their long names."""
 
-    options: tuple[tuple[str, str], ...]  # ("--env", "SVCUID"), ("--rm", "")
+    options: tuple[tuple[str, str], ...]  # Such as ("--env", "SVCUID").
     image: str  # "" if there is none.
     arguments: tuple[str, ...]
 

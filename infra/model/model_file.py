@@ -20,7 +20,7 @@ from edge.inference.model import Model
 from infra.settings import Misconfigured
 
 _ROOT = Path(__file__).resolve().parents[2]
-# 26 MiB of JSON took 4 s, and 0.5 GiB of address space more than XGBoost itself (2026-11-30)
+# 26 MiB of JSON took 4 s, and 0.5 GiB of address space more than XGBoost itself (2026-11-30).
 _SECONDS, _SECONDS_EACH_MIB = 60, 4
 _MIB, _MIB_EACH_MIB = 2048, 40
 _SAVE = "Booster.save_model('model.ubj')"

@@ -30,7 +30,7 @@ from infra.errors import told
 
 # S3 and IAM may show a thing shortly after its deletion:
 # https://docs.aws.amazon.com/AmazonS3/latest/userguide/Welcome.html#ConsistencyModel
-# https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot.html (eventual consistency)
+# https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot.html
 _LATER = 5.0  # In seconds, until a second look.
 
 

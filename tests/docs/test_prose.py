@@ -18,6 +18,9 @@ DOCUMENTS = [
     *sorted((ROOT / "docs").rglob("*.md")),
 ]
 MOST_WORDS = 30  # Readers have to read a longer sentence twice.
+FOR_TOOLS = re.compile(r"(noqa|type|ruff|mypy|pragma): |!/|$")
+BEGINS = re.compile(r"""[A-Z0-9"`]|https://""")
+ENDS = re.compile(r"""[.?:]["')]*$|https://\S+$""")
 ROOMS = ("greenhouse", "recipes", "edge", "infra", "fleet", "tests")
 
 
@@ -54,6 +57,17 @@ def comments(source: str) -> Iterator[str]:
     yield "\n".join(block)
 
 
+def comments_of_c(source: str) -> Iterator[str]:
+    """Each comment of C, without the stars at the beginning of its lines."""
+    for found in re.findall(r"/\*(.*?)\*/", source, re.S):
+        yield re.sub(r"^ \*", "", found, flags=re.M).strip()
+
+
+def unfinished(comment: str) -> bool:
+    """Whether a comment is neither a sentence nor for a tool."""
+    return not (FOR_TOOLS.match(comment) or (BEGINS.match(comment) and ENDS.search(comment)))
+
+
 def test_the_pattern_finds_sentences() -> None:
     text = "# Title\n\nOne two. Three four:\n\n* five\n* six\n\n    code here\n"
     assert [one for one in sentences(text) if one] == ["One two.", "Three four:", "* five", "six"]
@@ -87,6 +101,31 @@ def test_no_docstring_or_comment_has_to_be_read_twice(room: str) -> None:
             found = [one for one in sentences(text) if len(one.split()) > MOST_WORDS]
             long += [f"{path.relative_to(ROOT)}: {one}" for one in found]
     assert not long, f"more than {MOST_WORDS} words: {long}"
+
+
+@pytest.mark.parametrize("room", [room for room in ROOMS if room != "tests"])
+def test_a_comment_is_a_sentence(room: str) -> None:
+    found = []
+    for path in sorted((ROOT / room).rglob("*.py")):
+        found += [(path, one) for one in comments(path.read_text())]
+    for path in sorted((ROOT / room).rglob("*.[ch]")):
+        found += [(path, one) for one in comments_of_c(path.read_text())]
+    assert len(found) > 20
+    fragments = [f"{path.relative_to(ROOT)}: {one}" for path, one in found if unfinished(one)]
+    assert not fragments, "\n".join(fragments)
+
+
+def test_a_fragment_is_no_sentence() -> None:
+    sentences_ = [
+        "Seconds.",
+        "`up` does it.",
+        "From\nhttps://example.com/a",
+        "noqa: E501",
+        "Parts:",
+    ]
+    assert not any(map(unfinished, sentences_))
+    assert all(map(unfinished, ["seconds.", "Seconds", "in https://example.com, seconds"]))
+    assert list(comments_of_c("a; /* One. */\n/* Two\n * lines. */")) == ["One.", "Two\n lines."]
 
 
 def test_the_first_page_is_one_page() -> None:

@@ -23,11 +23,11 @@
 
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the file's numbers are read as they lie there");
 
-enum { FAR = 1, MISSING_ALLOWED = 2 }; /* flags */
+enum { FAR = 1, MISSING_ALLOWED = 2 }; /* Bits of the header's flags. */
 enum {
     FORMAT = 1,
-    MAX_NEAR_FEATURES = 4096, /* with more, the slots of a block cost more memory than they save time */
-    LANES = 8,                /* rows evaluated at the same time, to hide memory latency: 4, 8 and 16 were measured */
+    MAX_NEAR_FEATURES = 4096, /* With more, the slots of a block cost more memory than they save time. */
+    LANES = 8,                /* Rows evaluated at the same time, to hide memory latency: 4, 8 and 16 were measured. */
 };
 static const uint32_t MISSING_LEFT = 1u << 31, BY_CATEGORY = 1u << 30, FEATURE = (1u << 30) - 1;
 
@@ -105,7 +105,7 @@ int forest_open(Forest *forest, const void *data, int64_t size) {
     if (header->flags & ~(uint32_t)(FAR | MISSING_ALLOWED) || header->reserved) return BAD_HEADER;
     if (!header->features || header->features > (far ? FEATURE : MAX_NEAR_FEATURES)) return BAD_HEADER;
     if (!header->outputs || header->transform >= TRANSFORMS) return BAD_HEADER;
-    /* each count is below 2^32 and each item has at most 12 bytes, so no sum overflows */
+    /* Each count is below 2^32 and each item has at most 12 bytes, so no sum overflows. */
     uint64_t at = sizeof *header;
     forest->header = header;
     forest->at_once = BLOCK_VALUES / (header->features > header->outputs ? header->features : header->outputs);
@@ -271,7 +271,7 @@ static inline uint64_t bits_of(double number) {
     return bits;
 }
 
-/* e^x as glibc's expf gives it on processors with fused multiply-add, where XGBoost runs. All 2^32 inputs were
+/* The float e^x of glibc's expf on processors with fused multiply-add, where XGBoost runs. All 2^32 inputs were
  * compared (tests/bench/evaluating/exponentials.c). Without it, glibc rounds a few inputs differently. fma() is exact
  * on every machine, so amd64 and arm64 agree. x = (32 k + i + r) ln 2 / 32, and a cubic for 2^(r/32), with the
  * coefficients of S. Nagy's expf. */
@@ -279,7 +279,7 @@ static float exponential(float x) {
     if (x != x) return x;
     if (x > 0x1.62e42ep6f) return __builtin_inff();
     if (x < -104.0f) return 0;
-    const double rounder = 0x1.8p52, per_step = 0x1.71547652b82fep+5; /* 32 / ln 2 */
+    const double rounder = 0x1.8p52, per_step = 0x1.71547652b82fep+5; /* It is 32 / ln 2. */
     const double shifted = fma(per_step, x, rounder);
     const uint64_t steps = bits_of(shifted);
     const double r = fma(per_step, x, -(shifted - rounder));
@@ -302,17 +302,18 @@ static const double REST[32] = {
     0x1.4a385a63d07a8p-56, -0x1.2d52107b43e20p-55, -0x1.ff7128fd391f0p-55, 0x1.a64a931d185eep-55,
 };
 
-/* e^x in float64, rounded once to float32, as XGBoost does for survival:aft. All inputs were compared with glibc's
- * exp. x = (32 k + i) ln 2 / 32 + r, and Taylor's polynomial for e^r. */
+/* Computes e^x in float64, rounded once to float32, as XGBoost does for survival:aft. All inputs were compared with
+ * glibc's exp. x = (32 k + i) ln 2 / 32 + r, and Taylor's polynomial for e^r. */
 static float exponential_of_double(float x) {
     if (x != x) return x;
     if (x > 0x1.62e42ep6f) return __builtin_inff();
     if (x < -104.0f) return 0;
-    const double rounder = 0x1.8p52, per_step = 0x1.71547652b82fep+5; /* 32 / ln 2 */
+    const double rounder = 0x1.8p52, per_step = 0x1.71547652b82fep+5; /* It is 32 / ln 2. */
     const double shifted = fma(per_step, x, rounder);
     const uint64_t steps = bits_of(shifted);
     const double whole = shifted - rounder;
-    const double r = fma(-whole, 0x1.473de6af278edp-39, fma(-whole, 0x1.62e42fef00000p-6, x)); /* ln 2 / 32 in two parts */
+    /* The constant ln 2 / 32 has two parts. */
+    const double r = fma(-whole, 0x1.473de6af278edp-39, fma(-whole, 0x1.62e42fef00000p-6, x));
     const uint64_t scale_bits = bits_of(POWERS[steps % 32]) + (steps / 32 << 52);
     double scale, sum = fma(r, 1.0 / 5040, 1.0 / 720);
     memcpy(&scale, &scale_bits, sizeof scale);
@@ -325,7 +326,7 @@ static float exponential_of_double(float x) {
 }
 
 static float sigmoid(float x) {
-    const float negative = -x < 88.7f ? -x : 88.7f; /* XGBoost's bound; above it, expf is infinite */
+    const float negative = -x < 88.7f ? -x : 88.7f; /* XGBoost's bound. Above it, expf is infinite. */
     return 1.0f / (exponential(negative) + 1.0f + 1e-16f);
 }
 

@@ -9,37 +9,37 @@ typedef struct {
     char magic[8];
     uint32_t format;
     uint32_t flags;
-    uint64_t size; /* of the whole file */
+    uint64_t size; /* Bytes of the whole file. */
     char source[16];
     uint32_t features;
     uint32_t outputs;
     uint32_t trees;
     uint32_t nodes;
-    uint32_t categories; /* words of 32 bits */
+    uint32_t categories; /* Words of 32 bits. */
     uint32_t transform;
-    uint32_t text; /* bytes */
+    uint32_t text; /* Bytes. */
     uint32_t reserved;
 } Header;
 
 typedef struct {
-    uint32_t root; /* the index of its first node */
+    uint32_t root; /* The index of its first node. */
     uint32_t depth;
     uint32_t output;
 } Tree;
 
 typedef struct {
-    float value;   /* threshold, or a leaf's weight */
-    int16_t left;  /* from this node to its left child; the right child follows it */
-    uint16_t slot; /* the slot that is compared: x < value goes left */
+    float value;   /* Threshold, or a leaf's weight. */
+    int16_t left;  /* From this node to its left child. The right child follows it. */
+    uint16_t slot; /* The slot that is compared: x < value goes left. */
 } Near;
 
 typedef struct {
     union {
         float value;
-        uint32_t category; /* the index of the count of words; the words follow */
+        uint32_t category; /* The index of the count of words. The words follow. */
     } is;
-    int32_t left;     /* as above; -1 in a leaf */
-    uint32_t feature; /* and two bits */
+    int32_t left;     /* As above. It is -1 in a leaf. */
+    uint32_t feature; /* The feature's number, and two bits. */
 } Far;
 
 typedef struct {
@@ -49,17 +49,17 @@ typedef struct {
     const void *nodes;
     const uint32_t *categories;
     const char *text;
-    int64_t steps;   /* of all trees for one row */
-    int64_t at_once; /* rows: at most BLOCK, fewer if they have many features or outputs */
-    float *slots;    /* room for forest_slots() */
-    float *rows;     /* at_once x features */
-    float *sums;     /* at_once x outputs */
+    int64_t steps;   /* Of all trees for one row. */
+    int64_t at_once; /* Rows: at most BLOCK, fewer if they have many features or outputs. */
+    float *slots;    /* Room for forest_slots(). */
+    float *rows;     /* There are at_once x features. */
+    float *sums;     /* There are at_once x outputs. */
 } Forest;
 
 enum { SUM, SIGMOID, EXPONENTIAL, HINGE, SOFTMAX, SOFTPROB, EXPONENTIAL_OF_DOUBLE, TRANSFORMS };
 enum {
-    BLOCK = 64,          /* rows per tree, while the tree is in the nearest cache */
-    BLOCK_VALUES = 65536 /* features or outputs of all its rows; a wide row is a block, so that memory is bounded */
+    BLOCK = 64,          /* Rows per tree, while the tree is in the nearest cache. */
+    BLOCK_VALUES = 65536 /* Features or outputs of all its rows. A wide row is a block: memory is bounded. */
 };
 
 int forest_open(Forest *forest, const void *data, int64_t size);

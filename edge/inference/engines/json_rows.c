@@ -11,7 +11,7 @@
 #include <math.h>
 #include <string.h>
 
-enum { FIRST_POWER = -65, LAST_POWER = 38, MAX_DIGITS = 19 /* fit into 64 bits */ };
+enum { FIRST_POWER = -65, LAST_POWER = 38, MAX_DIGITS = 19 /* They fit into 64 bits. */ };
 
 static inline uint32_t hashed(uint32_t hash, char letter) { return (hash ^ (unsigned char)letter) * 16777619u; }
 
@@ -54,7 +54,7 @@ static int64_t known(const Names *names, const char *at, const char *end, uint32
     return -1;
 }
 
-/* digits x 10^power as the nearest double, ties to even; digits aren't 0. D. Lemire, "Number parsing at a gigabyte
+/* The nearest double to digits x 10^power, ties to even; digits aren't 0. D. Lemire, "Number parsing at a gigabyte
  * per second" (2021), and N. Mushtak and D. Lemire, "Fast number parsing without fallback" (2023), who prove that
  * 128 bits of the power are enough for every 64-bit number. No result is subnormal or infinite for these powers. */
 static double nearest(const uint64_t *powers, uint64_t digits, int power) {
@@ -63,7 +63,7 @@ static double nearest(const uint64_t *powers, uint64_t digits, int power) {
     digits <<= zeros;
     unsigned __int128 product = (unsigned __int128)digits * ten[0];
     uint64_t high = (uint64_t)(product >> 64), low = (uint64_t)product;
-    if ((high & 0x1FF) == 0x1FF) { /* the bits that decide the rounding may still change */
+    if ((high & 0x1FF) == 0x1FF) { /* The bits that decide the rounding may still change. */
         const uint64_t more = (uint64_t)((unsigned __int128)digits * ten[1] >> 64);
         low += more;
         if (more > low) high++;
@@ -72,7 +72,7 @@ static double nearest(const uint64_t *powers, uint64_t digits, int power) {
     uint64_t mantissa = high >> shift;
     int exponent = ((152170 + 65536) * power >> 16) + 63 + top - zeros + 1023;
     if (low <= 1 && power >= -4 && power <= 23 && (mantissa & 3) == 1 && mantissa << shift == high)
-        mantissa &= ~(uint64_t)1; /* exactly between two doubles: take the even one */
+        mantissa &= ~(uint64_t)1; /* It is exactly between two doubles: take the even one. */
     mantissa += mantissa & 1;
     mantissa >>= 1;
     if (mantissa >= (uint64_t)2 << 52) {
@@ -123,7 +123,7 @@ static const char *number(const uint64_t *powers, const char *at, double *found)
     if (!digits) *found = 0;
     else if (power < FIRST_POWER || power > LAST_POWER) return NULL;
     else *found = nearest(powers, digits, (int)power);
-    if (negative && !(whole && !digits)) *found = -*found; /* -0 is an integer, and integers have one zero */
+    if (negative && !(whole && !digits)) *found = -*found; /* The text -0 is an integer, and integers have one zero. */
     return at;
 }
 
@@ -141,7 +141,7 @@ const char *records_row(Names *names, const char *at, const char *end, float *ro
             if (text < 0) return NULL;
             guess = (uint32_t)text + 1;
             const uint32_t feature = names->feature[text];
-            if (names->met[feature] == record) return NULL; /* of two equal names, the last counts */
+            if (names->met[feature] == record) return NULL; /* Of two equal names, the last counts. */
             names->met[feature] = record;
             found++;
             at = records_skip(names->texts + names->ends[text] - start_of(names, (uint32_t)text) + at + 1);

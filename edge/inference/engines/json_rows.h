@@ -6,16 +6,16 @@
 #include <stdint.h>
 
 typedef struct {
-    const char *texts;       /* the features' names as JSON may have them, one after the other */
-    const uint32_t *ends;    /* the end of each text */
-    const uint32_t *feature; /* the feature of each text */
-    const uint64_t *powers;  /* of ten, from 10^FIRST_POWER on: two words each, see json_rows.py */
-    uint32_t *table;         /* a hash table of 1 + text; its size is a power of 2, at least twice the texts */
-    uint64_t *met;           /* the number of each feature's last record */
-    uint64_t record;         /* the number of the last one; 64 bits, so that no number comes twice */
-    uint32_t count;          /* of the texts */
-    uint32_t places;         /* of the table */
-    uint32_t width;          /* features */
+    const char *texts;       /* The features' names as JSON may have them, one after the other. */
+    const uint32_t *ends;    /* The end of each text. */
+    const uint32_t *feature; /* The feature of each text. */
+    const uint64_t *powers;  /* Powers of ten, from 10^FIRST_POWER on: two words each, see json_rows.py. */
+    uint32_t *table;         /* A hash table of 1 + text; its size is a power of 2, at least twice the texts. */
+    uint64_t *met;           /* The number of each feature's last record. */
+    uint64_t record;         /* The number of the last one. With 64 bits, no number comes twice. */
+    uint32_t count;          /* The number of texts. */
+    uint32_t places;         /* The number of places in the table. */
+    uint32_t width;          /* The number of features. */
     uint32_t missing_allowed;
 } Names;
 

@@ -18,8 +18,8 @@ double PyFloat_AsDouble(PyObject *);
 PyObject *PyFloat_FromDouble(double);
 PyObject *PyList_New(Py_ssize_t);
 Py_ssize_t PyList_Size(PyObject *);
-PyObject *PyList_GetItem(PyObject *, Py_ssize_t); /* borrowed */
-int PyList_SetItem(PyObject *, Py_ssize_t, PyObject *); /* takes the reference */
+PyObject *PyList_GetItem(PyObject *, Py_ssize_t); /* A borrowed reference. */
+int PyList_SetItem(PyObject *, Py_ssize_t, PyObject *); /* It takes the reference. */
 int PyList_Append(PyObject *, PyObject *);
 const char *PyUnicode_AsUTF8AndSize(PyObject *, Py_ssize_t *);
 PyObject *Py_BuildValue(const char *, ...);
@@ -27,7 +27,7 @@ void Py_DecRef(PyObject *);
 void *PyEval_SaveThread(void);
 void PyEval_RestoreThread(void *);
 
-enum { BRIEF_STEPS = 100000 }; /* from node to node: 0.2 ms (2026-11-23) */
+enum { BRIEF_STEPS = 100000 }; /* Steps from node to node: 0.2 ms (2026-11-23). */
 
 /* Releasing the GIL costs more than a brief evaluation, but keeping it in a long one blocks the other threads.
  * `held` has the steps since its last release. */
@@ -113,7 +113,7 @@ static int append(const Forest *forest, PyObject *answers, int64_t count, int64_
 PyObject *answers_to_text(const Forest *forest, Names *names, PyObject *text, int64_t most) {
     Py_ssize_t size;
     const char *at = PyUnicode_AsUTF8AndSize(text, &size);
-    if (!at) { /* one half of a surrogate pair */
+    if (!at) { /* It is one half of a surrogate pair. */
         PyErr_Clear();
         return Py_BuildValue("");
     }

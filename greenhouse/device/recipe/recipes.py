@@ -71,7 +71,7 @@ class Script:
     text: str
     timeout: float | None
     environment: Mapping[str, str] = field(default_factory=dict)
-    skip_if: tuple[str, str] | None = None  # ("onpath", program) or ("exists", path)
+    skip_if: tuple[str, str] | None = None  # Either ("onpath", program) or ("exists", path).
 
 
 @dataclass(frozen=True)
