@@ -95,7 +95,7 @@ def mapped(file: BinaryIO) -> mmap:
         raise ModelRefused("the packed model is no compiled forest. Publish it again")
     size = forest.HEADER.unpack_from(first)[3]
     _check_size(size, "unpacks to")
-    memory = mmap(-1, max(size, 1))  # mmap refuses 0 bytes.
+    memory = mmap(-1, max(size, 1))  # `mmap` refuses 0 bytes.
     for piece in chain([first], pieces):
         if memory.tell() + len(piece) > size:
             raise ModelRefused("the packed model is longer than it says. Copy it again")
