@@ -18,9 +18,9 @@ from infra.printable import printable_lines
 
 CONSEQUENCES = """\
 Its record is deleted, so no up and no destroy waits for it from then on. Its thing, certificate and
-groups stay. Nothing is taken off it. If it comes back, it reports itself and obeys the latest
-deployment to it. If a destroy has left none, it goes on running all of this. pulumi up takes it up
-again, and a destroy after that cleans it."""
+groups stay. Nothing is removed from it. If it comes back, it reports itself and obeys the latest
+deployment to it. Without a deployment it keeps running these components. pulumi up deploys to it
+again, and pulumi destroy then cleans it."""
 
 
 def abandon(stack: Stack, device: str, console: Console, *, sure: bool) -> None:

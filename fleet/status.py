@@ -101,7 +101,7 @@ def _otherwise_in_state(target: Target, release: str) -> Iterator[str]:
     latest = target.latest
     if release and latest and latest.stack == target.stack and target.release != release:
         yield (
-            f"Pulumi's state says release {release}, but {target.release or 'none of ours whole'}"
+            f"Pulumi's state says release {release}, but {target.release or 'no complete release'}"
             " was deployed last. Most likely the last update failed or was interrupted:"
             f" pulumi up --stack {target.stack} deploys what this tree has. Otherwise the state is"
             " an older one, or another backend deploys here"
@@ -125,7 +125,7 @@ def _newer(clients: Clients, target: Target, publisher: str) -> str:
     try:
         found = newest(clients, place.bucket_of(publisher))
     except ClientError as error:
-        return f"whether {publisher} has published a newer release, AWS doesn't tell: {error}"
+        return f"AWS doesn't say whether {publisher} has published a newer release: {error}"
     if found is None or found[0] == target.release:
         return ""
     release, stored = found

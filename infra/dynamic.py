@@ -32,7 +32,7 @@ class Remembered(dynamic.ResourceProvider):
 
     serialize_as_secret_always = False
     looked_up: tuple[str, ...] = ("__provider",)
-    """What says nothing of the thing remembered: how a class is stored, what a run has seen."""
+    """Properties that `diff` ignores: how a class is stored, and what a run has looked up."""
 
     def create(self, props: dict[str, Any]) -> dynamic.CreateResult:
         return dynamic.CreateResult(id_="kept", outs=props)

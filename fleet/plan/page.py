@@ -200,7 +200,7 @@ def _rights(plan: Plan) -> Iterator[str]:
             sign = "+" if right.given else "−"
             yield f"  - `{sign}` {code(right.what)}{' — **anybody**' if right.public else ''}"
     if not plan.rights:
-        yield "No right changes, but for reading this release's own files."
+        yield "No rights change, except to read this release's files."
     if plan.unread:
         yield (
             f"\nWhat {_listed(plan.unread)} may do on the device, and how they are started, is"

@@ -50,7 +50,7 @@ class Context:
             caller = clients.sts.get_caller_identity()
         except (BotoCoreError, ClientError) as error:
             raise Misconfigured(
-                f"AWS doesn't tell who asks it in {login.region}.",
+                f"AWS doesn't say whose credentials these are (region {login.region}).",
                 f"{error}",
                 "aws sts get-caller-identity",
             ) from error

@@ -89,7 +89,7 @@ def _carried_on(settings: Settings, context: Context, target: Target) -> Iterato
             yield Finding(
                 rule=KEPT_GONE,
                 where=f"{name} {version} on {target.arn.rpartition(':')[2]}: {why}",
-                fix="publish it again, or deploy what is to stay without it, or remove all"
+                fix="publish it again, or deploy the other components without it, or remove all"
                 " components of others:",
                 commands=(
                     f"aws greengrassv2 create-deployment --region {context.region}"
@@ -125,8 +125,8 @@ def _pace(settings: Settings, target: Target) -> Iterator[Finding]:
         yield Finding(
             rule=TOO_SLOW,
             where=f"{needed} devices at {rate} a minute",
-            fix=f"the last hears of it after {last} s; set that and 15 minutes for it, or a"
-            " higher devices-per-minute:",
+            fix=f"AWS notifies the last device after {last} s. Set 15 minutes more, or a higher"
+            " devices-per-minute:",
             commands=(f"pulumi config set rollout-timeout {last + 900}",),
         )
 

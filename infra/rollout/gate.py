@@ -88,7 +88,7 @@ def await_release(
     except StaysBroken as red:
         if before == components:
             raise RolloutFailed(
-                f"{red}\nthis release has answered here before, so nothing is put in its place.",
+                f"{red}\nThis release has answered here before, so no other release is restored.",
                 *_REPAIR,
             ) from None
         try:
@@ -102,21 +102,21 @@ def await_release(
             )
         except _NO_WAY as error:
             raise RolloutFailed(
-                f"{red}\nit stays so, as nothing can be put back: {error}"
+                f"{red}\nThe failed release stays, because the restore failed: {error}"
             ) from None
         versions = versions_of(back.get("components", {}), context.names.components)
         try:
             await_versions(deployment=back["deploymentId"], components=versions, clock=clock())
         except _NO_WAY as still:
             raise RolloutFailed(
-                f"{red}\nand what was there before, put back, doesn't answer:\n{still}",
+                f"{red}\nThe earlier release was restored, but doesn't answer either:\n{still}",
                 *(_REPAIR if isinstance(still, StaysBroken) else ()),
             ) from None
         listed = ", ".join(f"{component} {version}" for component, version in versions.items())
         raise RolloutFailed(
-            f"{red}\nthe last good release was put back and answers again: {listed}."
+            f"{red}\nThe last good release was restored and answers again: {listed}."
             if versions
-            else f"{red}\nthis release was taken off again: there is no earlier one to put back.",
+            else f"{red}\nThis release was removed. There is no earlier release to restore.",
             "Mend the new one, then deploy it:",
             "pulumi up",
         ) from None

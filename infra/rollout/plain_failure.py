@@ -48,7 +48,7 @@ def plain_failure() -> Iterator[None]:
     except (BotoCoreError, ClientError) as error:
         print(error)
         raise RolloutFailed(
-            f"AWS can't be asked any more how it goes: {error}",
+            f"AWS stopped answering during the wait: {error}",
             "The devices go on by themselves. Type the same again to wait for them:",
             "pulumi up",
             "pulumi destroy",

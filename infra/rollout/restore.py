@@ -44,10 +44,10 @@ def restore_previous(
     client, name = context.clients.greengrass, context.deployment_name
     if good := before or _last_good(context, red, devices):
         listed = ", ".join(f"{component} {version}" for component, version in good.items())
-        say(f"puts back what was good here before: {listed}")
+        say(f"restores the last good release: {listed}")
         _may_read(context, role, good, say)
     else:
-        say("takes our components off again: no release of before was good")
+        say("removes our components: no earlier release was good")
     components: Any = {
         component: {**spec, "componentVersion": good.get(component, spec["componentVersion"])}
         for component, spec in red["components"].items()
@@ -107,7 +107,7 @@ def _may_read(
         allowed = policies.with_objects(readable, files)
         clients.iam.put_role_policy(**named, PolicyDocument=json.dumps(allowed))
     except ClientError as error:  # A device that still has the files needs no rights.
-        say(f"warning: the devices' role is not given what was there before to read: {error}")
+        say(f"warning: the devices' role can't read the restored release's files: {error}")
 
 
 def keep_rights(context: Context, role: str, policy: str) -> None:
@@ -121,7 +121,7 @@ def keep_rights(context: Context, role: str, policy: str) -> None:
             iam.put_role_policy(**named, PolicyDocument=policy)
     except ClientError as error:
         print(
-            f"warning: whether role {role} may read more than this release needs, AWS doesn't tell:"
+            f"warning: AWS doesn't say whether role {role} may read more than this release needs:"
             f" {error}"
         )
 

@@ -92,7 +92,7 @@ def test_a_release_that_stays_broken_makes_room_for_the_last_good_release(
     lite: Lite, red: Red
 ) -> None:
     assert f"{CONSUMER} BROKEN" in red.said, red.said
-    assert "the last good release was put back and answers again" in red.said, red.said
+    assert "The last good release was restored and answers again" in red.said, red.said
     lite.assert_as_before()
     assert lite.files < lite.readable(), "a device that has just come would have to download them"
 
@@ -102,7 +102,7 @@ def test_the_same_failed_release_is_tried_again_and_never_believed(lite: Lite) -
     with a_consumer_that_crashes(lite.place):
         said = lite.place.up(ok=False)
     assert f"{CONSUMER} BROKEN" in said, said
-    assert "the last good release was put back and answers again" in said, said
+    assert "The last good release was restored and answers again" in said, said
     lite.assert_as_before()
 
 
@@ -141,11 +141,11 @@ def test_an_up_without_changes_starts_a_service_that_has_ended(lite: Lite) -> No
 ON_LITE = {
     "image that can't start": (
         an_image_that_cannot_start,
-        r"(?s)com\.ml\.xgboost is BROKEN.*was put back and answers again",
+        r"(?s)com\.ml\.xgboost is BROKEN.*was restored and answers again",
     ),
     "service that is FINISHED": (
         a_service_that_ends,
-        r"(?s)com\.ml\.\w+ is FINISHED.*was put back and answers again",
+        r"(?s)com\.ml\.\w+ is FINISHED.*was restored and answers again",
     ),
     # Nothing was stopped for it, and Lite gives no reasons.
     "pull denied": (a_pull_that_is_denied, r"(?s)deployment FAILED.*journalctl -u 'ggl\.\*'"),

@@ -227,11 +227,11 @@ ON_DEVICE = {
     # the release: so it is here, and where a container is killed.
     "consumer crashes in a loop": (
         a_consumer_that_crashes,
-        "Service com.ml.consumer|was put back and answers again",
+        "Service com.ml.consumer|was restored and answers again",
     ),
     "service that is FINISHED": (
         a_service_that_ends,
-        r"(?s)com\.ml\.\w+ is FINISHED.*was put back and answers again",
+        r"(?s)com\.ml\.\w+ is FINISHED.*was restored and answers again",
     ),
     "IPC denied": (a_recipe_without_its_rights, "Service com.ml.xgboost in broken state"),
     "pull denied": (a_pull_that_is_denied, "DOCKER_PULL_ERROR"),

@@ -73,7 +73,7 @@ def test_a_device_that_breaks_long_after_takes_its_good_release_from_nobody(
     with pytest.raises(RolloutFailed) as red:
         Provider().update("id", olds, olds | news)
     assert f"{CONSUMER} is BROKEN" in str(red.value)
-    assert "nothing is put in its place.\nRepair the device." in str(red.value)
+    assert "no other release is restored.\nRepair the device." in str(red.value)
     assert account.changes == []
 
 

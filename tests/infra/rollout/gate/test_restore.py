@@ -44,7 +44,7 @@ def test_a_release_that_stays_broken_makes_room_for_the_last_that_was_good(
     red = {name: spec(one) for name, one in WANTED.items()} | others
     said, latest = arriving(account, back, red=red)
     assert f"{CONSUMER} 1.3.4 BROKEN" in said
-    assert f"put back and answers again: {SERVICE} 1.0.0" in said
+    assert f"restored and answers again: {SERVICE} 1.0.0" in said
     assert account.deployments[-1]["components"] == good, "others' stay as they were"
     assert latest.startswith(f"{NAME} (after "), "this stack's own, and none that is made again"
 
@@ -101,7 +101,7 @@ def test_the_way_back_is_the_release_of_the_last_successful_update(
         name: spec(one) for name, one in BEFORE.items()
     }
     assert latest.startswith(f"{NAME} (after ")
-    assert "taken off" not in said
+    assert "was removed" not in said
 
 
 def test_a_failed_release_that_was_tried_before_is_no_way_back_from_itself(
@@ -185,7 +185,7 @@ def test_a_deployment_that_aws_has_cancelled_as_too_many_failed_is_followed_by_w
 def test_the_reason_is_told_even_if_nothing_can_be_restored(account: Account, denied: str) -> None:
     account.denied.add(denied)
     said, _ = arriving(account, before=BEFORE)
-    reason, _, why = said.partition("it stays so, as nothing can be put back:")
+    reason, _, why = said.partition("The failed release stays, because the restore failed:")
     assert f"{CONSUMER} is BROKEN" in reason
     assert f"when calling the {denied} operation" in why
 
@@ -209,8 +209,7 @@ def test_our_release_is_removed_again_if_no_release_was_good_before(account: Acc
 
     red = {name: spec(one) for name, one in WANTED.items()} | others
     said, latest = arriving(account, gone, red=red)
-    assert "there is no earlier one to put back" in said
-    assert "taken off again" in said
+    assert "This release was removed. There is no earlier release to restore." in said
     assert latest == f"without {NAME}", "this stack's own, and none that is made again"
     assert account.deployments[-1]["components"] == others
 
@@ -237,7 +236,7 @@ def test_a_restore_that_leaves_a_component_ended_names_the_command_that_starts_i
         press.installed[CONSUMER] = (BEFORE[CONSUMER], "FINISHED")
 
     said, _ = arriving(account, still_ended, before=BEFORE)
-    _, _, still = said.partition("put back, doesn't answer:")
+    _, _, still = said.partition("was restored, but doesn't answer either:")
     assert f"{CONSUMER} is FINISHED" in still
     assert "\n    sudo systemctl restart greengrass  # on the device" in still
     assert still.endswith("\n    pulumi up")
@@ -250,5 +249,5 @@ def test_a_release_of_before_that_does_not_answer_either_is_said_with_both_reaso
     account.devices["press-1"].deploys(good, "COMPLETED")
     said, _ = arriving(account)
     assert f"{CONSUMER} 1.3.4 BROKEN" in said
-    assert "put back, doesn't answer" in said
+    assert "was restored, but doesn't answer either" in said
     assert "not within 20 s" in said
