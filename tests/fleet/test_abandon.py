@@ -28,7 +28,7 @@ def test_the_record_goes_once_its_name_was_typed(account: Account) -> None:
     done = abandon("press-1", typed="press-1\n")
     assert done.exit_code == 0, done.output
     assert "last heard of 2026-11-23 07:00, runs com.ml.check 1.4.5" in done.output
-    assert "it keeps running these components" in done.output, "the consequence comes before the name"
+    assert "it keeps running these components" in done.output, "said before the name is asked"
     assert account.devices == {}
     assert account.changes == ["DeleteCoreDevice"], "the thing, its groups and deployments stay"
 

@@ -120,7 +120,7 @@ def test_an_account_that_does_not_say_whose_keys_these_are_is_asked_nothing_else
     account: Account, program: Program
 ) -> None:
     account.denied = {"GetCallerIdentity"}
-    with pytest.raises(Misconfigured, match=r"doesn't say whose credentials these are .*\n.*AccessDenied"):
+    with pytest.raises(Misconfigured, match=r"whose credentials these are .*\n.*AccessDenied"):
         program.run(thing="press-1")
     assert program.engine.registered == []
 
