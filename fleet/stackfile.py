@@ -9,7 +9,7 @@ and kept as Pulumi.schema.json.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ import yaml
 from pulumi.runtime.settings import Settings as Engine
 from pulumi.runtime.settings import configure
 
-from fleet.stacks import ROOT, NoStack, Stack, project
+from fleet.stacks import ROOT, NoStack, Stack, project, scalars
 from infra.name_patterns import stack_trouble
 from infra.settings import Settings
 
@@ -106,22 +106,13 @@ def read_back(text: str) -> dict[str, Any]:
         one.value
         for _, config in document.value
         for _, value in config.value
-        for one in _scalars(value)
+        for one in scalars(value)
         if one.style not in ("'", '"')
     ]
     if bare:
         raise NoStack(f"not quoted, Pulumi may read these as numbers: {', '.join(bare)}.")
     config: dict[str, Any] = yaml.safe_load(text)["config"]
     return config
-
-
-def _scalars(node: yaml.Node) -> Iterator[yaml.ScalarNode]:
-    """The values in it, without objects' keys."""
-    if isinstance(node, yaml.ScalarNode):
-        yield node
-    else:
-        for one in node.value:
-            yield from _scalars(one[1] if isinstance(node, yaml.MappingNode) else one)
 
 
 def check(stack: str, config: Mapping[str, Any], root: Path = ROOT) -> Settings:

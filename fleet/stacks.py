@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -23,6 +25,15 @@ from infra.settings import Misconfigured
 
 ROOT = Path(__file__).resolve().parent.parent
 _T = TypeVar("_T")
+
+# What both YAML readers take for the same number, truth or nothing, and show alike (Pulumi 3.276).
+_SURE = re.compile(r"-?(0|[1-9]\d{0,17})|true|True|TRUE|false|False|FALSE|~|null|Null|NULL|")
+_TEXT = "tag:yaml.org,2002:str"
+# Only Pulumi's takes these for numbers or dates (resolve.go in gopkg.in/yaml.v3, without _).
+_NUMBER = re.compile(
+    r"[-+]?(0[xX][\da-fA-F]+|0[oO][0-7]+|0[bB][01]+|(\.\d+|\d+(\.\d*)?)([eE][-+]?\d+)?)"
+    r"|\d{4}-\d{1,2}-\d{1,2}([Tt ].*)?"
+)
 
 
 class NoStack(Told):
@@ -125,8 +136,10 @@ def names(root: Path = ROOT) -> tuple[str, ...]:
 
 
 def _config(path: Path) -> Mapping[str, Any]:
+    """The values, a number or a truth as the text that Pulumi shows."""
     try:
-        document = yaml.safe_load(path.read_text())
+        text = path.read_text()
+        document = yaml.safe_load(text)
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         why = printable(" ".join(str(error).split()))
         raise NoStack(f"{path.name} can't be read.", why) from error
@@ -135,7 +148,46 @@ def _config(path: Path) -> Mapping[str, Any]:
         raise NoStack(
             f"{path.name} holds no `config:` with keys and values.", "See Pulumi.dev.yaml."
         )
-    return config or {}
+    if not config:
+        return {}
+    _refuse_unsure(path.name, yaml.compose(text))
+    return {
+        key: json.dumps(value) if isinstance(value, bool | int) else value
+        for key, value in config.items()
+    }
+
+
+def _refuse_unsure(name: str, document: Any) -> None:
+    """Raise NoStack for a value without quotes that Pulumi reads in another way than PyYAML."""
+    [config] = [value for key, value in document.value if key.value == "config"]
+    for key, value in config.value:
+        for one in scalars(value):
+            sure = one.style is not None or _SURE.fullmatch(one.value)
+            if sure or not (one.tag != _TEXT or _NUMBER.fullmatch(one.value.replace("_", ""))):
+                continue
+            quoted = f'"{printable(one.value)}"'
+            raise NoStack(
+                f"{name}: {printable(key.value)} has {printable(one.value)} without quotes.",
+                "Pulumi may read it as another number, or as a text. Write what you mean, as a"
+                " plain number or in quotes:",
+                f"{printable(key.value)}: {quoted}" if one is value else quoted,
+            )
+
+
+def scalars(value: yaml.Node) -> Iterator[yaml.ScalarNode]:
+    """The values in it, without objects' keys. Each comes once, as aliases may repeat it."""
+    waiting, known = [value], set()
+    for node in waiting:
+        if id(node) in known:
+            continue
+        known.add(id(node))
+        match node:
+            case yaml.ScalarNode():
+                yield node
+            case yaml.MappingNode():
+                waiting += [inner for _, inner in node.value]
+            case _:
+                waiting += node.value
 
 
 def places(stack: str | None = None, root: Path = ROOT) -> Places:

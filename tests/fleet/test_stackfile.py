@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import jsonschema  # type: ignore[import-untyped]
@@ -14,7 +15,7 @@ import yaml
 from rich.console import Console
 
 from fleet import stackfile
-from fleet.stacks import ROOT, NoStack, project
+from fleet.stacks import ROOT, NoStack, Stack, project
 from greenhouse import toolchain
 from infra.settings import Misconfigured
 
@@ -49,7 +50,7 @@ def test_a_follower_works_as_the_one_that_it_follows(root: Path) -> None:
     publisher = root / "Pulumi.dev.yaml"
     config = yaml.safe_load(publisher.read_text())["config"]
     config |= {"aws:profile": "plant", "aws:assumeRoles": role}
-    publisher.write_text(yaml.safe_dump({"config": config}))
+    publisher.write_text(yaml.safe_dump({"config": config}, default_style='"'))
     written = write(root, "press-3", follows="dev").read_text()
     found = yaml.safe_load(written)["config"]
     assert found["aws:profile"] == "plant"
@@ -102,10 +103,12 @@ def test_a_bare_word_is_not_taken_for_what_pulumi_reads() -> None:
         stackfile.read_back(f"config:\n  aws:region: 'eu-west-1'\n  {project()}:thing: 00089\n")
 
 
-@pytest.mark.docker
-def test_pulumi_reads_a_name_of_digits_as_the_text_that_was_written(
-    root: Path, tmp_path: Path
-) -> None:
+Pulumi = Callable[..., str]
+
+
+@pytest.fixture
+def pulumi(root: Path, tmp_path: Path) -> Pulumi:
+    """The real CLI's output."""
     tools = toolchain.prepare(Console(stderr=True))
     env = {
         "PATH": os.pathsep.join([*map(str, tools.path), os.environ["PATH"]]),
@@ -113,9 +116,8 @@ def test_pulumi_reads_a_name_of_digits_as_the_text_that_was_written(
         "PULUMI_BACKEND_URL": f"file://{tmp_path}",
         "PULUMI_CONFIG_PASSPHRASE": "x",
     }
-    write(root, "00089", region="eu-west-1")
 
-    def pulumi(*words: str) -> str:
+    def run(*words: str) -> str:
         return subprocess.run(
             ["pulumi", *words, "--non-interactive"],
             cwd=root,
@@ -125,8 +127,58 @@ def test_pulumi_reads_a_name_of_digits_as_the_text_that_was_written(
             check=True,
         ).stdout.strip()
 
+    return run
+
+
+@pytest.mark.docker
+def test_pulumi_reads_a_name_of_digits_as_the_text_that_was_written(
+    root: Path, pulumi: Pulumi
+) -> None:
+    write(root, "00089", region="eu-west-1")
     pulumi("stack", "init", "00089")
     assert pulumi("config", "get", "thing", "--stack", "00089") == "00089"
+
+
+# Values without quotes, as people write them into a stack file.
+SURE = ["7", "0", "-5", "123456789012", "true", "False", "press-1", "3d-printer", "y", "1.2.3", "~"]
+QUOTED = ["'010'", '"1e3"', '"yes"', "'1_000'", "'1:30'"]
+UNSURE = [
+    *("010", "08", "00089", "0x10", "0X10", "0o17", "0b11", "1_000", "+5", "12345678901234567890"),
+    *("1e3", "5e10", "1.0", ".5", "1.", "1:30", "2026-11-30", "2026-1-2", "yes", "on", "No", "off"),
+]
+
+
+@pytest.mark.docker
+def test_a_value_that_is_not_refused_is_read_as_pulumi_reads_it(root: Path, pulumi: Pulumi) -> None:
+    keys = {f"{project()}:k{number}": value for number, value in enumerate([*SURE, *QUOTED])}
+    lines = "".join(f"  {key}: {value}\n" for key, value in keys.items())
+    pulumi("stack", "init", "hand")  # It would write the file again, in Pulumi's own words.
+    (root / "Pulumi.hand.yaml").write_text(f"config:\n{lines}")
+    known = json.loads(pulumi("config", "--json", "--stack", "hand"))
+    shown = {key: known[key].get("value", "") for key in keys}
+    ours = Stack.read("hand", root).config
+    assert {key: ours[key] or "" for key in keys} == shown
+
+
+@pytest.mark.parametrize("value", UNSURE)
+def test_a_value_that_readers_of_yaml_differ_about_has_to_be_quoted(root: Path, value: str) -> None:
+    key, file = f"{project()}:devices-per-minute", root / "Pulumi.hand.yaml"
+    for said, typed in ((value, f'{key}: "{value}"'), (f"[{value}]", f'"{value}"')):
+        file.write_text(f"config:\n  {key}: {said}\n")
+        with pytest.raises(NoStack) as refused:
+            Stack.read("hand", root)
+        what, _why, command = str(refused.value).splitlines()
+        assert what == f"Pulumi.hand.yaml: {key} has {value} without quotes."
+        assert command.strip() == typed
+    file.write_text(f'config:\n  {key}: "{value}"\n')
+    assert Stack.read("hand", root).config[key] == value
+
+
+def test_aliases_in_a_stack_file_are_followed_once(root: Path) -> None:
+    levels = "".join(f"  a:k{n + 1}: &k{n + 1} [{', '.join([f'*k{n}'] * 9)}]\n" for n in range(30))
+    file = root / "Pulumi.hand.yaml"
+    file.write_text(f"config:\n  a:k0: &k0 [word]\n{levels}  a:own: &own [*own, 7]\n")
+    assert Stack.read("hand", root).config["a:k0"] == ["word"]
 
 
 def test_a_misspelt_key_is_refused_with_the_nearest_name(root: Path) -> None:
