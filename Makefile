@@ -90,10 +90,10 @@ drift: $(STAMP)  ## fail if the account differs from the tree: make drift [STACK
 
 images: $(STAMP)  ## build the device's images for each engine and architecture: make images [BUILD_IMAGE=] [RUNTIME_IMAGE=]
 	@for build in "linux/amd64 evaluator" "linux/arm64 evaluator" "linux/amd64 xgboost" "linux/arm64 xgboost"; do \
-	  set -- $$build; $(BIN)/python -m greenhouse.toolchain.build --platform $$1 --target $$2 --quiet $${BUILD_IMAGE:+--build-arg="BUILD_IMAGE=$$BUILD_IMAGE"} $${RUNTIME_IMAGE:+--build-arg="RUNTIME_IMAGE=$$RUNTIME_IMAGE"} edge || exit 1; done
+	  set -- $$build; $(BIN)/python -m greenhouse.toolchain.docker_build --platform $$1 --target $$2 --quiet $${BUILD_IMAGE:+--build-arg="BUILD_IMAGE=$$BUILD_IMAGE"} $${RUNTIME_IMAGE:+--build-arg="RUNTIME_IMAGE=$$RUNTIME_IMAGE"} edge || exit 1; done
 
 pin: $(STAMP)  ## write the current digests of the base images into edge/Dockerfile
-	@$(BIN)/python -m greenhouse.toolchain.pin
+	@$(BIN)/python -m greenhouse.toolchain.pin_base_images
 
 ci-roles: $(STAMP)  ## print a template of the workflows' two roles: make ci-roles REPOSITORY=owner/name ACCOUNT= STATE_BUCKET= STATE_KEY=
 	@$(BIN)/python -m fleet ci roles --repository="$$REPOSITORY" --account="$$ACCOUNT" --state-bucket="$$STATE_BUCKET" --state-key="$$STATE_KEY"

@@ -6,7 +6,7 @@ from infra.account.context import Context
 from infra.account.target import Target
 from infra.dynamic import NobodyFollows, Residue
 from infra.preflight import preflight
-from infra.publish import records
+from infra.publish import release_records
 from infra.resources import Artifacts, Components, Handover, Providers, Registry, Release, Rollout
 from infra.settings import Settings
 
@@ -15,7 +15,7 @@ context = Context.find(settings.component_prefix)
 residue = Residue(context, settings)  # made first, so destroyed last
 inside = Providers.of(context, after=residue).options
 target = Target.find(settings, context)
-pinned = records.pinned(settings, context)
+pinned = release_records.pinned(settings, context)
 preflight.check(settings, context, target, pinned)
 handover = None if settings.release_from else Handover.read(settings)
 

@@ -15,7 +15,8 @@ from edge.inference.protocol import MAX_MESSAGE, MAX_REQUEST, encode_request
 from edge.inference.settings import Engine
 from fleet.terminal import words
 from infra.model import samples
-from infra.model.golden import PROBABILITIES, needed_memory
+from infra.model.golden import PROBABILITIES
+from infra.model.memory import needed_memory
 from infra.model.model_file import Reading, read
 from infra.settings import OF_A_RELEASE
 

@@ -25,7 +25,7 @@ from infra.account.many_devices import each_device
 from infra.account.target import things_of
 from infra.deployment_names import stack_of
 from infra.names import DEFAULT_NAMES, Names, is_check
-from infra.publish import versions
+from infra.publish import versions_from_content
 
 if TYPE_CHECKING:
     from mypy_boto3_greengrassv2 import GreengrassV2Client
@@ -214,7 +214,7 @@ def members(clients: Clients, arn: str) -> list[str] | None:
 def release_name(components: Mapping[str, str]) -> str:
     """The short name of these versions, as in the stack's outputs; empty if incomplete."""
     whole = set(components) == set(Names.of(components).components)
-    return versions.release_name(components) if whole else ""
+    return versions_from_content.release_name(components) if whole else ""
 
 
 def _target(

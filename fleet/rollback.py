@@ -20,7 +20,7 @@ from fleet.stacks import NoStack, Stack, project
 from fleet.terminal import words
 from infra.errors import told
 from infra.printable import printable_lines
-from infra.publish.records import Record, stored_releases
+from infra.publish.release_records import Record, stored_releases
 
 NEWEST, PREVIOUS = "newest", "previous"
 _KEY = "release"

@@ -12,7 +12,7 @@ from rich.text import Text
 from fleet.rollback import kept_release
 from fleet.stacks import NoStack, Stack
 from fleet.terminal import words
-from infra.publish.records import stored_releases
+from infra.publish.release_records import stored_releases
 
 
 def documents(stack: Stack, release: str) -> dict[str, dict[str, Any]]:

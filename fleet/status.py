@@ -19,7 +19,7 @@ from fleet.terminal import words
 from infra.account.clients import Clients
 from infra.account.context import Context
 from infra.account.greengrass import FAILED, SUCCEEDED
-from infra.publish.records import newest
+from infra.publish.release_records import newest
 
 Answers = Mapping[tuple[str, str], Answer | str]  # The last answers, by stack and device.
 

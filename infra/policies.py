@@ -1,4 +1,4 @@
-"""IAM and bucket policy documents, as functions from ARNs to dicts."""
+"""IAM, S3 and ECR policy documents, as functions to dicts."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def tls_only(bucket: str) -> dict[str, Any]:
     }
 
 
-def lifecycle() -> dict[str, Any]:
+def ecr_lifecycle_policy() -> dict[str, Any]:
     """Expire untagged images after 14 days, except those that an index lists.
 
     Docker 29 puts the tag on the index. ECR expires nothing that an index refers to before the

@@ -15,7 +15,7 @@ from .service import BACKLOG_BYTES, REFUSAL_BYTES, WINDOW
 MIB = 2**20
 
 # Python, the libraries and the shipped model, without mapped files, which the kernel can drop. A
-# larger model adds to it, see `check_memory` in infra/model/golden.py.
+# larger model adds to it, see `check_memory` in infra/model/memory.py.
 AT_REST = 14 * MIB
 # AWS_EVENT_STREAM_MAX_MESSAGE_SIZE: awscrt keeps a buffer for its longest event. It passes on a
 # copy, which is dropped without being read.

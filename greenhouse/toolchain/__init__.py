@@ -13,11 +13,11 @@ from pathlib import Path
 from rich.console import Console
 
 from greenhouse.toolchain import cache
-from greenhouse.toolchain.bases import prepare_bases
+from greenhouse.toolchain.base_images import prepare_bases
 from greenhouse.toolchain.commands import ToolchainFailed
 from greenhouse.toolchain.docker import Docker, prepare_docker, stop_engine
 from greenhouse.toolchain.progress import Progress
-from greenhouse.toolchain.pulumi import Pulumi, prepare_pulumi
+from greenhouse.toolchain.pulumi_cli import Pulumi, prepare_pulumi
 from infra.errors import told
 
 __all__ = ["Toolchain", "ToolchainFailed", "prepare", "stop_engine"]

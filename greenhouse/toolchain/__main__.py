@@ -10,7 +10,7 @@ from rich.console import Console
 
 from greenhouse.processes import ProcessFailed
 from greenhouse.toolchain import ToolchainFailed, prepare
-from greenhouse.toolchain.bases import BUILD, RUNTIME
+from greenhouse.toolchain.base_images import BUILD, RUNTIME
 
 
 def main() -> int:

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 from infra.account.greengrass import LITE
 from infra.account.target import Target
+from infra.preflight.release_needs import Wanted
 from infra.preflight.unread import NOT_READABLE
-from infra.preflight.wanted import Wanted
 from infra.settings import Settings
 from recipes.findings import Bites, Finding, Rule, Severity
 

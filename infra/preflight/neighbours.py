@@ -22,8 +22,8 @@ from infra.account.greengrass import deployments
 from infra.account.many_devices import ASKED_SINGLY, each_device
 from infra.account.target import Deployed, Target, latest_deployment, things_of
 from infra.names import STACK_TAG
+from infra.preflight.release_needs import Wanted
 from infra.preflight.unread import withheld
-from infra.preflight.wanted import Wanted
 from infra.settings import Settings
 from recipes.findings import Bites, Finding, Rule, Severity
 

@@ -16,8 +16,8 @@ from infra.account.context import Context
 from infra.account.target import Target
 from infra.preflight import device, neighbours, role, unread
 from infra.preflight import target as targets
-from infra.preflight.wanted import Wanted
-from infra.publish.records import Record
+from infra.preflight.release_needs import Wanted
+from infra.publish.release_records import Record
 from infra.settings import Misconfigured, Settings
 from recipes import rules
 from recipes.findings import Finding, Severity

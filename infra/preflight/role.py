@@ -14,8 +14,8 @@ from botocore.exceptions import ClientError
 
 from infra import policies
 from infra.account.context import Context
+from infra.preflight.release_needs import Wanted
 from infra.preflight.unread import NOT_READABLE, withheld
-from infra.preflight.wanted import Wanted
 from infra.settings import Settings
 from recipes.findings import Bites, Finding, Rule, Severity
 

@@ -12,8 +12,8 @@ from infra.account.context import Context
 from infra.account.target import Target
 from infra.names import STACK_TAG
 from infra.preflight.neighbours import OWN_NAMES
+from infra.preflight.release_needs import Wanted
 from infra.preflight.unread import withheld
-from infra.preflight.wanted import Wanted
 from infra.settings import Settings
 from recipes.findings import Bites, Finding, Rule, Severity
 

@@ -20,10 +20,12 @@ import pulumi_aws as aws
 
 from infra import policies
 from infra.account.context import Context
-from infra.model.golden import Golden, check_memory, golden
-from infra.publish import already_there, versions
-from infra.publish.build import made_once
+from infra.model.golden import Golden, golden
+from infra.model.memory import check_memory
+from infra.publish import already_there
+from infra.publish.build_folder import made_once
 from infra.publish.recipe import MODEL
+from infra.publish.versions_from_content import canonical
 from infra.settings import Settings
 
 CONSUMER_PROGRAM = Path("edge/consumer/consumer.py")
@@ -83,8 +85,8 @@ class Handover:
             golden=answers,
             files={
                 MODEL: File.packed(answers.file),
-                "samples.json": File.text(versions.canonical(answers.samples).decode()),
-                "golden.json": File.text(versions.canonical(answers.document()).decode()),
+                "samples.json": File.text(canonical(answers.samples).decode()),
+                "golden.json": File.text(canonical(answers.document()).decode()),
                 "consumer.py": File.plain(CONSUMER_PROGRAM),
             },
         )

@@ -16,7 +16,7 @@ from pulumi_aws_native import greengrassv2
 from infra.account.context import Context
 from infra.dynamic import KeptVersions
 from infra.names import Names
-from infra.publish import already_there, recipe, versions
+from infra.publish import already_there, recipe, versions_from_content
 from infra.resources.artifacts import Artifacts
 from infra.resources.registry import Registry
 from infra.settings import Settings
@@ -54,10 +54,10 @@ class Components(pulumi.ComponentResource):
         # The check tests all three, so a device has to run it again whenever one of them is new.
         judged: dict[str, Any] = {**recipes, names.check: recipes}
         self.planned = {
-            component: versions.component_version(settings.major, judged[component])
+            component: versions_from_content.component_version(settings.major, judged[component])
             for component in names.components
         }
-        self.release, self.versions = versions.release_name(self.planned), {}
+        self.release, self.versions = versions_from_content.release_name(self.planned), {}
         for component, write in writers.items():
             version = self.planned[component]
             registered = greengrassv2.ComponentVersion(

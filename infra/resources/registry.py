@@ -21,8 +21,8 @@ from infra import policies
 from infra.account.context import Context
 from infra.errors import told
 from infra.names import ENGINES
-from infra.publish import already_there, versions
-from infra.publish.build import made_once
+from infra.publish import already_there, versions_from_content
+from infra.publish.build_folder import made_once
 from infra.settings import Settings
 
 EDGE = Path("edge")
@@ -63,7 +63,7 @@ class Registry(pulumi.ComponentResource):
         aws.ecr.LifecyclePolicy(
             f"{name}-lifecycle",
             repository=repository.name,
-            policy=json.dumps(policies.lifecycle()),
+            policy=json.dumps(policies.ecr_lifecycle_policy()),
             opts=pulumi.ResourceOptions(parent=self),
         )
         bases = {"BUILD_IMAGE": settings.build_image, "RUNTIME_IMAGE": settings.runtime_image}
@@ -72,7 +72,7 @@ class Registry(pulumi.ComponentResource):
         # The default target has no name, so that earlier images aren't built again.
         target = settings.engine if settings.engine != ENGINES[0] else None
         made_with = arguments | ({"target": target} if target else {})
-        content = versions.build_tag(_build_files(), EDGE, made_with)
+        content = versions_from_content.build_tag(_build_files(), EDGE, made_with)
         staged = _staged(content)
         token = aws.ecr.get_authorization_token_output(opts=pulumi.InvokeOutputOptions(parent=self))
         self.images, self.tags = {}, {}

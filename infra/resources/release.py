@@ -15,9 +15,9 @@ import pulumi_aws as aws
 
 from infra.account.context import Context
 from infra.names import Names
-from infra.publish import versions
+from infra.publish import versions_from_content
 from infra.publish.bucket import record_key
-from infra.publish.records import Record
+from infra.publish.release_records import Record
 from infra.resources.artifacts import Artifacts, Handover
 from infra.resources.components import Components
 from infra.resources.registry import Registry
@@ -110,7 +110,7 @@ def _store_record(
         bucket=release.bucket,
         key=record_key(components.release),
         content=pulumi.Output.all(outputs, release.registered).apply(
-            lambda known: versions.canonical(known[0]).decode()
+            lambda known: versions_from_content.canonical(known[0]).decode()
         ),
         content_type="application/json",
         opts=pulumi.ResourceOptions(

@@ -23,9 +23,9 @@ from functools import cache
 from pathlib import Path
 from unittest import mock
 
-from greenhouse.toolchain import bases
+from greenhouse.toolchain import base_images
 from infra.names import CHECK, COMPONENTS, DEFAULT_NAMES, SERVICE
-from infra.publish import recipe, versions
+from infra.publish import recipe, versions_from_content
 from tests.bench import model
 from tests.bench.table import Row, kilobytes, megabytes
 
@@ -49,13 +49,13 @@ class Layer:
 @cache
 def built(architecture: str = HERE, *, context: Path | None = None, base: str = "") -> str:
     """The name of an image built from this tree, or from another context."""
-    base = base or bases.RUNTIME.tag
+    base = base or base_images.RUNTIME.tag
     name = f"{TAG}:{architecture}-{'changed' if context else 'tree'}-{os.getpid()}"
     docker(
         "build",
         "--quiet",
         f"--platform=linux/{architecture}",
-        f"--build-arg=BUILD_IMAGE={bases.BUILD.tag}",
+        f"--build-arg=BUILD_IMAGE={base_images.BUILD.tag}",
         f"--build-arg=RUNTIME_IMAGE={base}",
         f"--tag={name}",
         str(context or model.ROOT / "edge"),
@@ -177,7 +177,7 @@ def foreign_base(architecture: str) -> str:
     # After docker import the image would look like ours.
     dockerfile.write_text("FROM scratch\nADD root.tar /\n")
     with mock.patch.dict(os.environ, APT_CONFIG=str(apt)):
-        bases.root_archive(bases.RUNTIME, folder)
+        base_images.root_archive(base_images.RUNTIME, folder)
     name = f"{TAG}:{architecture}-base-{os.getpid()}"
     docker("build", "--quiet", f"--platform=linux/{architecture}", f"--tag={name}", str(folder))
     _BUILT.add(name)
@@ -196,7 +196,7 @@ def _recipes(*names: str) -> int:
         check_timeout=110,
         consumer_interval=5,
     )
-    version = versions.component_version(1, "bench")
+    version = versions_from_content.component_version(1, "bench")
     return sum(
         len(recipe.serialise(recipe.recipes(DEFAULT_NAMES)[name](version, content)))
         for name in names
@@ -205,4 +205,4 @@ def _recipes(*names: str) -> int:
 
 def _golden_bytes() -> int:
     document = {"model": model.model().id, "predictions": model.expected(model.samples())}
-    return len(versions.canonical(document))
+    return len(versions_from_content.canonical(document))

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from edge.inference.protocol import REQUEST_TOPIC, encode_request
-from greenhouse.toolchain.bases import RUNTIME
+from greenhouse.toolchain.base_images import RUNTIME
 from infra.names import SERVICE
 from infra.publish import recipe
 from tests.bench import images, model

@@ -15,7 +15,7 @@ from fleet.__main__ import app
 from fleet.pulumi_cli import NoPulumi
 from fleet.rollback import listing
 from fleet.stacks import NoStack, Stack
-from infra.publish.versions import release_name
+from infra.publish.versions_from_content import release_name
 from tests.infra.fakes import GOOD, NAME, NOON, THING_ARN, WANTED, Account, spec
 
 BUCKET = "edge-inference-dev"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from infra.policies import lifecycle, read_release, tls_only
+from infra.policies import ecr_lifecycle_policy, read_release, tls_only
 
 OBJECTS = [
     "arn:aws:s3:::edge-inference-dev/1f/model.json",
@@ -51,7 +51,7 @@ def test_no_request_reaches_the_bucket_in_clear_text() -> None:
 
 def test_the_registry_removes_by_itself_only_what_has_no_tag() -> None:
     """AWS doesn't know which images devices run, so it may not choose among tagged images."""
-    [rule] = lifecycle()["rules"]
+    [rule] = ecr_lifecycle_policy()["rules"]
     assert rule["selection"]["tagStatus"] == "untagged"
     assert (rule["selection"]["countType"], rule["selection"]["countNumber"]) == (
         "sinceImagePushed",

@@ -23,7 +23,7 @@ from infra.account.clients import AT_ONCE
 from infra.account.target import Target
 from infra.preflight import device, neighbours
 from infra.preflight import target as targets
-from infra.preflight.wanted import Wanted
+from infra.preflight.release_needs import Wanted
 from infra.rollout.clock import Clock
 from infra.rollout.gate import await_devices
 from tests.bench.table import FLEET_HEADING

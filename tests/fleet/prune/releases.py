@@ -12,7 +12,7 @@ from typer.testing import CliRunner, Result
 from fleet.__main__ import app
 from fleet.prune import Held, Parts, remove, superfluous_in
 from infra.names import CHECK, CONSUMER, SERVICE
-from infra.publish.records import Record
+from infra.publish.release_records import Record
 from tests.infra.fakes import (
     CONTEXT,
     NAME,

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from fleet.in_use import Past, Version, reachable
 from fleet.prune import Parts, superfluous
-from infra.publish.records import Record
+from infra.publish.release_records import Record
 from tests.fleet.prune.releases import Content, contents, parts, record
 from tests.infra.fakes import (
     NOON,

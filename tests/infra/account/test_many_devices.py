@@ -18,7 +18,7 @@ from infra.account.greengrass import installed
 from infra.account.many_devices import DeviceUnread, core_devices_among, each_device
 from infra.account.target import Target
 from infra.preflight import device, neighbours
-from infra.preflight.wanted import Wanted
+from infra.preflight.release_needs import Wanted
 from infra.rollout.clock import Clock
 from infra.rollout.gate import await_devices
 from infra.settings import Misconfigured

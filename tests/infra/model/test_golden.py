@@ -15,11 +15,10 @@ from edge.inference import files
 from edge.inference.engines import loader
 from edge.inference.model import model_id
 from edge.inference.settings import Engine
-from infra.model.golden import check_memory, golden
+from infra.model.golden import golden
 from infra.names import ENGINES
-from infra.publish.versions import canonical
+from infra.publish.versions_from_content import canonical
 from infra.settings import Misconfigured
-from tests.infra.pulumi_yaml import declared
 
 MODEL, SAMPLES = Path("edge/models/wine-quality.json"), Path("edge/consumer/samples.json")
 
@@ -191,21 +190,3 @@ def test_a_model_larger_than_the_device_takes_is_refused_when_it_is_published(
     monkeypatch.setattr(loader, "MAX_MODEL", size - 1)
     with pytest.raises(Misconfigured, match=f"{size} bytes; a release takes {size - 1}"):
         golden(trained, samples)
-
-
-@pytest.mark.parametrize(
-    ("engine_name", "mebibytes", "features", "needed"),
-    [("evaluator", 8, 11, 40), ("xgboost", 8, 11, 69), ("evaluator", 1, 20_000, 39)],
-)
-def test_a_model_that_the_container_cannot_load_is_refused_with_the_memory_that_it_takes(
-    engine_name: str, mebibytes: int, features: int, needed: int
-) -> None:
-    said = (Path("model.json"), mebibytes << 20)
-    with pytest.raises(Misconfigured, match=f"The kernel would kill it.*\n.*set memory {needed}"):
-        check_memory(*said, needed - 1, engine_name, features=features)
-    check_memory(*said, needed, engine_name, features=features)
-
-
-def test_the_shipped_model_loads_in_the_memory_that_a_container_has_unasked() -> None:
-    size = len(golden(MODEL, SAMPLES).file)
-    check_memory(MODEL, size, declared()["memory"]["default"], features=13)

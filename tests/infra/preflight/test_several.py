@@ -20,7 +20,7 @@ from infra.dynamic import NobodyFollowsProvider, ResidueProvider
 from infra.names import DEFAULT_NAMES, Names
 from infra.preflight import neighbours
 from infra.preflight.neighbours import MEMORY, SAME_NAMES, SAME_TOPIC
-from infra.preflight.wanted import Wanted
+from infra.preflight.release_needs import Wanted
 from infra.publish import recipe
 from infra.rollout import gate
 from infra.rollout.clock import Clock, RolloutFailed

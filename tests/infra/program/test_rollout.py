@@ -11,7 +11,7 @@ import pytest
 
 from infra import policies
 from infra.names import CHECK, COMPONENTS, SERVICE
-from infra.preflight.wanted import Wanted
+from infra.preflight.release_needs import Wanted
 from tests.infra.fakes import ACCOUNT, CONTEXT, REGION, THING_ARN, Account, Device, spec
 from tests.infra.program.registered import Program, files, recipes, waits_for
 from tests.infra.pulumi_engine import AS_REGISTERED, Engine

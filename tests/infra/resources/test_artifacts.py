@@ -10,7 +10,7 @@ import pulumi
 import pytest
 
 from edge.inference.model import model_id
-from infra.publish.build import BUILD
+from infra.publish.build_folder import BUILD
 from infra.resources.artifacts import File
 
 MODEL = Path("edge/models/wine-quality.json").resolve()

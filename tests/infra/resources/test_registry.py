@@ -7,7 +7,7 @@ from pathlib import Path
 import pulumi
 import pytest
 
-from infra.publish.build import BUILD
+from infra.publish.build_folder import BUILD
 from infra.resources import registry
 from infra.resources.registry import EDGE
 

@@ -10,7 +10,7 @@ from infra import policies
 from infra.account.target import Target
 from infra.names import COMPONENTS
 from infra.preflight import preflight
-from infra.preflight.wanted import Wanted
+from infra.preflight.release_needs import Wanted
 from recipes.findings import Finding, Severity
 from tests.infra.fakes import (
     CONTEXT,

@@ -9,7 +9,7 @@ import pytest
 from infra.account.target import Target
 from infra.preflight import preflight
 from infra.preflight.device import DEVICE_ARCHITECTURE, LITE_THING
-from infra.preflight.wanted import Wanted
+from infra.preflight.release_needs import Wanted
 from infra.settings import Misconfigured
 from recipes.rules import RULES, required
 from tests.infra.fakes import (

@@ -1,6 +1,6 @@
 """docker build, with the client and engine that the toolchain finds or starts.
 
-python -m greenhouse.toolchain.build ARGUMENTS runs it. If the arguments name a base image of
+python -m greenhouse.toolchain.docker_build ARGUMENTS runs it. If the arguments name a base image of
 greenhouse's, the image is provided first.
 """
 
@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from rich.console import Console
 
 from greenhouse.processes import ProcessFailed
-from greenhouse.toolchain.bases import BUILD, RUNTIME, prepare_bases
+from greenhouse.toolchain.base_images import BUILD, RUNTIME, prepare_bases
 from greenhouse.toolchain.commands import ToolchainFailed
 from greenhouse.toolchain.docker import Docker, prepare_docker
 from greenhouse.toolchain.progress import Progress

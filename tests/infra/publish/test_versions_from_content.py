@@ -10,7 +10,12 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from infra.publish.versions import build_tag, canonical, component_version, release_name
+from infra.publish.versions_from_content import (
+    build_tag,
+    canonical,
+    component_version,
+    release_name,
+)
 
 VERSION = re.compile(r"(0|[1-9]\d*)(\.(0|[1-9]\d{0,5})){2}")
 PYTHON_311 = {"BUILD_IMAGE": "python:3.11"}

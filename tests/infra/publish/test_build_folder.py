@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from infra.publish.build import BUILD, made_once
+from infra.publish.build_folder import BUILD, made_once
 from infra.settings import Misconfigured
 
 

@@ -16,7 +16,7 @@ import pytest
 from rich.console import Console
 
 from greenhouse.home import ACCESS_KEY, REGION
-from greenhouse.toolchain import Toolchain, pin
+from greenhouse.toolchain import Toolchain, pin_base_images
 from greenhouse.toolchain.commands import ToolchainFailed
 from greenhouse.toolchain.progress import Progress
 from tests.greenhouse.cloud.conftest import SECRET
@@ -26,7 +26,7 @@ QUIET = Progress(Console(file=io.StringIO()))
 
 
 def test_the_dockerfile_s_two_bases_have_lines_that_dependabot_reads() -> None:
-    named = {one["image"] for one in pin.images(OURS)}
+    named = {one["image"] for one in pin_base_images.images(OURS)}
     assert len(named) == 2, "stages and `scratch` are no images of a registry"
     assert all(
         re.search(rf"^FROM .*{re.escape(one)}\S* AS \w+-image$", OURS, re.M) for one in named
@@ -45,9 +45,9 @@ def test_the_dockerfile_s_two_bases_have_lines_that_dependabot_reads() -> None:
 def test_the_digest_is_that_of_the_image_s_own_repository(
     name: str, known: list[str], digest: str
 ) -> None:
-    assert pin._of(name, known) == digest
+    assert pin_base_images._of(name, known) == digest
     with pytest.raises(ToolchainFailed, match="knows no digest"):
-        pin._of(name, ["elsewhere@sha256:3"])
+        pin_base_images._of(name, ["elsewhere@sha256:3"])
 
 
 class Registry:
@@ -109,7 +109,7 @@ def test_a_tag_becomes_the_digest_of_today_and_what_is_built_stays_the_same_tomo
     tag = f"{registry.repository}:1"
     today = registry.push("1", "today")
     text = f"# bases\nFROM --platform=linux/amd64 {tag} AS build-image\nFROM build-image AS app\n"
-    pinned = pin.pinned(registry.docker, text, QUIET)
+    pinned = pin_base_images.pinned(registry.docker, text, QUIET)
     assert pinned == text.replace(tag, f"{tag}@{today}")
     registry.run("image", "rm", tag)
     tomorrow = registry.push("1", "tomorrow")
@@ -118,5 +118,7 @@ def test_a_tag_becomes_the_digest_of_today_and_what_is_built_stays_the_same_tomo
     out = tmp_path / "out"
     registry.run("build", f"--output=type=local,dest={out}", str(tmp_path))
     assert (out / "content").read_text() == "today"
-    assert pin.pinned(registry.docker, pinned, QUIET) == text.replace(tag, f"{tag}@{tomorrow}")
+    assert pin_base_images.pinned(registry.docker, pinned, QUIET) == text.replace(
+        tag, f"{tag}@{tomorrow}"
+    )
     registry.run("image", "rm", tag)

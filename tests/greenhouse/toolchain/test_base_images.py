@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from greenhouse import toolchain
-from greenhouse.toolchain import bases, debian
+from greenhouse.toolchain import base_images, debian
 from greenhouse.toolchain.docker import Docker
 from tests.greenhouse.toolchain.machine import Machine
 
@@ -50,11 +50,11 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Tags that were made of packages. Really making them needs the network."""
     tags: list[str] = []
 
-    def make(base: bases.Base, draft: Path) -> None:
+    def make(base: base_images.Base, draft: Path) -> None:
         tags.append(base.tag)
         (draft / "root.tar").touch()
 
-    monkeypatch.setattr(bases, "root_archive", make)
+    monkeypatch.setattr(base_images, "root_archive", make)
     return tags
 
 
@@ -69,20 +69,20 @@ def test_a_registry_that_answers_gives_the_public_images(
     machine: Machine, images: Path, made: list[str]
 ) -> None:
     docker = engine(machine, images, pull="echo Pulling from library/python")
-    bases.prepare_bases(docker, machine.progress)
+    base_images.prepare_bases(docker, machine.progress)
     assert made == []
     pulled = [call.split()[-1] for call in machine.calls("docker pull")]
-    assert pulled == [bases.BUILD.public, bases.RUNTIME.public]
+    assert pulled == [base_images.BUILD.public, base_images.RUNTIME.public]
 
 
 @pytest.mark.usefixtures("made")
 def test_the_pulled_build_image_trusts_what_the_machine_trusts(
     machine: Machine, images: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bases, "RUNTIME", bases.BUILD)
-    bases.prepare_bases(engine(machine, images, pull="echo Pulling"), machine.progress)
+    monkeypatch.setattr(base_images, "RUNTIME", base_images.BUILD)
+    base_images.prepare_bases(engine(machine, images, pull="echo Pulling"), machine.progress)
     dockerfile = (images / "Dockerfile").read_text()
-    assert f"ENV PIP_CERT={bases.CA_BUNDLE}" in dockerfile
+    assert f"ENV PIP_CERT={base_images.CA_BUNDLE}" in dockerfile
     assert "ca-certificates.crt" in (images / "context").read_text(), (
         "behind an intercepting proxy pip would fail inside the build"
     )
@@ -92,17 +92,17 @@ def test_both_bases_are_made_if_no_registry_answers_and_it_is_asked_once(
     machine: Machine, images: Path, made: list[str]
 ) -> None:
     docker = engine(machine, images, pull="echo no such host >&2; exit 1")
-    bases.prepare_bases(docker, machine.progress)
-    assert made == [bases.BUILD.tag, bases.RUNTIME.tag]
+    base_images.prepare_bases(docker, machine.progress)
+    assert made == [base_images.BUILD.tag, base_images.RUNTIME.tag]
     assert len(machine.calls("docker pull")) == 1, "each try costs up to ten seconds"
 
 
 def test_a_silent_registry_is_given_up(
     machine: Machine, images: Path, made: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bases, "REGISTRY_SECONDS", 0.05)
-    bases.prepare_bases(engine(machine, images, pull="exec sleep 600"), machine.progress)
-    assert made == [bases.BUILD.tag, bases.RUNTIME.tag]
+    monkeypatch.setattr(base_images, "REGISTRY_SECONDS", 0.05)
+    base_images.prepare_bases(engine(machine, images, pull="exec sleep 600"), machine.progress)
+    assert made == [base_images.BUILD.tag, base_images.RUNTIME.tag]
 
 
 @pytest.mark.usefixtures("made")
@@ -110,9 +110,9 @@ def test_a_base_that_the_engine_has_is_neither_pulled_nor_made_again(
     machine: Machine, images: Path
 ) -> None:
     docker = engine(machine, images, pull="exit 1")
-    bases.prepare_bases(docker, machine.progress)
+    base_images.prepare_bases(docker, machine.progress)
     before = len(machine.calls())
-    bases.prepare_bases(docker, machine.progress)
+    base_images.prepare_bases(docker, machine.progress)
     asked = {call.split()[1] for call in machine.calls()[before:]}
     assert asked == {"image"}, "an unchanged second run only looks"
 
@@ -121,17 +121,17 @@ def test_another_engine_of_this_user_loads_what_was_made(
     machine: Machine, images: Path, made: list[str]
 ) -> None:
     docker = engine(machine, images, pull="exit 1")
-    bases.prepare_bases(docker, machine.progress)
+    base_images.prepare_bases(docker, machine.progress)
     for path in images.iterdir():
         path.unlink()
-    bases.prepare_bases(docker, machine.progress)
-    assert made == [bases.BUILD.tag, bases.RUNTIME.tag], "made once, loaded twice"
+    base_images.prepare_bases(docker, machine.progress)
+    assert made == [base_images.BUILD.tag, base_images.RUNTIME.tag], "made once, loaded twice"
 
 
 def test_a_changed_ca_bundle_changes_the_build_image_alone(trusted: Path) -> None:
-    before = bases.BUILD.recipe(), bases.RUNTIME.recipe()
+    before = base_images.BUILD.recipe(), base_images.RUNTIME.recipe()
     trusted.write_text("another proxy\n")
-    after = bases.BUILD.recipe(), bases.RUNTIME.recipe()
+    after = base_images.BUILD.recipe(), base_images.RUNTIME.recipe()
     assert after[0] != before[0], "pip would go on with certificates that no longer hold"
     assert after[1] == before[1], "nothing of the runtime speaks TLS"
 
@@ -139,9 +139,9 @@ def test_a_changed_ca_bundle_changes_the_build_image_alone(trusted: Path) -> Non
 def test_a_machine_without_a_ca_bundle_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("PIP_CERT", "SSL_CERT_FILE"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(bases, "CA_BUNDLE", "/nowhere.crt")
+    monkeypatch.setattr(base_images, "CA_BUNDLE", "/nowhere.crt")
     with pytest.raises(toolchain.ToolchainFailed, match="apt-get install ca-certificates"):
-        bases.ca_bundle()
+        base_images.ca_bundle()
 
 
 def test_a_machine_without_apt_is_told_to_reach_a_registry(tmp_path: Path) -> None:
@@ -169,7 +169,7 @@ def test_the_same_files_give_the_same_bytes_to_any_packer(tmp_path: Path) -> Non
 def test_the_runtime_runs_python_and_nothing_else(tools: toolchain.Toolchain) -> None:
     python = "import os, ssl; print(ssl.OPENSSL_VERSION.split()[0], os.path.exists('/bin/sh'))"
     run = ["run", "--rm", "--network=none", "--read-only", "--user=65532:65532"]
-    said = tools.docker.ask(*run, bases.RUNTIME.tag, "/usr/bin/python3", "-c", python)
+    said = tools.docker.ask(*run, base_images.RUNTIME.tag, "/usr/bin/python3", "-c", python)
     assert said == "OpenSSL False", "as the public one: all of Python, no shell"
 
 
@@ -177,7 +177,7 @@ def test_the_runtime_runs_python_and_nothing_else(tools: toolchain.Toolchain) ->
 def test_the_build_image_installs_from_pypi(tools: toolchain.Toolchain) -> None:
     done = subprocess.run(
         tools.docker.argv(
-            *("run", "--rm", bases.BUILD.tag, "/bin/sh", "-c"),
+            *("run", "--rm", base_images.BUILD.tag, "/bin/sh", "-c"),
             "pip download --quiet --no-deps --dest /tmp six==1.17.0 && ls /tmp/six*",
         ),
         env=tools.docker.env,

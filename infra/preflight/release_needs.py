@@ -8,7 +8,7 @@ from typing import Any
 
 from infra.account.context import Context
 from infra.publish import recipe
-from infra.publish.records import Record
+from infra.publish.release_records import Record
 from infra.resources.components import content
 from infra.resources.release import upstream
 from infra.settings import Settings
