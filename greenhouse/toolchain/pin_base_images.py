@@ -1,7 +1,7 @@
 """Pins the base images of edge/Dockerfile to today's digests.
 
-A tag may be another image tomorrow, a digest never. `python -m greenhouse.toolchain.pin_base_images`
-finds the digests by a pull, which a build needs anyway. Afterwards Dependabot proposes newer ones.
+A tag may be another image tomorrow, a digest never. `make pin` finds the digests by a pull, which a
+build needs anyway. Afterwards Dependabot proposes newer digests.
 """
 
 from __future__ import annotations
