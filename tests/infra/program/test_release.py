@@ -145,7 +145,7 @@ def test_an_image_for_each_architecture_under_a_tag_of_its_own(deployed: Engine)
     assert tags["linux/amd64"].startswith("amd64-")
     assert tags["linux/arm64"].startswith("aarch64-")
     rules = json.loads(deployed.one("LifecyclePolicy").inputs["policy"])["rules"]
-    assert rules == policies.lifecycle()["rules"]
+    assert rules == policies.ecr_lifecycle_policy()["rules"]
     assert deployed.one("ecr/repository:Repository").inputs["imageTagMutability"] == "IMMUTABLE"
 
 
