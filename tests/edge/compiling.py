@@ -1,8 +1,11 @@
-"""Makes a device's files like a preview, without its process around XGBoost."""
+"""Makes what a device runs: its model files, without a preview's process, and its C library."""
 
 from __future__ import annotations
 
 import json
+import platform
+import subprocess
+import sys
 import tempfile
 from functools import cache
 from pathlib import Path
@@ -12,6 +15,15 @@ from edge.inference.settings import Engine
 from infra.model.xgboost_process import answer
 
 SHIPPED = Path(__file__).parents[2] / "edge" / "models" / "wine-quality.json"
+
+
+def compiled_c(target: Path, *arguments: str | Path) -> None:
+    """Compile C for this machine. The compiler comes from PyPI, so no gcc is assumed."""
+    # The triple names the image's C library, which zig brings along. A search for this machine's
+    # library sometimes fails while the machine is busy.
+    triple = f"{platform.machine()}-linux-gnu.2.31"
+    compiler = [sys.executable, "-m", "ziglang", "cc", "-target", triple]
+    subprocess.run([*compiler, "-o", target, *arguments], check=True)
 
 
 def compiled(data: bytes, *, trees: str = "all") -> bytearray:

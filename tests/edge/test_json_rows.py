@@ -6,7 +6,6 @@ import ctypes
 import json
 import math
 import subprocess
-import sys
 from array import array
 from itertools import islice
 from pathlib import Path
@@ -18,7 +17,7 @@ from edge.inference.engines.json_rows import Names, powers, written
 from edge.inference.model import Model
 from edge.inference.protocol import MAX_ROWS
 from edge.inference.rows import most_rows
-from tests.edge.compiling import SHIPPED, compiled
+from tests.edge.compiling import SHIPPED, compiled, compiled_c
 from tests.edge.kinds import KINDS, trained
 from tests.edge.texts import by_python, same, texts
 
@@ -97,8 +96,7 @@ def test_a_number_is_rounded_to_a_double_and_that_to_a_float(library: Path, numb
 
 def test_decimals_become_the_doubles_of_this_machine_s_c_library(tmp_path: Path) -> None:
     source, program = Path(__file__).with_name("decimals.c"), tmp_path / "decimals"
-    compiler = [sys.executable, "-m", "ziglang", "cc", "-O2"]
-    subprocess.run([*compiler, "-o", program, source], check=True)
+    compiled_c(program, "-O2", source)
     ten = array("Q", powers()).tobytes()
     said = subprocess.run([program, "500000"], input=ten, check=True, capture_output=True)
     differ, unread = map(int, said.stdout.split())
