@@ -111,9 +111,27 @@ def serving_with(start: Start, settings: str, **environment: str) -> Program:
     return start("com.ml.xgboost", "-c", code, "serve", "--model", MODEL, **environment)
 
 
-def checking(start: Start, golden: Path, timeout: float = 120) -> Program:
+def checking(
+    start: Start, golden: Path, *, program: tuple[object, ...] = ("-m", "edge.inference")
+) -> Program:
     files = ("--samples", SAMPLES, "--golden", golden)
-    return start("com.ml.check", "-m", "edge.inference", "check", *files, "--timeout", timeout)
+    return start("com.ml.check", *program, "check", *files, "--timeout", 120)
+
+
+def checking_once(start: Start, golden: Path) -> Program:
+    """A check that waits long for each answer, and whose time is over at its first pause."""
+    code = """if True:
+        import sys
+        from edge.inference import check
+        from edge.inference.__main__ import main
+
+        async def sleep(_seconds):
+            raise TimeoutError
+
+        check.ANSWER_SECONDS, check.asyncio.sleep = 120, sleep
+        sys.exit(main(sys.argv[1:]))
+    """
+    return checking(start, golden, program=("-c", code))
 
 
 def consuming(
@@ -123,9 +141,16 @@ def consuming(
 
 
 def impatient_consumer() -> tuple[str, str]:
-    """The program of a consumer that reports silence sooner than the real one."""
-    code = (
-        f"import sys; sys.path.append({str(EDGE)!r}); from consumer import consumer;"
-        " consumer.ANSWER_SECONDS = 0.5; sys.exit(consumer.main(sys.argv[1:]))"
-    )
+    """The program of a consumer that notices silence soon, but waits long for the nucleus."""
+    code = f"""if True:
+        import sys
+        sys.path.append({str(EDGE)!r})
+        from consumer import consumer
+
+        def ask(client, rows, *, seconds, ask=consumer.Client.ask):
+            return ask(client, rows, seconds=0.5)
+
+        consumer.ANSWER_SECONDS, consumer.Client.ask = 120, ask
+        sys.exit(consumer.main(sys.argv[1:]))
+    """
     return "-c", code

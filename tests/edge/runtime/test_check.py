@@ -37,7 +37,7 @@ def refuses(_request: dict[str, Any]) -> dict[str, Any]:
     return {"error": {"code": "busy", "message": "ask again", "row": None, "field": None}}
 
 
-def judged(*script: Reply, seconds: float = 60.0) -> Verdict:
+def judged(*script: Reply) -> Verdict:
     """The verdict on a service that follows the script, one line for each request.
 
     The last line repeats.
@@ -55,7 +55,7 @@ def judged(*script: Reply, seconds: float = 60.0) -> Verdict:
             client.received(json.dumps({"id": request["id"], **said}).encode())
 
         client = Client(name="check", send=send)
-        return await judge(client, SAMPLES, GOLDEN, seconds=seconds)
+        return await judge(client, SAMPLES, GOLDEN, seconds=60)
 
     return asyncio.run(story())
 
@@ -123,10 +123,29 @@ def test_fewer_answers_than_rows_fail() -> None:
         (says("old", ANSWERS), "model old answered"),
     ],
 )
-def test_when_time_is_up_the_verdict_says_what_was_seen_last(script: Reply, last: str) -> None:
-    verdict = judged(script, seconds=0.5)
+def test_when_time_is_up_the_verdict_says_what_was_seen_last(
+    monkeypatch: pytest.MonkeyPatch, script: Reply, last: str
+) -> None:
+    async def sleep(_seconds: float) -> None:
+        raise TimeoutError  # The time is up at the first pause.
+
+    monkeypatch.setattr(asyncio, "sleep", sleep)
+    verdict = judged(script)
     assert not verdict.passed
     assert last in verdict.message
+
+
+def test_a_check_whose_requests_dont_even_leave_ends_with_its_time() -> None:
+    async def story() -> Verdict:
+        async def send(_payload: bytes) -> None:
+            await asyncio.Event().wait()
+
+        client = Client(name="check", send=send)
+        return await judge(client, SAMPLES, GOLDEN, seconds=0.01)
+
+    verdict = asyncio.run(story())
+    assert not verdict.passed
+    assert "nobody was reached" in verdict.message
 
 
 def test_a_refusal_reaches_its_asker_as_what_it_is() -> None:
