@@ -3,19 +3,25 @@
 Containers are named after the thing, so two devices of one thing would remove each other's
 containers. The lock is an abstract Unix socket. The kernel frees it with its process, and its
 holder can say where the device's folder is.
+
+Other users' devices count as well, so the lock can't be a file in a private folder. Another user
+can therefore take the name first, as with any lock that both can reach. The kernel says who did.
 """
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
+import pwd
 import socket
+import struct
 from pathlib import Path
 
 from infra.errors import told
 from infra.printable import printable
 
 ANSWER_SECONDS = 2.0
+_CREDENTIALS = struct.Struct("iII")  # struct ucred in unix(7): process, user, group
 
 
 class Taken(Exception):
@@ -47,12 +53,25 @@ async def hold(thing: str, root: Path) -> asyncio.Server:
 
 
 def _ask(address: str) -> str:
+    """What the holder says of its folder, and what the kernel says of the holder."""
     with socket.socket(socket.AF_UNIX) as line:
         line.settimeout(ANSWER_SECONDS)
         try:
             line.connect(address)
-            # Any user of the machine may hold this name and answer anything.
-            said = line.recv(4096).decode(errors="backslashreplace")
-            return printable(said) or "(it doesn't say)"
         except OSError:
             return "(it doesn't answer)"
+        of = line.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+        try:
+            # Any user of the machine may hold this name and answer anything.
+            said = line.recv(4096).decode(errors="backslashreplace") or "(it doesn't say)"
+        except OSError:
+            said = "(it doesn't answer)"
+    pid, user, _ = _CREDENTIALS.unpack(of)
+    return f"{printable(said)} (pid {pid} of {_name(user)})"
+
+
+def _name(user: int) -> str:
+    try:
+        return pwd.getpwuid(user).pw_name
+    except KeyError:
+        return f"user {user}"

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import json
 import os
+import pwd
 import re
 import secrets
 import signal
@@ -297,6 +298,8 @@ def test_a_stranger_who_holds_the_name_is_quoted_in_one_line(thing: str, said: b
             asyncio.run(hold(thing, Path("/ours")))
     what, why, *commands = str(taken.value).split("\n")
     assert f"{what}{why}".isprintable()
+    user = pwd.getpwuid(os.geteuid()).pw_name
+    assert f"(pid {os.getpid()} of {user})" in what, "the kernel knows the stranger"
     assert commands == ["    make down", "    make clean"]
 
 
