@@ -224,7 +224,7 @@ def residue(home: Home) -> Residue:
 
 def show_residue(console: Console, left: Residue) -> None:
     # A deployment that keeps only the tenant on a device is the owner's, whoever made it.
-    console.print(f"what is left beside {account.TENANT}", style="italic")
+    console.print(f"what is left besides {account.TENANT}", style="italic")
     table = Table(show_header=False, box=None)
     for kind, names in left.found.items():
         table.add_row(kind, Text(printable(", ".join(names) or "none")))  # A name is not markup.

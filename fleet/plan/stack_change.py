@@ -1,4 +1,4 @@
-"""Reads a preview's meaning for devices. It visits each resource once."""
+"""Reads a preview's meaning for devices."""
 
 from __future__ import annotations
 

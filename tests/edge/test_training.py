@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import subprocess
@@ -12,7 +13,6 @@ import pytest
 import xgboost
 
 from edge.inference.engines.booster import Booster
-from edge.inference.model import model_id
 from edge.training import data, model
 
 ROOT = Path(__file__).parents[2]
@@ -112,7 +112,7 @@ def test_the_shipped_model_has_the_thirteen_features_in_their_order() -> None:
 def test_the_card_is_about_the_shipped_model() -> None:
     content = (EDGE / "models" / "wine-quality.json").read_bytes()
     card = (EDGE / "models" / "wine-quality.md").read_text(encoding="utf-8")
-    assert model_id(content) in card
+    assert f"({len(content):,} bytes, sha256 `{hashlib.sha256(content).hexdigest()}`)" in card
     assert xgboost.__version__ in card
     for name, value in model.PARAMETERS.items():
         assert f"| {name} | {value} |" in card

@@ -72,6 +72,12 @@ def test_the_shipped_model_is_told_with_all_that_it_takes() -> None:
     assert config(shown) == {"model": str(SHIPPED), "samples": str(SAMPLES)}
 
 
+def test_the_protocol_s_example_describes_the_shipped_model_as_a_device_does() -> None:
+    reading = read(SHIPPED, engine_name="evaluator")
+    example = f'{{"model": "{model_id(reading.file)}", "features": [{{"name": "fixed acidity"'
+    assert example in Path("docs/protocol.md").read_text()
+
+
 def test_the_lines_include_what_a_model_needs_beside_its_file(tmp_path: Path) -> None:
     linear = tmp_path / "linear.ubj"
     trained(linear, booster="gblinear", max_depth=None)

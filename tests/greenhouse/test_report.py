@@ -86,5 +86,5 @@ def test_the_inventory_says_what_it_leaves_out() -> None:
     console = Console(record=True, width=160, file=io.StringIO())
     show_residue(console, Residue({"deployments": []}))
     heading, deployments = console.export_text().splitlines()
-    assert heading.rstrip() == f"what is left beside {TENANT}"
+    assert heading.rstrip() == f"what is left besides {TENANT}"
     assert deployments.split() == ["deployments", "none"]

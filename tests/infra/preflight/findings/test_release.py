@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -123,6 +124,12 @@ def test_the_number_of_requests_does_not_grow_with_the_release(account: Account)
         *["SimulatePrincipalPolicy"] * 3,  # Objects, image, registry token.
         "ListRolePolicies",
     ]
+
+
+def test_the_finding_in_the_docs_is_printed_so(account: Account) -> None:
+    account.devices["press-1"].architecture = "aarch64"
+    [found] = [one for one in findings() if one.rule is DEVICE_ARCHITECTURE]
+    assert textwrap.indent(found.text, "    ") in Path("docs/preflight.md").read_text()
 
 
 def test_the_rules_in_the_docs_are_those_in_the_code() -> None:
