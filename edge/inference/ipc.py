@@ -117,7 +117,7 @@ class Line:
         self._nucleus = nucleus
         self._topic = topic
         self._patience = _Patience()
-        self._lock = threading.RLock()  # For the fields below. A failed post may make another.
+        self._lock = threading.RLock()  # For the fields below. `_use` posts while it holds this.
         self._connection: _Connection | None = None
         self._held: deque[tuple[str, bytes, Sent]] = deque()
         group = EventLoopGroup(num_threads=1)
@@ -244,7 +244,7 @@ class _Connection:
         while not self._patience.wait(REPLY_SECONDS / 2, lambda: self._reason is not None):
             long_ago = time.monotonic() - REPLY_SECONDS
             if any(since < long_ago for since in list(self._owed.values())):
-                return f"no reply to a publication within {REPLY_SECONDS:.0f} s"
+                return f"no reply within {REPLY_SECONDS:.0f} s"
         return self._reason or ""
 
     def post(self, topic: str, payload: bytes, sent: Sent) -> bool:

@@ -17,7 +17,7 @@ from .service import Service
 from .settings import Exit, Nucleus, Serve
 
 LAST_ANSWERS_SECONDS = 1.5  # With the line's end it is below 2 s. Java waits 5 s until SIGKILL.
-SUMMARY_SECONDS = 60.0  # It is between two lines with stats. Without requests there is none.
+SUMMARY_SECONDS = 60.0  # Between two lines with stats. A period without requests has no line.
 
 
 def serve(options: Serve, nucleus: Nucleus) -> Exit:

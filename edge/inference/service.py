@@ -86,7 +86,7 @@ class Service:
         self._request_bytes = 0
         self._refusal_bytes = 0
         self._sending = 0
-        self._working = False  # A thread is in _work.
+        self._working = False  # A thread is in `_go_on`, or is being started for it.
         self._stopping = False
         self._left = False
         self._dropping = False  # A drop was logged since the queue was last empty.

@@ -40,12 +40,12 @@ class Latencies:
 
 @dataclass(kw_only=True)
 class Stats:
-    """Each request is answered, refused, dropped or lost."""
+    """Each request is answered, refused or dropped. A reply that was sent may still be lost."""
 
     answered: int = 0
     refused: Counter[str] = field(default_factory=Counter)  # The counts by code.
-    dropped: int = 0  # They have no answer, as the refusals couldn't be sent.
-    lost: int = 0  # They have no answer, as the connection broke.
+    dropped: int = 0  # Requests without a reply, because their refusals had no room.
+    lost: int = 0  # Replies that the nucleus hadn't confirmed when their connection broke.
     latencies: Latencies = field(default_factory=Latencies)  # From arrival to confirmation.
     started: float = field(default_factory=time.monotonic)
     _lately: Latencies = field(default_factory=Latencies)  # Only those of the period.
@@ -73,7 +73,7 @@ class Stats:
         }
 
     def summary(self) -> dict[str, Any]:
-        """The stats as JSON values. `lost` ones were also counted as answered or refused."""
+        """The stats as JSON values. A lost reply also counts as answered or refused."""
         return {
             "seconds": round(time.monotonic() - self.started),
             "requests": self.requests,
