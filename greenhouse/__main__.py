@@ -25,8 +25,9 @@ from rich.console import Console
 from rich.table import Table
 
 from fleet.stacks import NoStack, Stack
-from greenhouse import account, ask_model, docker_engine, faults, report, toolchain
-from greenhouse.home import PROJECT_DIR, Home, HomeBroken, shell_environment
+from greenhouse import account, ask_model, docker_engine, faults, toolchain, up_and_down_report
+from greenhouse.environment import shell_environment
+from greenhouse.home import PROJECT_DIR, Home, HomeBroken
 from greenhouse.plugins import Plugins, PluginsRefused, choose
 from greenhouse.processes import Processes, ProcessFailed
 from greenhouse.start_and_stop import bring_up, stop_greenhouse
@@ -152,7 +153,7 @@ def up(plugins: Asked = None) -> None:
         pulumi("stack", "select", STACK, "--create", "--non-interactive")
         change(console, "up", STACK)
     outputs = pulumi_json("stack", "output", "--stack", STACK)
-    agreed = report.show_release(console, home, outputs=outputs, since=began)
+    agreed = up_and_down_report.show_release(console, home, outputs=outputs, since=began)
     steps.show()
     console.print("next, to type pulumi in this shell, or to undo all of it:")
     console.print('    eval "$(make -s env)"\n    make down')
@@ -177,14 +178,14 @@ def down() -> None:
         with steps.step(f"pulumi destroy --stack {STACK}"):
             change(console, "destroy", STACK)
     with steps.step("Inventory"):
-        states = {thing: report.tenant_state(home.ports(), thing) for thing in things}
+        states = {thing: up_and_down_report.tenant_state(home.ports(), thing) for thing in things}
         for thing, state in states.items():
             console.print(f"  {account.TENANT} on {thing}, there before us: {state}")
         account.retire_tenant(home.ports())
         docker_engine.remove_images(home.ports())
-        left = report.residue(home)
-        report.show_residue(console, left)
-        as_before = not left and set(states.values()) <= {report.RUNNING}
+        left = up_and_down_report.residue(home)
+        up_and_down_report.show_residue(console, left)
+        as_before = not left and set(states.values()) <= {up_and_down_report.RUNNING}
     with steps.step("Stop"):
         stop_greenhouse(home)
         if as_before:

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 import boto3
 from botocore.exceptions import ClientError
 
-from greenhouse.home import DEVICE_ROLE, REGION, Ports, aws_environment
+from greenhouse.environment import aws_environment
+from greenhouse.home import DEVICE_ROLE, REGION, Ports
 
 if TYPE_CHECKING:
     from mypy_boto3_greengrassv2 import GreengrassV2Client

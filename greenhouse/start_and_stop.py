@@ -13,8 +13,9 @@ import psutil
 from greenhouse import account
 from greenhouse.device.docker_socket import socket_of
 from greenhouse.device.ipc.broker import ShortFolder
+from greenhouse.environment import aws_environment
 from greenhouse.faults import Faults
-from greenhouse.home import ACCOUNT, PROJECT_DIR, REGION, Home, aws_environment
+from greenhouse.home import ACCOUNT, PROJECT_DIR, REGION, Home
 from greenhouse.processes import Processes, ProcessFailed
 from greenhouse.updates.orphans import end_orphans
 from infra.errors import told

@@ -25,7 +25,7 @@ from greenhouse.device.flavours import Flavour
 from greenhouse.device.folders import Folders
 from greenhouse.device.lifecycle.components import Components
 from greenhouse.device.lifecycle.lifecycle import Plan, State
-from greenhouse.device.plans import plan_all
+from greenhouse.device.lifecycle.script_plans import plan_all
 from greenhouse.device.recipe.configuration import BadPointer
 from greenhouse.device.recipe.recipes import Recipe, read
 from greenhouse.device.recipe.resolve import Requirements, Sources, resolve

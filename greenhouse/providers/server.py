@@ -12,7 +12,7 @@ from greenhouse.providers import aws
 from greenhouse.providers.aws_clients import AwsClients
 from greenhouse.providers.aws_native import servicer as aws_native
 from greenhouse.providers.docker.servicer import DockerServicer
-from greenhouse.providers.protocol.owner import OwnersAlone
+from greenhouse.providers.protocol.peer_user import OwnersAlone
 from greenhouse.providers.protocol.resource import Refused
 from greenhouse.providers.protocol.servicer import Servicer
 from infra.errors import told

@@ -21,7 +21,7 @@ from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.wait import WebDriverWait
 
-from fleet.console import Feed, application, console, sparkline
+from fleet.console.server import Feed, application, console, sparkline
 from fleet.logs import UNANSWERED, Answer
 from fleet.observe import Fleet, Target
 from fleet.stacks import NoStack

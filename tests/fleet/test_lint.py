@@ -22,7 +22,7 @@ from fleet import terminal as terminal_
 from recipes import rules
 from recipes.findings import Severity
 
-RECIPES = Path(__file__).with_name("recipes")
+RECIPES = Path(__file__).with_name("recipes_of_others")
 FINE = RECIPES / "lite-sample.yaml"
 
 FOUND = {

@@ -7,7 +7,8 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
-from greenhouse.home import Home, HomeBroken, pulumi_environment, shell_environment
+from greenhouse.environment import pulumi_environment, shell_environment
+from greenhouse.home import Home, HomeBroken
 
 
 def test_a_home_keeps_its_ports(tmp_path: Path) -> None:

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from greenhouse import toolchain
-from greenhouse.home import PROJECT_DIR, Home, pulumi_environment, shell_environment
+from greenhouse.environment import pulumi_environment, shell_environment
+from greenhouse.home import PROJECT_DIR, Home
 from greenhouse.plugins import Plugins, PluginsRefused, choose
 
 DOCKER = metadata.version("pulumi-docker")

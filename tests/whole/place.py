@@ -19,8 +19,9 @@ from typing import IO, Any
 import psutil
 import yaml
 
-from greenhouse import account, docker_engine, report, toolchain
-from greenhouse.home import PROJECT_DIR, Home, Ports, aws_environment, shell_environment
+from greenhouse import account, docker_engine, toolchain, up_and_down_report
+from greenhouse.environment import aws_environment, shell_environment
+from greenhouse.home import PROJECT_DIR, Home, Ports
 from greenhouse.processes import Processes
 from greenhouse.start_and_stop import start_greenhouse, stop_greenhouse
 from tests.whole.calls import Calls
@@ -254,7 +255,7 @@ class Place:
     def answers(self) -> list[dict[str, Any]]:
         """The consumer's answers from the device, oldest first."""
         log = self.home.device(self.thing) / "logs" / "com.ml.consumer.log"
-        return list(report.component_events(log, "answer"))
+        return list(up_and_down_report.component_events(log, "answer"))
 
     def await_answers(self, model: str) -> list[float]:
         """The predictions of the next answer that names this model."""

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from greenhouse import account
-from greenhouse.home import aws_environment
+from greenhouse.environment import aws_environment
 from tests.whole.calls import Calls
 from tests.whole.crashes.killing import UP, assert_it_is_there_once, kill_group, killed_once
 from tests.whole.place import OURS, STACK, Place

@@ -17,8 +17,8 @@ import pytest
 import xgboost
 
 from greenhouse import account
+from greenhouse.environment import aws_environment
 from greenhouse.faults import Faults
-from greenhouse.home import aws_environment
 from tests.whole.place import Place
 from tests.whole.sabotage import (
     Good,

@@ -18,7 +18,7 @@ import pytest
 import xgboost
 
 from greenhouse import account
-from greenhouse.home import aws_environment
+from greenhouse.environment import aws_environment
 from infra import policies
 from tests.whole.place import STACK, Place
 

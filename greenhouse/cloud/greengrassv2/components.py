@@ -20,7 +20,7 @@ from greenhouse.cloud.errors import (
     ValidationException,
     not_modelled,
 )
-from greenhouse.cloud.greengrassv2.public import PUBLIC_COMPONENTS, PUBLISHED
+from greenhouse.cloud.greengrassv2.aws_provided_components import PUBLIC_COMPONENTS, PUBLISHED
 from greenhouse.cloud.greengrassv2.recipe import (
     DIGEST_ALGORITHM,
     Recipe,

@@ -34,7 +34,7 @@ from greenhouse.providers.aws_clients import AwsClients
 from greenhouse.providers.docker import inputs as image
 from greenhouse.providers.docker.client import Client, split, warn_of_half_a_login
 from greenhouse.providers.protocol.plugin import Plugin
-from greenhouse.providers.protocol.program import NoProgram
+from greenhouse.providers.protocol.program_folder import NoProgram
 from greenhouse.providers.protocol.resource import Refused
 from greenhouse.providers.protocol.session import Call, Session
 from greenhouse.providers.protocol.wire import (

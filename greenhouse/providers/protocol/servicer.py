@@ -18,7 +18,7 @@ from google.protobuf import empty_pb2  # type: ignore[import-untyped]
 from pulumi.runtime.proto import provider_pb2
 
 from greenhouse.providers.protocol.plugin import Plugin, abort_half_made
-from greenhouse.providers.protocol.program import NoProgram
+from greenhouse.providers.protocol.program_folder import NoProgram
 from greenhouse.providers.protocol.resource import (
     Diff,
     Function,

@@ -15,7 +15,7 @@ import grpc
 import psutil
 from pulumi.runtime.proto import engine_pb2, engine_pb2_grpc
 
-from greenhouse.providers.protocol.program import environment_of, folder_of, process_of
+from greenhouse.providers.protocol.program_folder import environment_of, folder_of, process_of
 from greenhouse.providers.protocol.wire import Properties
 
 _LOG_SECONDS = 5

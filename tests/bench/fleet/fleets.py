@@ -23,7 +23,8 @@ from typing import Any
 import psutil
 
 from greenhouse import account
-from greenhouse.home import PROJECT_DIR, Home, aws_environment, shell_environment
+from greenhouse.environment import aws_environment, shell_environment
+from greenhouse.home import PROJECT_DIR, Home
 from greenhouse.processes import Processes
 from greenhouse.start_and_stop import start_greenhouse, stop_greenhouse
 from infra.rollout.clock import Clock

@@ -17,7 +17,7 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 import fleet.__main__ as commands
-from fleet import console
+from fleet.console import server
 from fleet.logs import COMMAND, LOG_MANAGER, NoLog
 from fleet.observe import observe, release_name
 from fleet.stacks import NoStack, places
@@ -162,7 +162,7 @@ def test_a_console_shows_the_stack_it_was_asked_for(
 ) -> None:
     fleet.sends("edge-inference/press-2", OURS, "COMPLETED")
     served: list[FleetStatus] = []
-    monkeypatch.setattr(console, "application", lambda look, every: look)  # noqa: ARG005
+    monkeypatch.setattr(server, "application", lambda look, every: look)  # noqa: ARG005
     monkeypatch.setattr("uvicorn.Server.run", lambda at, _: served.append(at.config.app()))
     run("console", "--port", "0", *options)
     assert [len(found.targets) for one in served for found, _ in one.fleets] == [seen]

@@ -1,4 +1,4 @@
-"""A real MiniStack and a real cloud beside it, each in its own process, once for all tests.
+"""A real cloud beside the MiniStack of the folder above, in its own process, once for all tests.
 
 Tests share both, so each makes its own names with `unique`.
 """
@@ -26,15 +26,8 @@ import pytest
 from botocore.config import Config
 from botocore.credentials import Credentials
 
-from greenhouse.home import (
-    ACCESS_KEY,
-    ACCOUNT,
-    PROJECT_DIR,
-    REGION,
-    Ports,
-    aws_environment,
-    free_ports,
-)
+from greenhouse.environment import aws_environment
+from greenhouse.home import ACCESS_KEY, PROJECT_DIR, REGION, Ports, free_ports
 from greenhouse.signatures import sign
 
 if TYPE_CHECKING:
@@ -161,54 +154,12 @@ class CloudProcess:
 
 
 @pytest.fixture(scope="session")
-def ministack_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
-    folder, port = tmp_path_factory.mktemp("ministack"), free_port()
-    environment = {
-        **os.environ,
-        "AWS_ACCESS_KEY_ID": ACCESS_KEY,
-        "AWS_SECRET_ACCESS_KEY": SECRET,
-        "BIND_HOST": "127.0.0.1",
-        "GATEWAY_PORT": str(port),
-        "MINISTACK_ACCOUNT_ID": ACCOUNT,
-        "MINISTACK_REGION": REGION,
-        "IOT_MTLS_ENABLED": "0",
-        "SFTP_ENABLED": "0",
-        "PERSIST_STATE": "0",
-        "TMPDIR": str(folder),
-    }
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "greenhouse.ministack"],
-            cwd=PROJECT_DIR,
-            env=environment,
-            stdout=log,
-            stderr=log,
-        )
-    try:
-        wait_for(f"http://127.0.0.1:{port}/_ministack/health", process)
-        yield port
-    finally:
-        process.terminate()
-        process.wait(START_SECONDS)
-
-
-@pytest.fixture(scope="session")
 def cloud(ministack_port: int, tmp_path_factory: pytest.TempPathFactory) -> Iterator[CloudProcess]:
     served = CloudProcess(ministack_port, tmp_path_factory.mktemp("cloud") / "cloud.sqlite")
     try:
         yield served.start()
     finally:
         assert served.end() == 0, "SIGTERM is the ordinary end"
-
-
-@pytest.fixture
-def cloud_of_its_own(ministack_port: int, tmp_path: Path) -> Iterator[CloudProcess]:
-    served = CloudProcess(ministack_port, tmp_path / "cloud.sqlite")
-    try:
-        yield served
-    finally:
-        if served.process is not None and served.process.poll() is None:
-            served.end()
 
 
 @pytest.fixture(scope="session")
@@ -224,12 +175,6 @@ def ministack_client(service: Any, port: int) -> Any:
         aws_access_key_id=ACCESS_KEY,
         aws_secret_access_key=SECRET,
     )
-
-
-@pytest.fixture(scope="session")
-def iot(ministack_port: int) -> IoTClient:
-    client: IoTClient = ministack_client("iot", ministack_port)
-    return client
 
 
 @pytest.fixture(scope="session")

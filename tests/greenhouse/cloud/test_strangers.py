@@ -28,7 +28,7 @@ from selenium.webdriver.support.expected_conditions import title_is, url_to_be
 from selenium.webdriver.support.wait import WebDriverWait
 
 from greenhouse.home import ACCESS_KEY, PROJECT_DIR, REGION, Home, HomeBroken
-from greenhouse.providers.protocol.owner import OwnersAlone
+from greenhouse.providers.protocol.peer_user import OwnersAlone
 from greenhouse.signatures import sign
 from tests.browser import chromium
 from tests.greenhouse.cloud.conftest import (

@@ -14,8 +14,9 @@ import pytest
 import xgboost
 
 from greenhouse import account
+from greenhouse.environment import aws_environment
 from greenhouse.faults import Faults, Step
-from greenhouse.home import ACCOUNT, REGION, aws_environment
+from greenhouse.home import ACCOUNT, REGION
 from tests.whole.calls import Calls
 from tests.whole.crashes.killing import (
     DESTROY,

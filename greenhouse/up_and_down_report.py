@@ -21,7 +21,8 @@ from rich.text import Text
 
 from fleet.logs import logged
 from greenhouse import account, docker_engine
-from greenhouse.home import DEVICE_ROLE, Home, Ports, aws_environment
+from greenhouse.environment import aws_environment
+from greenhouse.home import DEVICE_ROLE, Home, Ports
 from infra.names import Names
 from infra.printable import printable
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from greenhouse.providers.protocol.program import NoProgram, folder_of, process_of
+from greenhouse.providers.protocol.program_folder import NoProgram, folder_of, process_of
 
 ASK = """
 import socket, sys
