@@ -150,18 +150,33 @@ def _docker_run(words: list[str]) -> DockerRun:
     options: list[tuple[str, str]] = []
     while words and words[0].startswith("-"):
         word = words.pop(0)
+        if word == "--":  # The end of the options.
+            break
         if word.startswith("--"):
             name, given, value = word.partition("=")
             if not given and name not in _FLAGS and words:
                 value = words.pop(0)
             options.append((name, value))
-        elif set(word[1:].partition("=")[0]) <= set(_SHORT_FLAGS):
-            letters, _, value = word[1:].partition("=")  # The word -it=false means -i -t=false.
-            options += [(_LONG.get(f"-{letter}", f"-{letter}"), "") for letter in letters[:-1]]
-            options.append((_LONG.get(f"-{letters[-1:]}", f"-{letters[-1:]}"), value))
         else:
-            value = word[2:] or (words.pop(0) if words else "")
-            options.append((_LONG.get(word[:2], word[:2]), value))
+            options += _short_options(word[1:], words)
     return DockerRun(
         options=tuple(options), image=words[0] if words else "", arguments=tuple(words[1:])
     )
+
+
+def _short_options(letters: str, words: list[str]) -> Iterator[tuple[str, str]]:
+    """Read `-it`, `-it=false`, `-p80:80`, `-dp 80:80`: flags, and at most one option with a value.
+
+    The value is what follows its letter, or else the next of the words, which is taken.
+    """
+    while letters:
+        letter, letters = letters[0], letters[1:]
+        name = _LONG.get(f"-{letter}", f"-{letter}")
+        if letters.startswith("="):
+            yield name, letters[1:]
+            return
+        if letter in _SHORT_FLAGS:
+            yield name, ""
+        else:
+            yield name, letters or (words.pop(0) if words else "")
+            return

@@ -68,7 +68,7 @@ def _docker_network_host(recipe: Recipe) -> Found:
 def _docker_detached(recipe: Recipe) -> Found:
     """the nucleus watches the docker client, so it neither sees a crash nor stops the container."""
     for step, run in _containers(recipe):
-        if run.has("--detach") or run.has("-d"):
+        if run.has("--detach"):
             yield step.where, "run it in the foreground: exec docker run … in run"
 
 

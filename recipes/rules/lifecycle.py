@@ -31,9 +31,17 @@ def _global_lifecycle(recipe: Recipe) -> Found:
 @rule("startup-or-run", ERROR, BOTH, f"{GUIDE}, component recipe reference")
 def _startup_or_run(recipe: Recipe) -> Found:
     """a component has either a startup or a run."""
-    for manifest in recipe.manifests:
-        if {"startup", "run"} <= {step.name for step in manifest.steps}:
-            yield f"{manifest.where}.Lifecycle", "keep one (startup if it has to succeed)"
+    for place, names in _steps_by_place(recipe).items():
+        if {"startup", "run"} <= names:
+            yield place, "keep one (startup if it has to succeed)"
+
+
+def _steps_by_place(recipe: Recipe) -> dict[str, set[str]]:
+    """The names of the steps of each lifecycle, a manifest's and the global one."""
+    found: dict[str, set[str]] = {}
+    for step in recipe.steps:
+        found.setdefault(step.where.rpartition(".")[0], set()).add(step.name)
+    return found
 
 
 @rule("component-type", ERROR, LITE, LITE_CHANGES)
@@ -96,14 +104,28 @@ def _install_timeout(recipe: Recipe) -> Found:
             yield step.where, "give the step a Timeout in seconds"
 
 
+# Options with a value: https://pip.pypa.io/en/stable/cli/pip_install/
+_PIP_OPTIONS = frozenset(
+    {
+        *("-C", "-c", "-d", "-e", "-f", "-i", "-r", "-t", "--abi", "--cache-dir"),
+        *("--cert", "--client-cert", "--config-settings", "--constraint", "--editable"),
+        *("--exists-action", "--extra-index-url", "--find-links", "--implementation"),
+        *("--index-url", "--log", "--no-binary", "--only-binary", "--platform", "--prefix"),
+        *("--progress-bar", "--proxy", "--python", "--python-version", "--report"),
+        *("--requirement", "--retries", "--root", "--src", "--target", "--timeout"),
+        *("--trusted-host", "--upgrade-strategy", "--use-feature"),
+    }
+)
+
+
 @rule("pip-unpinned", WARNING, BOTH, "pip.pypa.io/en/stable/topics/repeatable-installs")
 def _pip_unpinned(recipe: Recipe) -> Found:
     """the next device, or the next day, gets another version under the same component version."""
     for step in recipe.steps:
         for command in step.commands:
             for package in _pip_packages(list(command.words)):
-                if not re.search(r"==|@|[/\\$]|\.whl$", package):
-                    yield step.where, f"write {package.split('>')[0]}==VERSION"
+                if package != "." and not re.search(r"==|@|[/\\$]|\.whl$", package):
+                    yield step.where, f"write {re.split('[<>=~!;]', package)[0]}==VERSION"
 
 
 def _pip_packages(words: list[str]) -> list[str]:
@@ -121,7 +143,7 @@ def _pip_packages(words: list[str]) -> list[str]:
     packages, rest = [], words[at + 2 :]
     while rest:
         word = rest.pop(0)
-        if word in ("-r", "--requirement", "-c", "--constraint", "-i", "--index-url", "-t"):
+        if word in _PIP_OPTIONS:
             rest = rest[1:]
         elif not word.startswith(("-", "{")):
             packages.append(word)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from recipes.document import Recipe, get
+from recipes.document import Manifest, Recipe, get
 from recipes.rules.register import (
     BOTH,
     COMMON,
@@ -82,12 +82,18 @@ def _manifest_shadowed(recipe: Recipe) -> Found:
     """a device takes the first manifest that fits, so it never takes this one."""
     for number, manifest in enumerate(recipe.manifests):
         for earlier in recipe.manifests[:number]:
-            if all(
+            fits = all(
                 value in ("*", "all", "any") or manifest.platform.get(key) == value
                 for key, value in earlier.platform.items()
-            ):
+            )
+            if fits and (_lite_reads(earlier) or not _lite_reads(manifest)):
                 yield manifest.where, f"move it before {earlier.where}"
                 break
+
+
+def _lite_reads(manifest: Manifest) -> bool:
+    """Whether Lite looks at the manifest at all. See runtime-missing and platform-os."""
+    return bool(manifest.platform.get("os") and manifest.platform.get("runtime"))
 
 
 @rule("artifacts-key", ERROR, LITE, "aws-greengrass-lite, manifest selection")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import re
+from typing import Any
 
 from recipes.document import Recipe
 from recipes.rules.register import BOTH, ERROR, GUIDE, INFO, LITE, TRIED, WARNING, Found, rule
@@ -45,10 +45,23 @@ def _rights_policy_id(recipe: Recipe) -> Found:
                 yield f"accessControl.{name}", f"begin it with {component}:"
 
 
-@rule("rights-size", ERROR, LITE, f"{TRIED}; aws-greengrass-lite, policy buffer")
+@rule("rights-size", ERROR, LITE, "aws-greengrass-lite ipc_authz.c, gg/object.h")
 def _rights_size(recipe: Recipe) -> Found:
     """Lite reads the policies of one service into 4,096 bytes."""
     for service, policies in recipe.policies.items():
-        size = len(json.dumps(policies, separators=(",", ":")).encode())
+        size = bytes_on_lite(policies)
         if size > MAX_POLICY_BYTES:
             yield f"accessControl.{service}", f"{size} bytes: join topics under one *"
+
+
+def bytes_on_lite(value: Any) -> int:
+    """The memory that a value takes on Nucleus Lite on a 64-bit machine.
+
+    That is 21 bytes for each member of an object (GgKV), 11 for each item of a list (GgObject), and
+    the texts themselves.
+    """
+    if isinstance(value, dict):
+        return sum(21 + bytes_on_lite(key) + bytes_on_lite(one) for key, one in value.items())
+    if isinstance(value, list):
+        return sum(11 + bytes_on_lite(one) for one in value)
+    return len(value.encode()) if isinstance(value, str) else 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 from recipes.document import Recipe, get, texts
@@ -62,19 +62,20 @@ def _variable_missing(recipe: Recipe) -> Found:
         for match in VARIABLE.finditer(text):
             of_another, kind, pointer = match.groups()
             own = kind == "configuration" and not of_another and pointer.startswith("/")
-            if own and not _has(recipe.defaults, pointer.strip("/").split("/")):
-                yield where, f"give DefaultConfiguration a value at {pointer}"
+            if own and not _has(recipe.defaults, pointer):
+                yield where, f"give DefaultConfiguration a value at {pointer}, outside of any list"
 
 
-def _has(value: Any, keys: Sequence[str]) -> bool:
-    """Whether a JSON pointer's keys lead to a value, in exactly this spelling, as on Lite."""
-    for key in keys:
-        if isinstance(value, list) and key.isdigit() and int(key) < len(value):
-            value = value[int(key)]
-        elif isinstance(value, dict) and key in value:
-            value = value[key]
-        else:
+def _has(value: Any, pointer: str) -> bool:
+    """Whether a JSON pointer leads to a value, in exactly this spelling.
+
+    Lite stores a list as one value, and finds nothing in it (aws-greengrass-lite, ggconfigd).
+    """
+    for step in pointer.strip("/").split("/"):
+        key = step.replace("~1", "/").replace("~0", "~")
+        if not isinstance(value, dict) or key not in value:
             return False
+        value = value[key]
     return True
 
 

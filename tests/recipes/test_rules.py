@@ -16,6 +16,7 @@ from infra.names import COMPONENTS
 from recipes import rules
 from recipes import shell as scripts
 from recipes.findings import Finding, Severity
+from recipes.rules.rights import bytes_on_lite
 from tests.infra.publish.test_recipe import recipe_of
 
 SOCKET = "$AWS_GG_NUCLEUS_DOMAIN_SOCKET_FILEPATH_FOR_COMPONENT"
@@ -156,6 +157,12 @@ BROKEN: list[tuple[str, dict[str, Any], str, str]] = [
         "Manifests[0].Lifecycle",
         "keep one",
     ),
+    (
+        "startup-or-run",
+        recipe(Lifecycle={"all": {"run": "true", "startup": "check || exit 1"}}),
+        "Lifecycle.all",
+        "keep one",
+    ),
     ("component-type", recipe(ComponentType="aws.greengrass.lambda"), "ComponentType", "generic"),
     (
         "lite-has-none",
@@ -206,6 +213,12 @@ BROKEN: list[tuple[str, dict[str, Any], str, str]] = [
         "Manifests[0].Lifecycle.install",
         "pandas==VERSION",
     ),
+    (
+        "pip-unpinned",
+        lifecycle(install={"Script": "pip install --target lib numpy~=1.2", "Timeout": 600}),
+        "Manifests[0].Lifecycle.install",
+        "write numpy==VERSION",
+    ),
     ("sudo", lifecycle(run="sudo systemctl start x"), "Manifests[0].Lifecycle.run", "Privilege"),
     ("script-brace", lifecycle(run="echo ${HOME}"), "Manifests[0].Lifecycle.run", "${HOME}"),
     (
@@ -237,6 +250,12 @@ BROKEN: list[tuple[str, dict[str, Any], str, str]] = [
         lifecycle(run={"Script": "true", "Setenv": {"A": "{configuration:rate}"}}),
         "Manifests[0].Lifecycle.run.Setenv.A",
         "{configuration:/rate}",
+    ),
+    (
+        "variable-missing",
+        with_defaults({"A": "{configuration:/camera/1/name}"}, camera=[1, {"name": "right"}]),
+        "Manifests[0].Lifecycle.Setenv.A",
+        "outside of any list",
     ),
     (
         "variable-missing",
@@ -483,7 +502,14 @@ def lines(found: list[Finding]) -> list[str]:
         lifecycle(run={"Script": "pip install ./own git+https://example.com/a@v1 b.whl"}),
         recipe(Lifecycle={"all": {"run": "true"}}),
         rights("local/{iot:thingName}"),
-        with_defaults({"A": "{configuration:/camera/1/name}"}, camera=[1, {"name": "right"}]),
+        with_defaults({"A": "{configuration:/o/a~1b}"}, o={"a/b": 1}),
+        lifecycle(install={"Script": "pip install --target lib .", "Timeout": 600}, run="true"),
+        recipe(
+            Manifests=[
+                manifest(Platform={"os": "linux", "runtime": "*", "architecture": "amd64"}),
+                manifest(),
+            ]
+        ),
         docker(
             f"{DOCKER_RUN} -u 0 -v '{{artifacts:path}}:/a' {IMAGE}",
             user_files={"Uri": "s3://bucket/model.json"},
@@ -510,6 +536,22 @@ def test_a_broken_rule_is_named_with_its_place_and_what_to_write(
     assert [one.rule.name for one in found] == [rule], lines(found)
     assert found[0].where == where
     assert fix in found[0].fix
+
+
+def test_a_manifest_behind_one_that_lite_skips_is_lites() -> None:
+    """Java takes the first of these manifests, and Lite the second."""
+    java, both = {"os": "linux"}, {"os": "linux", "runtime": "*"}
+    for second, shadowed in ((both, False), (java, True)):
+        pair = [manifest(Platform=java), manifest(Platform=second)]
+        found = {one.rule.name for one in rules.findings(recipe(Manifests=pair))}
+        assert ("manifest-shadowed" in found) is shadowed
+
+
+def test_a_policy_takes_the_memory_that_lite_needs_for_it() -> None:
+    """gg/object.h on 64 bits: 21 bytes for a member, 11 for an item, and the texts."""
+    policy = {"operations": ["ab"], "resources": ["é", "c"]}
+    members = 21 + len("p") + 21 + len("operations") + 21 + len("resources")
+    assert bytes_on_lite({"p": policy}) == members + (11 + 2) + (11 + 2) + (11 + 1)
 
 
 def test_every_rule_was_broken() -> None:
@@ -611,6 +653,9 @@ def test_a_known_size_counts_instead_of_the_compact_one() -> None:
         ("docker container run -it wine serve", "wine", ("serve",)),
         ("docker -D -H unix:///run/d.sock --log-level=warn run wine", "wine", ()),
         ("docker run -it=false --tty=false wine", "wine", ()),
+        ("docker run -dp 8000:80 wine", "wine", ()),
+        ("docker run -itu 0:0 -iv/a:/b wine serve", "wine", ("serve",)),
+        ("docker run --rm -- wine -d", "wine", ("-d",)),
     ],
 )
 def test_docker_run_is_read_as_docker_reads_it(
@@ -637,6 +682,18 @@ def test_docker_run_is_read_as_docker_reads_it(
 def test_a_terminal_is_asked_for_as_docker_reads_it(options: str, terminal: bool) -> None:
     [run] = scripts.docker_runs(f"docker run {options} wine ls -t")
     assert run.has("--tty") is terminal
+
+
+def test_short_options_of_one_word_are_all_read() -> None:
+    [run] = scripts.docker_runs("docker run -dp 80:80 -itu=0 -e A=b wine")
+    assert run.options == (
+        ("--detach", ""),
+        ("-p", "80:80"),
+        ("-i", ""),
+        ("--tty", ""),
+        ("--user", "0"),
+        ("--env", "A=b"),
+    )
 
 
 @pytest.mark.parametrize("script", ["docker exec -it run ls", "docker ps", "docker -H", "docker"])

@@ -10,9 +10,8 @@
     more than 50 connections                 reset
 
 JSON numbers don't change, but they are limited to 64 bits. A value has at most 200 values inside it
-and 13 levels. The policies of one service are read into 4,096 bytes, here counted as JSON. One
-thing is not modelled: here a subscriber that doesn't read blocks nobody, while real publishers time
-out after 3 s.
+and 13 levels. The policies of one service are read into 4,096 bytes. One thing is not modelled:
+here a subscriber that doesn't read blocks nobody, while real publishers time out after 3 s.
 """
 
 from __future__ import annotations
@@ -34,10 +33,10 @@ from greenhouse.device.ipc.operations import (
     Unreadable,
 )
 from greenhouse.device.ipc.topics import Subscription, Topics
+from recipes.rules.rights import MAX_POLICY_BYTES, bytes_on_lite
 
 MAX_PACKET = 10_000  # GGL_IPC_MAX_MSG_LEN: headers and payload.
 MAX_CONNECTIONS = 50
-MAX_POLICIES = 4096
 MAX_TOPIC = 256  # Bytes: GGL_PUBSUB_MAX_TOPIC_LENGTH.
 MAX_VALUES, MAX_LEVELS = 200, 13
 _INT64 = range(-(2**63), 2**63)
@@ -75,7 +74,7 @@ class LiteOperations(Operations):
     def _authorize(self, component: str, operation: str, topic: str) -> None:
         configuration = self._host.configuration(component) or {}
         policies = (configuration.get("accessControl") or {}).get(PUBSUB)
-        fits = len(json.dumps(policies)) <= MAX_POLICIES
+        fits = bytes_on_lite(policies) <= MAX_POLICY_BYTES
         control = {PUBSUB: self._with_names(policies)}
         named = SERVICE + operation
         if (
