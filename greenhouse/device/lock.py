@@ -21,7 +21,7 @@ from infra.errors import told
 from infra.printable import printable
 
 ANSWER_SECONDS = 2.0
-_CREDENTIALS = struct.Struct("iII")  # struct ucred in unix(7): process, user, group
+_CREDENTIALS = struct.Struct("iII")  # Process, user and group: struct ucred in unix(7).
 
 
 class Taken(Exception):

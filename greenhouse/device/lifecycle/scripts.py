@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import re
 import shutil
 import signal
 from collections.abc import Callable, Iterable, Mapping
@@ -18,6 +19,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TextIO
 
 import psutil
 
@@ -29,6 +31,8 @@ log = logging.getLogger(__name__)
 
 GRACE_SECONDS = 5.0  # Java's gracefulShutdownTimeout.
 _LOOK_SECONDS = 0.05
+# The Java nucleus calls these fileSizeKB and totalLogsSizeKB. The second is for rotated files.
+LOG_BYTES, OLD_LOGS_BYTES = 1024 * 1024, 10 * 1024 * 1024
 LAST_WORDS_SECONDS = 0.5  # Time for output that is still in the pipe when the script has ended.
 
 Line = Callable[[str], None]
@@ -42,17 +46,45 @@ class ComponentLog:
 
     Sources: public logs of real devices, and ShellRunner.java. `. ` joins kind, text and context,
     and empty parts are left out. Lite leaves output to the journal, without a context.
+
+    A large log goes on in a new file, and the oldest files are removed. The Java nucleus also does
+    so every hour. Then `tail` would find no answer for a while, so this log does it by size alone.
     """
 
     def __init__(self, path: Path, component: str) -> None:
-        self._component = component
+        self._path, self._component = path, component
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = path.open("a", encoding="utf-8", errors="replace", buffering=1)
+        self._file = self._opened()
+
+    def _opened(self) -> TextIO:
+        return self._path.open("a", encoding="utf-8", errors="replace", buffering=1)
 
     def write(self, *said: str, level: str = "INFO") -> None:
         now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         text = ". ".join(filter(None, said))
         self._file.write(f"{now} [{level}] (Copier) {self._component}: {text}\n")
+        if os.fstat(self._file.fileno()).st_size >= LOG_BYTES:
+            self._rotate()
+
+    def _rotate(self) -> None:
+        """Rename the file as the Java nucleus does (LogConfig.java): `app_2026_11_30_17_0.log`."""
+        self._file.close()
+        hour = f"{datetime.now(UTC):%Y_%m_%d_%H}"
+        number = 1 + max((last for at, last, _ in self._rotated() if at == hour), default=-1)
+        with suppress(FileNotFoundError):  # Somebody has removed it.
+            self._path.rename(self._path.with_name(f"{self._path.stem}_{hour}_{number}.log"))
+        self._file = self._opened()
+        kept = 0
+        for _, _, old in reversed(self._rotated()):
+            kept += old.stat().st_size
+            if kept > OLD_LOGS_BYTES:
+                old.unlink()
+
+    def _rotated(self) -> list[tuple[str, int, Path]]:
+        """Hour, number and path of the rotated files, the oldest first."""
+        name = re.compile(rf"{re.escape(self._path.stem)}_(\d{{4}}(?:_\d\d){{3}})_(\d+)\.log")
+        found = [(path, name.fullmatch(path.name)) for path in self._path.parent.iterdir()]
+        return sorted((match[1], int(match[2]), path) for path, match in found if match)
 
     def stdout(self, line: str, context: str) -> None:
         self.write("stdout", line, context)

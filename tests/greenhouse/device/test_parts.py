@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from greenhouse.device.downloads.docker import Image
 from greenhouse.device.downloads.role import evaluate
 from greenhouse.device.errors import DeploymentFailed, ErrorCode
 from greenhouse.device.flavours.java import Java
+from greenhouse.device.lifecycle import scripts
 from greenhouse.device.recipe.configuration import BadPointer, find, merged, pointer, resolve
 from greenhouse.device.recipe.interpolation import Names, interpolate
 from greenhouse.device.recipe.recipes import Recipe, Step, read
@@ -293,3 +295,28 @@ class TestImages:
         with pytest.raises(DeploymentFailed) as failure:
             Image.parse(uri)
         assert failure.value.codes[-1] is ErrorCode.DOCKER_ARTIFACT_URI_NOT_VALID
+
+
+def test_a_component_s_log_goes_on_in_a_new_file_and_loses_its_oldest_lines(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scripts, "LOG_BYTES", 1000)
+    monkeypatch.setattr(scripts, "OLD_LOGS_BYTES", 10_000)
+    other = tmp_path / "app.more_2020_01_01_00_0.log"
+    other.write_text("another component's")
+    log, path = scripts.ComponentLog(tmp_path / "app.log", "app"), tmp_path / "app.log"
+    for number in range(1000):
+        log.stdout(f"line {number}", "")
+        assert path.stat().st_size < 1000, "it was rotated"
+        if number == 500:
+            path.unlink()  # As somebody may do who needs the space.
+    log.stdout("the last one", "")
+    log.close()
+    rotated = [one for one in tmp_path.iterdir() if re.fullmatch(r"app_[\d_]+\.log", one.name)]
+    assert 9_000 < sum(one.stat().st_size for one in rotated) <= 10_000
+    order = sorted(rotated, key=lambda one: [int(part) for part in one.stem.split("_")[1:]])
+    lines = "".join(one.read_text() for one in [*order, path]).splitlines()
+    told = [int(line.rpartition(" ")[2]) for line in lines[:-1]]
+    assert told == [*range(told[0], 1000)], "the newest lines, without a gap"
+    assert lines[-1].endswith("the last one")
+    assert other.exists()
