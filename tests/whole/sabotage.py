@@ -40,7 +40,7 @@ class Good:
         return cls(model, place.await_answers(model))
 
 
-def assert_red_with_its_reason(place: Place, good: Good, sabotage: Sabotage, reason: str) -> None:
+def assert_up_fails(place: Place, good: Good, sabotage: Sabotage, reason: str) -> None:
     """It fails within its time-out, with the reason in its last lines.
 
     The device answers as before.

@@ -24,7 +24,7 @@ from tests.whole.sabotage import (
     a_pull_that_is_denied,
     a_service_that_ends,
     an_image_that_cannot_start,
-    assert_red_with_its_reason,
+    assert_up_fails,
 )
 
 pytestmark = pytest.mark.whole
@@ -163,7 +163,7 @@ def test_up_fails_with_its_reason_the_device_answers_and_up_succeeds_after_the_r
     lite: Lite, sabotage: Sabotage, reason: str
 ) -> None:
     try:
-        assert_red_with_its_reason(lite.place, lite.good, sabotage, reason)
+        assert_up_fails(lite.place, lite.good, sabotage, reason)
         lite.assert_as_before()
     finally:
         lite.place.up()

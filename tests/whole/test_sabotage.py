@@ -27,7 +27,7 @@ from tests.whole.sabotage import (
     a_pull_that_is_denied,
     a_service_that_ends,
     an_image_that_cannot_start,
-    assert_red_with_its_reason,
+    assert_up_fails,
     change_the_check,
     configured,
     fault,
@@ -265,7 +265,7 @@ def test_up_fails_with_its_reason_the_device_answers_and_up_succeeds_after_the_r
     place: Place, good: Good, sabotage: Sabotage, reason: str
 ) -> None:
     try:
-        assert_red_with_its_reason(place, good, sabotage, reason)
+        assert_up_fails(place, good, sabotage, reason)
     finally:
         if sabotage is not a_disk_that_is_full:  # The next row needs what this row has left.
             place.up()

@@ -268,7 +268,7 @@ def edit_the_code(place: Place) -> None:
         pytest.param(
             drop_a_sample, {CONSUMER, CHECK}, id="other samples", marks=pytest.mark.matrix
         ),
-        pytest.param(edit_the_code, set(COMPONENTS), id="new code"),
+        pytest.param(edit_the_code, set(COMPONENTS), id="new code", marks=pytest.mark.matrix),
     ],
 )
 def test_a_change(

@@ -79,12 +79,19 @@ def test_a_first_up_killed_at_each_change_of_the_account_succeeds_in_the_end(
     assert versions(place) == dict.fromkeys(OURS, 1), "a version that no release has"
 
 
-def test_one_up_outlives_a_device_that_is_killed_at_each_step(place: Place) -> None:
+@pytest.mark.parametrize(
+    "steps",
+    [
+        pytest.param([Step.STOPPED], id="one step"),
+        pytest.param(list(Step), id="each step", marks=pytest.mark.matrix),
+    ],
+)
+def test_one_up_outlives_a_device_that_is_killed(place: Place, steps: list[Step]) -> None:
     place.up()  # The next update has to stop it.
     change_the_model(place)
     change_the_image(place)
     faults = Faults(place.home.device(place.thing))
-    faults.set(f"crash-at:{','.join(Step)}")
+    faults.set(f"crash-at:{','.join(steps)}")
     with restarted(place):
         place.up()
         assert not faults.active(), "not reached"
