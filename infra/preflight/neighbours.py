@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 from botocore.exceptions import ClientError
 
@@ -23,7 +22,7 @@ from infra.account.many_devices import ASKED_SINGLY, each_device
 from infra.account.target import Deployed, Target, latest_deployment, things_of
 from infra.names import STACK_TAG
 from infra.preflight.release_needs import Wanted
-from infra.preflight.unread import withheld
+from infra.preflight.unread import unparsed, withheld
 from infra.settings import Settings
 from recipes.findings import Bites, Finding, Rule, Severity
 
@@ -91,6 +90,21 @@ class Model:
     memory: int  # In MiB, of all containers that may run at once.
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Service:
+    """The component that answers a model's requests."""
+
+    component: str
+    version: str
+    prefix: str
+    stack: str  # The publisher's stack.
+    recipe: str | bytes  # JSON, not parsed.
+
+
+class _StrangeRecipe(Exception):
+    """A service's recipe has another form than this program's."""
+
+
 def findings(
     settings: Settings, context: Context, target: Target, wanted: Wanted
 ) -> Iterator[Finding]:
@@ -100,12 +114,24 @@ def findings(
             yield from _names(context, one)
         if target.latest and settings.keep_components:
             found.append(_on_target(target, target.latest))
-        others = [(one, model) for one in found for model in _models(context, one)]
-        ours = _own(context, wanted) if others else None
+        services = [(one, service) for one in found for service in _services(context, one)]
+        own = _own_service(context, wanted) if services else None
     except ClientError as error:
         yield withheld(f"what else is deployed to the devices of {target.arn}", error)
         return
-    if ours:
+    others: list[tuple[Neighbour, Model]] = []
+    ours: Model | None = None
+    for neighbour, service in [*services, *([(None, own)] if own else [])]:
+        try:
+            model = _model(service)
+        except _StrangeRecipe as error:
+            yield unparsed(f"{service.component} {service.version}", str(error))
+            continue
+        if neighbour:
+            others.append((neighbour, model))
+        else:
+            ours = model
+    if ours and others:
         for one, theirs in others:
             yield from _topics(ours, one, theirs)
         listed = {model.prefix: model.memory for model in (ours, *(model for _, model in others))}
@@ -172,17 +198,24 @@ def _names(context: Context, one: Neighbour) -> Iterator[Finding]:
         )
 
 
-def _models(context: Context, one: Neighbour) -> Iterator[Model]:
-    """The other models in it: those whose service a stack of this program has published."""
+def _services(context: Context, one: Neighbour) -> Iterator[_Service]:
+    """The other models' services in it: those that a stack of this program has published."""
     for name, spec in sorted(one.deployed.components.items()):
         prefix = name.removesuffix(".xgboost")
         if prefix in (name, context.component_prefix) or name.startswith("aws."):
             continue
         with unless_gone():
-            arn = context.component_arn(name, spec["componentVersion"])
+            version = spec["componentVersion"]
+            arn = context.component_arn(name, version)
             found = context.clients.greengrass.get_component(arn=arn)
             if stack := found.get("tags", {}).get(STACK_TAG):
-                yield _read(json.loads(found["recipe"]), prefix, stack)
+                yield _Service(
+                    component=name,
+                    version=version,
+                    prefix=prefix,
+                    stack=stack,
+                    recipe=found["recipe"],
+                )
 
 
 def _topics(ours: Model, one: Neighbour, theirs: Model) -> Iterator[Finding]:
@@ -197,35 +230,51 @@ def _topics(ours: Model, one: Neighbour, theirs: Model) -> Iterator[Finding]:
         )
 
 
-def _own(context: Context, wanted: Wanted) -> Model | None:
-    """This stack's own model, from the release to come, or from the published recipe."""
+def _own_service(context: Context, wanted: Wanted) -> _Service | None:
+    """This stack's own service, from the published recipe, or from the release to come."""
     service = context.names.service
-    recipes = {one["ComponentName"]: one for one in wanted.recipes}
-    if version := wanted.components.get(service):
+    version = wanted.components.get(service, "")
+    recipe: str | bytes | None = None
+    if version:
         with unless_gone():
             arn = context.component_arn(service, version)
             recipe = context.clients.greengrass.get_component(arn=arn)["recipe"]
-            recipes[service] = json.loads(recipe)
-    if service not in recipes:
-        return None
-    return _read(recipes[service], context.component_prefix, context.stack)
-
-
-def _read(service: Mapping[str, Any], prefix: str, stack: str) -> Model:
-    """A model from a service's recipe. The release's three containers have the same limit."""
-    rights = service["ComponentConfiguration"]["DefaultConfiguration"]["accessControl"]
-    topics = {
-        operation.partition("#")[2]: topic
-        for policy in rights["aws.greengrass.ipc.pubsub"].values()
-        for operation in policy["operations"]
-        for topic in policy["resources"]
-    }
-    script = service["Manifests"][0]["Lifecycle"]["run"]["Script"]
-    limit = _MEMORY.search(script)
-    return Model(
-        prefix=prefix,
-        stack=stack,
-        request_topic=topics["SubscribeToTopic"],
-        answer_topic=topics["PublishToTopic"],
-        memory=3 * int(limit[1]) if limit else 0,
+    if recipe is None:
+        recipes = {one["ComponentName"]: one for one in wanted.recipes}
+        if service not in recipes:
+            return None
+        recipe = json.dumps(recipes[service])
+    return _Service(
+        component=service,
+        version=version,
+        prefix=context.component_prefix,
+        stack=context.stack,
+        recipe=recipe,
     )
+
+
+def _model(service: _Service) -> Model:
+    """What a service's recipe says. The release's three containers have the same limit.
+
+    Raises _StrangeRecipe if the recipe has another form than this program's.
+    """
+    try:
+        recipe = json.loads(service.recipe)
+        rights = recipe["ComponentConfiguration"]["DefaultConfiguration"]["accessControl"]
+        topics = {
+            operation.partition("#")[2]: topic
+            for policy in rights["aws.greengrass.ipc.pubsub"].values()
+            for operation in policy["operations"]
+            for topic in policy["resources"]
+        }
+        script = recipe["Manifests"][0]["Lifecycle"]["run"]["Script"]
+        limit = _MEMORY.search(script)
+        return Model(
+            prefix=service.prefix,
+            stack=service.stack,
+            request_topic=topics["SubscribeToTopic"],
+            answer_topic=topics["PublishToTopic"],
+            memory=3 * int(limit[1]) if limit else 0,
+        )
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise _StrangeRecipe(f"{type(error).__name__}: {error}") from error

@@ -1,4 +1,4 @@
-"""The warning for what AWS refuses to show in a check."""
+"""The warning for what a check can't read."""
 
 from __future__ import annotations
 
@@ -11,15 +11,25 @@ NOT_READABLE = Rule(
     name="not-readable",
     severity=Severity.WARNING,
     bites=Bites.BOTH,
-    reason="what AWS refuses to show isn't checked, so an error shows only on the device",
+    reason="what can't be read isn't checked, so an error shows only on the device",
     source="IAM, Greengrass",
 )
 
 
 def withheld(where: str, error: ClientError) -> Finding:
+    """AWS refuses to show it."""
     asked, code = error.operation_name, error_code(error)
     return Finding(
         rule=NOT_READABLE,
         where=where,
         fix=f"allow {asked} to whoever runs this, or ignore it ({code})",
+    )
+
+
+def unparsed(where: str, why: str) -> Finding:
+    """A recipe has a form that this program doesn't know."""
+    return Finding(
+        rule=NOT_READABLE,
+        where=where,
+        fix=f"compare its topics and its memory with this stack's yourself ({why})",
     )

@@ -21,6 +21,7 @@ from infra.names import DEFAULT_NAMES, Names
 from infra.preflight import neighbours
 from infra.preflight.neighbours import MEMORY, SAME_NAMES, SAME_TOPIC
 from infra.preflight.release_needs import Wanted
+from infra.preflight.unread import NOT_READABLE
 from infra.publish import recipe
 from infra.rollout import gate
 from infra.rollout.clock import Clock, RolloutFailed
@@ -132,6 +133,26 @@ def test_a_follower_s_topics_are_those_that_its_publisher_s_recipe_has(account: 
     assert target
     found = list(neighbours.findings(settings, WINE, target, wanted))
     assert SAME_TOPIC in [one.rule for one in found]
+
+
+@pytest.mark.parametrize(
+    ("strange", "why"),
+    [
+        ({}, "KeyError: 'ComponentConfiguration'"),
+        ({"ComponentConfiguration": {"DefaultConfiguration": None}}, "TypeError"),
+        ({"ComponentConfiguration": {}}, "KeyError: 'DefaultConfiguration'"),
+        ([], "TypeError"),
+    ],
+)
+def test_a_neighbour_s_recipe_of_another_form_is_a_warning(
+    account: Account, strange: Any, why: str
+) -> None:
+    has_a_neighbour(account, GROUP_ARN)
+    account.recipes[NOISE.component_arn("com.noise.xgboost", "1.0.0")] = strange
+    [found] = findings(WINE)
+    assert found.rule is NOT_READABLE
+    assert found.where == "com.noise.xgboost 1.0.0"
+    assert why in found.text
 
 
 def test_another_stack_s_components_of_the_same_names_are_refused_by_name(

@@ -144,7 +144,7 @@ def test_a_rate_at_which_the_update_ends_before_the_last_device_begins_is_refuse
         assert the_one(found).rule is TOO_SLOW
         assert f"after {seconds} s" in the_one(found).text
         assert f"rollout-timeout {seconds + 900}" in the_one(found).text
-        assert "that and 15 minutes" in the_one(found).text, "how the number is made"
+        assert "Set 15 minutes more" in the_one(found).text, "how the number is made"
 
 
 def test_a_check_that_may_outlast_the_update_is_a_warning() -> None:
