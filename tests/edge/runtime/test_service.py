@@ -356,6 +356,9 @@ def test_requests_return_to_the_thread_that_brings_them_once_they_are_quick_agai
     for number in range(60):  # Each is quick, and the estimate learns it.
         service.received(request(number))
         assert answered.acquire(timeout=120)
+    for thread in {*model.threads} - {threading.current_thread()}:
+        thread.join(120)  # Until then, a thread may take the next request as well.
+    service.received(request(60))
     assert model.threads[0] is not threading.current_thread()
     assert model.threads[-1] is threading.current_thread()
 
