@@ -59,7 +59,7 @@ typedef struct {
 enum { SUM, SIGMOID, EXPONENTIAL, HINGE, SOFTMAX, SOFTPROB, EXPONENTIAL_OF_DOUBLE, TRANSFORMS };
 enum {
     BLOCK = 64,          /* Rows per tree, while the tree is in the nearest cache. */
-    BLOCK_VALUES = 65536 /* Features or outputs of all its rows. A wide row is a block: memory is bounded. */
+    BLOCK_VALUES = 65536 /* Features or outputs of a block, unless one row has more. It bounds the memory. */
 };
 
 int forest_open(Forest *forest, const void *data, int64_t size);

@@ -12,7 +12,7 @@ typedef struct {
     const uint64_t *powers;  /* Powers of ten, from 10^FIRST_POWER on: two words each, see json_rows.py. */
     uint32_t *table;         /* A hash table of 1 + text; its size is a power of 2, at least twice the texts. */
     uint64_t *met;           /* The number of each feature's last record. */
-    uint64_t record;         /* The number of the last one. With 64 bits, no number comes twice. */
+    uint64_t record;         /* The last record's number. With 64 bits, no number comes twice. */
     uint32_t count;          /* The number of texts. */
     uint32_t places;         /* The number of places in the table. */
     uint32_t width;          /* The number of features. */
