@@ -116,6 +116,11 @@ class Refusal:
     field: str | None
 
 
+def most_rows(outputs: int) -> int:
+    """The most rows whose answers can fit into a message, even with short numbers."""
+    return MAX_ROWS // outputs
+
+
 def decode(payload: bytes) -> Request:
     """A request of at most MAX_REQUEST bytes. Raises BadRequest, for which no id is known."""
     envelope = _envelope(payload)
@@ -227,17 +232,21 @@ def encode_description(request: Request, model: Model) -> bytes:
         "next": None,  # The client's next `first`.
         "missing_allowed": model.missing_allowed,
         "outputs": model.outputs,  # The numbers in the answer to a row.
-        "limits": {"request_bytes": MAX_REQUEST, "rows": MAX_ROWS, "answer_bytes": MAX_MESSAGE},
+        "limits": {
+            "request_bytes": MAX_REQUEST,
+            "rows": most_rows(model.outputs),
+            "answer_bytes": MAX_MESSAGE,
+        },
     }
     addressed = {} if request.id is None else {"id": request.id}
     encoded = json.dumps({**addressed, "description": description}).encode()
     while len(encoded) > MAX_MESSAGE:
-        # They shrink in proportion, so that a few turns are enough for any number of features.
-        shown = shown[: len(shown) * MAX_MESSAGE // (len(encoded) + 1)]
-        if not shown:
+        if len(shown) == 1:
             raise BadRequest(
                 Code.TOO_LARGE, f"no message carries the name of feature {first}", field="first"
             )
+        # They shrink in proportion, so that a few turns are enough for any number of features.
+        shown = shown[: max(1, len(shown) * MAX_MESSAGE // (len(encoded) + 1))]
         description |= {"features": shown, "next": first + len(shown)}
         encoded = json.dumps({**addressed, "description": description}).encode()
     return encoded

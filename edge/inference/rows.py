@@ -11,12 +11,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from .model import FLOAT32_MAX
-from .protocol import MAX_NAMES, MAX_ROWS, BadRequest, Code, Record, cut, display, read_json
-
-
-def most_rows(outputs: int) -> int:
-    """The most rows whose answers can fit into a message, even with short numbers."""
-    return MAX_ROWS // outputs
+from .protocol import MAX_NAMES, BadRequest, Code, Record, cut, display, read_json
 
 
 def rows(

@@ -15,8 +15,7 @@ import pytest
 from edge.inference.engines import forest
 from edge.inference.engines.json_rows import Names, powers, written
 from edge.inference.model import Model
-from edge.inference.protocol import MAX_ROWS
-from edge.inference.rows import most_rows
+from edge.inference.protocol import MAX_ROWS, most_rows
 from tests.edge.compiling import SHIPPED, compiled, compiled_c
 from tests.edge.kinds import KINDS, trained
 from tests.edge.texts import by_python, same, texts

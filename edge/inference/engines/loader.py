@@ -13,7 +13,8 @@ from edge.inference.engines import forest
 from edge.inference.engines.booster import Booster
 from edge.inference.files import MAX_FILE, UnusableFile
 from edge.inference.model import Answers, Model, ModelRefused
-from edge.inference.rows import most_rows, rows
+from edge.inference.protocol import most_rows
+from edge.inference.rows import rows
 from edge.inference.settings import Engine
 
 # It also limits the unpacked file: a hostile file of 1 kB unpacks to gigabytes.

@@ -31,6 +31,7 @@ from edge.inference.protocol import (
     encode_refusal,
     encode_request,
     identity,
+    most_rows,
 )
 from edge.inference.protocol import records as records_of
 from edge.inference.rows import rows as values_of
@@ -212,6 +213,7 @@ def test_a_client_learns_what_it_can_ask_and_within_which_limits() -> None:
         "category",
     ]
     assert told["outputs"] == 3, "a client of softprob must expect lists"
+    assert told["limits"]["rows"] == most_rows(3) < MAX_ROWS, "the service takes no more"
     asked_for_rows = decode(asking([ROW], describe=True))
     assert asked_for_rows.wanted is Wanted.PREDICTIONS
 
@@ -230,6 +232,11 @@ def test_all_features_are_told_however_many_they_are(names: list[str]) -> None:
 def test_a_name_that_no_message_carries_is_refused() -> None:
     with pytest.raises(BadRequest, match="the name of feature 1"):
         described(b'{"describe": true, "first": 1}', ("a", "x" * MAX_MESSAGE))
+
+
+def test_a_name_is_told_however_long_the_next_ones_are() -> None:
+    told = described(b'{"describe": true}', ("a", *["x" * 3 * MAX_MESSAGE] * 9))
+    assert (told["features"], told["next"]) == ([{"name": "a", "type": "number"}], 1)
 
 
 def test_missing_values_pass_only_where_the_model_was_trained_with_them() -> None:
