@@ -218,6 +218,8 @@ def encode_description(request: Request, model: Model) -> bytes:
         for name, kind in zip(model.feature_names, model.feature_types, strict=True)
     ]
     first = request.envelope.get("first", 0)
+    if isinstance(first, float) and first.is_integer():
+        first = int(first)  # The Java nucleus makes doubles of a JSON message's integers.
     if type(first) is not int or not 0 <= first < max(1, len(features)):
         raise BadRequest(
             Code.NOT_A_REQUEST,

@@ -234,6 +234,15 @@ def test_a_name_that_no_message_carries_is_refused() -> None:
         described(b'{"describe": true, "first": 1}', ("a", "x" * MAX_MESSAGE))
 
 
+def test_a_client_may_name_a_feature_s_place_by_the_double_that_java_makes_of_it() -> None:
+    told = described(b'{"describe": true, "first": 1.0}', FEATURES)
+    assert json.dumps(told["first"]) == "1"
+    assert [feature["name"] for feature in told["features"]] == ["alcohol"]
+    for first in (0.5, 2.0, math.inf, math.nan, 1e300):
+        with pytest.raises(BadRequest, match="first is the place of a feature"):
+            described(json.dumps({"describe": True, "first": first}).encode(), FEATURES)
+
+
 def test_a_name_is_told_however_long_the_next_ones_are() -> None:
     told = described(b'{"describe": true}', ("a", *["x" * 3 * MAX_MESSAGE] * 9))
     assert (told["features"], told["next"]) == ([{"name": "a", "type": "number"}], 1)
