@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import platform
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -35,7 +37,9 @@ def compiled(data: bytes, *, trees: str = "all") -> bytearray:
 def shipped(engine: Engine = Engine.EVALUATOR) -> Path:
     """What a device loads for the shipped model."""
     asked = {"engine": engine, "trees": ""}
-    path = Path(tempfile.mkdtemp(prefix="edge-inference-")) / "model"
+    folder = Path(tempfile.mkdtemp(prefix="edge-inference-"))
+    atexit.register(shutil.rmtree, folder)
+    path = folder / "model"
     path.write_bytes(answer(SHIPPED.read_bytes(), asked, b"")[1])
     return path
 

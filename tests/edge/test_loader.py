@@ -114,9 +114,8 @@ def test_a_huge_file_is_refused_by_its_size_and_not_read(tmp_path: Path) -> None
 
 
 def test_both_engines_answer_the_shipped_model_alike(library: Path) -> None:
-    path = Path("edge/models/wine-quality.json")
-    ours = Evaluator(compiled(path.read_bytes()), library)
-    theirs = loader.load(path, Engine.XGBOOST)
+    ours = Evaluator(compiled(SHIPPED.read_bytes()), library)
+    theirs = loader.load(SHIPPED, Engine.XGBOOST)
     rows = (np.random.default_rng(11).normal(size=(500, 13)) * 50).astype(np.float32).tolist()
     assert ours.predict(rows) == theirs.predict(rows)
     for name in ("feature_names", "feature_types", "missing_allowed", "outputs", "trees"):
@@ -130,7 +129,7 @@ def test_both_engines_answer_the_shipped_model_alike(library: Path) -> None:
     [
         (b"", "0 bytes: cut off"),
         (b'{"learner": {}}', "XGBoost refuses the model"),
-        (Path("edge/models/wine-quality.json").read_bytes()[:5000], "XGBoost refuses the model"),
+        (SHIPPED.read_bytes()[:5000], "XGBoost refuses the model"),
     ],
 )
 def test_a_file_that_xgboost_does_not_load_is_refused_with_xgboost_s_first_line(
@@ -154,4 +153,4 @@ def test_a_request_without_rows_is_answered_without_a_word_of_xgboost_s(
 def test_an_image_without_xgboost_says_what_to_type(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "path", [])
     with pytest.raises(UnusableFile, match="pulumi config set engine xgboost"):
-        loader.load(Path("edge/models/wine-quality.json").resolve(), Engine.XGBOOST)
+        loader.load(SHIPPED, Engine.XGBOOST)

@@ -147,7 +147,7 @@ def test_service_check_and_consumer_meet_in_containers_of_one_image(
     assert containers.until(service, "ready")["model"] == wanted["model"]
 
     command_of_check = ["check", "--samples", "/artifacts/samples.json"]
-    command_of_check += ["--golden", "/artifacts/golden.json", "--timeout", "20"]
+    command_of_check += ["--golden", "/artifacts/golden.json", "--timeout", "120"]
     check = containers.run("com.ml.check", command_of_check, [SAMPLES, golden])
     assert containers.exit_code(check) == 0, containers.events(check)
 
