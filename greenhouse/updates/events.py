@@ -33,7 +33,10 @@ _COUNTED = {**_DONE, "replace": ("+-", "replaced"), "same": (" ", "unchanged")}
 _STACK = "pulumi:pulumi:Stack"
 _CANCELED = ("preview canceled", "update canceled")  # A destroy is an update as well.
 # What follows: the engine's words, and the end of the program's traceback.
-_FOLLOWING = ("Resource monitor has terminated, shutting down", "\nKeyboardInterrupt")
+_FOLLOWING = (
+    *("update failed", "Resource monitor has terminated, shutting down"),
+    "\nKeyboardInterrupt",
+)
 # Pulumi's warning sends people to AWS's console and to an interactive refresh (plan_options.go).
 _PENDING = re.compile(r"^  \* (urn:\S+), interrupted while (\w+)$", re.M)
 _STYLES = {"error": "red", "warning": "yellow"}
@@ -50,6 +53,7 @@ class Display:
         self._previewing, self._failed, self._over = True, False, False
         self.canceled = False  # By Ctrl-C, before the end.
         self._planned = self._done = 0  # Resources, by the summaries.
+        self._ended: set[str] = set()  # These are done, by their events.
         self._previewed: set[tuple[str, str]] = set()  # The resource and the message.
         # A provider of ours also prints its error's lines, before or after it.
         self._reasons: set[str] = set()
@@ -68,8 +72,10 @@ class Display:
 
     def progress(self) -> str:
         """What an ended update has done, for people."""
-        if not self._over:
+        if self._previewing:
             return "nothing was changed"
+        if not self._over:  # Ctrl-C, twice, may leave no summary.
+            return f"at least {len(self._ended)} of {self._planned} resources are done"
         if self.finished():
             return f"all {self._planned} resources are done"
         return f"{self._done} of {self._planned} resources are done"
@@ -139,6 +145,7 @@ class Display:
 
     def _end(self, step: Mapping[str, Any]) -> None:
         urn = step["urn"]
+        self._ended.add(urn)
         took = time.monotonic() - self._began.pop(urn, time.monotonic())
         self._passing.pop(urn, None)
         self._last = ""

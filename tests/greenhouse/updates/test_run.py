@@ -117,6 +117,27 @@ def test_ctrl_c_is_heard_and_pulumi_s_last_words_are_shown(
     assert "Ctrl-C again ends it at once" in shown.getvalue()
 
 
+def test_without_a_summary_the_resources_are_counted_by_their_events(
+    ends: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So it was seen after ^C twice. Before the update, nothing can have changed."""
+    urn = "urn:pulumi:local::p::aws:s3/bucket:Bucket::b"
+    previewed, *_ = events(done=1).splitlines()
+    ended = json.dumps({"resOutputsEvent": {"metadata": {"op": "create", "urn": urn}}})
+    failed = json.dumps({"diagnosticEvent": {"severity": "error", "message": "update failed\n"}})
+    for lines, words in (
+        ([failed], "nothing was changed"),
+        ([previewed, ended, failed], "at least 1 of 3 resources are done"),
+    ):
+        press(monkeypatch, 2)
+        said = "\n".join(lines)
+        ends.write_text(f"#!/bin/sh\ncat <<'END'\n{said}\nEND\nexit 8\n")
+        shown = io.StringIO()
+        with pytest.raises(ProcessFailed, match=f"interrupted: {words}"):
+            change(Console(file=shown), "up", "local")
+        assert "failed" not in shown.getvalue()
+
+
 @pytest.mark.parametrize("command", ["up", "destroy"])
 def test_after_ctrl_c_an_exit_code_0_counts_only_if_all_is_done(
     ends: Path, monkeypatch: pytest.MonkeyPatch, command: str
