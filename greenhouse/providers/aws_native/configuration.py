@@ -31,6 +31,16 @@ _ISSUES = "https://github.com/pulumi/pulumi-aws-native/issues/"
 # only if it is false.
 _NEVER = {"ignoreTags": 110, "insecure": 111, "skipRequestingAccountId": 118}
 _ONLY_TRUE = {"skipGetEc2Platforms": 115, "skipMetadataApiCheck": 116, "skipRegionValidation": 117}
+# Go's decoder has these names for kinds of JSON values.
+_GO_WORDS: Mapping[type, str] = {
+    dict: "object",
+    list: "array",
+    str: "string",
+    bool: "bool",
+    int: "number",
+    float: "number",
+    type(None): "null",
+}
 
 
 class Refused(Exception):
@@ -101,10 +111,10 @@ def configure(
     )
     if skip != "true":
         number = configured.sts()
-        if allowed is not None and number not in json.loads(allowed):
+        if allowed is not None and number not in _account_ids("allowedAccountIds", allowed):
             raise Refused(f"account ID not allowed ({number})")
-        forbidden = json.loads(given.get("forbiddenAccountIds", "[]"))
-        if number in forbidden:
+        forbidden = given.get("forbiddenAccountIds", "[]")
+        if number in _account_ids("forbiddenAccountIds", forbidden):
             raise Refused(f"forbidden account ID ({number})")
     return configured
 
@@ -190,6 +200,10 @@ def _number(text: str) -> int:
         ) from error
 
 
+def _account_ids(name: str, text: str) -> list[str]:
+    return [str(one) for one in _go_json(name, text, list, "[]string")]
+
+
 def _go_json(name: str, text: str, kind: type, go_type: str) -> Any:
     """A setting that is JSON. Its errors have the words of Go's decoder."""
     try:
@@ -201,7 +215,7 @@ def _go_json(name: str, text: str, kind: type, go_type: str) -> Any:
         ) from error
     if not isinstance(found, kind):
         raise Refused(
-            f"failed to unmarshal '{name}' config: json: cannot unmarshal array into Go value of"
-            f" type {go_type}"
+            f"failed to unmarshal '{name}' config: json: cannot unmarshal {_GO_WORDS[type(found)]}"
+            f" into Go value of type {go_type}"
         )
     return found

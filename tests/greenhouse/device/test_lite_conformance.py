@@ -183,6 +183,9 @@ def test_components_that_depend_on_each_other_wait_for_ever(
             )
             await bench.until(lambda: len(changes()) == 2, "both are installed")
             later = bench.cloud.create_deployment({"later": "1.0.0"}, target=f"{GROUP_ARN}-2")
+            await bench.until(
+                lambda: made in bench.cloud.executions, "the cloud knows of the first"
+            )
             await asyncio.sleep(0.5)  # No event can announce that nothing happens.
             assert bench.cloud.executions[made]["coreDeviceExecutionStatus"] == "IN_PROGRESS"
             assert later not in bench.cloud.executions
@@ -208,6 +211,7 @@ def test_a_component_with_install_alone_is_waited_for_without_an_end(
         async with bench.device():
             made = bench.cloud.create_deployment({"ninst": "1.0.0"}, target=GROUP_ARN)
             await bench.until(lambda: bench.states("ninst") != [], "it has been installed")
+            await bench.until(lambda: made in bench.cloud.executions, "the cloud knows of it")
             await asyncio.sleep(0.5)  # No event can announce that nothing happens.
             assert bench.output("ninst") == seen["lite-installonly/ninst"] == ["installed"]
             assert bench.states("ninst") == ["NEW->INSTALLED"]

@@ -214,6 +214,7 @@ def test_a_dependency_with_install_alone_has_no_end(lite: Bench, seen: dict[str,
         async with lite.device():
             made = lite.cloud.create_deployment(RELEASE, target=GROUP_ARN)
             await lite.until(lambda: all(map(lite.states, (*RELEASE, "dam"))), "all are installed")
+            await lite.until(lambda: made in lite.cloud.executions, "the cloud knows of it")
             await asyncio.sleep(0.5)  # No event can announce that nothing happens.
             assert lite.cloud.executions[made]["coreDeviceExecutionStatus"] == "IN_PROGRESS"
             assert containers(lite, SERVICE) == 0

@@ -73,6 +73,21 @@ def deployed(name: str, thing: str) -> dict[str, Any]:
     }
 
 
+@pytest.mark.parametrize(
+    ("setting", "value", "reason"),
+    [
+        ("allowedAccountIds", "me", "invalid character 'm' looking for beginning of value"),
+        ("forbiddenAccountIds", "12", r"cannot unmarshal number into Go value of type \[\]string"),
+        ("defaultTags", '"a"', "cannot unmarshal string into Go value of type map"),
+    ],
+)
+def test_a_setting_that_is_not_the_json_it_should_be_is_named(
+    engine: Engine, setting: str, value: str, reason: str
+) -> None:
+    with pytest.raises(Rejected, match=f"failed to unmarshal '{setting}' config: .*{reason}"):
+        engine.configure("aws-native", **{setting: value})
+
+
 def test_a_component_version_lives_and_dies(engine: Engine, name: str) -> None:
     wanted = {"inlineRecipe": recipe(name), "tags": {"edge:stack": "local"}}
     made = engine.create(COMPONENT, **wanted)
