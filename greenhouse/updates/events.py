@@ -72,7 +72,7 @@ class Display:
 
     def progress(self) -> str:
         """What an ended update has done, for people."""
-        if self._previewing:
+        if not (self._over or self._began or self._ended):
             return "nothing was changed"
         if not self._over:  # Ctrl-C, twice, may leave no summary.
             return f"at least {len(self._ended)} of {self._planned} resources are done"

@@ -125,8 +125,11 @@ def test_without_a_summary_the_resources_are_counted_by_their_events(
     previewed, *_ = events(done=1).splitlines()
     ended = json.dumps({"resOutputsEvent": {"metadata": {"op": "create", "urn": urn}}})
     failed = json.dumps({"diagnosticEvent": {"severity": "error", "message": "update failed\n"}})
+    begun = ended.replace("resOutputsEvent", "resourcePreEvent")
     for lines, words in (
         ([failed], "nothing was changed"),
+        ([previewed, failed], "nothing was changed"),
+        ([previewed, begun, failed], "at least 0 of 3 resources are done"),
         ([previewed, ended, failed], "at least 1 of 3 resources are done"),
     ):
         press(monkeypatch, 2)
