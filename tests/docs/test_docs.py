@@ -4,19 +4,27 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
 import yaml
+
+from fleet.__main__ import app as fleet
+from greenhouse.__main__ import app as greenhouse
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
 COMMAND = re.compile(
     r"(?:^ {4,}|`|&& |\$\()(make|pulumi|python -m) ([^`#]+?)(?=`|  +#| &&|$)", re.M
 )
+
+PROGRAMS = {"fleet": fleet, "greenhouse": greenhouse}
 
 every_document = pytest.mark.parametrize(
     "document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT))
@@ -147,3 +155,36 @@ def test_what_a_command_does_is_typed_with_it_and_not_left_in_a_shell(
     nothing = typed(target, "STACK=somewhere", **exported)
     assert nothing == typed(target, "STACK=somewhere", f"{name}=")
     assert nothing != typed(target, "STACK=somewhere", f"{name}=typed", **exported)
+
+
+def parsed(program: str, words: list[str]) -> set[str]:
+    """The values with which a program's command would be called. Raises click's errors of usage."""
+    group: Any = typer.main.get_command(PROGRAMS[program])
+    name, command, rest = group.resolve_command(group.make_context(program, [*words]), words)
+    given = command.make_context(name, rest).params.values()
+    return {str(one) for value in given for one in (value if isinstance(value, list) else [value])}
+
+
+def table_of_commands() -> list[str]:
+    """The make commands in README's table, each as it is typed."""
+    table = (ROOT / "README.md").read_text().partition("\n## Commands\n")[2].partition("\n## ")[0]
+    return re.findall(r"`make ([^`]+)`", table)
+
+
+@pytest.mark.parametrize("line", [one for one in table_of_commands() if one != "help"])
+def test_a_command_of_the_readme_s_table_is_one_that_its_program_takes(
+    typed: Callable[..., list[str]], line: str
+) -> None:
+    words = shlex.split(line)
+    calls = " ".join(f"\n{word}" for word in typed(*words)).split("\n-m \n")[1:]
+    program, *arguments = (word.strip() for word in calls[-1].split("\n"))
+    given = parsed(program, arguments)
+    for word in words[1:]:
+        name, _, value = word.partition("=")
+        assert value in given, f"{program} isn't told {name}"
+
+
+def test_the_readme_has_a_table_of_commands() -> None:
+    assert {"plan", "status", "rollback", "model", "lint", "help"} <= {
+        line.split()[0] for line in table_of_commands()
+    }

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import botocore.session
 import pytest
+import yaml
 
 from infra.account.login import Login
 from infra.settings import KEYS, OF_A_RELEASE, Misconfigured
@@ -35,6 +36,16 @@ def test_the_defaults_are_a_stack_that_publishes() -> None:
     assert settings.samples.is_file()
     assert settings.architectures == ("amd64",)
     assert settings.keep_components, "components of others on a device are theirs"
+
+
+def test_who_answers_what_pulumi_new_asks_has_a_stack_that_deploys() -> None:
+    asked = yaml.safe_load((ROOT / "Pulumi.yaml").read_text())["template"]["config"]
+    assert all(set(one) <= {"description", "default", "secret"} for one in asked.values())
+    ours = {key for key in asked if ":" not in key}
+    assert ours <= KEYS, "the program would refuse the new stack's file"
+    assert load(config_of(**dict.fromkeys(ours, "press-1"))).thing == "press-1"
+    of_provider = dict.fromkeys(set(asked) - ours, "eu-west-1")
+    assert Login.of(of_provider, {}, "dev").region == "eu-west-1"
 
 
 @pytest.mark.parametrize("stack", STACKS, ids=lambda path: path.name)

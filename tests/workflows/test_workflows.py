@@ -14,6 +14,7 @@ import yaml
 from fleet.ci.roles import BRANCH, ENVIRONMENT
 from fleet.ci.stacks import changed, in_turn
 from fleet.stacks import NoStack, Stack
+from greenhouse.toolchain.pulumi_cli import PINNED
 
 ROOT = Path(__file__).parents[2]
 WORKFLOWS = {path.name: path for path in sorted((ROOT / ".github/workflows").glob("*.yml"))}
@@ -195,3 +196,26 @@ def test_a_follower_of_a_follower_has_no_turn() -> None:
         in_turn([*STACKS, third])
     assert "press-4 follows press-2, which follows dev" in str(refused.value)
     assert "pulumi config set --stack press-4 release-from dev" in str(refused.value)
+
+
+def test_the_workflows_install_the_pulumi_cli_that_make_up_installs() -> None:
+    installed = {
+        (name, step["with"]["pulumi-version"])
+        for name in WORKFLOWS
+        for job in jobs(name).values()
+        for step in job["steps"]
+        if step.get("uses", "").startswith("pulumi/actions@")
+    }
+    assert installed == {(name, PINNED) for name in ("drift.yml", "preview.yml", "up.yml")}
+
+
+def test_dependabot_looks_at_each_go_module() -> None:
+    updates = yaml.safe_load((ROOT / ".github/dependabot.yml").read_text())["updates"]
+    seen = {
+        folder
+        for update in updates
+        if update["package-ecosystem"] == "gomod"
+        for folder in update["directories"]
+    }
+    there = {f"/{path.parent.relative_to(ROOT)}" for path in ROOT.glob("greenhouse/**/go.mod")}
+    assert seen == there
