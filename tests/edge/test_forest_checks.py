@@ -82,13 +82,15 @@ def test_everything_that_the_walk_relies_on_is_checked(
 
 def test_names_that_are_no_text_are_refused(library: Path) -> None:
     place = NEAR.index(b"fixed acidity")
-    with pytest.raises(ModelRefused, match="names are broken"):
+    with pytest.raises(ModelRefused, match=r"names are broken .* Publish it again"):
         opened(NEAR[:place] + b"\xff" + NEAR[place + 1 :], library)
     last = NEAR.rindex(b"float")
-    with pytest.raises(ModelRefused, match="names are broken"):
-        opened(NEAR[: last - 4] + struct.pack("<I", 6) + NEAR[last:], library)
-    with pytest.raises(ModelRefused, match="names"):
-        opened(NEAR[: place - 4] + struct.pack("<I", 2**31) + NEAR[place:], library)
+    for start, length in ((last, len("float") + 1), (place, 2**31)):
+        with pytest.raises(ModelRefused, match="names are broken"):
+            opened(NEAR[: start - 4] + forest.LENGTH.pack(length) + NEAR[start:], library)
+    both = len("fixed acidity") + forest.LENGTH.size + len("volatile acidity")
+    with pytest.raises(ModelRefused, match=r"26 texts instead of 27\. Publish it again"):
+        opened(NEAR[: place - 4] + forest.LENGTH.pack(both) + NEAR[place:], library)
 
 
 @pytest.mark.parametrize("file", [NEAR, FAR], ids=["near", "far"])

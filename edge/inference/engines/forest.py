@@ -88,10 +88,7 @@ class Evaluator:
         start = ctypes.c_void_p(ctypes.addressof(self._file) if self._file else None)
         wrong = functions.forest_open(forest, start, ctypes.c_int64(len(data)))
         if wrong:
-            raise ModelRefused(
-                f"not a model that this device can load: {_WRONG[wrong]}. Publish it again, and"
-                " copy it whole"
-            )
+            raise _refused(_WRONG[wrong])
         self.model, sums = _facts(data)
         functions.forest_slots.restype = ctypes.c_int64
         at_once = self._forest.at_once
@@ -124,7 +121,7 @@ def _facts(data: mmap | bytearray) -> tuple[Model, int]:
     features, sums, trees, _, _, transform, text, _ = counts
     found = list(_texts(bytes(data[size - text : size])))
     if len(found) != 1 + 2 * features:
-        raise ModelRefused(f"not a model that this device can load: it names {len(found)} texts")
+        raise _refused(f"it has {len(found)} texts instead of {1 + 2 * features}")
     objective, *columns = found
     return Model(
         id=model_id(data),
@@ -147,6 +144,10 @@ def _texts(packed: bytes) -> Iterator[str]:
             at += LENGTH.size + length
             yield str(text, "utf-8")
         except (struct.error, UnicodeDecodeError) as exc:
-            raise ModelRefused(
-                f"not a model that this device can load: its names are broken ({exc})"
-            ) from exc
+            raise _refused(f"its names are broken ({exc})") from exc
+
+
+def _refused(why: str) -> ModelRefused:
+    return ModelRefused(
+        f"not a model that this device can load: {why}. Publish it again, and copy it whole"
+    )
