@@ -9,7 +9,7 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from greenhouse.providers.aws_clients import AwsClients
-from greenhouse.providers.protocol.resource import Function, Resource
+from greenhouse.providers.protocol.resource import Failure, Function, Naming, Resource
 from greenhouse.providers.protocol.session import Call
 from greenhouse.providers.protocol.wire import Properties
 
@@ -19,6 +19,17 @@ class AwsResource(Resource):
 
     def __init__(self, clients: AwsClients) -> None:
         self.clients = clients
+
+    def check(
+        self, call: Call, news: Properties, olds: Properties, naming: Naming
+    ) -> tuple[Properties, list[Failure]]:
+        inputs, failures = super().check(call, news, olds, naming)
+        tags = inputs.get("tags")
+        return inputs, failures + [
+            Failure(f"tags.{key}", "can't be set: keys that begin with aws: are AWS' own")
+            for key in (tags if isinstance(tags, dict) else ())
+            if key.lower().startswith("aws:")
+        ]
 
     def region(self, call: Call, properties: Properties) -> str:
         return self.clients.region(call, properties)

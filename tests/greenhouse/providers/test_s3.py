@@ -131,6 +131,7 @@ def test_another_name_is_another_bucket(engine: Engine, bucket: State) -> None:
     [
         ({"bucket": "b", "forcedestroy": True}, "forcedestroy is not a property"),
         ({"bucket": "b", "tags": {"n": 1}}, "tags.n must be a string"),
+        ({"bucket": "b", "tags": {"aws:n": "1"}}, "tags.aws:n can't be set"),
         ({"bucket": "b", "forceDestroy": "yes"}, "forceDestroy must be true or false"),
         ({"bucketPrefix": "c"}, "bucketPrefix is not acted on by greenhouse"),
         ({"bucket": "b", "acl": "private"}, "acl is not acted on by greenhouse"),
