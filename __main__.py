@@ -29,10 +29,10 @@ if handover:
     release = Release.published(handover, registry, artifacts, components, settings, context)
     made += [registry, artifacts, components]
 if pinned or settings.release_from:
-    release = Release.taken_over(pinned, settings, context)
+    release = Release.stored(pinned, settings, context)
 for name, value in release.outputs().items():
     pulumi.export(name, value)
-if target:
+if target:  # Rollout declares the read rights, the deployment, and the wait for the answers.
     rollout = Rollout(
         "rollout", release=release, target=target, settings=settings, context=context, opts=inside
     )

@@ -37,7 +37,7 @@ from fleet.prune import prune
 from fleet.rollback import NEWEST, PREVIOUS, listing, roll_back
 from fleet.sbom import documents, table
 from fleet.stacks import ROOT, NoStack, Places, Stack, places, project
-from fleet.status import look, show
+from fleet.status import read_fleet, show
 from infra.account.clients import Clients
 from infra.names import Names
 from infra.printable import printable, printable_lines
@@ -85,8 +85,8 @@ def plan(
         if not sys.stdout.isatty():  # The page goes elsewhere.
             _say([f"there is no plan: the preview of stack {stack} is refused, the page says why"])
         raise typer.Exit(1) from None
-    targets, held = account_facts.look(clients, stack_change, ROOT)
-    made = plan_of(stack_change, targets, held)
+    targets, facts = account_facts.read_facts(clients, stack_change, ROOT)
+    made = plan_of(stack_change, targets, facts)
     sys.stdout.write(page.render(made, reasons))
     if any(made.caught(reason) for reason in reasons):
         raise typer.Exit(NEEDS_A_LOOK)
@@ -118,7 +118,9 @@ def status(
             _watch(there, console.print)
         return
     known = {name for names in there.clients.values() for name in names}
-    seen = look(there, lambda name: pulumi_cli.released(name) if fail and name in known else "")
+    seen = read_fleet(
+        there, lambda name: pulumi_cli.released(name) if fail and name in known else ""
+    )
     if as_json:
         shown = [
             {
@@ -140,7 +142,7 @@ def status(
 
 def _watch(there: Places, put: Callable[[RenderableType], object]) -> Never:
     while True:
-        put(show(look(there)))
+        put(show(read_fleet(there)))
         time.sleep(_LOOK_AGAIN_SECONDS)
 
 

@@ -14,7 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from infra.account.clients import Clients
-from infra.account.followers import is_there
+from infra.account.followers import still_deploys
 from infra.account.greengrass import (
     core_devices,
     deployments,
@@ -68,7 +68,9 @@ def in_use(clients: Clients, project: str, names: Names) -> frozenset[Version]:
         targets[one["targetArn"]].append(one)
     found: frozenset[Version] = frozenset()
     for target, history in targets.items():
-        if _concerns_us(clients.greengrass, history, project, names) and is_there(clients, target):
+        if _concerns_us(clients.greengrass, history, project, names) and still_deploys(
+            clients, target
+        ):
             found |= _of_target(clients, target, history, names)
     return found
 
@@ -78,7 +80,7 @@ def _concerns_us(
 ) -> bool:
     if any(stack_of(project, one.get("deploymentName", "")) for one in history):
         return True
-    return bool(_ours(client, history[0], names))
+    return bool(_our_versions(client, history[0], names))
 
 
 def _of_target(
@@ -93,7 +95,9 @@ def _of_target(
     )
     states = execution_states(client, devices)
     return runs | reachable(
-        Past(components=_ours(client, one, names), good=was_good(states[one["deploymentId"]]))
+        Past(
+            components=_our_versions(client, one, names), good=was_good(states[one["deploymentId"]])
+        )
         for one in history
     )
 
@@ -112,7 +116,7 @@ def _core_devices_of(clients: Clients, target: str) -> set[str]:
     return devices
 
 
-def _ours(
+def _our_versions(
     client: GreengrassV2Client, deployment: DeploymentTypeDef, names: Names
 ) -> frozenset[Version]:
     found = client.get_deployment(deploymentId=deployment["deploymentId"])

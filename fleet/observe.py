@@ -100,7 +100,7 @@ class Device:
     @property
     def release(self) -> str:
         """The short name of the running release; empty if it is incomplete."""
-        return release_name(self.versions)
+        return complete_release(self.versions)
 
     @property
     def concerns(self) -> tuple[Component, ...]:
@@ -145,7 +145,7 @@ class Target:
     @property
     def release(self) -> str:
         """The stack's release in the latest deployment, whoever made it; empty without one."""
-        return release_name(self.latest.ours(self.names)) if self.latest else ""
+        return complete_release(self.latest.ours(self.names)) if self.latest else ""
 
     @property
     def is_group(self) -> bool:
@@ -211,7 +211,7 @@ def members(clients: Clients, arn: str) -> list[str] | None:
         return None
 
 
-def release_name(components: Mapping[str, str]) -> str:
+def complete_release(components: Mapping[str, str]) -> str:
     """The short name of these versions, as in the stack's outputs; empty if incomplete."""
     whole = set(components) == set(Names.of(components).components)
     return versions_from_content.release_name(components) if whole else ""
@@ -342,7 +342,7 @@ def _release(greengrass: GreengrassV2Client, deployment: str) -> str:
     except greengrass.exceptions.ResourceNotFoundException:
         return ""
     ours = Names.tagged(found.get("tags", {})).components
-    return release_name(versions_of(found.get("components", {}), ours))
+    return complete_release(versions_of(found.get("components", {}), ours))
 
 
 def _execution(project: str, one: EffectiveDeploymentTypeDef, release: str) -> Execution:

@@ -37,13 +37,13 @@ def listing(stack: Stack) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
     for title in ("release", "published", "model", "samples", "image", "runs on"):
         table.add_column(title, no_wrap=title != "runs on")
-    records = _kept(stack, outputs)
+    records = _stored(stack, outputs)
     failed = _failed(stack, records)
     for record in records:
         named = " (this stack's)" if record.release == outputs["release"] else ""
-        red = " (its update failed)" if record.release in failed else ""
+        note = " (its update failed)" if record.release in failed else ""
         table.add_row(
-            words(f"{record.release}{named}{red}"),
+            words(f"{record.release}{named}{note}"),
             f"{record.stored:%Y-%m-%d %H:%M}",
             words(record.named("model")),
             words(record.named("samples")),
@@ -63,11 +63,11 @@ def roll_back(stack: Stack, release: str, console: Console) -> int:
     if release == NEWEST:
         change = ["config", "rm", _KEY]
     else:
-        kept_ones = _kept(stack, outputs)
+        records = _stored(stack, outputs)
         if release == PREVIOUS:
-            failed = _failed(stack, kept_ones)
-            release = _before(outputs["release"], kept_ones, failed, stack.name)
-        record = kept_release(release, kept_ones, stack)
+            failed = _failed(stack, records)
+            release = _before(outputs["release"], records, failed, stack.name)
+        record = named_release(release, records, stack)
         change = ["config", "set", _KEY, release]
         console.print(
             words(
@@ -151,7 +151,7 @@ def _concerns(update: Mapping[str, Any], record: Record) -> bool:
     return bool(named == record.release or (not named and began <= record.stored <= ended))
 
 
-def kept_release(release: str, records: Iterable[Record], stack: Stack) -> Record:
+def named_release(release: str, records: Iterable[Record], stack: Stack) -> Record:
     """The release of that name; raises NoStack, with the names there are."""
     there = {record.release: record for record in records}
     if release not in there:
@@ -163,7 +163,7 @@ def kept_release(release: str, records: Iterable[Record], stack: Stack) -> Recor
     return there[release]
 
 
-def _kept(stack: Stack, outputs: dict[str, Any]) -> Sequence[Record]:
+def _stored(stack: Stack, outputs: dict[str, Any]) -> Sequence[Record]:
     return stored_releases(stack.clients(), outputs["bucket"])
 
 

@@ -9,7 +9,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from fleet.rollback import kept_release
+from fleet.rollback import named_release
 from fleet.stacks import NoStack, Stack
 from fleet.terminal import words
 from infra.publish.release_records import stored_releases
@@ -25,7 +25,7 @@ def documents(stack: Stack, release: str) -> dict[str, dict[str, Any]]:
     records = stored_releases(context.clients, bucket)
     if not records:
         raise NoStack(f"stack {stack.name} has no release.", "", f"pulumi up --stack {stack.name}")
-    record = kept_release(release, records, stack) if release else records[0]
+    record = named_release(release, records, stack) if release else records[0]
     if not record.sboms:
         raise NoStack(
             f"release {record.release} has no bill of materials.",

@@ -66,7 +66,7 @@ class FleetStatus:
         return replace(self, fleets=ordered)
 
 
-def look(there: Places, released: Callable[[str], str] = lambda _: "") -> FleetStatus:
+def read_fleet(there: Places, released: Callable[[str], str] = lambda _: "") -> FleetStatus:
     """Read AWS, and the last answers from devices' logs. Raises NoStack if nothing can be read.
 
     `released` says which release a stack has by Pulumi's state, "" if it is unknown.
@@ -112,16 +112,7 @@ def _newer(clients: Clients, target: Target, publisher: str) -> str:
     """A note for a follower whose publisher has another release. It is no failure."""
     if not publisher or target.latest is None:
         return ""
-    _, partition, _, region, account, *_ = target.arn.split(":")
-    place = Context(
-        account=account,
-        region=region,
-        partition=partition,
-        profile=clients.profile,
-        assumed=clients.role,
-        project=project(),
-        stack=target.stack,
-    )
+    place = Context.of_target(target.arn, clients, project=project(), stack=target.stack)
     try:
         found = newest(clients, place.bucket_of(publisher))
     except ClientError as error:

@@ -69,8 +69,8 @@ class ResidueProvider(Remembered):
 
     def delete(self, _id: str, props: dict[str, Any]) -> None:
         context = Context.remembered(props)
-        stack = residue.Stack(context=context, target=props["target"], role=props["role"])
-        left = residue.residue(stack)
+        stack = residue.Destroyed(context=context, target=props["target"], role=props["role"])
+        left = residue.list_residue(stack)
         print(f"left of stack {context.deployment_name}:{'' if left else ' nothing'}")
         for line in "\n".join(left).splitlines():
             print(f"  {line}")
@@ -287,4 +287,4 @@ def _await_release(props: Mapping[str, Any], *, before: Mapping[str, str]) -> No
         role=props["role"],
         clock=lambda: Clock(seconds=props["timeout"]),
     )
-    restore.keep_rights(Context.remembered(props), props["role"], props["rights"])
+    restore.reset_rights(Context.remembered(props), props["role"], props["rights"])

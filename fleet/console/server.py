@@ -38,7 +38,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from fleet.logs import Answer
 from fleet.observe import TOLD, Device, Fleet, Target
 from fleet.stacks import NoStack, places
-from fleet.status import BAD, GOOD, Answers, FleetStatus, look, silence, unheard, well
+from fleet.status import BAD, GOOD, Answers, FleetStatus, read_fleet, silence, unheard, well
 from infra.printable import printable
 
 HERE = Path(__file__).parent
@@ -222,7 +222,7 @@ def console(
     """Show the fleet live on a read-only page in a browser."""
     there = places(stack)
     config = uvicorn.Config(
-        application(partial(look, there), every=_EVERY_SECONDS),
+        application(partial(read_fleet, there), every=_EVERY_SECONDS),
         log_level="warning",
         lifespan="off",
         timeout_graceful_shutdown=1,  # An open page never ends its request.

@@ -18,6 +18,7 @@ from fleet.observe import Target, observe, observe_target
 from fleet.plan.scans import Scan, scans
 from fleet.plan.stack_change import StackChange, Version
 from infra.account.clients import Clients, error_code, unless_gone
+from infra.account.context import Context
 from infra.account.followers import deployed_by
 from infra.account.images import image_manifest
 
@@ -36,7 +37,7 @@ class AccountFacts:
     scans: tuple[Scan, ...] = ()  # The scans of the new images that are built.
 
 
-def look(
+def read_facts(
     clients: Clients, stack_change: StackChange, root: Path
 ) -> tuple[tuple[Target, ...], AccountFacts]:
     """The current targets of a preview, and the account's facts on old and new versions.
@@ -44,7 +45,7 @@ def look(
     `root` is the program's folder; paths of new files are relative to it. Raises botocore's errors.
     """
     targets = _targets(clients, stack_change)
-    recipes, published = _recipes(clients, targets, set(stack_change.answering.items()))
+    recipes, published = _recipes(clients, targets, stack_change)
     references = {
         *(
             uri
@@ -131,18 +132,20 @@ def _elsewhere(clients: Clients, targets: Sequence[Target]) -> dict[str, tuple[s
 
 
 def _recipes(
-    clients: Clients, targets: Sequence[Target], wanted: set[Version]
+    clients: Clients, targets: Sequence[Target], stack_change: StackChange
 ) -> tuple[dict[Version, Mapping[str, Any]], dict[Version, datetime]]:
     greengrass = clients.greengrass
     recipes: dict[Version, Mapping[str, Any]] = {}
     published: dict[Version, datetime] = {}
     for target in targets:
+        place = Context.of_target(
+            target.arn, clients, project=stack_change.project, stack=stack_change.stack
+        )
         there = {(one.name, one.version) for device in target.devices for one in device.components}
-        for name, version in sorted(there | wanted):
+        for name, version in sorted(there | {*stack_change.answering.items()}):
             if name.startswith("aws.") or (name, version) in recipes:
                 continue
-            prefix = target.arn.rpartition(":")[0].replace(":iot:", ":greengrass:")
-            arn = f"{prefix}:components:{name}:versions:{version}"
+            arn = place.component_arn(name, version)
             with unless_gone():
                 found = greengrass.get_component(arn=arn, recipeOutputFormat="JSON")
                 described = greengrass.describe_component(arn=arn)

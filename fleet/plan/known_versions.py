@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from fleet.observe import Device, Target, release_name
+from fleet.observe import Device, Target, complete_release
 from fleet.plan.account_facts import AccountFacts, artifacts, every_artifact, object_key
 from fleet.plan.preview import UNKNOWN
 from fleet.plan.stack_change import StackChange
@@ -73,7 +73,7 @@ class KnownVersions:
     def release(self) -> str:
         """The next release; a destroy has none."""
         versions = self._stack_change.versions
-        return "" if UNKNOWN in versions.values() else release_name(versions)
+        return "" if UNKNOWN in versions.values() else complete_release(versions)
 
     def model(self) -> str:
         """The id of the next model: the beginning of its content's hash (infra/model/golden.py)."""

@@ -35,7 +35,7 @@ class Kind(StrEnum):
     REMOVED = "removed"
     CHANGED = "changed"
     ADDED = "added"
-    KEPT = "kept"
+    UNCHANGED = "unchanged"
 
 
 class FailOn(StrEnum):
@@ -63,7 +63,7 @@ class Change:
 
     @property
     def moves(self) -> bool:
-        return self.kind is not Kind.KEPT
+        return self.kind is not Kind.UNCHANGED
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -245,7 +245,7 @@ def _changes(
             then = now  # It is another target's. This deployment doesn't change it.
         elif not then and name in elsewhere:
             then, why = now, [f"{elsewhere[name]} deploys it, too"]
-        kind = Kind.KEPT
+        kind = Kind.UNCHANGED
         if now != then:
             kind = Kind.CHANGED if now and then else Kind.ADDED if then else Kind.REMOVED
         if kind is Kind.CHANGED:

@@ -88,6 +88,20 @@ class Context:
         )
 
     @classmethod
+    def of_target(cls, arn: str, clients: Clients, *, project: str, stack: str) -> Context:
+        """The context of a stack of the default prefix that deploys to this target."""
+        _, partition, _, region, account, *_ = arn.split(":")
+        return cls(
+            account=account,
+            region=region,
+            partition=partition,
+            profile=clients.profile,
+            assumed=clients.role,
+            project=project,
+            stack=stack,
+        )
+
+    @classmethod
     def remembered(cls, props: Mapping[str, Any]) -> Context:
         """The context of a dynamic resource, from its properties in the state."""
         known: dict[str, Any] = {

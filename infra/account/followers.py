@@ -92,7 +92,7 @@ def followers(context: Context, target: str) -> Iterator[Follower]:
             ).items()
             if published(context.component_arn(component, version))
         )
-        if components and is_there(context.clients, where):
+        if components and still_deploys(context.clients, where):
             yield Follower(
                 deployment=one["deploymentId"],
                 name=called,
@@ -122,7 +122,7 @@ def deployed_by(client: GreengrassV2Client, target: str) -> tuple[str, ...]:
     return tuple(latest.components) if latest and not latest.failed else ()
 
 
-def is_there(clients: Clients, target: str) -> bool:
+def still_deploys(clients: Clients, target: str) -> bool:
     """Whether the deployment can still reach a device. True if AWS doesn't say."""
     kind, _, target_name = target.rpartition(":")[2].partition("/")
     try:

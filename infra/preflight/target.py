@@ -24,8 +24,8 @@ TAKEN_OVER = Rule(
     reason="someone else deployed here after this stack, and an up would undo it",
     source="Greengrass developer guide, manage deployments",
 )
-KEPT_GONE = Rule(
-    name="kept-gone",
+VERSION_DELETED = Rule(
+    name="version-deleted",
     severity=Severity.ERROR,
     bites=Bites.BOTH,
     reason="someone else's component runs there, but AWS no longer has this version, so the update"
@@ -46,7 +46,7 @@ CHECK_TOO_LATE = Rule(
     reason="with wrong answers, the update fails before the check on the device reports them",
     source="Pulumi.yaml, check-timeout and rollout-timeout",
 )
-RULES = (TAKEN_OVER, KEPT_GONE, TOO_SLOW, CHECK_TOO_LATE)
+RULES = (TAKEN_OVER, VERSION_DELETED, TOO_SLOW, CHECK_TOO_LATE)
 
 
 def findings(
@@ -87,7 +87,7 @@ def _carried_on(settings: Settings, context: Context, target: Target) -> Iterato
             continue
         if why:
             yield Finding(
-                rule=KEPT_GONE,
+                rule=VERSION_DELETED,
                 where=f"{name} {version} on {target.arn.rpartition(':')[2]}: {why}",
                 fix="publish it again, or deploy the other components without it, or remove all"
                 " components of others:",

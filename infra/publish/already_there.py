@@ -147,7 +147,7 @@ def clear_repository(context: Context) -> None:
     with unless_gone():
         [found] = client.describe_repositories(repositoryNames=[name])["repositories"]
         listed = client.list_tags_for_resource(resourceArn=found["repositoryArn"])["tags"]
-        if _ours({tag["Key"]: tag["Value"] for tag in listed}, tags):
+        if _has_tags({tag["Key"]: tag["Value"] for tag in listed}, tags):
             client.delete_repository(repositoryName=name, force=True)
 
 
@@ -169,7 +169,7 @@ def clear_bucket(context: Context) -> None:
     with unless_gone():
         listed = client.get_bucket_tagging(Bucket=name)["TagSet"]
     keys = [one["Key"] for one in objects(client, name)]
-    mine = _ours({tag["Key"]: tag["Value"] for tag in listed}, tags)
+    mine = _has_tags({tag["Key"]: tag["Value"] for tag in listed}, tags)
     if not mine and (keys or listed):
         return
     for key in keys:  # One update has uploaded these.
@@ -178,5 +178,5 @@ def clear_bucket(context: Context) -> None:
         client.delete_bucket(Bucket=name)
 
 
-def _ours(found: Mapping[str, str], tags: Mapping[str, str]) -> bool:
+def _has_tags(found: Mapping[str, str], tags: Mapping[str, str]) -> bool:
     return all(found.get(key) == value for key, value in tags.items())

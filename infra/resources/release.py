@@ -70,7 +70,7 @@ class Release:
         return release
 
     @classmethod
-    def taken_over(cls, pinned: Record | None, settings: Settings, context: Context) -> Release:
+    def stored(cls, pinned: Record | None, settings: Settings, context: Context) -> Release:
         """The followed stack's newest release, or an older release by its record.
 
         A publisher that deploys an older release still publishes its tree. So nothing is removed,

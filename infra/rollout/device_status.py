@@ -135,7 +135,7 @@ def _is_up(component: str, state: str) -> bool:
     return state == "RUNNING" or (is_check(component) and state == "FINISHED")
 
 
-def look(
+def read_status(
     client: GreengrassV2Client, device: str, deployment: str, wanted: Mapping[str, str]
 ) -> DeviceStatus:
     """A device's status with a deployment; without details if it hasn't received it."""

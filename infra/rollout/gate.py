@@ -26,7 +26,7 @@ from infra.account.logs import last_words
 from infra.account.many_devices import each_device
 from infra.errors import told
 from infra.rollout.clock import Clock, RolloutFailed
-from infra.rollout.device_status import DeviceStatus, Words, look, reasons
+from infra.rollout.device_status import DeviceStatus, Words, read_status, reasons
 from infra.rollout.restore import restore_previous
 
 if TYPE_CHECKING:
@@ -85,16 +85,17 @@ def await_release(
     )
     try:
         await_versions(deployment=deployment, components=components, clock=clock())
-    except StaysBroken as red:
+    except StaysBroken as broken:
         if before == components:
             raise RolloutFailed(
-                f"{red}\nThis release has answered here before, so no other release is restored.",
+                f"{broken}\nThis release has answered here before, so no other release is"
+                " restored.",
                 *_REPAIR,
             ) from None
         try:
             back = restore_previous(
                 context,
-                red=_in_force(client, deployment, components),
+                failed=_in_force(client, deployment, components),
                 before=before,
                 devices=devices,
                 role=role,
@@ -102,21 +103,21 @@ def await_release(
             )
         except _NO_WAY as error:
             raise RolloutFailed(
-                f"{red}\nThe failed release stays, because the restore failed: {error}"
+                f"{broken}\nThe failed release stays, because the restore failed: {error}"
             ) from None
         versions = versions_of(back.get("components", {}), context.names.components)
         try:
             await_versions(deployment=back["deploymentId"], components=versions, clock=clock())
         except _NO_WAY as still:
             raise RolloutFailed(
-                f"{red}\nThe earlier release was restored, but doesn't answer either:\n{still}",
+                f"{broken}\nThe earlier release was restored, but doesn't answer either:\n{still}",
                 *(_REPAIR if isinstance(still, StaysBroken) else ()),
             ) from None
         listed = ", ".join(f"{component} {version}" for component, version in versions.items())
         raise RolloutFailed(
-            f"{red}\nThe last good release was restored and answers again: {listed}."
+            f"{broken}\nThe last good release was restored and answers again: {listed}."
             if versions
-            else f"{red}\nThis release was removed. There is no earlier release to restore.",
+            else f"{broken}\nThis release was removed. There is no earlier release to restore.",
             "Mend the new one, then deploy it:",
             "pulumi up",
         ) from None
@@ -151,7 +152,7 @@ def await_devices(
     watch = _Watch(client, deployment, components, clock, say, list(devices))
     overtime = False  # It is a second look at devices that answered as the time ended.
     while True:
-        watch.look_around()
+        watch.ask_devices()
         failed = watch.failed
         if watch.silent and all(one.status == "CANCELED" for one in failed):
             follows = _not_cancelled(client, watch.deployment, components)
@@ -198,7 +199,7 @@ class _Watch:
     once: dict[str, float] = field(default_factory=dict)  # The time of that answer, by the clock.
     ended: dict[str, float] = field(default_factory=dict)  # The start of that state, by the clock.
 
-    def look_around(self) -> None:
+    def ask_devices(self) -> None:
         """Ask each device that is due, and report changes."""
         due = [
             device
@@ -206,7 +207,7 @@ class _Watch:
             if device not in self.once or self.clock.now() >= self._due(device)
         ]
         looks = each_device(
-            due, lambda device: look(self.client, device, self.deployment, self.components)
+            due, lambda device: read_status(self.client, device, self.deployment, self.components)
         )
         for device, now in zip(due, looks, strict=True):
             if device not in self.seen or self.seen[device].summary != now.summary:

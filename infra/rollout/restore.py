@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 def restore_previous(
     context: Context,
     *,
-    red: GetDeploymentResponseTypeDef,
+    failed: GetDeploymentResponseTypeDef,
     before: Mapping[str, str],
     devices: Sequence[str],
     role: str,
@@ -42,7 +42,7 @@ def restore_previous(
     devices at once. Devices that never had the failed release have nothing to do.
     """
     client, name = context.clients.greengrass, context.deployment_name
-    if good := before or _last_good(context, red, devices):
+    if good := before or _last_good(context, failed, devices):
         listed = ", ".join(f"{component} {version}" for component, version in good.items())
         say(f"restores the last good release: {listed}")
         _may_read(context, role, good, say)
@@ -50,21 +50,21 @@ def restore_previous(
         say("removes our components: no earlier release was good")
     components: Any = {
         component: {**spec, "componentVersion": good.get(component, spec["componentVersion"])}
-        for component, spec in red["components"].items()
+        for component, spec in failed["components"].items()
         if component not in context.names.components or component in good
     }
     made = client.create_deployment(
-        targetArn=red["targetArn"],
-        deploymentName=str(name.after(red["deploymentId"]) if good else name.without),
+        targetArn=failed["targetArn"],
+        deploymentName=str(name.after(failed["deploymentId"]) if good else name.without),
         components=components,
-        deploymentPolicies=red.get("deploymentPolicies", {}),
+        deploymentPolicies=failed.get("deploymentPolicies", {}),
         tags=context.deployment_tags,
     )
     return client.get_deployment(deploymentId=made["deploymentId"])
 
 
 def _last_good(
-    context: Context, red: GetDeploymentResponseTypeDef, devices: Sequence[str]
+    context: Context, failed: GetDeploymentResponseTypeDef, devices: Sequence[str]
 ) -> dict[str, str]:
     """Our versions in the newest older deployment that was good, except the failed release.
 
@@ -73,14 +73,14 @@ def _last_good(
     """
     client, ours = context.clients.greengrass, context.names.components
     states = execution_states(client, devices)
-    for older in deployments(client, red["targetArn"]):
-        if older["creationTimestamp"] >= red["creationTimestamp"]:
+    for older in deployments(client, failed["targetArn"]):
+        if older["creationTimestamp"] >= failed["creationTimestamp"]:
             continue
         found = client.get_deployment(deploymentId=older["deploymentId"])
         had = versions_of(found.get("components", {}), ours)
         if not had:
             break
-        other = had != versions_of(red["components"], ours)
+        other = had != versions_of(failed["components"], ours)
         if other and had.keys() == set(ours) and was_good(states[older["deploymentId"]]):
             return had
     return {}
@@ -110,7 +110,7 @@ def _may_read(
         say(f"warning: the devices' role can't read the restored release's files: {error}")
 
 
-def keep_rights(context: Context, role: str, policy: str) -> None:
+def reset_rights(context: Context, role: str, policy: str) -> None:
     """Set the devices' role to the policy in Pulumi's state (JSON), once a release answers.
 
     A restore may have added rights, and an update with the same document changes nothing.

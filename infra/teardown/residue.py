@@ -35,7 +35,7 @@ _LATER = 5.0  # In seconds, until a second look.
 
 
 @dataclass(frozen=True, kw_only=True)
-class Stack:
+class Destroyed:
     """A destroyed stack, with its account, target and role."""
 
     context: Context
@@ -43,18 +43,18 @@ class Stack:
     role: str  # The role of the devices.
 
 
-_Look = Callable[[Stack], Iterable[str]]
+_Check = Callable[[Destroyed], Iterable[str]]
 
 
-def residue(stack: Stack, pause: Callable[[float], None] = time.sleep) -> list[str]:
+def list_residue(stack: Destroyed, pause: Callable[[float], None] = time.sleep) -> list[str]:
     """A text for each thing that is left, with the reason or the command; empty if none is."""
-    gone: dict[str, _Look] = {
+    gone: dict[str, _Check] = {
         "component versions": _versions,
         "the bucket": _bucket,
         "the repository": _repository,
         "the devices' rights": _policy,
     }
-    may_stay: dict[str, _Look] = {"deployments": _deployments, "devices": _on_devices}
+    may_stay: dict[str, _Check] = {"deployments": _deployments, "devices": _on_devices}
     found = list(_told(stack, gone))
     if found:
         pause(_LATER)
@@ -62,15 +62,15 @@ def residue(stack: Stack, pause: Callable[[float], None] = time.sleep) -> list[s
     return found + list(_told(stack, may_stay))
 
 
-def _told(stack: Stack, looks: Mapping[str, _Look]) -> Iterator[str]:
-    for what, look in looks.items():
+def _told(stack: Destroyed, checks: Mapping[str, _Check]) -> Iterator[str]:
+    for what, check in checks.items():
         try:
-            yield from look(stack)
+            yield from check(stack)
         except ClientError as error:
             yield f"{what}: AWS doesn't tell ({error})"
 
 
-def _versions(stack: Stack) -> Iterator[str]:
+def _versions(stack: Destroyed) -> Iterator[str]:
     client, context = stack.context.clients.greengrass, stack.context
     for component in context.names.components:
         for arn in component_versions(client, context.component_arn(component)):
@@ -82,14 +82,14 @@ def _versions(stack: Stack) -> Iterator[str]:
                 )
 
 
-def _bucket(stack: Stack) -> Iterator[str]:
+def _bucket(stack: Destroyed) -> Iterator[str]:
     context, bucket = stack.context, stack.context.bucket
     with unless_gone():
         context.clients.s3.head_bucket(Bucket=bucket, ExpectedBucketOwner=context.account)
         yield told(f"bucket {bucket} with its objects", "", f"aws s3 rb --force s3://{bucket}")
 
 
-def _repository(stack: Stack) -> Iterator[str]:
+def _repository(stack: Destroyed) -> Iterator[str]:
     repository = stack.context.repository
     with unless_gone():
         stack.context.clients.ecr.describe_repositories(repositoryNames=[repository])
@@ -101,7 +101,7 @@ def _repository(stack: Stack) -> Iterator[str]:
         )
 
 
-def _policy(stack: Stack) -> Iterator[str]:
+def _policy(stack: Destroyed) -> Iterator[str]:
     client, policy = stack.context.clients.iam, stack.context.policy
     try:
         client.get_role_policy(RoleName=stack.role, PolicyName=policy)
@@ -114,7 +114,7 @@ def _policy(stack: Stack) -> Iterator[str]:
     )
 
 
-def _deployments(stack: Stack) -> Iterator[str]:
+def _deployments(stack: Destroyed) -> Iterator[str]:
     client, own = stack.context.clients.greengrass, stack.context.deployment_name
     ours, region = stack.context.names.components, stack.context.region
     for one in deployments(client, stack.target) if stack.target else []:
@@ -135,7 +135,7 @@ def _deployments(stack: Stack) -> Iterator[str]:
             )
 
 
-def _on_devices(stack: Stack) -> Iterator[str]:
+def _on_devices(stack: Destroyed) -> Iterator[str]:
     if not stack.target:
         return
     client, own = stack.context.clients.greengrass, stack.context.deployment_name
@@ -148,7 +148,7 @@ def _on_devices(stack: Stack) -> Iterator[str]:
         yield from lines
 
 
-def _on_device(stack: Stack, other: str, device: str) -> list[str]:
+def _on_device(stack: Destroyed, other: str, device: str) -> list[str]:
     """A line for each of our components there. `other` is the stack that owns them now, if any."""
     client, names = stack.context.clients.greengrass, stack.context.names.components
     try:

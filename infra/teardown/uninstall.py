@@ -27,7 +27,7 @@ from infra.account.many_devices import core_devices_among, each_device
 from infra.account.target import Deployed, latest_deployment, orphans_on, things_of
 from infra.errors import told
 from infra.rollout.clock import Clock, RolloutFailed
-from infra.rollout.device_status import DeviceStatus, look, reasons
+from infra.rollout.device_status import DeviceStatus, read_status, reasons
 from infra.teardown.dependents import check_dependents
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ class _Removal:
         cls, context: Context, target: str, devices: Sequence[str], components: AbstractSet[str]
     ) -> _Removal:
         clients, name = context.clients, context.deployment_name
-        reachable = _is_there(clients, target)
+        reachable = _target_exists(clients, target)
         members = frozenset(things_of(clients, target) if reachable else ())
         there = core_devices_among(clients.greengrass, target, sorted({*devices, *members}))
         latest = latest_deployment(clients.greengrass, target)
@@ -153,7 +153,7 @@ class _Removal:
         client = self.context.clients.greengrass
         stay = {name: spec["componentVersion"] for name, spec in self.others.items()}
         reached = [one for one in devices if one in self.members]
-        looks = each_device(reached, lambda one: look(client, one, self.leaving, stay))
+        looks = each_device(reached, lambda one: read_status(client, one, self.leaving, stay))
         lost = [one for one in devices if one not in self.members]
         return _stuck(self.context, looks, lost, self.target, seconds)
 
@@ -181,7 +181,7 @@ class _Status:
     words: str
 
 
-def _is_there(clients: Clients, target: str) -> bool:
+def _target_exists(clients: Clients, target: str) -> bool:
     """Whether the thing or group exists. A core device's record may stay after its thing."""
     kind, _, name = target.rpartition(":")[2].partition("/")
     with unless_gone():

@@ -95,8 +95,10 @@ def record(place: Any, name: str, stack: str, *command: str) -> None:
     )
     text = json.dumps(_quiet(json.loads(done.stdout)))
     clients = Stack.read(stack, place.tree).clients()
-    targets, held = account_facts.look(clients, StackChange.of(preview.read(text)), place.tree)
-    Recording(preview=text, targets=targets, account_facts=held).write(name)
+    targets, facts = account_facts.read_facts(
+        clients, StackChange.of(preview.read(text)), place.tree
+    )
+    Recording(preview=text, targets=targets, account_facts=facts).write(name)
 
 
 def _quiet(value: Any) -> Any:

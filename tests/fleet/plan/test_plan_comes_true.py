@@ -147,7 +147,7 @@ def pulumi_json(place: Place, *arguments: str) -> str:
 def planned(place: Place, clients: Clients, stack: str, *, destroy: bool = False) -> Plan:
     command = ["destroy", "--preview-only"] if destroy else ["preview", "--show-sames"]
     seen = StackChange.of(preview.read(pulumi_json(place, *command, "--stack", stack)))
-    targets, held = account_facts.look(clients, seen, place.tree)
+    targets, held = account_facts.read_facts(clients, seen, place.tree)
     made = plan_of(seen, targets, held)
     assert page.render(made, list(FailOn)), "every plan can be shown"
     return made
@@ -201,7 +201,7 @@ def test_a_first_release(place: Place, clients: Clients) -> None:
     place.up()
     after = Seen.of(place, place.thing)
     assert names(group, Kind.ADDED) == after.states.keys() - before.states.keys() == set(COMPONENTS)
-    assert names(group, Kind.KEPT) == {account.TENANT}
+    assert names(group, Kind.UNCHANGED) == {account.TENANT}
     assert after.downloaded_files(before) == group.download.files
     assert group.download.unknown == ("the image, which isn't built yet",), (
         "nothing to go by before the first build: it says so and guesses nothing"
@@ -219,7 +219,7 @@ def released(place: Place) -> Place:
 
 def test_nothing(released: Place, clients: Clients) -> None:
     group = the_group(assert_comes_true(released, clients))
-    assert names(group, Kind.KEPT) == {account.TENANT, *COMPONENTS}
+    assert names(group, Kind.UNCHANGED) == {account.TENANT, *COMPONENTS}
     assert group.download.most == 0
 
 
@@ -353,7 +353,7 @@ def test_a_destroy_leaves_components_that_another_target_deploys_as_well(
         why="the device hasn't taken it",
     )
     plan = assert_comes_true(place, clients, stack=FOLLOWER, thing=thing, destroy=True)
-    assert names(the_group(plan), Kind.KEPT) >= set(COMPONENTS), (
+    assert names(the_group(plan), Kind.UNCHANGED) >= set(COMPONENTS), (
         "a device runs what all of them name"
     )
     assert {change.why for change in the_group(plan).changes if change.name in COMPONENTS} == {

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from fleet.plan import page
-from fleet.plan.account_facts import AccountFacts, look
+from fleet.plan.account_facts import AccountFacts, read_facts
 from fleet.plan.plan import FailOn, Plan
 from fleet.plan.plan import plan as plan_of
 from fleet.plan.preview import Preview, Resource
@@ -144,9 +144,9 @@ def test_the_image_that_the_update_leads_to_is_asked_about_and_the_one_of_before
     )
     account.scans[KEY] = basic(finding("HIGH", "CVE-2026-2"))
     clients = Clients(region=REGION, profile=None)
-    _, account_facts = look(clients, coming, root=Path())
+    _, account_facts = read_facts(clients, coming, root=Path())
     assert [one.image for one in account_facts.scans] == [IMAGE]
-    _, account_facts = look(clients, replace(coming, destroys=True), root=Path())
+    _, account_facts = read_facts(clients, replace(coming, destroys=True), root=Path())
     assert account_facts.scans == ()
 
 

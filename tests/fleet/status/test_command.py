@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 import fleet.__main__ as commands
 from fleet import pulumi_cli
 from fleet.logs import COMMAND
-from fleet.observe import release_name
+from fleet.observe import complete_release
 from fleet.plan import account_facts, preview
 from fleet.plan.plan import FailOn
 from fleet.plan.stack_change import StackChange
@@ -68,7 +68,7 @@ def recorded(monkeypatch: pytest.MonkeyPatch) -> None:
         )
         return recording.targets, recording.account_facts
 
-    monkeypatch.setattr(account_facts, "look", look)
+    monkeypatch.setattr(account_facts, "read_facts", look)
 
 
 def fails(account: Fleet) -> None:
@@ -123,7 +123,7 @@ def test_a_fleet_that_needs_a_look_has_an_exit_code_of_its_own(
 @pytest.mark.parametrize(
     ("has", "code"),
     [
-        pytest.param({"release": release_name(WANTED)}, 0, id="the same"),
+        pytest.param({"release": complete_release(WANTED)}, 0, id="the same"),
         pytest.param({"release": "r0ld0ne00"}, 3, id="an older one, as from a backup"),
         pytest.param({}, 0, id="none: it has failed or only follows"),
     ],

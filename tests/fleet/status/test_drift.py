@@ -19,9 +19,9 @@ from typer.testing import CliRunner
 import fleet.__main__ as commands
 from fleet.console import server
 from fleet.logs import COMMAND, LOG_MANAGER, NoLog
-from fleet.observe import observe, release_name
+from fleet.observe import complete_release, observe
 from fleet.stacks import NoStack, places
-from fleet.status import FleetStatus, look, show
+from fleet.status import FleetStatus, read_fleet, show
 from infra.account.clients import Clients
 from infra.names import CHECK, SERVICE, Names
 from tests.fleet.status.fleet import AT, OURS, Fleet, Main, drift, run
@@ -99,7 +99,7 @@ def test_a_stack_that_can_t_be_asked_is_told_and_hides_no_other(
     (tmp_path / "Pulumi.yaml").write_text("name: edge-inference\n")
     for name, config in stacks.items():
         (tmp_path / f"Pulumi.{name}.yaml").write_text(json.dumps({"config": config}))
-    seen = look(places(root=tmp_path))
+    seen = read_fleet(places(root=tmp_path))
     assert [one.region for one, _ in seen.fleets] == [REGION]
     assert fleet.devices.keys() == {device for _, answers in seen.fleets for _, device in answers}
     assert seen.skipped == (
@@ -142,7 +142,7 @@ def test_a_region_that_aws_doesn_t_tell_of_is_named_with_the_reason_and_hides_no
     why = "stack press-9 can't be asked in us-east-1: An error occurred (ExpiredTokenException)"
     shown = run("status")
     assert f"! {why}" in shown
-    assert f"thing press-1, com.ml.*, release {release_name(WANTED)}" in shown
+    assert f"thing press-1, com.ml.*, release {complete_release(WANTED)}" in shown
     assert CliRunner().invoke(commands.app, ["status", "--fail"]).exit_code == 3
     done = CliRunner().invoke(commands.app, ["logs"])
     assert why in " ".join(done.stderr.split()), "press-1's log is read all the same"
@@ -184,7 +184,7 @@ def test_the_devices_logs_are_asked_at_the_same_time(
     )
     waits.chmod(0o755)
     monkeypatch.setenv(COMMAND, f"{waits} {{device}}")
-    [(_, answers)] = look(places("dev")).fleets
+    [(_, answers)] = read_fleet(places("dev")).fleets
     assert answers == {("dev", name): "no answer in its log" for name in names}
 
 
@@ -233,7 +233,7 @@ def test_a_deployment_has_the_name_of_the_release_that_it_brought(fleet: Fleet) 
         [target] = observe(clients, "edge-inference").targets
         return [one.release for one in target.devices[0].timeline]
 
-    brought = ["", release_name({**WANTED, SERVICE: "2.0.0"}), ""]
+    brought = ["", complete_release({**WANTED, SERVICE: "2.0.0"}), ""]
     assert releases() == brought
     asked = len(fleet.asked)
     assert releases() == brought
@@ -257,7 +257,7 @@ def test_a_follower_is_told_of_its_publisher_s_newer_release(
 ) -> None:
     account.sends("edge-inference/press-2", OURS, "COMPLETED")
     bucket = f"edge-inference-dev-{THING_ARN.split(':')[4]}-{REGION}"
-    names = [release_name(WANTED) if name == "mine" else name for name in stored]
+    names = [complete_release(WANTED) if name == "mine" else name for name in stored]
     account.buckets[bucket] = {}
     account.objects[bucket] = {f"releases/{name}.json": b"{}" for name in names}
     (tmp_path / "Pulumi.yaml").write_text("name: edge-inference\n")
@@ -267,7 +267,7 @@ def test_a_follower_is_told_of_its_publisher_s_newer_release(
     shown = " ".join(run("status", "--stack", "press-2").split())
     assert told in shown
     assert ("pulumi up --stack press-2 deploys it" in shown) is bool(told)
-    assert look(places("press-2", tmp_path)).well is True, "to be behind is no failure"
+    assert read_fleet(places("press-2", tmp_path)).well is True, "to be behind is no failure"
 
 
 def test_programs_read_devices_states_drift_and_answers(fleet: Fleet) -> None:

@@ -26,8 +26,8 @@ from infra.publish import recipe
 from infra.rollout import gate
 from infra.rollout.clock import Clock, RolloutFailed
 from infra.settings import Settings
-from infra.teardown.residue import Stack as Where
-from infra.teardown.residue import residue
+from infra.teardown.residue import Destroyed as Where
+from infra.teardown.residue import list_residue
 from infra.teardown.uninstall import uninstall
 from recipes.findings import Finding
 from tests.infra.fakes import CONTEXT, DEVICE_ROLE, GROUP_ARN, THING_ARN, Account, spec
@@ -325,7 +325,7 @@ def run(account: Account, order: tuple[str, ...], killed: int | None = None) -> 
     assert account.devices["press-1"].installed == {}
     for context in (WINE, NOISE):
         where = Where(context=context, target=THING_ARN, role=DEVICE_ROLE)
-        assert residue(where, pause=lambda _: None) == []
+        assert list_residue(where, pause=lambda _: None) == []
 
 
 def act(stack: Stack, what: str, *, killed: bool = False) -> None:

@@ -86,8 +86,8 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
         patch.chdir(ROOT)
         time = Time()
         patch.setattr(infra.dynamic, "Clock", partial(Clock, now=time.now, pause=time.pause))
-        look = residue.residue
-        patch.setattr(residue, "residue", partial(look, pause=time.pause))
+        look = residue.list_residue
+        patch.setattr(residue, "list_residue", partial(look, pause=time.pause))
         patch.setattr("infra.resources.artifacts.Handover.read", once(Handover.read))
         # There are no layers here.
         patch.setattr("infra.provenance.store.store", lambda *_, **__: "sbom")

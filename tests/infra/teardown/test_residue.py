@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from infra.names import COMPONENTS, PROJECT_TAG, STACK_TAG
-from infra.teardown.residue import Stack, residue
+from infra.teardown.residue import Destroyed, list_residue
 from tests.infra.fakes import (
     CONTEXT,
     DEVICE_ROLE,
@@ -29,8 +29,8 @@ TAGS = {PROJECT_TAG: "edge-inference", STACK_TAG: "dev"}
 
 
 def left(*meanwhile: Callable[[], object], target: str = THING_ARN) -> list[str]:
-    stack = Stack(context=CONTEXT, target=target, role=DEVICE_ROLE)
-    return residue(stack, Time(*meanwhile).pause)
+    stack = Destroyed(context=CONTEXT, target=target, role=DEVICE_ROLE)
+    return list_residue(stack, Time(*meanwhile).pause)
 
 
 def test_a_removed_stack_leaves_nothing(account: Account) -> None:

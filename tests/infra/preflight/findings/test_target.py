@@ -8,7 +8,7 @@ import pytest
 
 from infra.names import CHECK
 from infra.preflight.neighbours import SHARED
-from infra.preflight.target import CHECK_TOO_LATE, KEPT_GONE, TAKEN_OVER, TOO_SLOW
+from infra.preflight.target import CHECK_TOO_LATE, TAKEN_OVER, TOO_SLOW, VERSION_DELETED
 from infra.preflight.unread import NOT_READABLE
 from infra.settings import Misconfigured
 from tests.infra.fakes import (
@@ -79,7 +79,7 @@ def test_a_component_of_others_that_no_deployment_can_name_is_refused_before_it_
     account.deploy(THING_ARN, "by hand", {"com.other": spec("1.0.0")})
     account.undeployable[NEIGHBOUR] = status
     found = the_one(findings())
-    assert found.rule is KEPT_GONE
+    assert found.rule is VERSION_DELETED
     assert found.where == f"com.other 1.0.0 on thing/press-1: {said}"
     assert "pulumi config set keep-components false" in found.text
     assert findings(keep_components=False) == [], "then it goes, and no deployment asks for it"

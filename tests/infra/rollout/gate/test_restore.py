@@ -69,7 +69,7 @@ def test_however_long_the_history_each_device_is_asked_once_for_it(
     deployment = account.deploy(THING_ARN, NAME, {name: spec(one) for name, one in WANTED.items()})
     restore_previous(
         CONTEXT,
-        red=clients.greengrass.get_deployment(deploymentId=deployment),
+        failed=clients.greengrass.get_deployment(deploymentId=deployment),
         before={},
         devices=["press-1"],
         role=DEVICE_ROLE,
@@ -84,7 +84,7 @@ def test_a_restored_deployment_has_the_tags_that_an_account_may_demand(
     red = account.deploy(THING_ARN, NAME, {name: spec(one) for name, one in WANTED.items()})
     restore_previous(
         replace(CONTEXT, default_tags={"team": "edge"}),
-        red=clients.greengrass.get_deployment(deploymentId=red),
+        failed=clients.greengrass.get_deployment(deploymentId=red),
         before=BEFORE,
         devices=["press-1"],
         role=DEVICE_ROLE,
