@@ -171,7 +171,8 @@ class Display:
 
 def _interrupted(pending: Sequence[tuple[str, str]]) -> str:
     """What the pending operations in Pulumi's state mean here, where each create takes over."""
-    what = ", ".join(f"{doing} {_name(urn)}" for urn, doing in pending)
+    # Each interrupted update adds its own, so one may come twice.
+    what = ", ".join(dict.fromkeys(f"{doing} {_name(urn)}" for urn, doing in pending))
     said = f"an earlier update was interrupted, while {what}."
     why = "Nothing has to be done: this update takes over what is there, and makes the rest."
     if all(doing != "creating" for _, doing in pending):

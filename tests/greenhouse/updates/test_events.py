@@ -123,7 +123,8 @@ def test_a_failed_rollout_says_its_reason_once_whichever_comes_first() -> None:
 
 # pulumi up --json after two ^C (Pulumi 3.276, 2026-11-30)
 PENDING = """\
-Attempting to deploy or update resources with 1 pending operations from previous deployment.
+Attempting to deploy or update resources with 2 pending operations from previous deployment.
+  * urn:pulumi:local::edge-inference::aws:s3/bucket:Bucket::artifacts-bucket, interrupted while {0}
   * urn:pulumi:local::edge-inference::aws:s3/bucket:Bucket::artifacts-bucket, interrupted while {0}
 These resources are in an unknown state because the Pulumi CLI was interrupted while waiting for \
 changes to these resources to complete. You should confirm whether or not the operations listed \
