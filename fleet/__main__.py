@@ -39,6 +39,7 @@ from fleet.sbom import documents, table
 from fleet.stacks import ROOT, NoStack, Places, Stack, places, project
 from fleet.status import read_fleet, show
 from infra.account.clients import Clients
+from infra.errors import told
 from infra.names import Names
 from infra.printable import printable, printable_lines
 from infra.settings import Misconfigured
@@ -75,7 +76,13 @@ def plan(
     try:
         reasons = [FailOn(name.strip()) for name in fail_on.split(",") if name.strip()]
     except ValueError as error:
-        raise typer.BadParameter(f"{error}; there are: {', '.join(FailOn)}") from error
+        raise typer.BadParameter(
+            told(
+                f"{error}.",
+                f"There are: {', '.join(FailOn)}.",
+                f"make plan STACK={stack} FAIL_ON={FailOn.REMOVED},{FailOn.RIGHTS}",
+            )
+        ) from error
     clients = Stack.read(stack).clients()
     text = saved.read_text() if saved else _previewed(stack, destroy=destroy)
     try:
@@ -108,7 +115,14 @@ def status(
 ) -> None:
     """Devices, health, releases, component states, last answers, and who deployed."""
     if watch and (as_json or fail):
-        raise typer.BadParameter("--watch has no end, at which --json or --fail would look")
+        raise typer.BadParameter(
+            told(
+                "--watch has no end.",
+                "So --json and --fail have no status to tell. Type one of them:",
+                "make status WATCH=1",
+                "make status JSON=1 FAIL=1",
+            )
+        )
     there = places(stack)
     if watch:
         with suppress(KeyboardInterrupt):
@@ -223,7 +237,9 @@ def new_device(
 ) -> None:
     """Write the stack file of one more device, and print the next commands."""
     if not name:
-        raise typer.BadParameter("what is the device called? make new-device NAME=press-3")
+        raise typer.BadParameter(
+            told("the device has no name.", "Name it:", "make new-device NAME=press-3")
+        )
     path = stackfile.write(name, group=group, follows=from_, architecture=arch, region=region)
     console.print(path.read_text(), end="")
     console.print(f"\n{path.name} is written. Next:")
@@ -246,7 +262,9 @@ def model(
 ) -> None:
     """Describe a model file: its kind, its limits, and the commands that release it."""
     if not file:
-        raise typer.BadParameter("which model file? make model FILE=model.json")
+        raise typer.BadParameter(
+            told("no model file is named.", "Name one:", "make model FILE=model.json")
+        )
     tell(file, data, console)
 
 

@@ -16,11 +16,13 @@ from rich.text import Text
 
 from fleet import terminal
 from fleet.terminal import words
+from infra.errors import told
 from infra.printable import printable
 from recipes.findings import Finding, Rule, Severity
 from recipes.rules import READABLE, RULES, findings
 
 _COLOURS = {Severity.ERROR: "red", Severity.WARNING: "yellow", Severity.INFO: "cyan"}
+_COMMAND = "make lint RECIPE=recipe.yaml"
 _ENDINGS = (".json", ".yaml", ".yml")
 # The documentation of `gdk component build` says that it replaces these placeholders.
 _PLACEHOLDERS = {
@@ -52,7 +54,14 @@ def lint(
         _show_rules(console, RULES)
         return
     if not paths:
-        raise typer.BadParameter("which recipe? Name a file or a folder, or say --rules")
+        raise typer.BadParameter(
+            told(
+                "no recipe is named.",
+                "Name files or folders, or list the rules:",
+                _COMMAND,
+                "make lint",
+            )
+        )
     found = [(file, finding) for path in paths for file in recipes(path) for finding in check(file)]
     if console.is_terminal:
         _show(console, found)
@@ -68,11 +77,15 @@ def recipes(path: Path) -> list[Path]:
     if path.is_file():
         return [path]
     if not path.is_dir():
-        raise typer.BadParameter(f"{path} is neither a file nor a folder")
+        raise typer.BadParameter(
+            told(f"{path} is neither a file nor a folder.", "Name one that is:", _COMMAND)
+        )
     if found := sorted(_below(path)):
         return found
     raise typer.BadParameter(
-        f"no file below {path} has a RecipeFormatVersion: name the recipe itself"
+        told(
+            f"no file below {path} has a RecipeFormatVersion.", "Name the recipe itself:", _COMMAND
+        )
     )
 
 

@@ -160,5 +160,7 @@ def _uploaded(clients: Clients, thing: str, component: str) -> list[str]:
         f"{LOG_MANAGER} on {thing} has uploaded nothing of {component} in the last {DAYS} days"
         f" (log group {log_group(clients.region, component)}).",
         "Is the component in its componentLogsConfigurationMap, and may the device's role write"
-        " logs?",
+        " logs? The streams that are there:",
+        f"aws logs describe-log-streams --region {clients.region} --log-group-name"
+        f" {log_group(clients.region, component)}",
     )

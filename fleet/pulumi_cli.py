@@ -53,7 +53,7 @@ def change(stack: str, *command: str) -> None:
     """Run a command that must succeed. Raises NoPulumi if it fails."""
     if code := pulumi(stack, *command).returncode:
         raise NoPulumi(
-            f"nothing was deployed: pulumi {shlex.join(command)} --stack {stack} ended with"
-            f" {code}.",
-            "Its own words are above.",
+            f"nothing was deployed, because Pulumi ended with {code}.",
+            "Its own words are above. This command failed:",
+            f"pulumi {shlex.join(command)} --stack {stack}",
         )

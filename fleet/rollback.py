@@ -107,7 +107,11 @@ def _before(release: str, records: Sequence[Record], failed: AbstractSet[str], s
             "Name the one to deploy all the same:",
             f"make rollback STACK={stack} RELEASE=ID",
         )
-    raise NoStack(f"no release before {release} is kept.", f"There are: {', '.join(names)}.")
+    raise NoStack(
+        f"no release before {release} is kept.",
+        f"There are: {', '.join(names)}. Name one of these:",
+        f"make rollback STACK={stack} RELEASE=ID",
+    )
 
 
 def _failed(stack: Stack, records: Iterable[Record]) -> frozenset[str]:

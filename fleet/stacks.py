@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -119,14 +120,22 @@ class Places:
                 of = f"stack{'s' if len(names) > 1 else ''} {', '.join(names)}"
                 skipped.append(printable(f"{of} can't be asked in {clients.region}: {error}"))
         if not answers:
-            raise NoStack("\n".join(skipped))
+            raise NoStack(
+                "\n".join(skipped),
+                "See whose credentials these are:",
+                "aws sts get-caller-identity",
+            )
         return answers, tuple(skipped)
 
 
 def refuse_strange_name(name: str) -> None:
     """Raises NoStack for a stack file whose name no stack can have."""
     if trouble := stack_trouble(name):
-        raise NoStack(f"{trouble}\nRename Pulumi.{printable(name)}.yaml, or remove it.")
+        raise NoStack(
+            trouble,
+            "Rename its file, or remove it:",
+            f"mv {shlex.quote(f'Pulumi.{printable(name)}.yaml')} Pulumi.NAME.yaml",
+        )
 
 
 def names(root: Path = ROOT) -> tuple[str, ...]:
@@ -146,7 +155,9 @@ def _config(path: Path) -> Mapping[str, Any]:
     config = document.get("config") if isinstance(document, dict) else document
     if not isinstance(config or {}, dict):
         raise NoStack(
-            f"{path.name} holds no `config:` with keys and values.", "See Pulumi.dev.yaml."
+            f"{path.name} holds no `config:` with keys and values.",
+            "Pulumi.dev.yaml shows how it looks:",
+            "cat Pulumi.dev.yaml",
         )
     if not config:
         return {}

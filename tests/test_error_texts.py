@@ -21,6 +21,22 @@ from tests.test_imports import ROOT, modules
 
 TOLD = {"told", "Misconfigured", "RolloutFailed", "StaysBroken", "StackExists"}  # Of infra.
 TOLD |= {"NoStack", "NoLog", "NoPulumi"}  # Of fleet.
+NO_COMMAND = {  # The first words of each error that no command helps, and why.
+    "predictions '…', row": "the second line lists the causes, some with commands",
+    "samples '…', row …: XGBoost answers": "the author chooses another row",
+    "model '…' has … bytes": "the author trains another model",
+    "model '…' can't be released": "the compiler's own words have the command",
+    "…: ….": "the author renames features",
+    "…: … is …, not a number": "the author writes another value",
+    "…: … is ….": "the author writes another value",
+    "… can't be read.": "the second line has the line of the file",
+    "not quoted, Pulumi may read these": "it guards our own writer of stack files",
+    "greenhouse needs Linux": "another machine helps",
+    "…, and … can't compile it": "the second line has the address of Go",
+    "the base images can't be pulled": "the engine needs a registry, in a way that we don't know",
+    "no Docker engine is installed": "the second line has the address of the manual",
+    "… has sha256": "the same command again helps",
+}
 TYPED = re.compile(r"(pulumi|make|aws|fleet) [a-z]")  # The beginning of a command.
 INSIDE = re.compile(  # A command in the middle of a sentence.
     r"\b(pulumi (up|destroy|refresh|config|stack)|make [a-z-]+ [A-Z]+=|aws [a-z0-9]+ [a-z]+-)"
@@ -163,6 +179,43 @@ def test_a_command_stands_on_a_line_of_its_own(room: str) -> None:
                     inline = not TYPED.match(line.strip()) and INSIDE.search(line)
                     assert not inline, f"{name}: {line}"
     assert seen > 20
+
+
+def errors(room: str) -> Iterator[tuple[str, ast.Call]]:
+    """Each error of a room, with its module. greenhouse.cloud speaks AWS's words."""
+    for name, tree in trees().items():
+        if name.startswith(f"{room}.") and not name.startswith("greenhouse.cloud"):
+            yield from ((name, call) for call in ast.walk(tree) if is_told(call))
+
+
+def has_command(call: ast.Call) -> bool:
+    """Whether it has a command, or passes on another error's text."""
+    first = text_of(call.args[0])
+    return len(call.args) > 2 or first is None or isinstance(call.args[-1], ast.Starred)
+
+
+@pytest.mark.parametrize("room", ["infra", "fleet", "greenhouse"])
+def test_an_error_has_a_command_or_an_argued_exception(room: str) -> None:
+    bare = [(name, call) for name, call in errors(room) if not has_command(call)]
+    for name, call in bare:
+        text = text_of(call.args[0]) or ""
+        assert text.startswith(tuple(NO_COMMAND)), f"{name}:{call.lineno}: {text}"
+
+
+def test_each_exception_is_an_error() -> None:
+    rooms = ("infra", "fleet", "greenhouse")
+    bare = [call for room in rooms for _, call in errors(room) if not has_command(call)]
+    texts_ = [text_of(call.args[0]) or "" for call in bare]
+    for beginning in NO_COMMAND:
+        assert any(text.startswith(beginning) for text in texts_), beginning
+
+
+@pytest.mark.parametrize("room", ["infra", "fleet"])
+def test_a_wrong_option_is_answered_in_the_same_form(room: str) -> None:
+    for name, tree in trees().items():
+        for call in ast.walk(tree) if name.startswith(f"{room}.") else ():
+            if isinstance(call, ast.Call) and ast.unparse(call.func) == "typer.BadParameter":
+                assert is_told(call.args[0]), f"{name}:{call.lineno}"
 
 
 def test_a_sentence_of_an_error_has_at_most_25_words() -> None:

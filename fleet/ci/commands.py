@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from typing import Annotated
 
@@ -11,6 +12,7 @@ import typer
 from fleet.ci import roles as documents
 from fleet.ci.stacks import changed, committed, differing, in_turn, values
 from fleet.stacks import NoStack, project
+from infra.errors import told
 from infra.name_patterns import prefix_trouble, role_trouble, target_trouble
 from infra.names import DEFAULT_NAMES
 
@@ -56,12 +58,20 @@ def roles(
     }
     if missing := [option for option, value in scope_of.items() if not value]:
         raise typer.BadParameter(
-            f"missing: {', '.join(missing)}. make ci-roles REPOSITORY=owner/name"
-            " ACCOUNT=123456789012 STATE_BUCKET=NAME STATE_KEY=ARN"
+            told(
+                f"missing: {', '.join(missing)}.",
+                "The rights are for exactly these:",
+                "make ci-roles REPOSITORY=owner/name ACCOUNT=123456789012 STATE_BUCKET=NAME"
+                " STATE_KEY=ARN",
+            )
         )
     if not state_key.startswith("arn:"):
         raise typer.BadParameter(
-            f"--state-key is {state_key!r}, and no ARN: STATE_KEY=arn:aws:kms:…"
+            told(
+                f"--state-key is {state_key!r}, which is no ARN.",
+                "The ARN of the key is in its description:",
+                f"aws kms describe-key --region REGION --key-id {shlex.quote(state_key)}",
+            )
         )
     there, broken = committed()
     if broken:
@@ -81,7 +91,11 @@ def roles(
         ),
         "",
     ):
-        raise NoStack(f"{trouble}\nCorrect the stack file that names it.")
+        raise NoStack(
+            trouble,
+            "Correct the stack file that names it:",
+            "grep -nE 'thing|device-role|component-prefix' Pulumi.*.yaml",
+        )
     scope = documents.Scope(
         project=project(),
         partition=state_key.split(":")[1],

@@ -87,5 +87,9 @@ def differing(since: str) -> list[str]:
         check=False,
     )
     if done.returncode:
-        raise NoStack(f"git can't tell what changed since {since}.", done.stderr.strip())
+        raise NoStack(
+            f"git can't tell what changed since {since}.",
+            f"{done.stderr.strip()}\nA checkout of one commit lacks the history:",
+            "git fetch --unshallow",
+        )
     return done.stdout.splitlines()

@@ -59,21 +59,27 @@ class Login:
         return cls(
             region=str(region),
             profile=config.get("aws:profile") or None,
-            role=_role(_structured(config, "aws:assumeRoles", list), stack),
-            default_tags=_tags(_structured(config, "aws:defaultTags", dict), stack),
+            role=_role(_structured(config, "aws:assumeRoles", list, rm), stack),
+            default_tags=_tags(_structured(config, "aws:defaultTags", dict, rm), stack),
         )
 
 
-def _structured(config: Mapping[str, Any], key: str, kind: type) -> Any:
+def _structured(config: Mapping[str, Any], key: str, kind: type, rm: str) -> Any:
     value = config.get(key)
     if isinstance(value, str):
         try:
             value = json.loads(value)
         except ValueError as error:
-            raise Misconfigured(f"{key} is neither YAML nor JSON.", f"{error}") from error
+            raise Misconfigured(
+                f"{key} is neither YAML nor JSON.", f"{error}", f"{rm} {key}"
+            ) from error
     if value is not None and not isinstance(value, kind):
         named = "a list" if kind is list else "an object"
-        raise Misconfigured(f"{key} is {json.dumps(value)}, not {named}.")
+        raise Misconfigured(
+            f"{key} is {json.dumps(value)}, not {named}.",
+            f"Write {named} in the stack's file, or remove the key:",
+            f"{rm} {key}",
+        )
     return value or kind()
 
 

@@ -148,10 +148,17 @@ class Target:
         except ClientError as error:
             raise Misconfigured(
                 f"AWS doesn't say what runs on {settings.thing or settings.thing_group}: {error}",
-                "Without that answer this update could remove what others deployed.",
+                "Without that answer this update could remove what others deployed. See whose"
+                " rights these are:",
+                "aws sts get-caller-identity",
             ) from error
         except BotoCoreError as error:
-            raise Misconfigured(f"AWS can't be reached in {clients.region}: {error}") from error
+            raise Misconfigured(
+                f"AWS can't be reached in {clients.region}: {error}",
+                "See whether it answers at all, or set another region:",
+                f"aws sts get-caller-identity --region {clients.region}",
+                "pulumi config set aws:region REGION",
+            ) from error
         if not cores:
             raise Misconfigured(
                 f"{arn} has no Greengrass core device (things: {', '.join(things) or 'none'}).",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -50,7 +51,11 @@ def read(path: Path, *, engine_name: str, trees: str = "", rows: bytes = b"") ->
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise Misconfigured(f"model '{path}' can't be read: {error.strerror}") from error
+        raise Misconfigured(
+            f"model '{path}' can't be read: {error.strerror}.",
+            "",
+            f"ls -l {shlex.quote(str(path))}",
+        ) from error
     if len(data) > loader.MAX_MODEL:
         raise Misconfigured(
             f"model '{path}' has {len(data)} bytes; a release takes {loader.MAX_MODEL}.",

@@ -62,12 +62,16 @@ def _value(said: str, name: str, kind: str, row: Mapping[str, Any], model: Model
     if isinstance(value, bool):
         if kind != _BOOLEAN:
             raise Misconfigured(
-                f"{said}: {name} is {str(value).lower()}, and its column holds numbers: write 1 or"
-                " 0."
+                f"{said}: {name} is {str(value).lower()}.",
+                "Its column holds numbers: write 1 or 0.",
             )
         return int(value)
     if isinstance(value, float) and math.isnan(value):
-        raise Misconfigured(f"{said}: {name} is NaN, which JSON doesn't have: write null.")
+        raise Misconfigured(
+            f"{said}: {name} is NaN, which JSON doesn't have.",
+            "pandas writes null instead:",
+            table.WRITE,
+        )
     if not isinstance(value, int | float) or not abs(value) <= FLOAT32_MAX:
         raise Misconfigured(f"{said}: {name} is {value!r}, not a number that a float32 can hold.")
     return value

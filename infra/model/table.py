@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import shlex
 from collections.abc import Collection, Sequence
 from importlib import import_module
 from pathlib import Path
@@ -25,6 +26,8 @@ _MISSING = {
 _TRUTHS = {"True": True, "TRUE": True, "true": True, "False": False, "FALSE": False, "false": False}
 # Pandas names a stored index that is no range so: https://arrow.apache.org/docs/python/pandas.html
 _INDEX = "__index_level_"
+WRITE = "df.to_json(PATH, orient='records', double_precision=15)"
+_BY_NAME = "pandas writes each row with the features' names:"
 
 
 def read(path: Path, said: str, names: Sequence[str]) -> list[dict[str, Any]]:
@@ -34,7 +37,7 @@ def read(path: Path, said: str, names: Sequence[str]) -> list[dict[str, Any]]:
         raise Misconfigured(
             f"{said} is not a list of at least one record.",
             "pandas writes it:",
-            "df.to_json(PATH, orient='records', double_precision=15)",
+            WRITE,
         )
     return [_named(f"{said}, row {number}", row, names, path) for number, row in enumerate(rows)]
 
@@ -43,7 +46,9 @@ def _rows(path: Path, said: str) -> Any:
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise Misconfigured(f"{said} can't be read: {error.strerror}.") from error
+        raise Misconfigured(
+            f"{said} can't be read: {error.strerror}.", "", f"ls -l {shlex.quote(str(path))}"
+        ) from error
     if data.startswith(b"PAR1"):
         return _parquet(data, said)
     try:
@@ -76,7 +81,9 @@ def _parquet(data: bytes, said: str) -> list[dict[str, Any]]:
         rows: list[dict[str, Any]] = table.select(names).to_pylist()
     except (arrow.ArrowException, OSError) as error:  # Two columns with one name raise it too.
         why = str(error).partition("\n")[0]
-        raise Misconfigured(f"{said} is not Parquet that pyarrow reads.", why) from error
+        raise Misconfigured(
+            f"{said} is not Parquet that pyarrow reads.", f"{why}\npandas writes JSON:", WRITE
+        ) from error
     return rows
 
 
@@ -111,10 +118,14 @@ def _cell(text: str) -> Any:
 def _named(said: str, row: Any, names: Sequence[str], path: Path) -> dict[str, Any]:
     if isinstance(row, list):
         if len(row) != len(names):
-            raise Misconfigured(f"{said}: {len(row)} values for the model's {len(names)} features.")
+            raise Misconfigured(
+                f"{said}: {len(row)} values for the model's {len(names)} features.",
+                _BY_NAME,
+                WRITE,
+            )
         return dict(zip(names, row, strict=True))
     if not isinstance(row, dict):
-        raise Misconfigured(f"{said}: not a record but {row!r}.")
+        raise Misconfigured(f"{said}: not a record but {row!r}.", _BY_NAME, WRITE)
     if row.keys() == set(names):
         return row
     if _nameless(names) and row.keys() == {str(place) for place in range(len(names))}:

@@ -83,6 +83,7 @@ def pinned(settings: Settings, context: Context) -> Record | None:
             f"release is '{settings.release}', but AWS doesn't say which releases are kept in"
             f" bucket {bucket}.",
             f"{error}",
+            f"aws s3 ls s3://{bucket}/{RECORDS}",
         ) from error
     for record in found:
         if record.release == settings.release:
