@@ -103,7 +103,9 @@ def await_release(
             )
         except _NO_WAY as error:
             raise RolloutFailed(
-                f"{broken}\nThe failed release stays, because the restore failed: {error}"
+                f"{broken}\nThe failed release stays, because the restore failed: {error}",
+                "Mend the release, then deploy it:",
+                "pulumi up",
             ) from None
         versions = versions_of(back.get("components", {}), context.names.components)
         try:
