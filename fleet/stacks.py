@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shlex
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -131,11 +130,7 @@ class Places:
 def refuse_strange_name(name: str) -> None:
     """Raises NoStack for a stack file whose name no stack can have."""
     if trouble := stack_trouble(name):
-        raise NoStack(
-            trouble,
-            "Rename its file, or remove it:",
-            f"mv {shlex.quote(f'Pulumi.{printable(name)}.yaml')} Pulumi.NAME.yaml",
-        )
+        raise NoStack(f"{trouble}\nRename Pulumi.{printable(name)}.yaml, or remove it.")
 
 
 def names(root: Path = ROOT) -> tuple[str, ...]:

@@ -29,6 +29,7 @@ NO_COMMAND = {  # The first words of each error that no command helps, and why.
     "…: ….": "the author renames features",
     "…: … is …, not a number": "the author writes another value",
     "…: … is ….": "the author writes another value",
+    "…\nRename Pulumi.….yaml": "nobody should copy a hostile name into a shell",
     "… can't be read.": "the second line has the line of the file",
     "not quoted, Pulumi may read these": "it guards our own writer of stack files",
     "greenhouse needs Linux": "another machine helps",

@@ -190,7 +190,11 @@ def test_a_stack_file_that_can_t_be_changed_is_told_and_nothing_is_deployed(
     monkeypatch.setenv("READ_ONLY", "1")
     done = rollback("--release", "r0ddba11")
     assert isinstance(done.exception, NoPulumi)
-    assert "pulumi config set release r0ddba11 --stack dev ended with 1" in str(done.exception)
+    assert str(done.exception).splitlines() == [
+        "nothing was deployed, because Pulumi ended with 1.",
+        "Its own words are above. This command failed:",
+        "    pulumi config set release r0ddba11 --stack dev",
+    ]
     assert "up " not in asked.read_text()
 
 

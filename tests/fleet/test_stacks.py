@@ -32,7 +32,7 @@ def test_a_broken_file_is_named_and_the_other_stacks_are_shown(root: Path, text:
     (root / "Pulumi.broken.yaml").write_bytes(text.encode(errors="surrogateescape"))
     there = places(root=root)
     assert [*there.clients.values()] == [("dev",)]
-    line, _ = there.skipped
+    line, *_ = there.skipped
     assert line.startswith("Pulumi.broken.yaml ")
     assert not any("\n" in one for one in there.skipped)
 
