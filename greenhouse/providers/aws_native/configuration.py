@@ -89,7 +89,6 @@ def configure(
     if "endpoints" in given:
         _go_json("endpoints", given["endpoints"], dict, "map[string]string")
     attempts = _number(given["maxRetries"]) if "maxRetries" in given else ATTEMPTS
-    allowed = given.get("allowedAccountIds")
     skip = given.get(
         "skipCredentialsValidation", environment.get("AWS_SKIP_CREDENTIALS_VALIDATION")
     )
@@ -110,12 +109,7 @@ def configure(
         default_tags=tags,
     )
     if skip != "true":
-        number = configured.sts()
-        if allowed is not None and number not in _account_ids("allowedAccountIds", allowed):
-            raise Refused(f"account ID not allowed ({number})")
-        forbidden = given.get("forbiddenAccountIds", "[]")
-        if number in _account_ids("forbiddenAccountIds", forbidden):
-            raise Refused(f"forbidden account ID ({number})")
+        _check_account(configured.sts(), given)
     return configured
 
 
@@ -198,6 +192,15 @@ def _number(text: str) -> int:
             f'invalid config value for \'maxRetries\': "{text}": strconv.Atoi: parsing "{text}":'
             " invalid syntax"
         ) from error
+
+
+def _check_account(number: str, given: Mapping[str, str]) -> None:
+    allowed = given.get("allowedAccountIds")
+    if allowed is not None and number not in _account_ids("allowedAccountIds", allowed):
+        raise Refused(f"account ID not allowed ({number})")
+    forbidden = given.get("forbiddenAccountIds", "[]")
+    if number in _account_ids("forbiddenAccountIds", forbidden):
+        raise Refused(f"forbidden account ID ({number})")
 
 
 def _account_ids(name: str, text: str) -> list[str]:
