@@ -11,9 +11,10 @@ from collections.abc import Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from functools import partial
+from itertools import compress
 from typing import TYPE_CHECKING
 
-from infra.account.clients import Clients
+from infra.account.clients import Clients, at_once
 from infra.account.followers import still_deploys
 from infra.account.greengrass import (
     core_devices,
@@ -66,12 +67,16 @@ def in_use(clients: Clients, project: str, names: Names) -> frozenset[Version]:
     targets: defaultdict[str, list[DeploymentTypeDef]] = defaultdict(list)
     for one in deployments(clients.greengrass):
         targets[one["targetArn"]].append(one)
+    concern_us = at_once(
+        lambda target: (
+            _concerns_us(clients.greengrass, targets[target], project, names)
+            and still_deploys(clients, target)
+        ),
+        targets,
+    )
     found: frozenset[Version] = frozenset()
-    for target, history in targets.items():
-        if _concerns_us(clients.greengrass, history, project, names) and still_deploys(
-            clients, target
-        ):
-            found |= _of_target(clients, target, history, names)
+    for target in compress(targets, concern_us):
+        found |= _of_target(clients, target, targets[target], names)
     return found
 
 

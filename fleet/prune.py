@@ -12,7 +12,7 @@ import json
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, compress
 from typing import Any, TypeVar
 
 from rich.console import Console
@@ -22,7 +22,7 @@ from fleet.in_use import Version, in_use
 from fleet.rollback import last_good
 from fleet.stacks import NoStack, Stack
 from fleet.terminal import words
-from infra.account.clients import Clients
+from infra.account.clients import Clients, at_once
 from infra.account.context import Context
 from infra.account.greengrass import component_versions, has_tags
 from infra.account.images import delete_image
@@ -265,9 +265,9 @@ def _stray_versions(context: Context, known: AbstractSet[Version]) -> frozenset[
         for component in context.names.components
         for arn in component_versions(client, context.component_arn(component))
     }
-    return frozenset(
-        one for one in listed - known if has_tags(client, context.component_arn(*one), context.tags)
-    )
+    unknown = sorted(listed - known)
+    own = at_once(lambda one: has_tags(client, context.component_arn(*one), context.tags), unknown)
+    return frozenset(compress(unknown, own))
 
 
 def _tagged_images(clients: Clients, repository: str) -> frozenset[str]:

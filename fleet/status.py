@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -16,7 +15,7 @@ from fleet.logs import UNANSWERED, WAITING, Answer, answered
 from fleet.observe import Device, Fleet, Target, observe
 from fleet.stacks import Places, project
 from fleet.terminal import words
-from infra.account.clients import Clients
+from infra.account.clients import Clients, at_once
 from infra.account.context import Context
 from infra.account.greengrass import FAILED, SUCCEEDED
 from infra.publish.release_records import newest
@@ -25,7 +24,6 @@ Answers = Mapping[tuple[str, str], Answer | str]  # The last answers, by stack a
 
 GOOD = {"HEALTHY", "RUNNING", "FINISHED", "ACTIVE", *SUCCEEDED}
 _EACH_LISTED = 8  # A target with more devices is only counted.
-_AT_ONCE = 16  # This many logs are read at the same time.
 BAD = {"UNHEALTHY", "BROKEN", "ERRORED", *FAILED}
 # A nucleus, Java or Lite, reports at least once a day (periodicStatusPublishIntervalSeconds: 86400,
 # its default and, by the developer guide, its minimum). One report may get lost. A consumer also
@@ -91,8 +89,8 @@ def _look(clients: Clients, there: Places, released: Callable[[str], str]) -> tu
         for target in fleet.targets
         for device in target.devices
     }
-    with ThreadPoolExecutor(_AT_ONCE) as pool:  # An unreachable log fails only after 20 s.
-        answers = pool.map(lambda one: answered(clients, *one), asked.values())
+    # An unreachable log fails only after 20 s.
+    answers = at_once(lambda one: answered(clients, *one), asked.values())
     return fleet, dict(zip(asked, answers, strict=True))
 
 

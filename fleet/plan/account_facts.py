@@ -17,7 +17,7 @@ from botocore.exceptions import ClientError
 from fleet.observe import Target, observe, observe_target
 from fleet.plan.scans import Scan, scans
 from fleet.plan.stack_change import StackChange, Version
-from infra.account.clients import Clients, error_code, unless_gone
+from infra.account.clients import Clients, at_once, error_code, unless_gone
 from infra.account.context import Context
 from infra.account.followers import deployed_by
 from infra.account.images import image_manifest
@@ -135,22 +135,26 @@ def _recipes(
     clients: Clients, targets: Sequence[Target], stack_change: StackChange
 ) -> tuple[dict[Version, Mapping[str, Any]], dict[Version, datetime]]:
     greengrass = clients.greengrass
-    recipes: dict[Version, Mapping[str, Any]] = {}
-    published: dict[Version, datetime] = {}
+    arns: dict[Version, str] = {}
     for target in targets:
         place = Context.of_target(
             target.arn, clients, project=stack_change.project, stack=stack_change.stack
         )
         there = {(one.name, one.version) for device in target.devices for one in device.components}
-        for name, version in sorted(there | {*stack_change.answering.items()}):
-            if name.startswith("aws.") or (name, version) in recipes:
-                continue
-            arn = place.component_arn(name, version)
-            with unless_gone():
-                found = greengrass.get_component(arn=arn, recipeOutputFormat="JSON")
-                described = greengrass.describe_component(arn=arn)
-                recipes[name, version] = yaml.safe_load(found["recipe"])
-                published[name, version] = described["creationTimestamp"]
+        for version in sorted(there | {*stack_change.answering.items()}):
+            if not version[0].startswith("aws."):
+                arns.setdefault(version, place.component_arn(*version))
+    recipes: dict[Version, Mapping[str, Any]] = {}
+    published: dict[Version, datetime] = {}
+
+    def read(version: Version) -> None:
+        with unless_gone():
+            found = greengrass.get_component(arn=arns[version], recipeOutputFormat="JSON")
+            described = greengrass.describe_component(arn=arns[version])
+            recipes[version] = yaml.safe_load(found["recipe"])
+            published[version] = described["creationTimestamp"]
+
+    at_once(read, arns)
     return recipes, published
 
 

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
+from itertools import compress
 from typing import TYPE_CHECKING
 
 from botocore.exceptions import ClientError
 
-from infra.account.clients import Clients, error_code
+from infra.account.clients import Clients, at_once, error_code
 from infra.account.context import Context
 from infra.account.greengrass import (
     deployments,
@@ -29,6 +29,7 @@ from infra.names import Names
 
 if TYPE_CHECKING:
     from mypy_boto3_greengrassv2 import GreengrassV2Client
+    from mypy_boto3_greengrassv2.type_defs import GetDeploymentResponseTypeDef
 
 _OVER = frozenset({"CANCELED", "INACTIVE"})
 
@@ -75,30 +76,32 @@ def followers(context: Context, target: str) -> Iterator[Follower]:
     cancelled deployment reaches no device any more. Neither does a deployment whose target is gone.
     """
     client, own, names = context.clients.greengrass, context.deployment_name, context.names
-    published = cache(lambda arn: has_tags(client, arn, context.tags))
-    for one in deployments(client, latest=True):
-        called, where = one.get("deploymentName", ""), one["targetArn"]
-        stack = own.another_stack(called)
-        if own.is_own(called) or one["deploymentStatus"] in _OVER:
-            continue
-        found = client.get_deployment(deploymentId=one["deploymentId"])
-        theirs = Names.tagged(found.get("tags", {}))
-        if where == target and (not stack or theirs != names):
-            continue
-        components = tuple(
-            f"{component} {version}"
-            for component, version in versions_of(
-                found.get("components", {}), names.components
-            ).items()
-            if published(context.component_arn(component, version))
-        )
-        if components and still_deploys(context.clients, where):
+    others = [
+        one
+        for one in deployments(client, latest=True)
+        if not own.is_own(one.get("deploymentName", "")) and one["deploymentStatus"] not in _OVER
+    ]
+    found = at_once(lambda one: client.get_deployment(deploymentId=one["deploymentId"]), others)
+    carried: list[tuple[GetDeploymentResponseTypeDef, dict[str, str]]] = []  # With versions.
+    for one in found:
+        stack = own.another_stack(one.get("deploymentName", ""))
+        if one["targetArn"] != target or (stack and Names.tagged(one.get("tags", {})) == names):
+            carried.append((one, versions_of(one.get("components", {}), names.components)))
+    versions = sorted({version for _, listed in carried for version in listed.items()})
+    published = at_once(
+        lambda version: has_tags(client, context.component_arn(*version), context.tags), versions
+    )
+    ours = {*compress(versions, published)}
+    for one, listed in carried:
+        components = tuple(" ".join(version) for version in listed.items() if version in ours)
+        if components and still_deploys(context.clients, one["targetArn"]):
+            called = one.get("deploymentName", "")
             yield Follower(
                 deployment=one["deploymentId"],
                 name=called,
-                target=where.rpartition(":")[2],
+                target=one["targetArn"].rpartition(":")[2],
                 components=components,
-                stack=stack,
+                stack=own.another_stack(called),
                 region=context.region,
             )
 

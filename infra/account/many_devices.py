@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from botocore.exceptions import ClientError
 
-from infra.account.clients import AT_ONCE, error_code
+from infra.account.clients import at_once, error_code
 from infra.account.greengrass import core_devices, effective_deployments
 
 if TYPE_CHECKING:
@@ -58,8 +57,7 @@ def each_device(devices: Sequence[str], question: Callable[[str], _Answer]) -> l
         except ClientError as error:
             raise DeviceUnread(device, error) from error
 
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        return list(pool.map(named, devices))
+    return at_once(named, devices)
 
 
 def core_devices_among(

@@ -15,7 +15,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from infra.account.clients import Clients
+from infra.account.clients import Clients, at_once
 from infra.account.context import Context
 from infra.publish.bucket import RECORDS, record_key, recorded
 from infra.settings import Misconfigured, Settings
@@ -107,12 +107,10 @@ def newest(clients: Clients, bucket: str) -> tuple[str, datetime] | None:
 def stored_releases(clients: Clients, bucket: str) -> list[Record]:
     """Every release that can be deployed by its name, the newest first. One call per release."""
     client = clients.s3
-    return [
-        Record(
-            outputs=json.loads(
-                client.get_object(Bucket=bucket, Key=record_key(release))["Body"].read()
-            ),
-            stored=stored,
-        )
-        for release, stored in recorded(client, bucket)
-    ]
+
+    def read(known: tuple[str, datetime]) -> Record:
+        release, stored = known
+        body = client.get_object(Bucket=bucket, Key=record_key(release))["Body"]
+        return Record(outputs=json.loads(body.read()), stored=stored)
+
+    return at_once(read, recorded(client, bucket))

@@ -90,8 +90,10 @@ def test_components_that_another_target_deploys_to_the_device_stay_there() -> No
     )
     assert recording.plan().caught(FailOn.REMOVED) == (TENANT,)
     assert not both.plan().caught(FailOn.REMOVED)
-    kept = f"| kept | `{TENANT}` | `1.0.0` | `1.0.0` | `thinggroup/presses deploys it, too` |"
-    assert kept in both.page()
+    unchanged = (
+        f"| unchanged | `{TENANT}` | `1.0.0` | `1.0.0` | `thinggroup/presses deploys it, too` |"
+    )
+    assert unchanged in both.page()
 
 
 def test_devices_of_another_kind_have_a_table_of_their_own() -> None:
