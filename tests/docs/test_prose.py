@@ -21,13 +21,15 @@ MOST_WORDS = 30  # Readers have to read a longer sentence twice.
 FOR_TOOLS = re.compile(r"(noqa|type|ruff|mypy|pragma): |!/|$")
 BEGINS = re.compile(r"""[A-Z0-9"`]|https://""")
 ENDS = re.compile(r"""[.?:]["')]*$|https://\S+$""")
+_CELL = re.compile(r"\s*(?<!\\)\|\s*")
 ROOMS = ("greenhouse", "recipes", "edge", "infra", "fleet", "tests")
 
 
 def sentences(markdown: str) -> list[str]:
-    """The prose between headings, tables, quotes, lists' marks and code."""
+    """The prose between headings, quotes, lists' marks and code. Each table cell is by itself."""
     text = re.sub(r"```.*?```", "", markdown, flags=re.S)
-    text = re.sub(r"^\s*[|>#].*$|^    .*$", "", text, flags=re.M)
+    text = re.sub(r"^\s*\|.*$", lambda row: _CELL.sub("\n\n", row[0]), text, flags=re.M)
+    text = re.sub(r"^\s*[>#].*$|^    .*$", "", text, flags=re.M)
     found = re.split(r"(?<=[.!?:;])\s+|\n\n|\n\s*(?:[*-]|\d+\.) ", text)
     return [" ".join(one.split()) for one in found]
 
@@ -71,6 +73,11 @@ def unfinished(comment: str) -> bool:
 def test_the_pattern_finds_sentences() -> None:
     text = "# Title\n\nOne two. Three four:\n\n* five\n* six\n\n    code here\n"
     assert [one for one in sentences(text) if one] == ["One two.", "Three four:", "* five", "six"]
+    table = "One.\n\n| a | b c |\n| --- | --- |\n| One. Two | a \\| b |\n"
+    assert [one for one in sentences(table) if one.strip("-")] == [
+        *("One.", "a", "b c"),
+        *("One.", "Two", "a \\| b"),
+    ]
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
