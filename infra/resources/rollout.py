@@ -80,22 +80,7 @@ class Rollout(pulumi.ComponentResource):
             f"{name}-deployment",
             target_arn=target.arn,
             deployment_name=_deployment_name(target, context, release.components),
-            components={
-                **{component: _spec(known) for component, known in others.items()},
-                **{
-                    component: greengrassv2.DeploymentComponentDeploymentSpecificationArgs(
-                        # The registered version makes the deployment wait for it.
-                        component_version=version,
-                        # Java keeps an older version's rights, unless they are reset.
-                        configuration_update=(
-                            greengrassv2.DeploymentComponentConfigurationUpdateArgs(
-                                reset=["/accessControl"]
-                            )
-                        ),
-                    )
-                    for component, version in release.registered.items()
-                },
-            },
+            components=_components(release, others),
             deployment_policies=_policies(theirs) if theirs else None,
             iot_job_configuration=_job(settings),
             tags=context.tags,
@@ -133,6 +118,20 @@ class Rollout(pulumi.ComponentResource):
             opts=pulumi.ResourceOptions(parent=self),
         )
         self.register_outputs({})
+
+
+def _components(release: Release, others: Mapping[str, Any]) -> dict[str, Any]:
+    """The deployment's components by name: others' as they are, then the release's."""
+    spec = greengrassv2.DeploymentComponentDeploymentSpecificationArgs
+    # A Java nucleus keeps an older version's rights, unless they are reset.
+    update = greengrassv2.DeploymentComponentConfigurationUpdateArgs(reset=["/accessControl"])
+    return {
+        **{component: _spec(known) for component, known in others.items()},
+        **{  # The versions are as registered, so the deployment waits for them.
+            component: spec(component_version=version, configuration_update=update)
+            for component, version in release.registered.items()
+        },
+    }
 
 
 def _deployment_name(target: Target, context: Context, planned: Mapping[str, str]) -> str:
