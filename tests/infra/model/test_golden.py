@@ -115,7 +115,7 @@ GOOD = {"width": 1, "age": 2, "mass": 3.5}
             [GOOD, GOOD | {"age": None}],
             r"row 1: age is null\.\n.*\n.*set_attr\(missing_values='allowed'",
         ),
-        ([GOOD | {"mass": True}], "row 0: mass is true\.\n.*write 1 or 0"),
+        ([GOOD | {"mass": True}], r"row 0: mass is true\.\n.*write 1 or 0"),
         ([GOOD | {"mass": float("nan")}], "row 0: mass is NaN, .*\npandas writes null"),
         ([[1, 2, 3.5], [1, 2]], "row 1: 2 values for the model's 3 features"),
         ([GOOD | {"mass": float("-inf")}], "row 0: mass is -inf, not a number"),
