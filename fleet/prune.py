@@ -27,7 +27,7 @@ from infra.account.context import Context
 from infra.account.greengrass import component_versions, has_tags
 from infra.account.images import delete_image
 from infra.publish import already_there
-from infra.publish.bucket import RECORDS, objects
+from infra.publish.bucket_contents import RECORDS, objects
 from infra.publish.release_records import Record, stored_releases
 
 _T = TypeVar("_T", bound=Hashable)

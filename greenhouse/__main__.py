@@ -25,7 +25,7 @@ from rich.console import Console
 from rich.table import Table
 
 from fleet.stacks import NoStack, Stack
-from greenhouse import account, ask_model, docker_engine, faults, toolchain, up_and_down_report
+from greenhouse import account, after_up_and_down, ask_model, docker_engine, faults, toolchain
 from greenhouse.environment import shell_environment
 from greenhouse.home import PROJECT_DIR, Home, HomeBroken
 from greenhouse.plugins import Plugins, PluginsRefused, choose
@@ -153,7 +153,7 @@ def up(plugins: Asked = None) -> None:
         pulumi("stack", "select", STACK, "--create", "--non-interactive")
         change(console, "up", STACK)
     outputs = pulumi_json("stack", "output", "--stack", STACK)
-    agreed = up_and_down_report.show_release(console, home, outputs=outputs, since=began)
+    agreed = after_up_and_down.show_release(console, home, outputs=outputs, since=began)
     steps.show()
     console.print("next, to type pulumi in this shell, or to undo all of it:")
     console.print('    eval "$(make -s env)"\n    make down')
@@ -178,14 +178,14 @@ def down() -> None:
         with steps.step(f"pulumi destroy --stack {STACK}"):
             change(console, "destroy", STACK)
     with steps.step("Inventory"):
-        states = {thing: up_and_down_report.tenant_state(home.ports(), thing) for thing in things}
+        states = {thing: after_up_and_down.tenant_state(home.ports(), thing) for thing in things}
         for thing, state in states.items():
             console.print(f"  {account.TENANT} on {thing}, there before us: {state}")
         account.retire_tenant(home.ports())
         docker_engine.remove_images(home.ports())
-        left = up_and_down_report.residue(home)
-        up_and_down_report.show_residue(console, left)
-        as_before = not left and set(states.values()) <= {up_and_down_report.RUNNING}
+        left = after_up_and_down.residue(home)
+        after_up_and_down.show_residue(console, left)
+        as_before = not left and set(states.values()) <= {after_up_and_down.RUNNING}
     with steps.step("Stop"):
         stop_greenhouse(home)
         if as_before:

@@ -21,7 +21,7 @@ from greenhouse.home import DEVICE_ROLE, REGION, Ports
 if TYPE_CHECKING:
     from mypy_boto3_greengrassv2 import GreengrassV2Client
 
-TENANT_RECIPE = Path(__file__).with_name("heartbeat.json")
+TENANT_RECIPE = Path(__file__).with_name("tenant_recipe.json")
 TENANT = "com.example.heartbeat"
 TENANT_DEPLOYMENT = "what the owner runs"
 LITE = "aws_nucleus_lite"  # GetCoreDevice calls it this.

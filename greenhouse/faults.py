@@ -3,7 +3,7 @@
 A fault is a line in the file `faults.txt` of the process it is for. A device has the file in its
 root folder, the cloud has it in the home folder. The process reads it at the moment it matters, so
 a test can set and clear a fault during a deployment. Without the file, a check costs one failed
-look-up.
+look-up. What a fault does is written where its name is read.
 
     python -m greenhouse fault set disk-full --thing greenhouse
     python -m greenhouse fault set crash-at:downloaded

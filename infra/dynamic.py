@@ -19,9 +19,10 @@ from pulumi import dynamic
 from infra.account import followers
 from infra.account.context import Context
 from infra.account.target import Target
+from infra.errors import RolloutFailed
 from infra.publish import already_there
 from infra.rollout import gate, restore
-from infra.rollout.clock import Clock, RolloutFailed
+from infra.rollout.clock import Clock
 from infra.rollout.plain_failure import plain_failure
 from infra.settings import Settings
 from infra.teardown import residue, uninstall

@@ -18,7 +18,7 @@ import typer
 from greenhouse.device.cloud import AccountCloud
 from greenhouse.device.flavours import Flavour
 from greenhouse.device.flavours.java import Java
-from greenhouse.device.flavours.lite.nucleus import Lite
+from greenhouse.device.flavours.lite.flavour import Lite
 from greenhouse.device.folders import Folders
 from greenhouse.device.lock import Taken, hold
 from greenhouse.device.nucleus import Nucleus, Settings

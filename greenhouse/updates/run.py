@@ -16,7 +16,7 @@ from rich.text import Text
 from greenhouse.home import PROJECT_DIR, Home
 from greenhouse.processes import ProcessFailed
 from greenhouse.toolchain.progress import Progress
-from greenhouse.updates.events import Display
+from greenhouse.updates.display import Display
 from greenhouse.updates.orphans import end_orphans, unlock
 from infra.errors import told
 from infra.printable import printable

@@ -23,7 +23,7 @@ from infra.account.context import Context
 from infra.account.greengrass import component_versions, has_tags
 from infra.account.images import MEDIA_TYPES
 from infra.errors import Told
-from infra.publish.bucket import objects, recorded
+from infra.publish.bucket_contents import objects, recorded
 
 _NOT_OURS = ("404", "403")  # With 403, another account owns it: the provider will refuse it.
 _NAMED = 5  # A message names this many releases.

@@ -17,7 +17,7 @@ from botocore.exceptions import ClientError
 
 from infra.account.clients import Clients, at_once
 from infra.account.context import Context
-from infra.publish.bucket import RECORDS, record_key, recorded
+from infra.publish.bucket_contents import RECORDS, record_key, recorded
 from infra.settings import Misconfigured, Settings
 
 _NAMED = 10  # A message names this many. `make rollback` lists all.

@@ -16,7 +16,7 @@ import pulumi_aws as aws
 from infra.account.context import Context
 from infra.names import Names
 from infra.publish import versions_from_content
-from infra.publish.bucket import record_key
+from infra.publish.bucket_contents import record_key
 from infra.publish.release_records import Record
 from infra.resources.artifacts import Artifacts, Handover
 from infra.resources.components import Components

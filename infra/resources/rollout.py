@@ -17,9 +17,9 @@ from infra import policies
 from infra.account.context import Context
 from infra.account.target import Target, latest_deployment
 from infra.dynamic import Answering, CleanDevices
+from infra.errors import RolloutFailed
 from infra.publish import already_there
 from infra.resources.release import Release
-from infra.rollout.clock import RolloutFailed
 from infra.settings import Settings
 
 if TYPE_CHECKING:

@@ -7,14 +7,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from infra.errors import Told
-
 _LEAST_PAUSE, _LONGEST_PAUSE = 1.0, 15.0  # In seconds.
 _SHARE = 0.1  # Of the time waited so far: a long wait polls less often.
-
-
-class RolloutFailed(Told):
-    """The devices don't run the release. The message says which devices, why, and what to do."""
 
 
 @dataclass(kw_only=True)

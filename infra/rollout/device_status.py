@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from infra.account.greengrass import FAILED, SUCCEEDED, execution, installed_components
 from infra.account.logs import on_the_device
+from infra.errors import RolloutFailed
 from infra.names import is_check
-from infra.rollout.clock import RolloutFailed
 
 if TYPE_CHECKING:
     from mypy_boto3_greengrassv2 import GreengrassV2Client

@@ -24,8 +24,8 @@ from infra.account.context import Context
 from infra.account.greengrass import FAILED, deployments, versions_of
 from infra.account.logs import last_words
 from infra.account.many_devices import each_device
-from infra.errors import told
-from infra.rollout.clock import Clock, RolloutFailed
+from infra.errors import RolloutFailed, told
+from infra.rollout.clock import Clock
 from infra.rollout.device_status import DeviceStatus, Words, read_status, reasons
 from infra.rollout.restore import restore_previous
 

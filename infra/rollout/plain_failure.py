@@ -16,7 +16,7 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from infra.rollout.clock import RolloutFailed
+from infra.errors import RolloutFailed
 
 
 class _Traceback:

@@ -16,7 +16,7 @@ from infra.account.clients import unless_gone
 from infra.account.context import Context
 from infra.account.greengrass import installed
 from infra.account.many_devices import each_device
-from infra.rollout.clock import RolloutFailed
+from infra.errors import RolloutFailed
 
 
 def check_dependents(

@@ -25,8 +25,8 @@ from infra.account.greengrass import (
 from infra.account.logs import last_words
 from infra.account.many_devices import core_devices_among, each_device
 from infra.account.target import Deployed, latest_deployment, orphans_on, things_of
-from infra.errors import told
-from infra.rollout.clock import Clock, RolloutFailed
+from infra.errors import RolloutFailed, told
+from infra.rollout.clock import Clock
 from infra.rollout.device_status import DeviceStatus, read_status, reasons
 from infra.teardown.dependents import check_dependents
 

@@ -12,8 +12,8 @@ from statistics import median
 
 from edge.inference.protocol import ANSWER_TOPIC, REQUEST_TOPIC, encode_request
 from tests.bench import model
+from tests.bench.broker import ECHO_ANSWERS, ECHO_REQUESTS
 from tests.bench.client import Client
-from tests.bench.nucleus import ECHO_ANSWERS, ECHO_REQUESTS
 from tests.bench.place import place, wait_until_it_answers
 from tests.bench.table import Row, megabytes
 

@@ -22,8 +22,8 @@ from greenhouse.toolchain.base_images import RUNTIME
 from infra.names import SERVICE
 from infra.publish import recipe
 from tests.bench import images, model
+from tests.bench.broker import CLIENT, ECHO, ECHO_ANSWERS, ECHO_REQUESTS
 from tests.bench.client import Client
-from tests.bench.nucleus import CLIENT, ECHO, ECHO_ANSWERS, ECHO_REQUESTS
 
 THING = f"bench-{os.getpid()}"
 PATIENCE = 30.0  # Seconds until a started program has answered.
@@ -34,7 +34,7 @@ class Nucleus:
 
     def __init__(self, root: Path) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.bench.nucleus", root],
+            [sys.executable, "-m", "tests.bench.broker", root],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

@@ -22,7 +22,7 @@ from fleet.observe import Fleet
 from fleet.plan import page
 from fleet.plan.markdown import code, row
 from fleet.status import FleetStatus, show
-from greenhouse.up_and_down_report import Residue, show_residue
+from greenhouse.after_up_and_down import Residue, show_residue
 from tests.fleet.hostile import NAMES, SPEAKS_TO_A_TERMINAL
 from tests.fleet.recording import Recording
 from tests.fleet.test_console import AT, html

@@ -16,11 +16,11 @@ from botocore.exceptions import ClientError, EndpointConnectionError
 
 from fleet.stacks import NoStack, Stack
 from greenhouse import __main__ as command_line
-from greenhouse import account, ask_model, docker_engine, toolchain, up_and_down_report
+from greenhouse import account, after_up_and_down, ask_model, docker_engine, toolchain
+from greenhouse.after_up_and_down import Residue
 from greenhouse.home import PROJECT_DIR, Home, HomeBroken
 from greenhouse.processes import ProcessFailed
 from greenhouse.toolchain import ToolchainFailed
-from greenhouse.up_and_down_report import Residue
 
 DENIED = ClientError({"Error": {"Code": "Denied", "Message": "no"}}, "ListThings")
 STATUS = ".\nSee which of its processes run:\n    python -m greenhouse status"
@@ -164,8 +164,8 @@ def taken_down(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Any
         command_line, "bring_up", lambda _home, _env, things: found.update(started=things)
     )
     monkeypatch.setattr(command_line, "pulumi_json", lambda *_: [])
-    monkeypatch.setattr(up_and_down_report, "tenant_state", lambda *_: found["tenant"])
-    monkeypatch.setattr(up_and_down_report, "residue", lambda _: Residue(found["left"]))
+    monkeypatch.setattr(after_up_and_down, "tenant_state", lambda *_: found["tenant"])
+    monkeypatch.setattr(after_up_and_down, "residue", lambda _: Residue(found["left"]))
     monkeypatch.setattr(account, "retire_tenant", lambda _: None)
     monkeypatch.setattr(docker_engine, "remove_images", lambda _: None)
     return found

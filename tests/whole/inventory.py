@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
-from greenhouse import account, up_and_down_report
+from greenhouse import account, after_up_and_down
 from infra.deployment_names import DeploymentName
 from tests.whole.place import OURS, STACK, Place
 
@@ -21,7 +21,7 @@ class Inventory:
 
     @classmethod
     def of(cls, place: Place, stacks: Sequence[str] = (STACK,)) -> Self:
-        found = up_and_down_report.residue(place.home).found
+        found = after_up_and_down.residue(place.home).found
         root = place.home.device(place.thing)
         own = [DeploymentName(project="edge-inference", stack=stack).without for stack in stacks]
         # After a destroy, a deployment that carries the others on has replaced theirs.

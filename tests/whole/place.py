@@ -19,7 +19,7 @@ from typing import IO, Any
 import psutil
 import yaml
 
-from greenhouse import account, docker_engine, toolchain, up_and_down_report
+from greenhouse import account, after_up_and_down, docker_engine, toolchain
 from greenhouse.environment import aws_environment, shell_environment
 from greenhouse.home import PROJECT_DIR, Home, Ports
 from greenhouse.processes import Processes
@@ -255,7 +255,7 @@ class Place:
     def answers(self) -> list[dict[str, Any]]:
         """The consumer's answers from the device, oldest first."""
         log = self.home.device(self.thing) / "logs" / "com.ml.consumer.log"
-        return list(up_and_down_report.component_events(log, "answer"))
+        return list(after_up_and_down.component_events(log, "answer"))
 
     def await_answers(self, model: str) -> list[float]:
         """The predictions of the next answer that names this model."""

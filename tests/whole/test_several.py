@@ -19,7 +19,7 @@ import pytest
 import xgboost
 import yaml
 
-from greenhouse import account, up_and_down_report
+from greenhouse import account, after_up_and_down
 from greenhouse.environment import aws_environment
 from infra.names import Names
 from tests.whole.calls import Calls
@@ -87,7 +87,7 @@ class Model:
     def heard(self) -> Sequence[Mapping[str, Any]]:
         """Every answer that its consumer has got, oldest first."""
         log = self.place.home.device(self.place.thing) / "logs" / f"{self.names.consumer}.log"
-        return list(up_and_down_report.component_events(log, "answer"))[self.earlier :]
+        return list(after_up_and_down.component_events(log, "answer"))[self.earlier :]
 
     def await_answers(self) -> None:
         """Its newest model answers, and no answer has come from another's model."""

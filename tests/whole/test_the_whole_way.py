@@ -19,7 +19,7 @@ import pytest
 import xgboost
 import yaml
 
-from greenhouse import account, up_and_down_report
+from greenhouse import account, after_up_and_down
 from greenhouse.environment import aws_environment
 from greenhouse.home import ACCOUNT, REGION, Ports
 from tests.edge.runtime.test_image import ENGINES_OWN, exported, listed
@@ -87,7 +87,7 @@ def assert_nothing_of_ours(place: Place) -> None:
     states = place.states()
     assert states[account.TENANT] == ("1.0.0", "RUNNING")
     assert not set(OURS) & set(states)
-    left = up_and_down_report.residue(place.home).found
+    left = after_up_and_down.residue(place.home).found
     assert left["components"] == [account.TENANT]
     assert not [name for name in left["deployments"] if name.startswith("edge-inference/")]
     for kind in ("containers", "buckets", "repositories", "role policies"):

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import pytest
 
 from edge.inference.engines import forest
-from greenhouse.device.flavours.lite.nucleus import Lite
+from greenhouse.device.flavours.lite.flavour import Lite
 from greenhouse.device.ipc import operations
 from greenhouse.device.ipc.broker import Broker, Connect, connect_java
 from greenhouse.device.ipc.connection import Connection

@@ -17,7 +17,7 @@ from edge.inference.client import confirmed
 from edge.inference.ipc import Line
 from edge.inference.protocol import MAX_MESSAGE, MAX_REQUEST, BadRequest
 from edge.inference.settings import Nucleus, Unreachable
-from greenhouse.device.flavours.lite.nucleus import Lite
+from greenhouse.device.flavours.lite.flavour import Lite
 from greenhouse.device.ipc.broker import Connect, connect_java
 from greenhouse.device.ipc.connection import Connection
 from greenhouse.device.ipc.frames import Decoder, Flags, Frame

@@ -18,7 +18,7 @@ from edge.inference import ipc, memory, serve
 from edge.inference.protocol import ANSWER_TOPIC, MAX_REQUEST, REQUEST_TOPIC, encode_request
 from edge.inference.service import WINDOW
 from edge.inference.settings import Engine
-from greenhouse.device.flavours.lite.nucleus import Lite
+from greenhouse.device.flavours.lite.flavour import Lite
 from greenhouse.device.ipc.broker import connect_java
 from greenhouse.device.lifecycle.scripts import GRACE_SECONDS
 from tests.bench.client import Client

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.greenhouse.device.bench import Bench
+from tests.greenhouse.device.workbench import Bench
 
 
 @pytest.fixture

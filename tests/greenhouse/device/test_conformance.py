@@ -23,9 +23,9 @@ import pytest
 from greenhouse.device import deployments
 from greenhouse.device.ipc.frames import Decoder
 from greenhouse.device.lifecycle import scripts
-from tests.greenhouse.device.bench import GROUP_ARN, THING, Bench
 from tests.greenhouse.device.ipc.test_ipc_conformance import connect
 from tests.greenhouse.device.recorded import NOT_MODELLED, RECORDS, together
+from tests.greenhouse.device.workbench import GROUP_ARN, THING, Bench
 
 REPLAYED = [
     name

@@ -17,7 +17,7 @@ from greenhouse.device.downloads import docker
 from greenhouse.device.downloads.role import Role
 from greenhouse.device.errors import DeploymentFailed
 from greenhouse.faults import Faults
-from tests.greenhouse.device.bench import THING, Bench, FakeIam, recipe
+from tests.greenhouse.device.workbench import THING, Bench, FakeIam, recipe
 
 pytestmark = pytest.mark.docker
 

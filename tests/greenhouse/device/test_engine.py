@@ -34,10 +34,10 @@ from greenhouse.toolchain.docker import SYSTEM_FOLDERS
 from infra.names import CONSUMER, SERVICE
 from infra.publish import recipe as recipes
 from infra.publish import scripts
-from tests.greenhouse.device.bench import GROUP_ARN, recipe
 from tests.greenhouse.device.dockerd import IMAGE, Dockerd
 from tests.greenhouse.device.recorded import together
 from tests.greenhouse.device.test_process import Server, device, log, until
+from tests.greenhouse.device.workbench import GROUP_ARN, recipe
 from tests.missing import needs_root
 
 pytestmark = pytest.mark.docker

@@ -12,7 +12,7 @@ import pytest
 
 from greenhouse.device import deployments
 from greenhouse.faults import Faults
-from tests.greenhouse.device.bench import Bench, recipe
+from tests.greenhouse.device.workbench import Bench, recipe
 
 ALLOW_ALL = {"Effect": "Allow", "Action": "*", "Resource": "*"}
 CONTENT = b"model"

@@ -23,9 +23,8 @@ import pytest
 
 from greenhouse.device import deployments
 from greenhouse.device.flavours.lite import units as unit
-from greenhouse.device.flavours.lite.nucleus import Lite
+from greenhouse.device.flavours.lite.flavour import Lite
 from greenhouse.device.recipe.recipes import Step
-from tests.greenhouse.device.bench import GROUP_ARN, THING, THING_ARN, Bench, recipe
 from tests.greenhouse.device.recorded import NOT_MODELLED, RECORDS, together
 from tests.greenhouse.device.test_conformance import (
     components,
@@ -33,6 +32,7 @@ from tests.greenhouse.device.test_conformance import (
     variables,
 )
 from tests.greenhouse.device.test_conformance import kill_dependency as kill
+from tests.greenhouse.device.workbench import GROUP_ARN, THING, THING_ARN, Bench, recipe
 
 REPLAYED = [
     name

@@ -18,7 +18,7 @@ from greenhouse.device.recipe.interpolation import Names, interpolate
 from greenhouse.device.recipe.recipes import Recipe, Step, read
 from greenhouse.device.recipe.resolve import Sources
 from greenhouse.device.recipe.resolve import resolve as resolve_versions
-from tests.greenhouse.device.bench import FakeCloud, recipe
+from tests.greenhouse.device.workbench import FakeCloud, recipe
 
 LINUX = {"os": "linux", "architecture": "amd64"}
 

@@ -29,7 +29,7 @@ import pytest
 from greenhouse.device.lock import Taken, hold
 from greenhouse.faults import Faults, Step
 from greenhouse.home import PROJECT_DIR
-from tests.greenhouse.device.bench import FakeCloud, recipe
+from tests.greenhouse.device.workbench import FakeCloud, recipe
 
 SECONDS = 120.0
 TERM_IS_SLOW = "trap 'echo terminated; exit 0' TERM; echo pid $$; while :; do sleep 0.1; done"

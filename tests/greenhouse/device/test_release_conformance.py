@@ -25,10 +25,10 @@ import pytest
 from greenhouse.device import deployments
 from greenhouse.device.flavours.java import Java
 from greenhouse.device.flavours.lite import units
-from greenhouse.device.flavours.lite.nucleus import Lite
+from greenhouse.device.flavours.lite.flavour import Lite
 from greenhouse.faults import Faults
-from tests.greenhouse.device.bench import GROUP_ARN, Bench, recipe
 from tests.greenhouse.device.recorded import RECORDS, parts, together
+from tests.greenhouse.device.workbench import GROUP_ARN, Bench, recipe
 
 SERVICE, CONSUMER, CHECK = "com.ml.xgboost", "com.ml.consumer", "com.ml.check"
 DAM = "aws.greengrass.DockerApplicationManager"

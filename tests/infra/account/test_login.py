@@ -12,7 +12,7 @@ from infra.account.clients import Clients, Role
 from infra.account.context import Context
 from infra.account.login import Login
 from infra.dynamic import ResidueProvider
-from infra.rollout.clock import RolloutFailed
+from infra.errors import RolloutFailed
 from infra.settings import Misconfigured
 from tests.infra.fakes import ACCOUNT, CONTEXT, REGION
 

@@ -10,9 +10,9 @@ import pytest
 from infra.account.clients import Clients
 from infra.account.greengrass import FAILED
 from infra.account.target import Target
+from infra.errors import RolloutFailed
 from infra.names import CHECK, COMPONENTS, CONSUMER, SERVICE
 from infra.resources.rollout import check_unchanged
-from infra.rollout.clock import RolloutFailed
 from infra.settings import Misconfigured
 from tests.infra.fakes import CONTEXT, GROUP_ARN, THING_ARN, Account, Device, spec
 from tests.infra.pulumi_yaml import config_of, load

@@ -17,6 +17,7 @@ import pytest
 from infra.account.context import Context
 from infra.account.target import Target
 from infra.dynamic import NobodyFollowsProvider, ResidueProvider
+from infra.errors import RolloutFailed
 from infra.names import DEFAULT_NAMES, Names
 from infra.preflight import neighbours
 from infra.preflight.neighbours import MEMORY, SAME_NAMES, SAME_TOPIC
@@ -24,7 +25,7 @@ from infra.preflight.release_needs import Wanted
 from infra.preflight.unread import NOT_READABLE
 from infra.publish import recipe
 from infra.rollout import gate
-from infra.rollout.clock import Clock, RolloutFailed
+from infra.rollout.clock import Clock
 from infra.settings import Settings
 from infra.teardown.residue import Destroyed as Where
 from infra.teardown.residue import list_residue

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from greenhouse.device.flavours.lite.nucleus import Lite
+from greenhouse.device.flavours.lite.flavour import Lite
 from greenhouse.device.recipe.interpolation import Names, render
 from greenhouse.device.recipe.recipes import Script, Step
 from infra.names import CHECK, CONSUMER, SERVICE

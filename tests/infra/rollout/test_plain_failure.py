@@ -13,7 +13,7 @@ from google.protobuf import struct_pb2  # type: ignore[import-untyped]
 from pulumi import dynamic
 from pulumi.runtime.proto import provider_pb2
 
-from infra.rollout.clock import RolloutFailed
+from infra.errors import RolloutFailed
 from infra.rollout.plain_failure import plain_failure
 from tests.infra.fakes import Refused
 

@@ -23,9 +23,10 @@ import pytest
 import xgboost
 
 import infra.dynamic
+from infra.errors import RolloutFailed
 from infra.names import SERVICE
 from infra.resources.artifacts import Handover
-from infra.rollout.clock import Clock, RolloutFailed
+from infra.rollout.clock import Clock
 from infra.settings import Settings
 from infra.teardown import residue
 from tests.infra.fakes import CONTEXT, DEVICE_ROLE, REGION, THING_ARN, Time, spec

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from tests.greenhouse.device.bench import GROUP_ARN, THING_ARN, Bench, recipe, states
 from tests.greenhouse.device.deployments.stories import RUN, run
+from tests.greenhouse.device.workbench import GROUP_ARN, THING_ARN, Bench, recipe, states
 
 
 def test_a_log_has_the_lines_of_the_java_nucleus_with_the_output_in_their_middle(

@@ -18,8 +18,8 @@ import pytest
 
 from greenhouse.device.downloads import docker
 from greenhouse.device.lifecycle import scripts
-from tests.greenhouse.device.bench import Bench, recipe
 from tests.greenhouse.device.deployments.stories import RUN, run
+from tests.greenhouse.device.workbench import Bench, recipe
 
 ALLOW_ALL = {"Effect": "Allow", "Action": "*", "Resource": "*"}
 

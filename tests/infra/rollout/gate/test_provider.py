@@ -8,9 +8,9 @@ import pytest
 
 from infra.dynamic import Answering
 from infra.dynamic import AnsweringProvider as Provider
+from infra.errors import RolloutFailed
 from infra.names import CONSUMER
 from infra.rollout import gate
-from infra.rollout.clock import RolloutFailed
 from tests.infra.fakes import (
     CONTEXT,
     DEVICE_ROLE,

@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from infra.account.clients import Clients
+from infra.errors import RolloutFailed
 from infra.names import CHECK, CONSUMER, SERVICE
-from infra.rollout.clock import RolloutFailed
 from infra.rollout.gate import StaysBroken
 from tests.infra.fakes import (
     GOOD,

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from infra.account.clients import Clients
+from infra.errors import RolloutFailed
 from infra.names import CHECK, CONSUMER, SERVICE
 from infra.rollout import gate
-from infra.rollout.clock import Clock, RolloutFailed
+from infra.rollout.clock import Clock
 from infra.rollout.gate import await_devices
 from tests.infra.fakes import (
     CONTEXT,

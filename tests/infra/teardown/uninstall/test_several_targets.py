@@ -8,7 +8,7 @@ import pytest
 
 from infra.dynamic import CleanDevices
 from infra.dynamic import CleanDevicesProvider as Provider
-from infra.rollout.clock import RolloutFailed
+from infra.errors import RolloutFailed
 from tests.infra.fakes import (
     CONTEXT,
     GOOD,

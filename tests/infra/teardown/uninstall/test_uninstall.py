@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from infra.account.target import DEFAULT_POLICIES
+from infra.errors import RolloutFailed
 from infra.names import SERVICE
-from infra.rollout.clock import RolloutFailed
 from tests.infra.fakes import (
     GOOD,
     GROUP_ARN,

@@ -16,7 +16,7 @@ import pytest
 from rich.console import Console
 
 from fleet.plan.preview import EXITED
-from greenhouse.updates.events import Display
+from greenhouse.updates.display import Display
 from greenhouse.updates.run import show
 
 RECORDED = Path(__file__).with_name("recorded")

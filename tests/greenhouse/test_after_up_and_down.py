@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 
 from greenhouse.account import TENANT
-from greenhouse.up_and_down_report import Residue, _show_answers, amiss, answers_to, show_residue
+from greenhouse.after_up_and_down import Residue, _show_answers, amiss, answers_to, show_residue
 
 BEGAN = datetime(2026, 11, 27, 12, tzinfo=UTC)
 GOLDEN = {"model": "abc", "predictions": [5.0, 6.0]}

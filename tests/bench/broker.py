@@ -1,4 +1,4 @@
-"""greenhouse's IPC broker in a process of its own: python -m tests.bench.nucleus FOLDER.
+"""greenhouse's IPC broker in a process of its own: python -m tests.bench.broker FOLDER.
 
 It prints one line of JSON, `{"socket": …, "tokens": {component: token}}`. Then it obeys the lines
 on stdin, and answers each with a line when it is done. `drop` closes every connection, as a nucleus
