@@ -43,6 +43,7 @@ RESTRICTIONS = (
     *("--user=65532:65532", f"--memory={declared()['memory']['default']}m", "--pids-limit=64"),
 )
 IPC = ("SVCUID", "AWS_GG_NUCLEUS_DOMAIN_SOCKET_FILEPATH_FOR_COMPONENT", "AWS_IOT_THING_NAME")
+OWN = f"--label=tests={uuid4().hex}"
 ELF_MACHINES = {"amd64": 62, "arm64": 183}
 
 
@@ -65,12 +66,15 @@ def build(
     runtime: str = "scratch",
     engine: Engine = Engine.EVALUATOR,
 ) -> str:
-    """An image without a tag, which no other clean-up can remove by name."""
+    """An image of this run alone. Builds are reproducible, so another run's would be the same.
+
+    Its clean-up would then remove both.
+    """
     bases = {"BUILD_IMAGE": "greenhouse/build:bookworm", "RUNTIME_IMAGE": runtime}
     arguments = [f"--build-arg={name}={value}" for name, value in bases.items()]
     arguments.append(f"--target={engine}")
     platform = f"--platform=linux/{architecture}"
-    return docker("build", "-q", platform, *options, *arguments, context)
+    return docker("build", "-q", platform, OWN, *options, *arguments, context)
 
 
 @pytest.fixture(scope="module", params=list(Engine))
