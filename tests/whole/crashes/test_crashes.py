@@ -79,25 +79,6 @@ def test_a_first_up_killed_at_each_change_of_the_account_succeeds_in_the_end(
     assert versions(place) == dict.fromkeys(OURS, 1), "a version that no release has"
 
 
-@pytest.mark.parametrize(
-    "steps",
-    [
-        pytest.param([Step.STOPPED], id="one step"),
-        pytest.param(list(Step), id="each step", marks=pytest.mark.matrix),
-    ],
-)
-def test_one_up_outlives_a_device_that_is_killed(place: Place, steps: list[Step]) -> None:
-    place.up()  # The next update has to stop it.
-    change_the_model(place)
-    change_the_image(place)
-    faults = Faults(place.home.device(place.thing))
-    faults.set(f"crash-at:{','.join(steps)}")
-    with restarted(place):
-        place.up()
-        assert not faults.active(), "not reached"
-    assert_it_is_there_once(place)
-
-
 @pytest.mark.matrix
 @pytest.mark.parametrize("end", ["stopped", "killed"])
 def test_an_engine_that_ends_under_a_release_costs_no_error_and_no_deployment(
@@ -175,6 +156,25 @@ def files(place: Place) -> Counter[str]:
     listed = s3.list_objects_v2(Bucket=place.outputs()["bucket"])["Contents"]
     keys = [one["Key"] for one in listed]
     return Counter(Path(key).name for key in keys if not key.startswith("releases/"))
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        pytest.param([Step.STOPPED], id="one step"),
+        pytest.param(list(Step), id="each step", marks=pytest.mark.matrix),
+    ],
+)
+def test_one_up_outlives_a_device_that_is_killed(place: Place, steps: list[Step]) -> None:
+    place.up()  # The next update has to stop it.
+    change_the_model(place)
+    change_the_image(place)
+    faults = Faults(place.home.device(place.thing))
+    faults.set(f"crash-at:{','.join(steps)}")
+    with restarted(place):
+        place.up()
+        assert not faults.active(), "not reached"
+    assert_it_is_there_once(place)
 
 
 @pytest.mark.matrix
