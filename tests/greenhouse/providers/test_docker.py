@@ -19,6 +19,8 @@ from tests.greenhouse.providers.test_build_context import CASES, TREE
 
 IMAGE = "docker:index/image:Image"
 DOCKERFILE = "FROM scratch\nARG GREETING=none\nLABEL greeting=$GREETING\nCOPY . /app/\n"
+# Another run on this engine would make the same image, and remove it.
+OWN = f"LABEL tests={secrets.token_hex(4)}\n"
 
 
 @pytest.fixture
@@ -26,7 +28,7 @@ def context(program: Path) -> Path:
     """The build context `edge` in the program's folder."""
     edge = program / "edge"
     edge.mkdir()
-    (edge / "Dockerfile").write_text(DOCKERFILE)
+    (edge / "Dockerfile").write_text(DOCKERFILE + OWN)
     (edge / "service.py").write_text("print('hello')\n")
     return edge
 
@@ -193,7 +195,7 @@ class TestWithAnEngine:
             (context / name).parent.mkdir(parents=True, exist_ok=True)
             (context / name).write_text(name)
         (context / "service.py").unlink()
-        (context / "Dockerfile").write_text("FROM scratch\nCOPY . /app/\nCMD none\n")
+        (context / "Dockerfile").write_text(f"FROM scratch\nCOPY . /app/\nCMD none\n{OWN}")
         for number, (ignore, expected) in enumerate(CASES.values()):
             (context / ".dockerignore").write_text(ignore)
             name = f"{repository}:{number}"
